@@ -1,0 +1,18 @@
+"""What a process must settle before TensorFlow's first operation: threads, visible devices, memory growth."""
+
+from __future__ import annotations
+
+
+def prepare_process(threads: int, use_gpus: bool) -> None:
+    """Set up TensorFlow in a fresh process. inter_op is at least 2 because 1 deadlocks tf.data's Python functions."""
+    import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
+    gpus = tf.config.list_physical_devices("GPU")
+    if not use_gpus:
+        tf.config.set_visible_devices([], "GPU")
+        return
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)

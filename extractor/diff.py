@@ -1,0 +1,43 @@
+"""What a listing means for a set: which items are known, and which have to be read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from extractor.corpus import Item
+
+# Reasons that may be gone next time although the file is the same; all others are final for these bytes.
+PASSING_REASONS = frozenset({"unreadable", "changed"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier run recorded of a key: its stamp, and its digest or its reject (reason, message)."""
+
+    stamp: str
+    digest: bytes | None
+    reject: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Diff:
+    to_read: list[Item]
+    unchanged: dict[str, Known]  # by key: same stamp, so neither read nor embedded again
+    new: int
+    changed: int
+    deleted: int
+
+
+def diff(items: tuple[Item, ...], known: Mapping[str, Known]) -> Diff:
+    """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final."""
+    to_read, unchanged, new = [], {}, 0
+    for item in items:
+        before = known.get(item.key)
+        if before is not None and before.stamp == item.stamp and not (before.reject and before.reject[0] in PASSING_REASONS):
+            unchanged[item.key] = before
+        else:
+            to_read.append(item)
+            new += before is None
+    listed = {item.key for item in items}
+    return Diff(to_read, unchanged, new, len(to_read) - new, sum(key not in listed for key in known))

@@ -1,0 +1,36 @@
+"""Where units run: what an executor must do. `local_executor` and `ray_executor` do it, and pass one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.job import Job, WorkerInfo
+from extractor.plan import Unit
+from extractor.receipt import Receipt
+from extractor.unit_queue import LostUnit
+
+
+class Executor(Protocol):
+    """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
+
+    def start(self) -> list[WorkerInfo]:
+        """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""
+        ...
+
+    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+        """Embed a few images on one worker."""
+        ...
+
+    def begin(self, job: Job, known: Iterable[bytes]) -> None:
+        """Set the job; `known` digests are never embedded. Raises DriftError if a worker fails the golden images."""
+        ...
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
+        """Yield one result a unit, in order of completion. A PermafrostError in a worker is raised here and ends the run."""
+        ...
+
+    def close(self) -> None: ...

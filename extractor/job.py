@@ -1,0 +1,33 @@
+"""What driver and workers tell each other about a run. Imports no TensorFlow, because a Ray driver has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.golden import GoldenImages
+from storage.runs import RunFolder
+from storage.shard_layout import ShardLayout
+from storage.space import Space
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What a worker found when it built its backbone."""
+
+    space: Space
+    shape: tuple[int, ...]
+    where: str  # for messages: host and device
+    environment: dict[str, str]  # for provenance: engine, device, library versions
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all units of one run."""
+
+    run: RunFolder
+    corpus: str
+    source: Path
+    format: str
+    layout: ShardLayout
+    golden: GoldenImages

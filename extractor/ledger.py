@@ -1,0 +1,130 @@
+"""The account of one run: every listed item ends as a row, a reject or pending, and the sum is checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute
+
+from extractor.corpus import Item, Listing
+from extractor.diff import Diff, Known
+from extractor.receipt import Receipt
+from storage.index import EmbeddingIndex
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+
+
+@dataclass
+class Ledger:
+    """Collects receipts; `settle` says where each item stands."""
+
+    listing: Listing
+    diff: Diff
+    index: EmbeddingIndex  # grows with each receipt
+    counters: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    new_shards: list[str] = field(default_factory=list)  # sha256, in order of completion
+    _seen: dict[str, Known] = field(default_factory=dict)
+    _bad_digests: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, receipt: Receipt) -> None:
+        self.counters.update(receipt.counters)
+        self.seconds.update(receipt.seconds)  # Counter adds floats as well
+        for key, known in known_items(receipt).items():
+            self._seen[key] = known
+            if known.digest and known.reject:
+                self._bad_digests[known.digest] = known.reject
+        add_shard(self.index, receipt)
+        if receipt.shard:
+            self.new_shards.append(receipt.shard.sha256)
+
+    @property
+    def non_finite(self) -> int:
+        return sum(reason == "non-finite" for reason, _ in self._bad_digests.values())
+
+    def unresolved(self) -> list[Item]:
+        """Items whose digest was left to another unit, which then did not deliver it."""
+        return [item for item in self.diff.to_read if item.key in self._seen and self._standing(item) is None]
+
+    def settle(self) -> Standing:
+        rows, rejects, pending = [], [], 0
+        for item in self.listing.items:
+            standing = self._standing(item)
+            if standing is None:
+                pending += 1
+            elif standing.reject:
+                rejects.append((item, standing))
+            else:
+                rows.append((item, standing))
+        rejects += [(item, Known(item.stamp, None, ("bad-name", "the file name is not valid UTF-8"))) for item in self.listing.unnameable]
+        return Standing(self._items_table(rows), self._rejects_table(rejects), pending)
+
+    def _standing(self, item: Item) -> Known | None:
+        """Where an item stands now, or None: pending."""
+        known = self.diff.unchanged.get(item.key) or self._seen.get(item.key)
+        if known is None or known.reject or known.digest in self.index.places:
+            return known
+        # Its twin was claimed by another unit and turned out bad: so is this one, being the same bytes.
+        reject = self._bad_digests.get(known.digest or b"")
+        return Known(known.stamp, known.digest, reject) if reject else None
+
+    def _items_table(self, rows: list[tuple[Item, Known]]) -> pa.Table:
+        places = [self.index.places[known.digest or b""] for _, known in rows]
+        columns = {
+            "key": [item.key for item, _ in rows],
+            "corpus": [self.listing.corpus_id] * len(rows),
+            "digest": [known.digest for _, known in rows],
+            "stamp": [item.stamp for item, _ in rows],
+            "shard": [shard for shard, _ in places],
+            "row": [row for _, row in places],
+            "label": [item.label for item, _ in rows],
+            "split": [item.split for item, _ in rows],
+        }
+        return pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+
+    def _rejects_table(self, rejects: list[tuple[Item, Known]]) -> pa.Table:
+        columns = {
+            "key": [item.key for item, _ in rejects],
+            "corpus": [self.listing.corpus_id] * len(rejects),
+            "digest": [known.digest for _, known in rejects],
+            "stamp": [item.stamp for item, _ in rejects],
+            "reason": [known.reject[0] if known.reject else "" for _, known in rejects],
+            "message": [known.reject[1] if known.reject else "" for _, known in rejects],
+        }
+        return pa.table(columns, schema=REJECT_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """listed = items.num_rows + rejects.num_rows + pending."""
+
+    items: pa.Table  # ITEM_SCHEMA
+    rejects: pa.Table  # REJECT_SCHEMA
+    pending: int
+
+    def reasons(self) -> Mapping[str, int]:
+        return dict(sorted(Counter(self.rejects["reason"].to_pylist()).items()))
+
+
+def known_items(receipt: Receipt) -> dict[str, Known]:
+    """What a receipt says of each key."""
+    table = receipt.items
+    rejects = [(reason, message) if reason else None for reason, message in _pairs(table, "reason", "message")]
+    return {
+        key: Known(stamp, digest, reject)
+        for (key, stamp), digest, reject in zip(_pairs(table, "key", "stamp"), table["digest"].to_pylist(), rejects, strict=True)
+    }
+
+
+def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:
+    """Enter the embeddings that a receipt's shard holds."""
+    if receipt.shard:
+        held = receipt.items.filter(pa.compute.is_valid(receipt.items["row"]))
+        held = held.append_column("shard", pa.array([receipt.shard.sha256] * held.num_rows, pa.string()))
+        index.add(held, (receipt.shard,))
+
+
+def _pairs(table: pa.Table, a: str, b: str) -> list[tuple[str, str]]:
+    return list(zip(table[a].to_pylist(), table[b].to_pylist(), strict=True))

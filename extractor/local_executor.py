@@ -1,0 +1,103 @@
+"""Units on threads of this process: the executor without Ray."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.claims import Claims
+from extractor.job import Job, WorkerInfo
+from extractor.plan import Unit
+from extractor.receipt import Receipt
+from extractor.recipe import Recipe
+from extractor.unit_queue import Attempt, LostUnit, UnitQueue
+from extractor.worker import Worker
+from storage.errors import PermafrostError
+
+
+class LocalExecutor:
+    """Workers as threads: no start-up cost and no Ray. TensorFlow, reading and hashing all run without the interpreter lock."""
+
+    def __init__(self, recipe: Recipe, workers: int | None = None) -> None:
+        self._recipe = recipe
+        self._count = workers or 1
+        self._workers: list[Worker] = []
+        self._job: Job | None = None
+        self._claims = Claims()
+        self._lock = threading.Lock()
+
+    def start(self) -> list[WorkerInfo]:
+        threads = max(1, (os.cpu_count() or 1) // self._count)
+        # One after the other: seeding random weights is global to the process.
+        self._workers = [Worker(self._recipe, threads) for _ in range(self._count)]
+        return [worker.info() for worker in self._workers]
+
+    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+        return self._workers[0].embed_images(images)
+
+    def begin(self, job: Job, known: Iterable[bytes]) -> None:
+        self._job = job
+        self._claims = Claims(known)
+        for worker in self._workers:
+            worker.check(job)
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
+        waiting = UnitQueue(units)
+        results: queue.Queue[Receipt | LostUnit | PermafrostError] = queue.Queue()
+        stop = threading.Event()
+        for worker in self._workers:
+            # Daemons, so that an interrupt ends the program at once; a unit cut short has published nothing.
+            threading.Thread(target=self._serve, args=(worker, waiting, results, stop), daemon=True).start()
+        try:
+            for _ in units:
+                result = results.get()
+                if isinstance(result, PermafrostError):
+                    raise result
+                if isinstance(result, LostUnit):
+                    self._release(result.unit.id)
+                yield result
+        finally:
+            stop.set()
+
+    def close(self) -> None:
+        self._workers = []
+
+    def _serve(
+        self,
+        worker: Worker,
+        waiting: UnitQueue,
+        results: queue.Queue[Receipt | LostUnit | PermafrostError],
+        stop: threading.Event,
+    ) -> None:
+        while not stop.is_set():
+            with self._lock:
+                attempt = waiting.take()
+            if attempt is None:
+                return
+            try:
+                results.put(self._run_one(worker, attempt))
+            except PermafrostError as error:
+                results.put(error)
+            except Exception as error:  # noqa: BLE001 - whatever broke this unit, the other units go on
+                with self._lock:
+                    lost = waiting.failed(attempt, f"{type(error).__name__}: {error}")
+                if lost:
+                    results.put(lost)
+
+    def _run_one(self, worker: Worker, attempt: Attempt) -> Receipt:
+        assert self._job is not None, "begin() comes before run()"
+
+        def claim(digests: Sequence[bytes]) -> list[bool]:
+            with self._lock:
+                return self._claims.claim(attempt.unit.id, attempt.number, digests)
+
+        return worker.run(attempt.unit, self._job, claim)
+
+    def _release(self, unit: str) -> None:
+        with self._lock:
+            self._claims.release(unit)

@@ -1,0 +1,28 @@
+"""From items to units of work: a pure function of the listing and the settings, never of the number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extractor.corpus import Item
+
+SHARD_BYTES = 64 << 20  # 64 MiB: what one unit's shard may hold at most
+MIN_UNIT_ITEMS = 256  # a smaller unit costs more in starting and finishing than it wins in balance
+UNITS_AIMED_AT = 64  # enough to keep many workers busy to the end, few enough for large shards
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A contiguous slice of the plan; becomes one shard."""
+
+    id: str
+    items: tuple[Item, ...]
+
+
+def make_units(items: Sequence[Item], embedding_bytes: int, first_id: int = 0) -> list[Unit]:
+    """Cut items, in order, into units of equal size: about 64 units, at least 256 items each, at most 64 MiB of embeddings each."""
+    by_bytes = max(1, SHARD_BYTES // embedding_bytes)
+    size = min(by_bytes, max(MIN_UNIT_ITEMS, -(-len(items) // UNITS_AIMED_AT)))
+    starts = range(0, len(items), size)
+    return [Unit(f"{first_id + i:06d}", tuple(items[start : start + size])) for i, start in enumerate(starts)]

@@ -1,0 +1,226 @@
+"""Units on Ray actors: one a GPU, or a share of the CPUs each. The only file that imports Ray.
+
+Ray core, neither Ray Data nor ActorPool: accounting is by unit, and a dead actor must cost its unit one attempt, not the run. Ray's
+object store carries digests, unit descriptions and receipts, never an image or an embedding.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from extractor.claims import Claims
+from extractor.device import prepare_process
+from extractor.job import Job, WorkerInfo
+from extractor.plan import Unit
+from extractor.receipt import Receipt
+from extractor.recipe import Recipe
+from extractor.unit_queue import Attempt, LostUnit, UnitQueue
+from storage.errors import PermafrostError, RunError
+
+CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
+IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
+MAX_DEATHS_IN_A_ROW = 6  # actors that died with no unit finished in between: the cause is not one unit
+OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
+ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+class _Actor:
+    """A worker in a process of its own. TensorFlow is first imported in `build`, after this process's devices are set."""
+
+    def __init__(self, recipe: Recipe, threads: int) -> None:
+        self._recipe = recipe
+        self._threads = threads
+        prepare_process(threads, use_gpus=bool(ray.get_gpu_ids()))
+
+    def build(self) -> WorkerInfo:
+        from extractor.worker import Worker
+
+        self._worker = Worker(self._recipe, self._threads)
+        return self._worker.info()
+
+    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+        return self._worker.embed_images(images)
+
+    def begin(self, job: Job, claims: Any) -> None:
+        self._job = job
+        self._claims = claims
+        self._worker.check(job)
+
+    def run(self, unit: Unit, number: int) -> Receipt:
+        def claim(digests: Sequence[bytes]) -> list[bool]:
+            answer: list[bool] = ray.get(self._claims.claim.remote(unit.id, number, digests))
+            return answer
+
+        return self._worker.run(unit, self._job, claim)
+
+
+@dataclass
+class _Slot:
+    """One actor and what it has been sent, by Ray's reference, oldest first. None: its own setting up, after a death."""
+
+    actor: Any
+    sent: dict[Any, Attempt | None] = field(default_factory=dict)
+
+
+class RayExecutor:
+    """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
+    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU."""
+
+    def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None) -> None:
+        self._recipe = recipe
+        self._wanted = workers
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._slots: list[_Slot] = []
+        self._job: Job | None = None
+        self._deaths = 0
+
+    def start(self) -> list[WorkerInfo]:
+        _connect(self._address)
+        self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
+        self._slots = [_Slot(self._new_actor()) for _ in range(count)]
+        return self._get([slot.actor.build.remote() for slot in self._slots])
+
+    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+        [embeddings] = self._get([self._slots[0].actor.embed_images.remote(images)])
+        return np.asarray(embeddings)
+
+    def begin(self, job: Job, known: Iterable[bytes]) -> None:
+        self._job = job
+        self._claims = ray.remote(Claims).options(num_cpus=0).remote(list(known))
+        self._get([slot.actor.begin.remote(job, self._claims) for slot in self._slots])
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
+        waiting = UnitQueue(units)
+        while True:
+            self._fill(waiting)
+            owners = {reference: slot for slot in self._slots for reference in slot.sent}
+            if not owners:
+                return
+            [reference], _ = ray.wait(list(owners), num_returns=1)
+            yield from self._settle(owners[reference], reference, waiting)
+
+    def close(self) -> None:
+        self._slots = []
+        ray.shutdown()
+
+    def _fill(self, waiting: UnitQueue) -> None:
+        """Top up: first one unit for every actor, then the second."""
+        for depth in range(1, IN_FLIGHT + 1):
+            for slot in self._slots:
+                if sum(map(bool, slot.sent.values())) < depth and (attempt := waiting.take()):
+                    slot.sent[slot.actor.run.remote(attempt.unit, attempt.number)] = attempt
+
+    def _settle(self, slot: _Slot, reference: Any, waiting: UnitQueue) -> Iterator[Receipt | LostUnit]:
+        try:
+            result = ray.get(reference)
+        except RayTaskError as error:
+            attempt = slot.sent.pop(reference)
+            if isinstance(error.cause, PermafrostError):
+                raise error.cause from None
+            if attempt is None:
+                raise RunError(f"a replacement worker could not be set up: {_last_line(error)}") from error
+            yield from self._failed(attempt, _last_line(error), waiting)
+        except RayActorError as error:
+            lost = [attempt for attempt in slot.sent.values() if attempt]
+            self._replace(slot, error)
+            for attempt in lost[1:]:  # Ray runs an actor's calls in order, so only the first can have killed it
+                waiting.put_back(attempt)
+            if lost:
+                yield from self._failed(lost[0], _last_line(error), waiting)
+        else:
+            if slot.sent.pop(reference):
+                self._deaths = 0
+                yield result
+
+    def _failed(self, attempt: Attempt, message: str, waiting: UnitQueue) -> Iterator[Receipt | LostUnit]:
+        """A call that failed may have finished its work: its receipt on disk says so."""
+        assert self._job is not None
+        table = self._job.run.read_receipt(attempt.unit.id)
+        if table is not None:
+            yield Receipt.from_table(table)
+            return
+        lost = waiting.failed(attempt, message)
+        if lost:
+            ray.get(self._claims.release.remote(lost.unit.id))
+            yield lost
+
+    def _replace(self, slot: _Slot, error: RayActorError) -> None:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS_IN_A_ROW:
+            raise RunError(
+                f"{self._deaths} workers died in a row ({_last_line(error)}). Not enough memory is the usual cause: try fewer "
+                "--workers. What was finished is kept; run the same command again to go on"
+            )
+        slot.actor = self._new_actor()
+        slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
+
+    def _new_actor(self) -> Any:
+        return ray.remote(_Actor).options(**self._actor_options).remote(self._recipe, self._threads)
+
+    def _share_out(self, resources: dict[str, float]) -> tuple[dict[str, Any], int, int]:
+        """(actor options, TensorFlow threads an actor, number of actors) for the cluster's resources."""
+        gpus, cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 1.0))
+        count = self._wanted or int(gpus) or max(1, int(cpus // CPUS_AN_ACTOR))
+        share = cpus / count
+        options: dict[str, Any] = {
+            "num_cpus": int(share) if share >= 1 else round(share, 3),
+            "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
+        }
+        if gpus:
+            options["num_gpus"] = 1 if count <= gpus else round(gpus / count - 0.0005, 3)
+        return options, max(1, int(share)), count
+
+    @staticmethod
+    def _get(references: list[Any]) -> list[Any]:
+        try:
+            return list(ray.get(references))
+        except RayTaskError as error:
+            if isinstance(error.cause, PermafrostError):
+                raise error.cause from None
+            raise RunError(f"a Ray worker failed: {_last_line(error)}") from error
+        except RayError as error:
+            raise RunError(
+                f"a Ray worker could not start or died: {_last_line(error)}. Is this version of permafrost installed on every node, "
+                "and is there memory for all workers?"
+            ) from error
+
+
+def _connect(address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+            raise PermafrostError(
+                f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. Check --ray (and RAY_ADDRESS), or leave it out"
+            ) from None
+        return
+    _use_a_private_token()
+    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+
+
+def _use_a_private_token() -> None:
+    """Authenticate a private cluster with a token of this process.
+
+    From Ray 2.59 on, local clusters ask for a token and would keep it in HOME, which may be read-only
+    (https://docs.ray.io/en/latest/ray-security/token-auth.html). What the user has set up is left alone.
+    """
+    is_set = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if not is_set and not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,0 +1,48 @@
+"""What a worker says of a finished unit: where each of its items went, and what that cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from storage.files import FileEntry
+
+# digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
+# duplicate, or known before) or the item is a reject, which has reason and message.
+RECEIPT_FIELDS = [
+    ("key", pa.string()),
+    ("stamp", pa.string()),
+    ("digest", pa.binary(32)),
+    ("row", pa.int32()),
+    ("reason", pa.string()),
+    ("message", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    unit: str
+    corpus: str
+    shard: FileEntry | None  # None: nothing new to store
+    items: pa.Table  # RECEIPT_FIELDS, one row an item of the unit, in its order
+    counters: Mapping[str, int]  # read, bytes_read, embedded
+    seconds: Mapping[str, float]  # wait (for decoded images), infer, write
+
+    def to_table(self) -> pa.Table:
+        head = {
+            "unit": self.unit,
+            "corpus": self.corpus,
+            "shard": asdict(self.shard) if self.shard else None,
+            "counters": dict(self.counters),
+            "seconds": dict(self.seconds),
+        }
+        return self.items.replace_schema_metadata({b"permafrost": json.dumps(head).encode()})
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Receipt:
+        head = json.loads(table.schema.metadata[b"permafrost"])
+        shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
+        return cls(items=table.replace_schema_metadata(None), shard=shard, **head)

@@ -1,0 +1,140 @@
+"""One worker: a backbone built once, and units turned into shards. Knows nothing of Ray or of other workers."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa  # before TensorFlow: the other order has crashed on some builds of both
+import tensorflow as tf
+
+from extractor import backbones
+from extractor.claims import Claim
+from extractor.engine import TensorFlowEngine
+from extractor.job import Job, WorkerInfo
+from extractor.pipeline import DecodePipeline, Outcomes
+from extractor.plan import Unit
+from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.recipe import Recipe
+from storage.files import FileEntry, private_file, publish_by_content
+from storage.golden import require_no_drift
+from storage.shard import ShardWriter, shard_format
+
+
+class Worker:
+    def __init__(self, recipe: Recipe, threads: int = 2) -> None:
+        self._recipe = recipe
+        self._threads = threads
+        backbone = backbones.build(recipe)
+        self._space = backbone.space
+        self._engine = TensorFlowEngine(backbone)
+
+    def info(self) -> WorkerInfo:
+        gpus = tf.config.list_logical_devices("GPU")
+        device = str(tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]) if gpus else "CPU"
+        libraries = {name: version(name) for name in ("tensorflow", "keras", "pillow", "numpy")}
+        environment = {"engine": "tensorflow", "device": device, "machine": platform.machine(), **libraries}
+        return WorkerInfo(self._space, self._engine.shape, f"{platform.node()} ({device})", environment)
+
+    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+        """Embed a few encoded images, such as the golden ones; all must be decodable. [n, *shape] in the stored dtype."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / str(i) for i in range(len(images))]
+            for path, image in zip(paths, images, strict=True):
+                path.write_bytes(image)
+            embeddings, outcomes = self.embed_files(paths)
+        if outcomes.rejects:
+            raise ValueError(f"expected decodable images, got {outcomes.rejects}")
+        return embeddings
+
+    def embed_files(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.generic], Outcomes]:
+        """Embed image files into memory: [n, *shape] in the stored dtype; rows of rejects are zero. Duplicates are embedded again."""
+        pipeline = self._pipeline(paths, lambda digests: [True] * len(digests))
+        out = np.zeros((len(paths), *self._engine.shape), self._recipe.dtype)
+        for positions, images in pipeline.batches():
+            finite, embeddings = self._embed(positions, images, pipeline.outcomes)
+            out[finite] = embeddings
+        return out, pipeline.outcomes
+
+    def check(self, job: Job) -> None:
+        """Embed the golden images; raises DriftError outside the tolerance."""
+        embedded = self.embed_images(job.golden.images)
+        require_no_drift(job.golden, embedded, self._space.precision, self.info().where)
+
+    def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
+        """Embed what can be claimed of a unit, publish its shard, then its receipt."""
+        pipeline = self._pipeline([job.source / item.key for item in unit.items], claim)
+        kind = shard_format(job.format)
+        folder = job.run.set_folder / "shards"
+        with private_file(folder) as partial:
+            writer = kind.writer(partial, job.layout)
+            rows, seconds = self._fill(writer, pipeline)
+            started = time.perf_counter()
+            written = writer.close()
+            shard = None
+            if written:
+                sha256, size = publish_by_content(partial, folder, kind.suffix)
+                shard = FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written)
+            seconds["write"] += time.perf_counter() - started
+        receipt = self._receipt(unit, job, pipeline.outcomes, rows, shard, seconds)
+        job.run.write_receipt(unit.id, receipt.to_table())
+        return receipt
+
+    def _fill(self, writer: ShardWriter, pipeline: DecodePipeline) -> tuple[dict[int, int], dict[str, float]]:
+        """Embed all batches into the writer; returns row by position, and the seconds of each stage."""
+        rows: dict[int, int] = {}
+        seconds = dict.fromkeys(("wait", "infer", "write"), 0.0)
+        last = time.perf_counter()
+
+        def lap(stage: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            seconds[stage] += now - last
+            last = now
+
+        for positions, images in pipeline.batches():
+            lap("wait")
+            finite, embeddings = self._embed(positions, images, pipeline.outcomes)
+            lap("infer")
+            digests = [pipeline.outcomes.digests[position] for position in finite]
+            writer.append([digest for digest in digests if digest], [0] * len(finite), embeddings)
+            rows.update({position: len(rows) + i for i, position in enumerate(finite)})
+            lap("write")
+        lap("wait")
+        return rows, seconds
+
+    def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
+        """Embed a batch; what is not finite in the stored dtype becomes a reject. Returns the positions and rows that are left."""
+        with np.errstate(over="ignore"):  # float16 overflow gives infinity, which is caught right below
+            embeddings = self._engine(images).astype(self._recipe.dtype)
+        finite = np.isfinite(embeddings).reshape(len(embeddings), -1).all(axis=1)
+        for i in np.flatnonzero(~finite):
+            outcomes.rejects[positions[i]] = ("non-finite", f"the embedding has NaN or infinity in {self._recipe.dtype}")
+        return [position for position, good in zip(positions, finite, strict=True) if good], embeddings[finite]
+
+    def _pipeline(self, paths: Sequence[Path], claim: Claim) -> DecodePipeline:
+        return DecodePipeline(paths, claim, self._engine.input_size, self._engine.batch_size, self._threads)
+
+    def _receipt(
+        self, unit: Unit, job: Job, outcomes: Outcomes, rows: dict[int, int], shard: FileEntry | None, seconds: dict[str, float]
+    ) -> Receipt:
+        n = range(len(unit.items))
+        columns: dict[str, list[Any]] = {
+            "key": [item.key for item in unit.items],
+            "stamp": [item.stamp for item in unit.items],
+            "digest": outcomes.digests,
+            "row": [rows.get(i) for i in n],
+            "reason": [outcomes.rejects[i][0] if i in outcomes.rejects else None for i in n],
+            "message": [outcomes.rejects[i][1] if i in outcomes.rejects else None for i in n],
+        }
+        table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
+        non_finite = sum(reason == "non-finite" for reason, _ in outcomes.rejects.values())
+        counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "embedded": len(rows) + non_finite}
+        return Receipt(unit.id, job.corpus, shard, table, counters, seconds)

@@ -1,0 +1,39 @@
+"""Feature sets on disk: read, version and commit them. Needs NumPy and Arrow only.
+
+import storage
+keys, embeddings = storage.open("features/products/resnet50").to_numpy()
+"""
+
+from storage.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DamagedError,
+    DriftError,
+    NotFoundError,
+    PermafrostError,
+    RunError,
+    SpaceMismatchError,
+    UsageError,
+)
+from storage.feature_set import Batch, FeatureSet
+from storage.feature_set import open_set as open
+from storage.names import SetName, parse_set
+from storage.space import Space
+
+__all__ = [
+    "AlreadyExistsError",
+    "Batch",
+    "ConflictError",
+    "DamagedError",
+    "DriftError",
+    "FeatureSet",
+    "NotFoundError",
+    "PermafrostError",
+    "RunError",
+    "SetName",
+    "Space",
+    "SpaceMismatchError",
+    "UsageError",
+    "open",
+    "parse_set",
+]

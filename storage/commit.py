@@ -1,0 +1,84 @@
+"""Making sets and committing versions: the only code that makes a file count."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from storage.errors import AlreadyExistsError, ConflictError, DamagedError
+from storage.feature_set import (
+    FeatureSet,
+    SetDescription,
+    list_versions,
+    open_set,
+    read_description,
+    read_manifest,
+    version_path,
+)
+from storage.files import create_exclusive, read_json, to_json
+from storage.manifest import Manifest, follow
+from storage.names import SetName
+
+STORE_FORMAT = 1
+MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
+
+
+def ensure_store(root: Path) -> None:
+    """Make `root` a store if it is none yet, and check that this program reads its format."""
+    path = root / "permafrost.json"
+    if not path.exists():
+        with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
+            create_exclusive(path, to_json({"format": STORE_FORMAT, "backend": {"kind": "folder", **_probe(root)}}))
+    found = read_json(path, "store description").get("format")
+    if found != STORE_FORMAT:
+        raise DamagedError(f"{path}: store format {found!r}, this program reads {STORE_FORMAT}")
+
+
+def create_set(name: SetName, description: SetDescription) -> SetDescription:
+    """Create the set, or return the description of the one that is there. The caller compares spaces."""
+    ensure_store(name.root)
+    try:
+        create_exclusive(name.folder / "set.json", to_json(description.to_dict()))
+        return description
+    except AlreadyExistsError:
+        return read_description(name)
+
+
+def open_newest(name: SetName) -> FeatureSet | None:
+    """The newest version, or None for a set that has none yet."""
+    return open_set(SetName(name.root, name.team, name.name)) if list_versions(name.folder) else None
+
+
+def commit(name: SetName, base: Manifest | None, draft: Manifest, corpus: str) -> Manifest:
+    """Publish `draft`'s state of `corpus` as the next version; rebase and retry when other writers were faster.
+
+    Raises ConflictError when `corpus` itself was committed by another writer since `base`.
+    """
+    for _ in range(MAX_REBASES):
+        versions = list_versions(name.folder)
+        latest = read_manifest(name.folder, versions[-1]) if versions else None
+        manifest = follow(latest, base, draft, corpus)
+        try:
+            create_exclusive(version_path(name.folder, manifest.version), to_json(manifest.to_dict()))
+            return manifest
+        except AlreadyExistsError:
+            # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
+            there = read_manifest(name.folder, manifest.version)
+            if there.nonce == draft.nonce:
+                return there
+    raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
+
+
+def _probe(root: Path) -> dict[str, bool]:
+    """Try what commits rely on: creating a name twice must fail."""
+    probe = root / f".probe-{secrets.token_hex(8)}.json"
+    try:
+        create_exclusive(probe, b"{}")
+        try:
+            create_exclusive(probe, b"{}")
+        except AlreadyExistsError:
+            return {"exclusive_create": True}
+        raise DamagedError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""Every error a user can meet, as one small family.
+
+PermafrostError                      what a command prints and exits 1 for
+├── UsageError        (ValueError)          the request itself is wrong: exit 2
+├── NotFoundError     (FileNotFoundError)   a store, set, version, folder or file is not there
+├── AlreadyExistsError (FileExistsError)    a name that may be created once is taken
+├── SpaceMismatchError                      features of two spaces would meet
+├── DriftError                              same space, but values outside the tolerance
+├── ConflictError                           another writer changed what this one builds on
+├── DamagedError                            a file is not what its manifest says
+└── RunError                                a run stopped before its end
+"""
+
+from __future__ import annotations
+
+
+class PermafrostError(Exception):
+    """Base of all errors that are told in words, never as a traceback."""
+
+
+class UsageError(PermafrostError, ValueError):
+    """The request is wrong in itself: a bad name, option or combination."""
+
+
+class NotFoundError(PermafrostError, FileNotFoundError):
+    """Something named in the request does not exist."""
+
+
+class AlreadyExistsError(PermafrostError, FileExistsError):
+    """A name that can be created only once exists already."""
+
+
+class SpaceMismatchError(PermafrostError):
+    """Features of two feature spaces were about to be mixed."""
+
+
+class DriftError(PermafrostError):
+    """Golden images embed differently here than when the set was made."""
+
+
+class ConflictError(PermafrostError):
+    """Another writer changed what this commit was computed from."""
+
+
+class DamagedError(PermafrostError):
+    """A file's size, checksum or structure is not what was recorded."""
+
+
+class RunError(PermafrostError):
+    """A run was stopped before it could finish."""

@@ -1,0 +1,249 @@
+"""A feature set at one version: what it is, and its items and embeddings as NumPy or Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.errors import DamagedError, NotFoundError
+from storage.files import list_names, read_json
+from storage.golden import GoldenImages, read_golden
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
+from storage.manifest import Manifest
+from storage.names import SetName, parse_set
+from storage.read_plan import ShardRead, by_shard, in_batches
+from storage.shard import ShardReader, embedding_bytes, shard_format
+from storage.space import Space
+
+SET_FORMAT = 1
+DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch
+
+
+@dataclass(frozen=True)
+class SetDescription:
+    """What never changes in a set (`set.json`). `backbone` is the recipe that rebuilds the network; the space is what it must give."""
+
+    space: Space
+    shard_format: str
+    shape: tuple[int, ...]
+    dtype: str
+    backbone: Mapping[str, Any]
+    created: str
+    card: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": SET_FORMAT,
+            **asdict(self),
+            "shape": list(self.shape),
+            "space": self.space.to_dict(),
+            "space_id": self.space.id,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: object) -> SetDescription:
+        if value.get("format") != SET_FORMAT:
+            raise DamagedError(f"{where}: set format {value.get('format')!r}, this program reads {SET_FORMAT}")
+        known = {name: item for name, item in value.items() if name not in ("format", "space_id")}
+        try:
+            description = cls(**{**known, "space": Space.from_dict(known["space"]), "shape": tuple(known["shape"])})
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{where}: not a valid set description ({type(error).__name__}: {error})") from None
+        if description.space.id != value.get("space_id"):
+            raise DamagedError(f"{where}: the space id does not match the space described beside it")
+        return description
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`keys` of n items and their `embeddings` [n, *shape] in the stored dtype."""
+
+    keys: list[str]
+    embeddings: npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """One immutable version of a set. Reading needs neither TensorFlow nor Ray nor write access."""
+
+    name: SetName
+    description: SetDescription
+    manifest: Manifest
+
+    @property
+    def space(self) -> Space:
+        return self.description.space
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def rows(self) -> int:
+        """Items that have an embedding."""
+        return self.manifest.counts["rows"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.description.shape
+
+    @property
+    def embedding_bytes(self) -> int:
+        return embedding_bytes(self.shape, self.description.dtype)
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """All items (key, corpus, digest, stamp, shard, row, label, split), sorted by (corpus, key)."""
+        entries = [entry for _, state in sorted(self.manifest.corpora.items()) for entry in state.items]
+        return read_tables(entries, self.name.folder, ITEM_SCHEMA)
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """Items without an embedding: key, corpus, digest, stamp, reason, message."""
+        entries = [state.rejects for _, state in sorted(self.manifest.corpora.items()) if state.rejects]
+        return read_tables(entries, self.name.folder, REJECT_SCHEMA)
+
+    def golden(self) -> GoldenImages:
+        return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
+
+    def to_numpy(self) -> tuple[list[str], npt.NDArray[np.generic]]:
+        """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N."""
+        out = np.empty((self.rows, *self.shape), self.description.dtype)
+        names, reads = self._reads()
+        for read in reads:
+            with _open_shard(self, names[read.shard]) as reader:
+                start, stop = read.span
+                out[read.positions] = reader.read(start, stop)[read.rows - start]
+        return self.items["key"].to_pylist(), out
+
+    def to_arrow(self) -> pa.Table:
+        """Items joined with their embeddings as a fixed-size list column `embedding` (flattened, stored dtype), in item order."""
+        _, embeddings = self.to_numpy()
+        flat = pa.array(embeddings.reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(self.shape)))
+        shape = {b"shape": str(list(self.shape)).encode()}
+        return self.items.append_column(pa.field("embedding", column.type, metadata=shape), column)
+
+    def batches(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """All items in storage order: each shard is read once, front to back, in memory for one batch.
+
+        batch_size: items a batch (the last may be smaller); None for about 16 MiB of embeddings. Use `to_numpy` for item order.
+        """
+        size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // self.embedding_bytes)
+        if size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {size}")
+        keys = self.items["key"].combine_chunks()
+        names, reads = self._reads()
+        current: tuple[int, ShardReader] | None = None
+        try:
+            for parts in in_batches(reads, size):
+                pieces = []
+                for part in parts:
+                    if current is None or current[0] != part.shard:
+                        if current:
+                            current[1].close()
+                        current = (part.shard, _open_reader(self, names[part.shard]))
+                    start, stop = part.span
+                    pieces.append(current[1].read(start, stop)[part.rows - start])
+                positions = np.concatenate([part.positions for part in parts])
+                yield Batch(keys.take(pa.array(positions)).to_pylist(), np.concatenate(pieces))
+        finally:
+            if current:
+                current[1].close()
+
+    def _reads(self) -> tuple[list[str], list[ShardRead]]:
+        column = self.items["shard"].combine_chunks()
+        shards = column.indices.to_numpy().astype(np.int64)
+        rows = self.items["row"].to_numpy().astype(np.int64)
+        return column.dictionary.to_pylist(), by_shard(shards, rows)
+
+
+class _open_shard:
+    """Context manager around one shard reader."""
+
+    def __init__(self, feature_set: FeatureSet, sha256: str) -> None:
+        self._reader = _open_reader(feature_set, sha256)
+
+    def __enter__(self) -> ShardReader:
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+
+def _open_reader(feature_set: FeatureSet, sha256: str) -> ShardReader:
+    entry = {shard.sha256: shard for shard in feature_set.manifest.shards}[sha256]
+    path = feature_set.name.folder / entry.path
+    if path.exists() and path.stat().st_size != entry.bytes:
+        raise DamagedError(f"the shard {path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
+    reader = shard_format(feature_set.description.shard_format).reader(path)
+    if reader.layout.space_id != feature_set.space.id:
+        raise DamagedError(f"the shard {path} holds features of space {reader.layout.space_id[:12]}, the set is in another")
+    return reader
+
+
+def open_set(uri: str | SetName) -> FeatureSet:
+    """Open `ROOT/TEAM/SET[@VERSION|@TAG]` for reading; without '@' the newest version.
+
+    Raises UsageError (malformed name), NotFoundError (no such store, set, version or tag), DamagedError.
+    """
+    name = parse_set(uri) if isinstance(uri, str) else uri
+    description = read_description(name)
+    versions = list_versions(name.folder)
+    if not versions:
+        raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
+    version = _resolve(name, versions)
+    return FeatureSet(name, description, read_manifest(name.folder, version))
+
+
+def read_description(name: SetName) -> SetDescription:
+    """The set's `set.json`; NotFoundError lists the sets that are there."""
+    path = name.folder / "set.json"
+    if not path.exists():
+        there = [
+            f"{team}/{s}"
+            for team in list_names(name.root)
+            for s in list_names(name.root / team)
+            if (name.root / team / s / "set.json").exists()
+        ]
+        known = f"; the store has {', '.join(there[:10])}" if there else f"; {name.root} holds no feature sets"
+        raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}{known}")
+    return SetDescription.from_dict(read_json(path, "set description"), path)
+
+
+def list_versions(set_folder: Path) -> list[int]:
+    """Numbers of all committed versions, ascending."""
+    stems = [entry.removesuffix(".json") for entry in list_names(set_folder / "versions")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
+
+
+def version_path(set_folder: Path, version: int) -> Path:
+    return set_folder / "versions" / f"{version:08d}.json"
+
+
+def read_manifest(set_folder: Path, version: int) -> Manifest:
+    path = version_path(set_folder, version)
+    return Manifest.from_dict(read_json(path, "manifest"), path)
+
+
+def _resolve(name: SetName, versions: list[int]) -> int:
+    if name.at is None:
+        return versions[-1]
+    if name.at.isdigit():
+        version = int(name.at)
+    else:
+        tag = name.folder / "tags" / f"{name.at}.json"
+        if not tag.exists():
+            tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
+            raise NotFoundError(f"{name.folder} has no tag {name.at!r}; its tags: {', '.join(tags) or 'none'}")
+        version = int(read_json(tag, "tag")["version"])
+    if version not in versions:
+        raise NotFoundError(f"{name.folder} has no version {version}; it has {versions[0]} to {versions[-1]}")
+    return version

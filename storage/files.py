@@ -1,0 +1,121 @@
+"""The one door to the disk: atomic writes, exclusive creation, listing, checksums.
+
+Readers never see half a file: everything is written under a private name in the same folder, synced, and only then given its
+real name. Private names start with a dot and are never listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as a manifest lists it: path relative to the set, sha256 in hex, size in bytes, rows."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a whole file."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@contextmanager
+def private_file(folder: Path) -> Iterator[Path]:
+    """Yield a new private path in `folder`; whatever still lies there at the end is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{secrets.token_hex(8)}.partial"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish_by_content(partial: Path, folder: Path, suffix: str) -> tuple[str, int]:
+    """Give a finished private file its content name `<sha256><suffix>` in `folder`; return (sha256, bytes)."""
+    sync(partial)
+    digest, size = sha256_file(partial), partial.stat().st_size
+    folder.mkdir(parents=True, exist_ok=True)
+    os.replace(partial, folder / f"{digest}{suffix}")
+    sync(folder)
+    return digest, size
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Create or replace `path` so that a reader sees the old content or the new, never a mixture."""
+    with private_file(path.parent) as partial:
+        _write_synced(partial, data)
+        os.replace(partial, path)
+    sync(path.parent)
+
+
+def create_exclusive(path: Path, data: bytes) -> None:
+    """Create `path` with `data`, whole and synced.
+
+    Raises AlreadyExistsError if the name is taken. `os.link` is the primitive because it fails on an existing name on local disks
+    and on NFS alike, whereas O_EXCL would publish the name before the content.
+    """
+    with private_file(path.parent) as partial:
+        _write_synced(partial, data)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            raise AlreadyExistsError(f"{path} exists already") from None
+    sync(path.parent)
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Parse the JSON object in `path`; `what` names it in errors (NotFoundError, DamagedError)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"no {what} at {path}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DamagedError(f"the {what} at {path} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DamagedError(f"the {what} at {path} should hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def to_json(value: Any) -> bytes:
+    """Stable, readable JSON bytes: sorted keys, two spaces, UTF-8, a final newline."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names in `folder` without private ones, sorted; empty where there is no such folder."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def sync(path: Path) -> None:
+    """fsync a file or folder: a new name survives a power cut only when its folder was synced too."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())

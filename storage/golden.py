@@ -1,0 +1,73 @@
+"""Golden images: a few images kept with the set, and what they embedded to when it was made.
+
+Whoever extends the set embeds them first. That shows drift (other hardware, engine, library versions) before it gets into rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.errors import DriftError
+from storage.files import FileEntry
+from storage.items import read_tables, write_table
+
+MIN_COSINE = {"float32": 0.99999}  # by compute precision; docs/design.md, "Numbers"
+
+
+@dataclass(frozen=True)
+class GoldenImages:
+    """G images as encoded bytes, and their embeddings [G, *shape] in the stored dtype."""
+
+    names: tuple[str, ...]
+    images: tuple[bytes, ...]
+    embeddings: npt.NDArray[np.generic]
+
+
+def write_golden(golden: GoldenImages, set_folder: Path) -> FileEntry:
+    """Write golden images and embeddings as one content-named file of the set."""
+    width = golden.embeddings[0].nbytes
+    table = pa.table(
+        {
+            "name": pa.array(golden.names, pa.string()),
+            "image": pa.array(golden.images, pa.binary()),
+            "digest": pa.array([hashlib.sha256(image).digest() for image in golden.images], pa.binary(32)),
+            "view": pa.array([0] * len(golden.images), pa.int16()),
+            "embedding": pa.array([row.tobytes() for row in golden.embeddings], pa.binary(width)),
+        }
+    )
+    return write_table(table, set_folder, "golden")
+
+
+def read_golden(entry: FileEntry, set_folder: Path, shape: tuple[int, ...], dtype: str) -> GoldenImages:
+    width = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    schema = pa.schema([("name", pa.string()), ("image", pa.binary()), ("embedding", pa.binary(width))])
+    table = read_tables([entry], set_folder, schema)
+    rows = [np.frombuffer(row, dtype).reshape(shape) for row in table["embedding"].to_pylist()]
+    return GoldenImages(tuple(table["name"].to_pylist()), tuple(table["image"].to_pylist()), np.stack(rows))
+
+
+def cosines(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Cosine of each pair of rows of two [N, ...] arrays; two zero rows count as equal (1), a zero and a non-zero as 0."""
+    x = a.reshape(len(a), -1).astype(np.float64)
+    y = b.reshape(len(b), -1).astype(np.float64)
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    both_zero = ~x.any(axis=1) & ~y.any(axis=1)
+    return np.asarray(np.where(both_zero, 1.0, (x * y).sum(axis=1) / np.where(norms == 0, 1.0, norms)))
+
+
+def require_no_drift(golden: GoldenImages, embedded: npt.NDArray[np.generic], precision: str, where: str) -> None:
+    """Raise DriftError with the worst image if any golden image embeds outside the tolerance of `precision`."""
+    values = cosines(golden.embeddings, embedded)
+    worst = int(np.argmin(values))
+    if not values[worst] >= MIN_COSINE[precision]:
+        raise DriftError(
+            f"{where} embeds golden image {golden.names[worst]!r} with cosine {values[worst]:.7f} to the set's own embedding; "
+            f"{precision} features need at least {MIN_COSINE[precision]}. Another library version, engine or device is the usual "
+            "cause: use the versions that `permafrost store show` lists for the set, or extract into a new set"
+        )

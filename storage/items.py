@@ -1,0 +1,76 @@
+"""Item files: what is known of each item of a corpus, apart from its embedding.
+
+Names and labels change, features do not: a rename, a new label or a duplicate rewrites an item file and never an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import DamagedError
+from storage.files import FileEntry, private_file, publish_by_content
+
+ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+ITEM_FIELDS = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("corpus", _DICTIONARY, nullable=False),
+    pa.field("digest", pa.binary(32), nullable=False),
+    pa.field("stamp", pa.string(), nullable=False),
+    pa.field("shard", _DICTIONARY, nullable=False),  # sha256 of the shard that holds the embedding
+    pa.field("row", pa.int32(), nullable=False),  # row of view 0 there; the image's other views follow it
+    pa.field("label", pa.string()),
+    pa.field("split", pa.string()),
+]
+ITEM_SCHEMA = pa.schema(ITEM_FIELDS)
+
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("digest", pa.binary(32)),  # null where the bytes could not be read
+        pa.field("stamp", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+
+
+def write_items(table: pa.Table, set_folder: Path) -> tuple[FileEntry, ...]:
+    """Write items, sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`."""
+    # Arrow cannot sort dictionaries; in the file Parquet's own dictionary encoding does their work.
+    plain = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in ITEM_FIELDS]
+    table = table.cast(pa.schema(plain)).sort_by([("corpus", "ascending"), ("key", "ascending")])
+    return tuple(write_table(table.slice(start, ROWS_PER_FILE), set_folder, "items") for start in range(0, table.num_rows, ROWS_PER_FILE))
+
+
+def write_table(table: pa.Table, set_folder: Path, folder: str) -> FileEntry:
+    """Write one table as a content-named Parquet file in `folder` of the set."""
+    with private_file(set_folder / folder) as partial:
+        pq.write_table(table, partial, compression="zstd")
+        sha256, size = publish_by_content(partial, set_folder / folder, ".parquet")
+    return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, table.num_rows)
+
+
+def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schema) -> pa.Table:
+    """Read listed Parquet files into one table; raises DamagedError for a missing, resized or unreadable file."""
+    tables = [_read(entry, set_folder, schema) for entry in entries]
+    return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
+
+
+def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> pa.Table:
+    path = set_folder / entry.path
+    try:
+        if path.stat().st_size != entry.bytes:
+            raise DamagedError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
+        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        return pq.read_table(path, memory_map=True, read_dictionary=repeated).select(schema.names).cast(schema)
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is listed in the manifest but is not there") from None
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise DamagedError(f"{path} is not a readable table: {error}") from None

@@ -1,0 +1,57 @@
+"""Names of sets, `ROOT/TEAM/SET[@VERSION|@TAG]`, checked before any of them becomes a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RESERVED_TEAMS = {"heads"}  # <root>/heads/ holds the fitted heads
+EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
+
+
+@dataclass(frozen=True)
+class SetName:
+    """A parsed set name. `at` is a version number or tag as written, or None for the newest version."""
+
+    root: Path
+    team: str
+    name: str
+    at: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.team / self.name
+
+    def __str__(self) -> str:
+        return f"{self.folder}" + (f"@{self.at}" if self.at else "")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it is safe as one path component, else raise UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{what} {name!r} is not a usable name: expected 1 to 100 of A-Z a-z 0-9 . _ -, starting with a letter or digit")
+    return name
+
+
+def parse_set(text: str) -> SetName:
+    """Parse `ROOT/TEAM/SET[@VERSION|@TAG]`; raises UsageError with an example."""
+    if "://" in text:
+        raise UsageError(f"{text!r}: only stores in local or network folders are supported so far, not {text.split('://')[0]}://")
+    head, _, last = text.rstrip("/").rpartition("/")
+    root, _, team = head.rpartition("/")
+    name, marker, at = last.partition("@")
+    if not team or not name:
+        raise UsageError(f"expected ROOT/TEAM/SET, such as {EXAMPLE}; got {text!r}")
+    if marker and not at:
+        raise UsageError(f"expected a version number or a tag after '@' in {text!r}, such as {EXAMPLE}")
+    check_name(team, "team")
+    if team in _RESERVED_TEAMS:
+        raise UsageError(f"team {team!r} is reserved: <store>/{team} holds fitted heads; choose another team name")
+    check_name(name, "set")
+    if at:
+        check_name(at, "version or tag")
+    return SetName(Path(root or ("/" if head.startswith("/") else ".")), team, name, at or None)

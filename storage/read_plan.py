@@ -1,0 +1,51 @@
+"""Which rows of which shard are read, in which order, and where they go: index arithmetic only.
+
+N items point at shards by a code (0 .. S-1) and at a row in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ShardRead:
+    """Rows to read from one shard, ascending, and the item each belongs to. Duplicates of one image repeat a row."""
+
+    shard: int
+    rows: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First row (inclusive) and last row (exclusive) to read."""
+        return int(self.rows[0]), int(self.rows[-1]) + 1
+
+
+def by_shard(shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[ShardRead]:
+    """Group N items by shard, rows ascending within each; every position occurs exactly once. Ties keep item order."""
+    order = np.lexsort((np.arange(len(rows)), rows, shards))
+    borders = np.flatnonzero(np.diff(shards[order])) + 1
+    return [ShardRead(int(shards[part[0]]), rows[part], part) for part in np.split(order, borders) if len(part)]
+
+
+def in_batches(reads: list[ShardRead], size: int) -> Iterator[list[ShardRead]]:
+    """Cut reads into batches of exactly `size` items (the last may be smaller), in order, across shard borders."""
+    batch: list[ShardRead] = []
+    room = size
+    for read in reads:
+        start = 0
+        while start < len(read.rows):
+            stop = min(start + room, len(read.rows))
+            batch.append(ShardRead(read.shard, read.rows[start:stop], read.positions[start:stop]))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch

@@ -1,0 +1,77 @@
+"""The folder of one extraction run: `runs/<run id>/` with its plan, the receipts of finished units, and its report.
+
+A receipt is written by the worker after its shard is published and before it answers: whoever finds a receipt need not do the unit
+again. A run without a report did not finish; what its receipts list is reused by the next one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import DamagedError
+from storage.files import list_names, private_file, sync, to_json, write_atomic
+from storage.names import SetName
+
+
+def new_run_id() -> str:
+    """Sortable by start time, unique across machines."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(4)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    set_folder: Path
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        return self.set_folder / "runs" / self.run_id
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        write_atomic(self.path / "plan.json", to_json(plan))
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Write report.json: the mark of a finished run."""
+        write_atomic(self.path / "report.json", to_json(report))
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "report.json").exists()
+
+    def write_receipt(self, unit: str, table: pa.Table) -> None:
+        target = self.path / "receipts" / f"{unit}.parquet"
+        with private_file(target.parent) as partial:
+            pq.write_table(table, partial, compression="zstd")
+            sync(partial)
+            partial.replace(target)
+        sync(target.parent)
+
+    def read_receipt(self, unit: str) -> pa.Table | None:
+        """The receipt of a unit, or None if it has none."""
+        path = self.path / "receipts" / f"{unit}.parquet"
+        try:
+            return pq.read_table(path, memory_map=True)
+        except FileNotFoundError:
+            return None
+        except pa.ArrowInvalid as error:
+            raise DamagedError(f"{path} is not a readable receipt: {error}") from None
+
+    def receipts(self) -> Iterator[pa.Table]:
+        for entry in list_names(self.path / "receipts"):
+            table = self.read_receipt(entry.removesuffix(".parquet"))
+            if table is not None:
+                yield table
+
+
+def unfinished_runs(name: SetName) -> list[RunFolder]:
+    """Runs of the set that wrote no report: still running, or broken."""
+    folders = [RunFolder(name.folder, run_id) for run_id in list_names(name.folder / "runs")]
+    return [folder for folder in folders if not folder.finished]

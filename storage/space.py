@@ -1,0 +1,73 @@
+"""The feature space: everything that decides an embedding's value, and the id derived from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from storage.errors import DamagedError, SpaceMismatchError
+
+PLAIN_VIEWS: tuple[str, ...] = ("plain",)
+
+
+@dataclass(frozen=True)
+class Space:
+    """One feature space. Two embeddings may be compared, mixed or fed to one head only if their spaces are equal.
+
+    Engine, device, batch size and worker count are absent on purpose: they may move values only within the tolerance
+    (docs/design.md, "Numbers").
+    """
+
+    graph: str  # sha256 of the built graph up to the cut, with canonical layer names
+    weights: str  # sha256 over the weight tensors of that graph
+    layer: str  # canonical name of the cut layer
+    pooling: str  # avg | max | none
+    input_size: int  # pixels, height = width
+    image_policy: str
+    preprocessing: str  # caffe | tf | torch | none
+    precision: str  # compute precision
+    dtype: str  # stored dtype
+    views: tuple[str, ...] = PLAIN_VIEWS
+    view_seed: int | None = None  # None: no view is random
+    quantization: str | None = None  # engine and calibration digest of an int8 space
+
+    @property
+    def id(self) -> str:
+        """Hex sha256 of the canonical JSON (sorted keys, no spaces, ASCII)."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "views": list(self.views)}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Space:
+        """Parse a description from set.json or head.json; raises DamagedError naming missing or unknown fields."""
+        names = {field.name for field in fields(cls)}
+        if set(value) != names:
+            odd = sorted(names.symmetric_difference(value))
+            raise DamagedError(f"a feature space must have exactly the fields {sorted(names)}; missing or unknown: {odd}")
+        return cls(**{**value, "views": tuple(value["views"])})
+
+
+def differing_fields(a: Space, b: Space) -> list[str]:
+    """Names of the fields in which two spaces differ, in declaration order."""
+    return [field.name for field in fields(Space) if getattr(a, field.name) != getattr(b, field.name)]
+
+
+def require_same_space(expected: Space, received: Space, owner: str, newcomer: str, way_out: str) -> None:
+    """Raise SpaceMismatchError that names each differing field with both values, unless the spaces are equal."""
+    names = differing_fields(expected, received)
+    if not names:
+        return
+    rows = [f"  {name}: {owner} has {_short(getattr(expected, name))}, {newcomer} {_short(getattr(received, name))}" for name in names]
+    raise SpaceMismatchError(
+        f"{owner} and {newcomer} are in different feature spaces; they differ in {', '.join(names)}:\n" + "\n".join(rows) + f"\n{way_out}"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text
