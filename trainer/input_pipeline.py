@@ -17,9 +17,9 @@ def load(
     positions: Sequence[int],
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
-    epochs: int = 1,
+    epochs: int | None = 1,
 ) -> tf.data.Dataset:
-    """Batches (float32 [n, *shape], int64 [n]) of the chosen positions, `epochs` times over.
+    """Batches (float32 [n, *shape], int64 [n]) of the chosen positions, `epochs` times over (None: without end).
 
     seed: None keeps the given order; else epoch e is shuffled by (seed, e) alone, so that equal calls give equal streams. Rows are
     gathered a batch at a time by one op; a Python call a row would cost more than the training step.
@@ -36,4 +36,8 @@ def load(
     def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(tf.gather(x_all, rows), tf.float32), tf.gather(y_all, rows)
 
-    return tf.data.Dataset.range(epochs).flat_map(one_epoch).map(gather, num_parallel_calls=2).prefetch(2)
+    numbers = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
+    # flat_map hides how long the stream is, and Keras then warns when it ends.
+    batches = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(positions) // batch_size)
+    stream = numbers.flat_map(one_epoch).apply(tf.data.experimental.assert_cardinality(batches))
+    return stream.map(gather, num_parallel_calls=2).prefetch(2)

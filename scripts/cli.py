@@ -1,0 +1,58 @@
+"""The command `permafrost`: parsing, exit codes, and errors in words. Exit 0 done, 1 failed, 2 wrong usage, 3 done but incomplete."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from scripts import extract, predict, store, train
+from scripts.console import print_json
+from storage.errors import PermafrostError, UsageError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="permafrost",
+        description="Embed each image once with a frozen network, keep the features, train heads in seconds.",
+        epilog="example: permafrost extract photos features/me/photos --backbone mobilenet_v2",
+    )
+    parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (extract, train, predict, store):
+        module.add_command(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except PermafrostError as error:
+        return _fail(str(error), args.json, EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
+        return EXIT_FAILED
+    except OSError as error:  # no room, no permission, a network folder gone: the user's to mend, with the file named
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", args.json, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
+
+
+def _fail(message: str, as_json: bool, code: int) -> int:
+    if as_json:
+        print_json({"error": message, "exit_code": code})
+    print(f"permafrost: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""How commands talk: results on stdout (a table, or one JSON document), progress and warnings on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+PLAIN_SECONDS = 5.0  # between two lines of progress where there is no terminal
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    """Name and value, aligned, one pair a line."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        print(f"{name:<{width}}  {value}")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """A plain table; columns of numbers are right-aligned. Wide enough for its content where stdout is no terminal."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row])
+    width = None if sys.stdout.isatty() else 200
+    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(table)
+
+
+def warn(message: str) -> None:
+    print(f"permafrost: note: {message}", file=sys.stderr, flush=True)
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+class ShowProgress(Protocol):
+    def __call__(self, done: int, total: int) -> None: ...
+
+
+@contextmanager
+def progress(what: str) -> Iterator[ShowProgress]:
+    """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end."""
+    if sys.stderr.isatty():
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+        bar = RichProgress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True))
+        with bar:
+            yield _Bar(bar, what)
+    else:
+        yield _Lines(what)
+
+
+class _Bar:
+    def __init__(self, bar: RichProgress, what: str) -> None:
+        self._bar, self._started = bar, time.monotonic()
+        self._task = bar.add_task(what, total=None, rate="starting")
+
+    def __call__(self, done: int, total: int) -> None:
+        rate = done / max(1e-9, time.monotonic() - self._started)
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.0f}/s")
+
+
+class _Lines:
+    def __init__(self, what: str) -> None:
+        self._what, self._started, self._last = what, time.monotonic(), 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last < PLAIN_SECONDS:
+            return
+        self._last = now
+        rate = done / max(1e-9, now - self._started)
+        left = (total - done) / rate if rate else 0
+        print(f"{self._what}: {done} of {total}, {rate:.0f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keep what native libraries print to stderr while TensorFlow is imported (no variable turns it off) away from the user.
+
+    If the import fails, everything is shown after all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            captured.seek(0)
+            os.write(kept, captured.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command."""
+    with quiet_import():
+        import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        tf.config.list_logical_devices()  # looks for GPUs, and complains where there are none

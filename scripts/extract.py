@@ -1,0 +1,99 @@
+"""`permafrost extract`: a folder of images becomes a version of a feature set."""
+
+from __future__ import annotations
+
+import argparse
+
+from extractor import ExtractOptions, ExtractResult, Recipe
+from extractor import extract as run_extraction
+from extractor.backbone_table import BACKBONES
+from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS, PREPROCESSINGS
+from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, progress
+from storage.errors import UsageError
+from storage.shard import SHARD_FORMATS
+
+EXIT_INCOMPLETE = 3
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "extract",
+        help="embed a folder of images into a feature set",
+        description="Mirror a folder of images into a feature set. Only images that no version of the set holds are embedded.",
+        epilog="example: permafrost extract photos features/me/photos --backbone resnet50 --weights random:0",
+    )
+    parser.add_argument("corpus", metavar="CORPUS", help="a folder of images; class folders give labels")
+    parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
+    parser.add_argument("--backbone", required=True, metavar="NAME", help=f"one of {', '.join(BACKBONES)}")
+    parser.add_argument("--weights", default="imagenet", metavar="W", help="imagenet (default), random:SEED or an .h5 weights file")
+    parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how the last feature map becomes a vector (default avg)")
+    parser.add_argument("--input-size", type=int, default=0, metavar="N", help="pixels (default: the backbone's own)")
+    parser.add_argument("--preprocessing", choices=PREPROCESSINGS, default="", help="scaling of pixels (default: the backbone's own)")
+    parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels")
+    parser.add_argument("--format", choices=sorted(SHARD_FORMATS), default="parquet", help="of the shards")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
+    where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
+    parser.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: derived from the folder)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    parser.add_argument("--max-rejects", type=_share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    recipe = Recipe(
+        args.backbone, args.weights, args.pooling, args.input_size, args.preprocessing, args.image_policy, args.precision, args.dtype
+    )
+    options = ExtractOptions(recipe, args.format, args.workers, args.local, args.ray, args.corpus_id, args.dry_run, args.max_rejects)
+    if args.local:
+        import_tensorflow()
+    with progress("embedding") as show:
+        result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        _print(result)
+    return 0 if result.complete else EXIT_INCOMPLETE
+
+
+def _print(result: ExtractResult) -> None:
+    if result.dry_run:
+        pairs: list[tuple[str, object]] = [("would read", f"{result.to_read} of {result.listed} images"), ("known already", result.rows)]
+        print_pairs([*pairs, ("rejected before", result.rejected), *_skipped(result), ("feature space", result.space_id)])
+        return
+    version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
+    account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
+    speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
+    print_pairs(
+        [
+            ("set", result.set),
+            ("version", version),
+            ("account", account),
+            *_skipped(result),
+            *([("reasons", _counts(result.reasons))] if result.reasons else []),
+            ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused"),
+            ("time", f"{result.seconds:.1f} s, {speed}"),
+            ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
+            ("feature space", result.space_id),
+        ]
+    )
+
+
+def _skipped(result: ExtractResult) -> list[tuple[str, object]]:
+    return [("skipped names", _counts(result.skipped))] if result.skipped else []
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
+
+
+def _share(text: str) -> float:
+    """'1%' or '0.01' to 0.01."""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise UsageError(f"--max-rejects must be a share such as 1% or 0.01, got {text!r}") from None

@@ -1,0 +1,90 @@
+"""`permafrost store`: what a store and a set hold."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import storage
+from scripts.console import human_bytes, print_json, print_pairs, print_table
+from storage.catalog import list_manifests, list_sets
+from storage.feature_set import FeatureSet
+from storage.queries import duckdb_query, polars_query
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("store", help="look into a feature store", epilog="example: permafrost store ls features")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    for name, function, argument, text in (
+        ("ls", run_ls, "ROOT", "list the sets of a store"),
+        ("show", run_show, "ROOT/TEAM/SET[@VERSION|@TAG]", "what a set is, holds, and how to query it"),
+        ("versions", run_versions, "ROOT/TEAM/SET", "list the versions of a set"),
+    ):
+        example = "features" if name == "ls" else "features/me/photos"
+        action = actions.add_parser(name, help=text, description=text, epilog=f"example: permafrost store {name} {example}")
+        action.add_argument("target", metavar=argument)
+        action.add_argument("--json", action="store_true", help="print one JSON document")
+        action.set_defaults(run=function)
+
+
+def run_ls(args: argparse.Namespace) -> int:
+    sets = list_sets(Path(args.target))
+    if args.json:
+        print_json({"store": args.target, "sets": [asdict(summary) for summary in sets]})
+        return 0
+    rows = [
+        (s.name, s.version or "none", s.rows, _shape(s.shape), s.dtype, s.backbone, s.space_id[:12], human_bytes(s.bytes), s.created)
+        for s in sets
+    ]
+    print_table(["set", "version", "rows", "shape", "dtype", "backbone", "space", "size", "changed"], rows)
+    return 0
+
+
+def run_show(args: argparse.Namespace) -> int:
+    feature_set = storage.open(args.target)
+    if args.json:
+        print_json({"set": feature_set.description.to_dict(), "manifest": feature_set.manifest.to_dict()})
+    else:
+        _print_set(feature_set)
+    return 0
+
+
+def run_versions(args: argparse.Namespace) -> int:
+    manifests = list_manifests(args.target)
+    if args.json:
+        print_json({"set": args.target, "versions": [manifest.to_dict() for manifest in manifests]})
+        return 0
+    rows = [
+        (m.version, m.created, m.counts["rows"], m.counts["rejected"], m.counts["pending"], len(m.shards), human_bytes(m.counts["bytes"]))
+        for m in manifests
+    ]
+    print_table(["version", "created", "rows", "rejected", "pending", "shards", "size"], rows)
+    return 0
+
+
+def _print_set(feature_set: FeatureSet) -> None:
+    description, manifest, counts = feature_set.description, feature_set.manifest, feature_set.manifest.counts
+    recipe = description.backbone
+    print_pairs(
+        [
+            ("set", feature_set.name.folder),
+            ("version", f"{manifest.version} of {manifest.created}"),
+            ("rows", f"{counts['rows']} ({counts['rejected']} rejected, {counts['pending']} pending)"),
+            (
+                "embeddings",
+                f"{counts['embeddings']} of shape {_shape(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])}",
+            ),
+            ("backbone", f"{recipe['name']}, weights {recipe['weights']}, pooling {recipe['pooling']}, input {recipe['input_size']} px"),
+            ("feature space", feature_set.space.id),
+            ("environment", ", ".join(f"{k} {v}" for k, v in manifest.provenance.get("environment", {}).items())),
+        ]
+    )
+    rows = [(name, s.source, s.listed, s.rows, s.rejected, s.pending) for name, s in manifest.corpora.items()]
+    print()
+    print_table(["corpus", "source", "listed", "rows", "rejected", "pending"], rows)
+    print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,33 @@
+"""Queries that join the items of a version with their embeddings in other tools, ready to paste."""
+
+from __future__ import annotations
+
+from storage.feature_set import FeatureSet
+
+
+def duckdb_query(feature_set: FeatureSet) -> str:
+    """SQL for DuckDB: one row an item, the embedding as its stored bytes."""
+    items, shards = _paths(feature_set)
+    return (
+        f"SELECT i.key, i.corpus, i.label, i.split, s.embedding\nFROM read_parquet({items}) i\n"
+        f"JOIN read_parquet({shards}, filename = true) s\n"
+        "ON s.digest = i.digest AND s.view = 0 AND parse_filename(s.filename, true) = i.shard;"
+    )
+
+
+def polars_query(feature_set: FeatureSet) -> str:
+    """Python for Polars: the same rows. One digest can stand in two shards, so the shard is part of the join."""
+    items, shards = _paths(feature_set)
+    return (
+        "import polars as pl\n"
+        f"items = pl.read_parquet({items})\n"
+        f'shards = pl.scan_parquet({shards}, include_file_paths="path").filter(pl.col("view") == 0)\n'
+        'shards = shards.with_columns(shard=pl.col("path").str.extract(r"([0-9a-f]{64})\\.parquet$")).collect()\n'
+        'table = items.join(shards, on=["digest", "shard"], how="left").select("key", "corpus", "label", "split", "embedding")'
+    )
+
+
+def _paths(feature_set: FeatureSet) -> tuple[list[str], list[str]]:
+    folder, manifest = feature_set.name.folder, feature_set.manifest
+    items = [str(folder / entry.path) for _, state in sorted(manifest.corpora.items()) for entry in state.items]
+    return items, [str(folder / shard.path) for shard in manifest.shards]
