@@ -22,8 +22,8 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit: 512 MiB as RGB
-# No format that runs a program (EPS) or that nobody keeps photographs in.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
+# No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 _ORIENTATION = 0x0112  # EXIF tag, 1 to 8
 _WHITE = (255, 255, 255, 255)
 _TRANSPOSES = {

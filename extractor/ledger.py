@@ -12,6 +12,7 @@ import pyarrow.compute
 from extractor.corpus import Item, Listing
 from extractor.diff import Diff, Known
 from extractor.receipt import Receipt
+from extractor.stored import UNSTORABLE
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 
@@ -41,8 +42,9 @@ class Ledger:
             self.new_shards.append(receipt.shard.sha256)
 
     @property
-    def non_finite(self) -> int:
-        return sum(reason == "non-finite" for reason, _ in self._bad_digests.values())
+    def unstorable(self) -> int:
+        """Images whose embedding the stored dtype cannot hold."""
+        return sum(reason in UNSTORABLE for reason, _ in self._bad_digests.values())
 
     def unresolved(self) -> list[Item]:
         """Items whose digest was left to another unit, which then did not deliver it."""

@@ -6,8 +6,10 @@ object store carries digests, unit descriptions and receipts, never an image or 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +29,15 @@ from extractor.recipe import Recipe
 from extractor.unit_queue import Attempt, LostUnit, UnitQueue
 from storage.errors import PermafrostError, RunError
 
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_NOTES = 60.0
+CONNECT_SECONDS = 10.0
 CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
 MAX_DEATHS_IN_A_ROW = 6  # actors that died with no unit finished in between: the cause is not one unit
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
+_CHECK_ADDRESS = "Check --ray (and RAY_ADDRESS), or leave it out for a private cluster on this machine"
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -83,12 +90,15 @@ class RayExecutor:
         self._slots: list[_Slot] = []
         self._job: Job | None = None
         self._deaths = 0
+        self._owns_connection = False
 
     def start(self) -> list[WorkerInfo]:
-        _connect(self._address)
+        self._owns_connection = _connect(self._address)
         self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
         self._slots = [_Slot(self._new_actor()) for _ in range(count)]
-        return self._get([slot.actor.build.remote() for slot in self._slots])
+        building = [slot.actor.build.remote() for slot in self._slots]
+        _say_while_waiting(building)
+        return self._get(building)
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         [embeddings] = self._get([self._slots[0].actor.embed_images.remote(images)])
@@ -110,8 +120,11 @@ class RayExecutor:
             yield from self._settle(owners[reference], reference, waiting)
 
     def close(self) -> None:
+        for slot in self._slots:
+            ray.kill(slot.actor)
         self._slots = []
-        ray.shutdown()
+        if self._owns_connection:
+            ray.shutdown()
 
     def _fill(self, waiting: UnitQueue) -> None:
         """Top up: first one unit for every actor, then the second."""
@@ -195,19 +208,31 @@ class RayExecutor:
             ) from error
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None) -> bool:
+    """Connect to Ray; True if this made the connection, False if the caller's program was connected already."""
+    if ray.is_initialized():
+        return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     if address:
+        _require_reachable(address)
         try:
             ray.init(address=address, **quiet)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise PermafrostError(
-                f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. Check --ray (and RAY_ADDRESS), or leave it out"
-            ) from None
-        return
+            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. {_CHECK_ADDRESS}") from None
+        return True
     _use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    return True
+
+
+def _say_while_waiting(references: list[Any]) -> None:
+    """A busy cluster lets actors wait without a word, or its autoscaler brings nodes first: say so every minute."""
+    while True:
+        _, missing = ray.wait(references, num_returns=len(references), timeout=SECONDS_BETWEEN_NOTES)
+        if not missing:
+            return
+        logger.warning("waiting for the cluster to start %d of %d workers", len(missing), len(references))
 
 
 def _use_a_private_token() -> None:
@@ -218,8 +243,19 @@ def _use_a_private_token() -> None:
     """
     is_set = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     if not is_set and not (Path.home() / ".ray" / "auth_token").exists():
+        # Not RAY_AUTH_MODE: Ray reads it at import, and would then take this process and its children for different modes.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _require_reachable(address: str) -> None:
+    """Try the address for a few seconds: Ray itself goes on for five minutes before it says that nobody is there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto" and the like: Ray looks for a cluster on this machine, and answers at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise PermafrostError(f"nobody answers at {address!r} ({error.strerror or error}). {_CHECK_ADDRESS}") from None
 
 
 def _last_line(error: BaseException) -> str:

@@ -38,13 +38,13 @@ from storage.shard import embedding_bytes, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import require_same_space
 
-MAX_NON_FINITE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
+MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
 MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A unit was finished: `done` of `total` items to read."""
+    """`done` of `total` items to read; 0 when the workers are ready, then after each unit."""
 
     done: int
     total: int
@@ -157,11 +157,14 @@ class _Run:
         index, known = self._what_is_known(base)
         changes = diff(self.listing.items, known)
         ledger = Ledger(self.listing, changes, index)
+        if base:
+            _require_space(base.description, self.name, workers[0])
         if self.options.dry_run:
             return self._result(ledger, base.version if base else None, False, workers)
+        golden = base.golden() if base else self._new_golden()
         description = create_set(self.name, description)
         _require_space(description, self.name, workers[0])
-        golden, golden_entry = self._golden(base)
+        golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
         self.executor.begin(job, index.places)
         units = make_units(changes.to_read, embedding_bytes(description.shape, description.dtype))
@@ -194,13 +197,9 @@ class _Run:
             known |= _committed_items(base, self.listing.corpus_id)
         return index, known
 
-    def _golden(self, base: FeatureSet | None) -> tuple[GoldenImages, FileEntry]:
-        if base:
-            return base.golden(), base.manifest.golden
+    def _new_golden(self) -> GoldenImages:
         images = draw_golden_images()
-        embeddings = self.executor.embed_images(tuple(images.values()))
-        golden = GoldenImages(tuple(images), tuple(images.values()), embeddings)
-        return golden, write_golden(golden, self.name.folder)
+        return GoldenImages(tuple(images), tuple(images.values()), self.executor.embed_images(tuple(images.values())))
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
@@ -222,6 +221,7 @@ class _Run:
     def _work(self, units: list[Unit], ledger: Ledger, on_progress: Callable[[Progress], None], bytes_each: int) -> list[LostUnit]:
         total = len(ledger.diff.to_read)
         done, lost, next_id = 0, [], len(units)
+        on_progress(Progress(0, total))
         for _ in range(MAX_ROUNDS):
             for result in self._results(units, ledger):
                 if isinstance(result, LostUnit):
@@ -240,7 +240,7 @@ class _Run:
         for result in self.executor.run(units):
             if isinstance(result, Receipt):
                 ledger.add(result)
-                _require_finite(ledger, self.options.recipe.dtype)
+                _require_storable(ledger, self.options.recipe.dtype)
             yield result
 
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
@@ -303,7 +303,7 @@ class _Run:
             listed=listed,
             read=ledger.counters["read"],
             embedded=embedded,
-            reused=standing.items.num_rows - (embedded - ledger.non_finite),
+            reused=standing.items.num_rows - (embedded - ledger.unstorable),
             rows=standing.items.num_rows,
             rejected=rejected,
             pending=standing.pending,
@@ -348,11 +348,12 @@ def _require_space(description: SetDescription, name: SetName, worker: WorkerInf
     )
 
 
-def _require_finite(ledger: Ledger, dtype: str) -> None:
-    if ledger.non_finite > MAX_NON_FINITE * len(ledger.listing.items):
-        way_out = "extract with --dtype float32 into another set" if dtype == "float16" else "check the weights"
+def _require_storable(ledger: Ledger, dtype: str) -> None:
+    if ledger.unstorable > MAX_UNSTORABLE * len(ledger.listing.items):
+        way_out = "extract with --dtype float32" if dtype == "float16" else "check the weights: the network itself gives no numbers"
         raise RunError(
-            f"{ledger.non_finite} embeddings have NaN or infinity in {dtype}, more than {MAX_NON_FINITE:.1%} of the items: {way_out}"
+            f"{ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of the "
+            f"items, so the run was stopped: {way_out}"
         )
 
 

@@ -23,6 +23,8 @@ from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.recipe import Recipe
+from extractor.stored import UNSTORABLE, to_stored
+from storage.errors import RunError
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.golden import require_no_drift
 from storage.shard import ShardWriter, shard_format
@@ -44,14 +46,19 @@ class Worker:
         return WorkerInfo(self._space, self._engine.shape, f"{platform.node()} ({device})", environment)
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
-        """Embed a few encoded images, such as the golden ones; all must be decodable. [n, *shape] in the stored dtype."""
+        """Embed a few encoded images, such as the golden ones. [n, *shape] in the stored dtype.
+
+        Raises RunError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
+        """
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / str(i) for i in range(len(images))]
             for path, image in zip(paths, images, strict=True):
                 path.write_bytes(image)
             embeddings, outcomes = self.embed_files(paths)
         if outcomes.rejects:
-            raise ValueError(f"expected decodable images, got {outcomes.rejects}")
+            reason, message = next(iter(outcomes.rejects.values()))
+            way_out = " (use --dtype float32)" if reason in UNSTORABLE and self._recipe.dtype == "float16" else ""
+            raise RunError(f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}")
         return embeddings
 
     def embed_files(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.generic], Outcomes]:
@@ -111,13 +118,11 @@ class Worker:
         return rows, seconds
 
     def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
-        """Embed a batch; what is not finite in the stored dtype becomes a reject. Returns the positions and rows that are left."""
-        with np.errstate(over="ignore"):  # float16 overflow gives infinity, which is caught right below
-            embeddings = self._engine(images).astype(self._recipe.dtype)
-        finite = np.isfinite(embeddings).reshape(len(embeddings), -1).all(axis=1)
-        for i in np.flatnonzero(~finite):
-            outcomes.rejects[positions[i]] = ("non-finite", f"the embedding has NaN or infinity in {self._recipe.dtype}")
-        return [position for position, good in zip(positions, finite, strict=True) if good], embeddings[finite]
+        """Embed a batch; what the stored dtype cannot hold becomes a reject. Returns the positions and rows that are left."""
+        embeddings, faults = to_stored(self._engine(images), self._recipe.dtype)
+        outcomes.rejects |= {positions[i]: fault for i, fault in faults.items()}
+        kept = [i for i in range(len(positions)) if i not in faults]
+        return [positions[i] for i in kept], embeddings[kept]
 
     def _pipeline(self, paths: Sequence[Path], claim: Claim) -> DecodePipeline:
         return DecodePipeline(paths, claim, self._engine.input_size, self._engine.batch_size, self._threads)
@@ -135,6 +140,6 @@ class Worker:
             "message": [outcomes.rejects[i][1] if i in outcomes.rejects else None for i in n],
         }
         table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
-        non_finite = sum(reason == "non-finite" for reason, _ in outcomes.rejects.values())
-        counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "embedded": len(rows) + non_finite}
+        unstorable = sum(reason in UNSTORABLE for reason, _ in outcomes.rejects.values())
+        counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "embedded": len(rows) + unstorable}
         return Receipt(unit.id, job.corpus, shard, table, counters, seconds)

@@ -72,26 +72,38 @@ def progress(what: str) -> Iterator[ShowProgress]:
 
 class _Bar:
     def __init__(self, bar: RichProgress, what: str) -> None:
-        self._bar, self._started = bar, time.monotonic()
-        self._task = bar.add_task(what, total=None, rate="starting")
+        self._bar, self._clock = bar, _Clock()
+        self._task = bar.add_task(what, total=None, rate="starting workers")
 
     def __call__(self, done: int, total: int) -> None:
-        rate = done / max(1e-9, time.monotonic() - self._started)
-        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.0f}/s")
+        self._bar.update(self._task, completed=done, total=total, rate=f"{self._clock.rate(done):.0f}/s")
 
 
 class _Lines:
     def __init__(self, what: str) -> None:
-        self._what, self._started, self._last = what, time.monotonic(), 0.0
+        self._what, self._clock, self._last = what, _Clock(), 0.0
+        print(f"{what}: starting workers", file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done < total and now - self._last < PLAIN_SECONDS:
+        rate, now = self._clock.rate(done), time.monotonic()
+        if not done or (done < total and now - self._last < PLAIN_SECONDS):
             return
         self._last = now
-        rate = done / max(1e-9, now - self._started)
-        left = (total - done) / rate if rate else 0
-        print(f"{self._what}: {done} of {total}, {rate:.0f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
+        left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+        print(f"{self._what}: {done} of {total}, {rate:.0f}/s{left}", file=sys.stderr, flush=True)
+
+
+class _Clock:
+    """Rate since the first call, which comes when the work starts: starting the workers is no part of it."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+
+    def rate(self, done: int) -> float:
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        return done / max(1e-3, now - self._started)
 
 
 @contextmanager

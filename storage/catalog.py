@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import NotFoundError
 from storage.feature_set import list_versions, read_description, read_manifest
 from storage.files import list_names
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
+from storage.store import require_store
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class SetSummary:
 
 def list_sets(root: Path) -> list[SetSummary]:
     """Every set of a store, sorted by name. Raises NotFoundError if `root` is no store."""
-    if not (root / "permafrost.json").exists():
-        raise NotFoundError(f"{root} is not a feature store (no permafrost.json there); `permafrost extract` makes one")
+    require_store(root)
     return [
         _summarise(SetName(root, team, name))
         for team in list_names(root)
@@ -40,6 +39,7 @@ def list_sets(root: Path) -> list[SetSummary]:
 def list_manifests(uri: str) -> list[Manifest]:
     """The manifests of all versions of a set, oldest first."""
     name = parse_set(uri)
+    require_store(name.root)
     read_description(name)
     return [read_manifest(name.folder, version) for version in list_versions(name.folder)]
 

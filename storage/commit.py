@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from contextlib import suppress
-from pathlib import Path
-
-from storage.errors import AlreadyExistsError, ConflictError, DamagedError
+from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
 from storage.feature_set import (
     FeatureSet,
     SetDescription,
@@ -16,23 +12,12 @@ from storage.feature_set import (
     read_manifest,
     version_path,
 )
-from storage.files import create_exclusive, read_json, to_json
+from storage.files import create_exclusive, to_json
 from storage.manifest import Manifest, follow
 from storage.names import SetName
+from storage.store import ensure_store
 
-STORE_FORMAT = 1
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
-
-
-def ensure_store(root: Path) -> None:
-    """Make `root` a store if it is none yet, and check that this program reads its format."""
-    path = root / "permafrost.json"
-    if not path.exists():
-        with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
-            create_exclusive(path, to_json({"format": STORE_FORMAT, "backend": {"kind": "folder", **_probe(root)}}))
-    found = read_json(path, "store description").get("format")
-    if found != STORE_FORMAT:
-        raise DamagedError(f"{path}: store format {found!r}, this program reads {STORE_FORMAT}")
 
 
 def create_set(name: SetName, description: SetDescription) -> SetDescription:
@@ -53,8 +38,11 @@ def open_newest(name: SetName) -> FeatureSet | None:
 def commit(name: SetName, base: Manifest | None, draft: Manifest, corpus: str) -> Manifest:
     """Publish `draft`'s state of `corpus` as the next version; rebase and retry when other writers were faster.
 
-    Raises ConflictError when `corpus` itself was committed by another writer since `base`.
+    Raises ConflictError when `corpus` itself was committed by another writer since `base`, SpaceMismatchError for another space.
     """
+    space_id = read_description(name).space.id
+    if draft.space_id != space_id:
+        raise SpaceMismatchError(f"the set {name.folder} is in space {space_id[:12]}, the features to commit are in {draft.space_id[:12]}")
     for _ in range(MAX_REBASES):
         versions = list_versions(name.folder)
         latest = read_manifest(name.folder, versions[-1]) if versions else None
@@ -68,17 +56,3 @@ def commit(name: SetName, base: Manifest | None, draft: Manifest, corpus: str) -
             if there.nonce == draft.nonce:
                 return there
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
-
-
-def _probe(root: Path) -> dict[str, bool]:
-    """Try what commits rely on: creating a name twice must fail."""
-    probe = root / f".probe-{secrets.token_hex(8)}.json"
-    try:
-        create_exclusive(probe, b"{}")
-        try:
-            create_exclusive(probe, b"{}")
-        except AlreadyExistsError:
-            return {"exclusive_create": True}
-        raise DamagedError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
-    finally:
-        probe.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +22,12 @@ from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.read_plan import ShardRead, by_shard, in_batches
 from storage.shard import ShardReader, embedding_bytes, shard_format
+from storage.shard_layout import ShardLayout
 from storage.space import Space
+from storage.store import require_store
 
 SET_FORMAT = 1
+_VERSION_FILE = re.compile(r"[0-9]{8}\.json")
 DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch
 
 
@@ -54,7 +59,7 @@ class SetDescription:
         known = {name: item for name, item in value.items() if name not in ("format", "space_id")}
         try:
             description = cls(**{**known, "space": Space.from_dict(known["space"]), "shape": tuple(known["shape"])})
-        except (KeyError, TypeError) as error:
+        except (AttributeError, DamagedError, KeyError, TypeError) as error:
             raise DamagedError(f"{where}: not a valid set description ({type(error).__name__}: {error})") from None
         if description.space.id != value.get("space_id"):
             raise DamagedError(f"{where}: the space id does not match the space described beside it")
@@ -118,9 +123,8 @@ class FeatureSet:
         out = np.empty((self.rows, *self.shape), self.description.dtype)
         names, reads = self._reads()
         for read in reads:
-            with _open_shard(self, names[read.shard]) as reader:
-                start, stop = read.span
-                out[read.positions] = reader.read(start, stop)[read.rows - start]
+            with closing(self._open_shard(names[read.shard])) as reader:
+                out[read.positions] = _rows(reader, read)
         return self.items["key"].to_pylist(), out
 
     def to_arrow(self) -> pa.Table:
@@ -141,22 +145,17 @@ class FeatureSet:
             raise ValueError(f"batch_size must be at least 1, got {size}")
         keys = self.items["key"].combine_chunks()
         names, reads = self._reads()
-        current: tuple[int, ShardReader] | None = None
-        try:
+        with ExitStack() as shards:  # one open shard at a time
+            shard, reader = -1, None
             for parts in in_batches(reads, size):
                 pieces = []
                 for part in parts:
-                    if current is None or current[0] != part.shard:
-                        if current:
-                            current[1].close()
-                        current = (part.shard, _open_reader(self, names[part.shard]))
-                    start, stop = part.span
-                    pieces.append(current[1].read(start, stop)[part.rows - start])
+                    if reader is None or part.shard != shard:
+                        shards.close()
+                        shard, reader = part.shard, shards.enter_context(closing(self._open_shard(names[part.shard])))
+                    pieces.append(_rows(reader, part))
                 positions = np.concatenate([part.positions for part in parts])
                 yield Batch(keys.take(pa.array(positions)).to_pylist(), np.concatenate(pieces))
-        finally:
-            if current:
-                current[1].close()
 
     def _reads(self) -> tuple[list[str], list[ShardRead]]:
         column = self.items["shard"].combine_chunks()
@@ -164,29 +163,25 @@ class FeatureSet:
         rows = self.items["row"].to_numpy().astype(np.int64)
         return column.dictionary.to_pylist(), by_shard(shards, rows)
 
+    def _open_shard(self, sha256: str) -> ShardReader:
+        entry = next((shard for shard in self.manifest.shards if shard.sha256 == sha256), None)
+        if entry is None:
+            raise DamagedError(f"{self.name}: an item points at shard {sha256[:12]}, which version {self.version} does not list")
+        path = self.name.folder / entry.path
+        if path.exists() and path.stat().st_size != entry.bytes:
+            raise DamagedError(f"the shard {path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
+        reader = shard_format(self.description.shard_format).reader(path)
+        expected = ShardLayout(self.shape, self.description.dtype, self.space.id)
+        if reader.layout != expected or reader.rows != entry.rows:
+            raise DamagedError(f"the shard {path} holds {reader.rows} rows of {reader.layout}, expected {entry.rows} of {expected}")
+        return reader
 
-class _open_shard:
-    """Context manager around one shard reader."""
 
-    def __init__(self, feature_set: FeatureSet, sha256: str) -> None:
-        self._reader = _open_reader(feature_set, sha256)
-
-    def __enter__(self) -> ShardReader:
-        return self._reader
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
-
-
-def _open_reader(feature_set: FeatureSet, sha256: str) -> ShardReader:
-    entry = {shard.sha256: shard for shard in feature_set.manifest.shards}[sha256]
-    path = feature_set.name.folder / entry.path
-    if path.exists() and path.stat().st_size != entry.bytes:
-        raise DamagedError(f"the shard {path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
-    reader = shard_format(feature_set.description.shard_format).reader(path)
-    if reader.layout.space_id != feature_set.space.id:
-        raise DamagedError(f"the shard {path} holds features of space {reader.layout.space_id[:12]}, the set is in another")
-    return reader
+def _rows(reader: ShardReader, read: ShardRead) -> npt.NDArray[np.generic]:
+    start, stop = read.span
+    if stop > reader.rows:
+        raise DamagedError(f"an item points at row {stop - 1} of a shard with {reader.rows} rows: its item file is damaged")
+    return reader.read(start, stop)[read.rows - start]
 
 
 def open_set(uri: str | SetName) -> FeatureSet:
@@ -195,12 +190,16 @@ def open_set(uri: str | SetName) -> FeatureSet:
     Raises UsageError (malformed name), NotFoundError (no such store, set, version or tag), DamagedError.
     """
     name = parse_set(uri) if isinstance(uri, str) else uri
+    require_store(name.root)
     description = read_description(name)
     versions = list_versions(name.folder)
     if not versions:
         raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
     version = _resolve(name, versions)
-    return FeatureSet(name, description, read_manifest(name.folder, version))
+    manifest = read_manifest(name.folder, version)
+    if manifest.space_id != description.space.id:
+        raise DamagedError(f"{version_path(name.folder, version)} is of another feature space than the set's set.json")
+    return FeatureSet(name, description, manifest)
 
 
 def read_description(name: SetName) -> SetDescription:
@@ -220,8 +219,7 @@ def read_description(name: SetName) -> SetDescription:
 
 def list_versions(set_folder: Path) -> list[int]:
     """Numbers of all committed versions, ascending."""
-    stems = [entry.removesuffix(".json") for entry in list_names(set_folder / "versions")]
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+    return sorted(int(entry[:8]) for entry in list_names(set_folder / "versions") if _VERSION_FILE.fullmatch(entry))
 
 
 def version_path(set_folder: Path, version: int) -> Path:
@@ -236,14 +234,16 @@ def read_manifest(set_folder: Path, version: int) -> Manifest:
 def _resolve(name: SetName, versions: list[int]) -> int:
     if name.at is None:
         return versions[-1]
-    if name.at.isdigit():
+    if name.at.isdigit():  # check_name has seen to it that these are ASCII
         version = int(name.at)
     else:
         tag = name.folder / "tags" / f"{name.at}.json"
         if not tag.exists():
             tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
             raise NotFoundError(f"{name.folder} has no tag {name.at!r}; its tags: {', '.join(tags) or 'none'}")
-        version = int(read_json(tag, "tag")["version"])
+        version = read_json(tag, "tag").get("version", "")
+        if type(version) is not int:
+            raise DamagedError(f"the tag {tag} should name a version number, not {version!r}")
     if version not in versions:
         raise NotFoundError(f"{name.folder} has no version {version}; it has {versions[0]} to {versions[-1]}")
     return version

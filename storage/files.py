@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ def create_exclusive(path: Path, data: bytes) -> None:
             os.link(partial, path)
         except FileExistsError:
             raise AlreadyExistsError(f"{path} exists already") from None
+        except OSError as error:
+            raise PermafrostError(
+                f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store on "
+                "a disk or network folder that has them"
+            ) from None
     sync(path.parent)
 
 
@@ -85,7 +90,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise NotFoundError(f"no {what} at {path}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"the {what} at {path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise DamagedError(f"the {what} at {path} should hold a JSON object, not a {type(value).__name__}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
 
@@ -65,12 +66,12 @@ def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schem
 
 def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> pa.Table:
     path = set_folder / entry.path
-    try:
+    with damage_named(path, "file"):
         if path.stat().st_size != entry.bytes:
             raise DamagedError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        return pq.read_table(path, memory_map=True, read_dictionary=repeated).select(schema.names).cast(schema)
-    except FileNotFoundError:
-        raise DamagedError(f"{path} is listed in the manifest but is not there") from None
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise DamagedError(f"{path} is not a readable table: {error}") from None
+        table = pq.read_table(path, memory_map=True, read_dictionary=repeated).select(schema.names).cast(schema)
+        table.validate()
+        if table.num_rows != entry.rows:
+            raise DamagedError(f"{path} has {table.num_rows} rows, the manifest says {entry.rows}")
+        return table

@@ -36,6 +36,9 @@ class CorpusState:
                 f"items would vanish: listed {self.listed} != rows {self.rows} + rejected {self.rejected} + pending {self.pending}"
             )
 
+        if self.rows != sum(entry.rows for entry in self.items) or self.rejected != (self.rejects.rows if self.rejects else 0):
+            raise ValueError("the counts of rows and rejects are not those of the listed files")
+
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> CorpusState:
         rejects = value["rejects"]
@@ -89,7 +92,7 @@ class Manifest:
                     "corpora": {name: CorpusState.from_dict(state) for name, state in known["corpora"].items()},
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{where}: not a valid manifest ({type(error).__name__}: {error})") from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from storage.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_RESERVED_TEAMS = {"heads"}  # <root>/heads/ holds the fitted heads
+_RESERVED_TEAMS = {"heads": "holds the fitted heads", "permafrost.json": "describes the store"}
 EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
 
 
@@ -50,7 +50,7 @@ def parse_set(text: str) -> SetName:
         raise UsageError(f"expected a version number or a tag after '@' in {text!r}, such as {EXAMPLE}")
     check_name(team, "team")
     if team in _RESERVED_TEAMS:
-        raise UsageError(f"team {team!r} is reserved: <store>/{team} holds fitted heads; choose another team name")
+        raise UsageError(f"team {team!r} is reserved: <store>/{team} {_RESERVED_TEAMS[team]}; choose another team name")
     check_name(name, "set")
     if at:
         check_name(at, "version or tag")

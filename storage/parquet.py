@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.shard_layout import ShardLayout
 
@@ -79,24 +80,25 @@ class ParquetShardReader:
     """Reads a shard through a memory map; a read touches only the row groups it needs."""
 
     def __init__(self, path: Path) -> None:
-        try:
+        self._path = path
+        with damage_named(path, "shard"):
             self._file = pq.ParquetFile(path, memory_map=True)
-        except FileNotFoundError:
-            raise DamagedError(f"the shard {path} is listed in the manifest but is not there") from None
-        except pa.ArrowInvalid as error:
-            raise DamagedError(f"the shard {path} is not a readable Parquet file: {error}") from None
-        metadata = self._file.schema_arrow.metadata or {}
-        self.layout = ShardLayout.from_json(metadata.get(METADATA_KEY, b"{}"), path)
-        file_metadata = self._file.metadata
-        self.rows = int(file_metadata.num_rows)
-        sizes = [file_metadata.row_group(i).num_rows for i in range(file_metadata.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+            metadata = self._file.schema_arrow.metadata or {}
+            self.layout = ShardLayout.from_json(metadata.get(METADATA_KEY, b"{}"), path)
+            file_metadata = self._file.metadata
+            self.rows = int(file_metadata.num_rows)
+            sizes = [file_metadata.row_group(i).num_rows for i in range(file_metadata.num_row_groups)]
+            self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+            if self._starts[-1] != self.rows:
+                raise DamagedError(f"the shard {path} has {self._starts[-1]} rows in its row groups and {self.rows} in its footer")
 
     def digests(self) -> list[bytes]:
-        return list(self._file.read(columns=["digest"]).column(0).to_pylist())
+        with damage_named(self._path, "shard"):
+            return list(self._whole_column("digest").to_pylist())
 
     def views(self) -> npt.NDArray[np.int16]:
-        return np.asarray(self._file.read(columns=["view"]).column(0).to_numpy(), np.int16)
+        with damage_named(self._path, "shard"):
+            return np.asarray(self._whole_column("view").to_numpy(), np.int16)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
         if not 0 <= start <= stop <= self.rows:
@@ -106,14 +108,26 @@ class ParquetShardReader:
             return np.empty((0, *self.layout.shape), dtype)
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
         last = int(np.searchsorted(self._starts, stop, side="left"))
-        column = self._file.read_row_groups(list(range(first, last)), columns=["embedding"]).column(0)
-        parts = [self._values(chunk, dtype) for chunk in column.chunks]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         offset = int(self._starts[first])
+        with damage_named(self._path, "shard"):
+            column = self._file.read_row_groups(list(range(first, last)), columns=["embedding"]).column(0)
+            self._require_rows(column, int(self._starts[last]) - offset)
+            parts = [self._values(chunk, dtype) for chunk in column.chunks]
+            values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return values[start - offset : stop - offset]
 
     def close(self) -> None:
         self._file.close()
+
+    def _whole_column(self, name: str) -> pa.ChunkedArray:
+        column = self._file.read(columns=[name]).column(0)
+        self._require_rows(column, self.rows)
+        return column
+
+    def _require_rows(self, column: pa.ChunkedArray, rows: int) -> None:
+        # Arrow reads a page with a damaged header as fewer rows, without a word.
+        if len(column) != rows or column.null_count:
+            raise DamagedError(f"the shard {self._path} is damaged: {len(column)} rows could be read of {rows}")
 
     def _values(self, chunk: pa.FixedSizeBinaryArray, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
         raw = np.frombuffer(chunk.buffers()[1], np.uint8)

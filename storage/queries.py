@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from storage.feature_set import FeatureSet
 
 
 def duckdb_query(feature_set: FeatureSet) -> str:
-    """SQL for DuckDB: one row an item, the embedding as its stored bytes."""
-    items, shards = _paths(feature_set)
+    """SQL for DuckDB: one row an item, the embedding as its stored bytes. A comment for a version without rows."""
+    if not feature_set.rows:
+        return "-- this version has no rows"
+    items, shards = _paths(feature_set, _sql_text)
     return (
-        f"SELECT i.key, i.corpus, i.label, i.split, s.embedding\nFROM read_parquet({items}) i\n"
-        f"JOIN read_parquet({shards}, filename = true) s\n"
+        f"SELECT i.key, i.corpus, i.label, i.split, s.embedding\nFROM read_parquet([{items}]) i\n"
+        f"JOIN read_parquet([{shards}], filename = true) s\n"
         "ON s.digest = i.digest AND s.view = 0 AND parse_filename(s.filename, true) = i.shard;"
     )
 
 
 def polars_query(feature_set: FeatureSet) -> str:
     """Python for Polars: the same rows. One digest can stand in two shards, so the shard is part of the join."""
-    items, shards = _paths(feature_set)
+    if not feature_set.rows:
+        return "# this version has no rows"
+    items, shards = _paths(feature_set, repr)
     return (
         "import polars as pl\n"
-        f"items = pl.read_parquet({items})\n"
-        f'shards = pl.scan_parquet({shards}, include_file_paths="path").filter(pl.col("view") == 0)\n'
+        f"items = pl.read_parquet([{items}], glob=False)\n"
+        f'shards = pl.scan_parquet([{shards}], glob=False, include_file_paths="path").filter(pl.col("view") == 0)\n'
         'shards = shards.with_columns(shard=pl.col("path").str.extract(r"([0-9a-f]{64})\\.parquet$")).collect()\n'
         'table = items.join(shards, on=["digest", "shard"], how="left").select("key", "corpus", "label", "split", "embedding")'
     )
 
 
-def _paths(feature_set: FeatureSet) -> tuple[list[str], list[str]]:
+def _paths(feature_set: FeatureSet, quote: Callable[[str], str]) -> tuple[str, str]:
     folder, manifest = feature_set.name.folder, feature_set.manifest
     items = [str(folder / entry.path) for _, state in sorted(manifest.corpora.items()) for entry in state.items]
-    return items, [str(folder / shard.path) for shard in manifest.shards]
+    return ", ".join(map(quote, items)), ", ".join(quote(str(folder / shard.path)) for shard in manifest.shards)
+
+
+def _sql_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import DamagedError
+from storage.damage import damage_named
 from storage.files import list_names, private_file, sync, to_json, write_atomic
 from storage.names import SetName
 
@@ -57,12 +57,10 @@ class RunFolder:
     def read_receipt(self, unit: str) -> pa.Table | None:
         """The receipt of a unit, or None if it has none."""
         path = self.path / "receipts" / f"{unit}.parquet"
-        try:
-            return pq.read_table(path, memory_map=True)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except pa.ArrowInvalid as error:
-            raise DamagedError(f"{path} is not a readable receipt: {error}") from None
+        with damage_named(path, "receipt"):
+            return pq.read_table(path, memory_map=True)
 
     def receipts(self) -> Iterator[pa.Table]:
         for entry in list_names(self.path / "receipts"):

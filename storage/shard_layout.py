@@ -11,6 +11,7 @@ import numpy as np
 from storage.errors import DamagedError
 
 SHARD_VERSION = 1
+STORED_DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,12 @@ class ShardLayout:
     shape: tuple[int, ...]  # of one embedding, without N
     dtype: str  # float16 | float32, little-endian, C order
     space_id: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in STORED_DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(STORED_DTYPES)}, got {self.dtype!r}")
+        if not self.shape or not all(type(size) is int and size > 0 for size in self.shape):
+            raise ValueError(f"shape must be positive integers, got {self.shape}")
 
     @property
     def embedding_bytes(self) -> int:

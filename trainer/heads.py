@@ -39,14 +39,17 @@ def with_probabilities(model: keras.Model) -> keras.Model:
 
 
 def _standardise(features: npt.NDArray[np.generic]) -> keras.layers.Layer:
-    """A fitted Normalization layer. A feature that is constant in training (a dead ReLU) is only centred: dividing by its spread
-    of zero would blow up its first other value, as `adapt` would have it (scikit-learn's StandardScaler does as here)."""
+    """A fixed layer (x - mean) / spread, by feature. One that is constant in training (a dead ReLU) is only centred: dividing by its
+    spread of zero would blow up its first other value (scikit-learn's StandardScaler does as here).
+
+    BatchNormalization with epsilon 0 and not Normalization, which never divides by less than 1e-7: features of random networks are
+    that small, and would all become zero.
+    """
     flat = features.reshape(len(features), -1)
     mean = flat.mean(axis=0, dtype=np.float64)
     variance = flat.var(axis=0, dtype=np.float64)
-    layer = keras.layers.Normalization(axis=-1)
+    layer = keras.layers.BatchNormalization(epsilon=0.0, center=False, scale=False, trainable=False, name="standardise")
     layer.build((None, flat.shape[1]))
-    layer.adapt_mean.assign(mean.astype(np.float32))
-    layer.adapt_variance.assign(np.where(variance <= 1e-10 * np.maximum(mean**2, 1e-10), 1.0, variance).astype(np.float32))
-    layer.finalize_state()
+    layer.moving_mean.assign(mean.astype(np.float32))
+    layer.moving_variance.assign(np.where(variance <= 1e-14 * mean**2, 1.0, variance).astype(np.float32))
     return layer

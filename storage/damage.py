@@ -1,0 +1,27 @@
+"""Turning what readers raise on damaged files into one error that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage.errors import DamagedError, PermafrostError
+
+# Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later.
+_SYMPTOMS = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
+
+
+@contextmanager
+def damage_named(path: Path, what: str) -> Iterator[None]:
+    """Raise DamagedError for `what` at `path` if reading it, inside, fails in any of the ways that damage shows."""
+    try:
+        yield
+    except PermafrostError:
+        raise
+    except FileNotFoundError:
+        raise DamagedError(f"the {what} {path} is listed but is not there") from None
+    except _SYMPTOMS as error:
+        raise DamagedError(f"the {what} {path} is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from None

@@ -1,0 +1,45 @@
+"""The store itself: the root folder, its format version, and what its disk was found to guarantee."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.files import create_exclusive, read_json, to_json
+
+STORE_FORMAT = 1
+STORE_FILE = "permafrost.json"
+
+
+def ensure_store(root: Path) -> None:
+    """Make `root` a store if it is none yet, and check that this program reads its format."""
+    if not (root / STORE_FILE).exists():
+        with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
+            create_exclusive(root / STORE_FILE, to_json({"format": STORE_FORMAT, "backend": {"kind": "folder", **_probe(root)}}))
+    require_store(root)
+
+
+def require_store(root: Path) -> None:
+    """Raise NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read."""
+    path = root / STORE_FILE
+    if not path.is_file():
+        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); `permafrost extract` makes one")
+    found = read_json(path, "store description").get("format")
+    if found != STORE_FORMAT:
+        raise DamagedError(f"{path}: store format {found!r}, this program reads {STORE_FORMAT}")
+
+
+def _probe(root: Path) -> dict[str, bool]:
+    """Try what commits rely on: creating a name twice must fail."""
+    probe = root / f".probe-{secrets.token_hex(8)}.json"
+    try:
+        create_exclusive(probe, b"{}")
+        try:
+            create_exclusive(probe, b"{}")
+        except AlreadyExistsError:
+            return {"exclusive_create": True}
+        raise DamagedError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import csv
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from extractor import backbones
+from extractor.backbones import Backbone
+from extractor.engine import TensorFlowEngine
+from extractor.image_policy import decode
+from extractor.recipe import Recipe
+from storage.golden import cosines
+
+BATCH = 4
+Images = npt.NDArray[np.uint8]
+
+
+def images(n: int, size: int = 32, seed: int = 0) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+def with_options(backbone: Backbone, **options: str) -> Backbone:
+    """The same network under other options; only what the engine reads is changed."""
+    return replace(backbone, recipe=replace(backbone.recipe, **options))
+
+
+def plain_keras(backbone: Backbone, batch: Images) -> npt.NDArray[np.float32]:
+    """What anyone would write: preprocess, call, pool, image by image."""
+    rows = []
+    for image in batch:
+        x = image[None].astype(np.float32)
+        if backbone.recipe.preprocessing != "none":
+            x = keras.applications.imagenet_utils.preprocess_input(x, mode=backbone.recipe.preprocessing)
+        features = keras.ops.convert_to_numpy(backbone.model(x, training=False))[0]
+        pool = {"avg": lambda f: f.mean(axis=(0, 1)), "max": lambda f: f.max(axis=(0, 1)), "none": lambda f: f}
+        rows.append(pool[backbone.recipe.pooling](features))
+    return np.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def engine(small_backbone: Backbone) -> TensorFlowEngine:
+    return TensorFlowEngine(small_backbone, BATCH)
+
+
+@pytest.fixture(scope="module")
+def larger_backbone() -> Backbone:
+    """At 64 pixels, so that there is something to pool (2x2)."""
+    return backbones.build(Recipe("mobilenet_v2", weights="random:3", input_size=64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pooling", "shape"), [("avg", (1280,)), ("max", (1280,)), ("none", (2, 2, 1280))])
+def test_it_equals_plain_keras_for_each_pooling(larger_backbone: Backbone, pooling: str, shape: tuple[int, ...]) -> None:
+    backbone = with_options(larger_backbone, pooling=pooling)
+    engine = TensorFlowEngine(backbone, BATCH)
+    assert engine.shape == shape
+    batch = images(BATCH, 64)
+    assert cosines(engine(tf.constant(batch)), plain_keras(backbone, batch)).min() >= 0.99999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocessing", ["caffe", "torch", "none"])
+def test_it_equals_plain_keras_for_each_preprocessing(small_backbone: Backbone, preprocessing: str) -> None:
+    backbone = with_options(small_backbone, preprocessing=preprocessing)
+    batch = images(2)
+    assert cosines(TensorFlowEngine(backbone, 2)(tf.constant(batch)), plain_keras(backbone, batch)).min() >= 0.99999
+
+
+@pytest.mark.parametrize("n", range(1, BATCH + 1))
+def test_a_batch_of_any_size_equals_plain_keras(engine: TensorFlowEngine, small_backbone: Backbone, n: int) -> None:
+    embedded = engine(tf.constant(images(n)))
+    assert embedded.shape == (n, 1280)
+    assert embedded.dtype == np.float32
+    assert cosines(embedded, plain_keras(small_backbone, images(n))).min() >= 0.99999
+
+
+def test_neighbours_and_padding_do_not_move_a_row(engine: TensorFlowEngine) -> None:
+    batch = images(BATCH)
+    together = engine(tf.constant(batch))
+    alone = np.concatenate([engine(tf.constant(batch[i : i + 1])) for i in range(BATCH)])
+    assert cosines(together, alone).min() >= 0.99999
+
+
+def test_the_same_batch_gives_the_same_bytes(engine: TensorFlowEngine) -> None:
+    batch = tf.constant(images(BATCH))
+    assert engine(batch).tobytes() == engine(batch).tobytes()
+
+
+def test_different_images_have_different_embeddings(engine: TensorFlowEngine) -> None:
+    black_white = tf.constant(np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)]))
+    first, second = engine(black_white)
+    assert cosines(first[None], second[None])[0] < 0.999
+
+
+def test_it_is_traced_once(engine: TensorFlowEngine) -> None:
+    function = engine._function
+    for n in (1, BATCH, 2):
+        engine(tf.constant(images(n)))
+    assert engine._function is function
+    assert function.inputs[0].shape == (BATCH, 32, 32, 3)
+
+
+def test_float32_stays_float32(engine: TensorFlowEngine) -> None:
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+@pytest.mark.slow
+def test_real_features_tell_classes_apart(shared_data: Path) -> None:
+    """Nearest class mean on real photographs, with real weights: a wrong channel order or scaling shows at once."""
+    weights = shared_data / "weights" / "mobilenet_v2_1.0_224_dequant_no_top.h5"
+    backbone = backbones.build(Recipe("mobilenet_v2", weights=str(weights)))
+    engine = TensorFlowEngine(backbone, 16)
+    with open(shared_data / "clothing" / "split.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = [row for label in sorted({row["label"] for row in rows}) for row in [r for r in rows if r["label"] == label][:12]]
+    with tarfile.open(shared_data / "clothing" / "images.tar") as tar:
+        members = {member.name: member for member in tar.getmembers()}
+        names = [next(name for name in members if name.endswith(row["path"])) for row in chosen]
+        decoded = np.stack([decode(tar.extractfile(members[name]).read(), 224) for name in names])  # type: ignore[union-attr]
+    embedded = np.concatenate([engine(tf.constant(decoded[i : i + 16])) for i in range(0, len(decoded), 16)])
+    assert cosines(embedded[:4], plain_keras(backbone, decoded[:4])).min() >= 0.99999
+    labels = np.array([row["label"] for row in chosen])
+    train = np.arange(len(labels)) % 12 < 8
+    unit = embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
+    classes = np.unique(labels)
+    means = np.stack([unit[train & (labels == name)].mean(axis=0) for name in classes])
+    accuracy = (classes[(unit[~train] @ means.T).argmax(axis=1)] == labels[~train]).mean()
+    assert accuracy > 0.6

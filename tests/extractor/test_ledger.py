@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extractor.corpus import Item, Listing
+from extractor.diff import Diff, Known, diff
+from extractor.ledger import Ledger, Standing
+from extractor.receipt import RECEIPT_FIELDS, Receipt
+from storage.files import FileEntry
+from storage.index import EmbeddingIndex
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+
+Line = tuple[str, bytes | None, int | None, tuple[str, str] | None]  # key, digest, row, reject
+CORRUPT = ("corrupt", "it is broken")
+NON_FINITE = ("non-finite", "NaN")
+
+
+def digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def listing(*keys: str, unnameable: tuple[str, ...] = ()) -> Listing:
+    items = tuple(Item(key, "1-1", key.split("/")[0] if "/" in key else None, "train" if "/" in key else None) for key in keys)
+    return Listing("photos", Path("/photos"), items, tuple(Item(key, "2-2") for key in unnameable), {})
+
+
+def receipt(unit: str, *lines: Line) -> Receipt:
+    columns = {
+        "key": [key for key, *_ in lines],
+        "stamp": ["1-1"] * len(lines),
+        "digest": [found for _, found, _, _ in lines],
+        "row": [row for _, _, row, _ in lines],
+        "reason": [reject[0] if reject else None for *_, reject in lines],
+        "message": [reject[1] if reject else None for *_, reject in lines],
+    }
+    rows = sum(row is not None for _, _, row, _ in lines)
+    sha256 = hashlib.sha256(unit.encode()).hexdigest()
+    shard = FileEntry(f"shards/{sha256}.parquet", sha256, 1000 * rows, rows) if rows else None
+    counters = {"read": len(lines), "bytes_read": 10 * len(lines), "embedded": rows}
+    return Receipt(unit, "photos", shard, pa.table(columns, schema=pa.schema(RECEIPT_FIELDS)), counters, {"infer": 0.5})
+
+
+def ledger(listed: Listing, known: dict[str, Known] | None = None, index: EmbeddingIndex | None = None) -> Ledger:
+    return Ledger(listed, diff(listed.items, known or {}), index or EmbeddingIndex())
+
+
+def keys(table: pa.Table) -> list[str]:
+    return list(table["key"].to_pylist())
+
+
+def test_before_any_receipt_everything_is_pending() -> None:
+    standing = ledger(listing("a.jpg", "b.jpg")).settle()
+    assert (standing.items.num_rows, standing.rejects.num_rows, standing.pending) == (0, 0, 2)
+
+
+def test_tables_have_the_schemas_of_storage() -> None:
+    standing = ledger(listing("a.jpg")).settle()
+    assert standing.items.schema == ITEM_SCHEMA
+    assert standing.rejects.schema == REJECT_SCHEMA
+
+
+def test_a_row_points_at_its_shard_and_carries_the_attributes() -> None:
+    book = ledger(listing("hat/a.jpg"))
+    book.add(receipt("u1", ("hat/a.jpg", digest("a"), 0, None)))
+    [row] = book.settle().items.to_pylist()
+    assert row == {
+        "key": "hat/a.jpg",
+        "corpus": "photos",
+        "digest": digest("a"),
+        "stamp": "1-1",
+        "shard": hashlib.sha256(b"u1").hexdigest(),
+        "row": 0,
+        "label": "hat",
+        "split": "train",
+    }
+
+
+def test_a_reject_carries_reason_and_message() -> None:
+    book = ledger(listing("a.jpg", "b.jpg"))
+    book.add(receipt("u1", ("a.jpg", digest("a"), None, CORRUPT), ("b.jpg", None, None, ("unreadable", "gone"))))
+    standing = book.settle()
+    assert [(row["key"], row["digest"], row["reason"], row["message"]) for row in standing.rejects.to_pylist()] == [
+        ("a.jpg", digest("a"), "corrupt", "it is broken"),
+        ("b.jpg", None, "unreadable", "gone"),
+    ]
+    assert standing.reasons() == {"corrupt": 1, "unreadable": 1}
+    assert standing.pending == 0
+
+
+def test_a_duplicate_in_another_unit_is_a_row_whichever_comes_first() -> None:
+    first = receipt("u1", ("a.jpg", digest("same"), 0, None))
+    second = receipt("u2", ("b.jpg", digest("same"), None, None))
+    for order in ((first, second), (second, first)):
+        book = ledger(listing("a.jpg", "b.jpg"))
+        for one in order:
+            book.add(one)
+        items = book.settle().items
+        assert keys(items) == ["a.jpg", "b.jpg"]
+        assert len(set(items["shard"].to_pylist())) == 1
+
+
+def test_the_twin_of_a_bad_image_is_a_reject_too() -> None:
+    book = ledger(listing("a.jpg", "b.jpg"))
+    book.add(receipt("u2", ("b.jpg", digest("same"), None, None)))
+    assert [item.key for item in book.unresolved()] == ["b.jpg"]
+    book.add(receipt("u1", ("a.jpg", digest("same"), None, CORRUPT)))
+    assert book.unresolved() == []
+    assert book.settle().reasons() == {"corrupt": 2}
+
+
+def test_an_item_whose_twin_never_came_is_unresolved_and_pending() -> None:
+    book = ledger(listing("a.jpg", "b.jpg", "c.jpg"))
+    book.add(receipt("u1", ("a.jpg", digest("a"), 0, None), ("b.jpg", digest("lost"), None, None)))
+    assert [item.key for item in book.unresolved()] == ["b.jpg"]  # c.jpg, of a lost unit, was never seen
+    assert book.settle().pending == 2
+
+
+def test_what_was_embedded_before_is_a_row() -> None:
+    index = EmbeddingIndex({digest("old"): ("shard-0", 7)})
+    book = ledger(listing("a.jpg", "new-name.jpg"), {"a.jpg": Known("1-1", digest("old"))}, index)
+    book.add(receipt("u1", ("new-name.jpg", digest("old"), None, None)))
+    assert book.settle().items["shard"].to_pylist() == ["shard-0", "shard-0"]
+    assert book.settle().items["row"].to_pylist() == [7, 7]
+
+
+def test_a_reject_known_from_before_stays_one_without_reading() -> None:
+    book = ledger(listing("a.jpg"), {"a.jpg": Known("1-1", digest("a"), CORRUPT)})
+    assert book.settle().reasons() == {"corrupt": 1}
+    assert book.unstorable == 0
+
+
+def test_names_that_are_not_unicode_are_rejects() -> None:
+    standing = ledger(listing("a.jpg", unnameable=("caf\\xe9.jpg",))).settle()
+    assert standing.rejects.to_pylist() == [
+        {
+            "key": "caf\\xe9.jpg",
+            "corpus": "photos",
+            "digest": None,
+            "stamp": "2-2",
+            "reason": "bad-name",
+            "message": "the file name is not valid UTF-8",
+        }
+    ]
+    assert standing.pending == 1
+
+
+def test_what_is_computed_twice_is_kept_once() -> None:
+    book = ledger(listing("a.jpg", "b.jpg"))
+    book.add(receipt("u1", ("a.jpg", digest("same"), 0, None)))
+    book.add(receipt("u2", ("b.jpg", digest("same"), 0, None)))
+    assert set(book.settle().items["shard"].to_pylist()) == {hashlib.sha256(b"u1").hexdigest()}
+
+
+def test_counters_and_seconds_are_summed() -> None:
+    book = ledger(listing("a.jpg", "b.jpg", "c.jpg"))
+    book.add(receipt("u1", ("a.jpg", digest("a"), 0, None), ("b.jpg", digest("b"), 1, None)))
+    book.add(receipt("u2", ("c.jpg", digest("a"), None, None)))
+    assert dict(book.counters) == {"read": 3, "bytes_read": 30, "embedded": 2}
+    assert book.seconds["infer"] == pytest.approx(1.0)
+    assert book.new_shards == [hashlib.sha256(b"u1").hexdigest()]
+
+
+def test_images_that_cannot_be_stored_are_counted_once_an_image() -> None:
+    book = ledger(listing("a.jpg", "b.jpg", "c.jpg"))
+    book.add(receipt("u1", ("a.jpg", digest("a"), None, NON_FINITE), ("b.jpg", digest("a"), None, None)))
+    book.add(receipt("u2", ("c.jpg", digest("c"), None, CORRUPT)))
+    assert book.unstorable == 1
+
+
+OUTCOMES = st.sampled_from(["row", "duplicate", "corrupt", "unreadable", "lost", "known", "known-bad"])
+
+
+def settle_all(outcomes: list[str], order: list[int]) -> Standing:
+    """One item an outcome, two items a unit, the receipts arriving in `order`."""
+    names = [f"{i:03d}.jpg" for i in range(len(outcomes))]
+    known, index = {}, EmbeddingIndex()
+    lines: dict[int, list[Line]] = {}
+    for i, (key, outcome) in enumerate(zip(names, outcomes, strict=True)):
+        unit = lines.setdefault(i // 2, [])
+        row = sum(line[2] is not None for line in unit)
+        if outcome == "row":
+            unit.append((key, digest(key), row, None))
+        elif outcome == "duplicate":  # of the first item, whatever became of that
+            unit.append((key, digest(names[0]), None, None))
+        elif outcome == "corrupt":
+            unit.append((key, digest(key), None, CORRUPT))
+        elif outcome == "unreadable":
+            unit.append((key, None, None, ("unreadable", "")))
+        elif outcome.startswith("known"):
+            known[key] = Known("1-1", digest(key), CORRUPT if outcome == "known-bad" else None)
+            index.places.update({} if outcome == "known-bad" else {digest(key): ("old", i)})
+    book = ledger(listing(*names), known, index)
+    for unit in sorted(lines, key=lambda unit: order[unit % len(order)]):
+        if lines[unit]:
+            book.add(receipt(f"u{unit}", *lines[unit]))
+    return book.settle()
+
+
+@given(st.lists(OUTCOMES, max_size=12), st.permutations(range(6)), st.permutations(range(6)))
+def test_nothing_vanishes_and_the_order_of_receipts_does_not_matter(outcomes: list[str], order: list[int], other: list[int]) -> None:
+    standing = settle_all(outcomes, order)
+    assert standing.items.num_rows + standing.rejects.num_rows + standing.pending == len(outcomes)
+    assert not set(keys(standing.items)) & set(keys(standing.rejects))
+    again = settle_all(outcomes, other)
+    assert keys(again.items) == keys(standing.items)
+    assert again.rejects.equals(standing.rejects)
+    assert again.pending == standing.pending
+
+
+def test_a_diff_without_anything_to_read_settles_by_itself() -> None:
+    listed = listing("a.jpg")
+    book = Ledger(listed, Diff([], {"a.jpg": Known("1-1", digest("a"))}, 0, 0, 0), EmbeddingIndex({digest("a"): ("s", 0)}))
+    assert book.settle().items.num_rows == 1
+
+
+def test_a_receipt_survives_the_way_through_its_table() -> None:
+    for one in (receipt("u1", ("a.jpg", digest("a"), 0, None)), receipt("u2", ("a.jpg", None, None, CORRUPT))):
+        again = Receipt.from_table(one.to_table())
+        assert again == one

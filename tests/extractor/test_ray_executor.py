@@ -1,0 +1,109 @@
+"""What only Ray can do to us: dead actors, other people's clusters, read-only homes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from extractor.corpus import list_folder
+from extractor.golden_images import draw_golden_images
+from extractor.job import Job
+from extractor.plan import Unit
+from extractor.ray_executor import RayExecutor
+from extractor.receipt import Receipt
+from extractor.recipe import Recipe
+from storage.errors import PermafrostError, UsageError
+from storage.golden import GoldenImages
+from storage.runs import RunFolder
+from storage.shard import ShardLayout
+
+RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def started() -> Iterator[RayExecutor]:
+    executor = RayExecutor(RECIPE, 1)
+    executor.start()
+    yield executor
+    executor.close()
+
+
+def actor_processes() -> list[int]:
+    """Process ids of this machine's Permafrost actors, by the name that Ray gives their processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_Actor"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_actor_costs_its_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    source = make_corpus(40)
+    images = tuple(draw_golden_images().values())
+    golden = GoldenImages(("a", "b", "c", "d"), images, started.embed_images(images))
+    layout = ShardLayout(golden.embeddings.shape[1:], "float32", "space")
+    job = Job(RunFolder(tmp_path / "set", "run"), "photos", source, "parquet", layout, golden)
+    started.begin(job, [])
+    items = list_folder(source).items
+    results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
+    first = next(results)
+    for pid in actor_processes():
+        os.kill(pid, signal.SIGKILL)
+    receipts = [first, *results]
+    assert all(isinstance(receipt, Receipt) for receipt in receipts)
+    assert sorted(receipt.unit for receipt in receipts if isinstance(receipt, Receipt)) == ["000000", "000010", "000020", "000030"]
+    rows = [row for receipt in receipts if isinstance(receipt, Receipt) for row in receipt.items.to_pylist()]
+    digests = {row["digest"] for row in rows if row["row"] is not None}
+    assert len(digests) == 40
+
+
+def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"not HDF5")
+    executor = RayExecutor(Recipe("mobilenet_v2", str(tmp_path / "w.h5"), input_size=32), 1)
+    try:
+        with pytest.raises(UsageError, match="not a readable HDF5 file"):
+            executor.start()
+    finally:
+        executor.close()
+
+
+def test_a_program_that_is_connected_stays_connected() -> None:
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        executor = RayExecutor(RECIPE, 1)
+        executor.start()
+        executor.close()
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def test_an_unreachable_cluster_is_told_in_words() -> None:
+    with pytest.raises(PermafrostError, match="nobody answers at"):
+        RayExecutor(RECIPE, 1, "127.0.0.1:1").start()
+
+
+def test_a_private_cluster_writes_nothing_to_home(tmp_path: Path) -> None:
+    code = "from extractor.ray_executor import _connect; _connect(None); import ray; ray.shutdown()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.ray_executor.SECONDS_BETWEEN_NOTES", 0.2)
+    executor = RayExecutor(RECIPE, 1)
+    executor.start()
+    executor.close()
+    assert "waiting for the cluster to start 1 of 1 workers" in caplog.text

@@ -1,0 +1,355 @@
+"""One extraction after another on one set: what is read, what is embedded, what a version then holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import extractor.run
+import storage
+from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor.job import WorkerInfo
+from extractor.local_executor import LocalExecutor
+from extractor.worker import Worker
+from storage.errors import ConflictError, DriftError, RunError, SpaceMismatchError, UsageError
+from storage.golden import GoldenImages, write_golden
+from storage.names import parse_set
+from storage.runs import unfinished_runs
+from tests.conftest import draw
+
+RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+LOCAL = ExtractOptions(RECIPE, local=True)
+
+MakeCorpus = Callable[..., Path]
+Run = Callable[..., ExtractResult]
+
+
+_WORKERS: dict[Recipe, list[Worker]] = {}
+
+
+class WarmExecutor(LocalExecutor):
+    """A local executor whose workers outlive it: building the network anew for each run would be most of these tests' time."""
+
+    def start(self) -> list[WorkerInfo]:
+        built = _WORKERS.setdefault(self._recipe, [])
+        built += [Worker(self._recipe) for _ in range(self._count - len(built))]
+        self._workers = built[: self._count]
+        return [worker.info() for worker in self._workers]
+
+
+@pytest.fixture(autouse=True)
+def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    cold = extractor.run._make_executor
+    monkeypatch.setattr(
+        "extractor.run._make_executor",
+        lambda options: WarmExecutor(options.recipe, options.workers) if options.local else cold(options),
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """run(corpus, set="photos", **options): a local extraction into the store `features`."""
+
+    def go(corpus: Path, name: str = "photos", on_progress: Callable[[Progress], None] = lambda _: None, **options: Any) -> ExtractResult:
+        return extract(corpus, f"{tmp_path}/features/team/{name}", replace(LOCAL, **options), on_progress)
+
+    return go
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.plan.MIN_UNIT_ITEMS", 4)
+    monkeypatch.setattr("extractor.plan.UNITS_AIMED_AT", 10**6)
+
+
+def account(result: ExtractResult) -> tuple[int, int, int, int, int, int]:
+    assert result.listed == result.rows + result.rejected + result.pending
+    return result.read, result.embedded, result.reused, result.rows, result.rejected, result.pending
+
+
+def contents(result: ExtractResult) -> dict[str, tuple[str | None, bytes, bytes]]:
+    """key -> (label, digest, embedding) of a version."""
+    feature_set = storage.open(result.set)
+    keys, embeddings = feature_set.to_numpy()
+    labels, digests = feature_set.items["label"].to_pylist(), feature_set.items["digest"].to_pylist()
+    return {k: (lab, d, e.tobytes()) for k, lab, d, e in zip(keys, labels, digests, embeddings, strict=True)}
+
+
+def test_a_first_run_embeds_every_image(run: Run, make_corpus: MakeCorpus) -> None:
+    result = run(make_corpus(7))
+    assert account(result) == (7, 7, 0, 7, 0, 0)
+    assert (result.version, result.committed, result.complete, result.shards) == (1, True, True, 1)
+    assert {key: label for key, (label, _, _) in contents(result).items()}["ant/0001.jpg"] == "ant"
+
+
+def test_a_second_run_reads_nothing_and_makes_no_version(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(7)
+    run(corpus)
+    again = run(corpus)
+    assert account(again) == (0, 0, 7, 7, 0, 0)
+    assert (again.version, again.committed, again.shards) == (1, False, 0)
+
+
+def test_renamed_and_duplicate_images_are_hits(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    before = contents(run(corpus))
+    (corpus / "ant" / "0001.jpg").rename(corpus / "ant" / "new name.jpg")
+    shutil.copy(corpus / "bee" / "0000.png", corpus / "bee" / "copy.png")
+    result = run(corpus)
+    assert account(result) == (2, 0, 7, 7, 0, 0)
+    after = contents(result)
+    assert after["ant/new name.jpg"] == before["ant/0001.jpg"]
+    assert after["bee/copy.png"] == before["bee/0000.png"]
+    assert result.deleted == 1
+
+
+def test_new_changed_and_deleted_images(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    run(corpus)
+    (corpus / "bee" / "0000.png").unlink()
+    (corpus / "ant" / "0001.jpg").write_bytes(draw(100, format_name="JPEG"))
+    (corpus / "ant" / "new.png").write_bytes(draw(101))
+    result = run(corpus)
+    assert account(result) == (2, 2, 4, 6, 0, 0)
+    assert (result.new, result.changed, result.deleted) == (1, 1, 1)
+    assert len(storage.open(f"{result.set}@1").to_numpy()[0]) == 6  # the older version still reads
+
+
+def test_what_an_older_version_held_is_not_embedded_again(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(4)
+    run(corpus)
+    image = corpus / "ant" / "0001.jpg"
+    kept = image.read_bytes()
+    image.unlink()
+    run(corpus)
+    image.write_bytes(kept)
+    assert account(run(corpus)) == (1, 0, 4, 4, 0, 0)
+
+
+def test_a_new_label_touches_no_embedding(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    first = run(corpus)
+    (corpus / "ant").rename(corpus / "cat")
+    second = run(corpus)
+    assert (second.embedded, second.shards, second.version) == (0, 0, 2)
+    assert {label for label, _, _ in contents(second).values()} == {"bee", "cat"}
+    assert storage.open(first.set).manifest.shards == storage.open(f"{first.set}@1").manifest.shards
+
+
+def test_rejects_are_counted_kept_and_not_read_again(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(5)
+    (corpus / "ant" / "bad.jpg").write_bytes(b"no image at all")
+    (corpus / "ant" / "empty.png").write_bytes(b"")
+    result = run(corpus)
+    assert account(result) == (7, 5, 0, 5, 2, 0)
+    assert result.reasons == {"empty": 1, "not-an-image": 1}
+    assert not result.complete
+    assert account(run(corpus)) == (0, 0, 5, 5, 2, 0)
+    rejects = storage.open(result.set).rejects.to_pylist()
+    assert [(r["key"], r["reason"]) for r in rejects] == [("ant/bad.jpg", "not-an-image"), ("ant/empty.png", "empty")]
+
+
+def test_a_mended_reject_becomes_a_row(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    (corpus / "ant" / "bad.jpg").write_bytes(b"no image at all")
+    run(corpus)
+    (corpus / "ant" / "bad.jpg").write_bytes(draw(50, format_name="JPEG"))
+    assert account(run(corpus)) == (1, 1, 3, 4, 0, 0)
+
+
+def test_duplicates_of_a_bad_image_are_all_rejects(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(8)
+    for name in ("a", "m", "z"):  # in different units
+        (corpus / "ant" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
+    result = run(corpus)
+    assert account(result) == (11, 8, 0, 8, 3, 0)
+
+
+def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    Path(os.fsdecode(os.fsencode(corpus) + b"/ant/\xff.png")).write_bytes(draw(9))
+    result = run(corpus)
+    assert account(result) == (3, 3, 0, 3, 1, 0)
+    assert result.reasons == {"bad-name": 1}
+
+
+def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(20)
+    undisturbed = contents(run(corpus, "undisturbed"))
+
+    def cut(progress: Progress) -> None:
+        if progress.done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut)
+    with pytest.raises(storage.NotFoundError, match="no committed version yet"):
+        storage.open(str(Path(f"{corpus.parent}/features/team/photos")))
+    result = run(corpus)
+    assert result.read + 12 <= 20  # a unit that was under way may have finished behind the interrupt's back
+    assert result.embedded == result.read
+    assert result.rows == 20
+    assert contents(result) == undisturbed
+
+
+def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
+) -> None:
+    corpus = make_corpus(8)
+    run(corpus)
+    for i in range(4):
+        (corpus / "ant" / f"more-{i}.png").write_bytes(draw(200 + i))
+    shards = tmp_path / "features" / "team" / "photos" / "shards"
+    shards.rename(shards.with_name("aside"))
+    shards.write_text("in the way: no unit can write its shard")
+    result = run(corpus)
+    assert account(result) == (0, 0, 8, 8, 0, 4)
+    assert not result.complete
+    shards.unlink()
+    shards.with_name("aside").rename(shards)
+    assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
+
+
+def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round(
+    run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, small_units: None
+) -> None:
+    corpus = make_corpus(8)
+    twin = corpus / "zoo" / "twin.png"
+    twin.parent.mkdir()
+    shutil.copy(corpus / "ant" / "0001.jpg", twin)
+    whole = Worker.run
+
+    def fails_after_claiming(self: Worker, unit: Any, job: Any, claim: Any) -> Any:
+        if unit.id == "000000":  # holds ant/0001.jpg
+            claim([hashlib.sha256((job.source / item.key).read_bytes()).digest() for item in unit.items])
+            raise OSError("this unit's disk is broken")
+        return whole(self, unit, job, claim)
+
+    monkeypatch.setattr(Worker, "run", fails_after_claiming)
+    result = run(corpus)
+    assert (result.rows, result.pending) == (5, 4)
+    assert "zoo/twin.png" in contents(result)
+
+
+def test_the_same_version_with_one_worker_and_four(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(30)
+    one, four = contents(run(corpus, "one", workers=1)), contents(run(corpus, "four", workers=4))
+    assert one == four
+
+
+@pytest.mark.slow
+def test_the_same_version_local_and_ray(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(30)
+    local, by_ray = contents(run(corpus, "local")), contents(run(corpus, "ray", local=False, workers=2))
+    assert local.keys() == by_ray.keys()
+    for key, (label, digest, embedding) in local.items():
+        assert by_ray[key][:2] == (label, digest)
+        x, y = np.frombuffer(embedding, np.float32), np.frombuffer(by_ray[key][2], np.float32)
+        assert x @ y / np.linalg.norm(x) / np.linalg.norm(y) >= 0.99999
+
+
+def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    result = run(make_corpus(5), dry_run=True)
+    assert (result.to_read, result.rows, result.version) == (5, 0, None)
+    assert not (tmp_path / "features").exists()
+
+
+def test_a_set_in_another_space_is_refused_and_the_fields_named(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    run(corpus)
+    with pytest.raises(SpaceMismatchError, match="they differ in weights:"):
+        run(corpus, recipe=replace(RECIPE, weights="random:2"))
+    with pytest.raises(SpaceMismatchError, match="they differ in graph, input_size:"):
+        run(corpus, recipe=replace(RECIPE, input_size=64))
+    with pytest.raises(SpaceMismatchError, match="they differ in pooling, dtype:"):
+        run(corpus, recipe=replace(RECIPE, pooling="max", dtype="float16"))
+
+
+def test_a_dry_run_on_a_set_in_another_space_is_refused_too(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    run(corpus)
+    with pytest.raises(SpaceMismatchError):
+        run(corpus, recipe=replace(RECIPE, weights="random:2"), dry_run=True)
+
+
+def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    first = run(corpus)
+    moved = corpus.rename(corpus.with_name("moved"))
+    with pytest.raises(ConflictError, match=f"--corpus-id {first.corpus}"):
+        run(moved)
+    assert account(run(moved, corpus_id=first.corpus)) == (0, 0, 3, 3, 0, 0)
+
+
+def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    first = run(corpus)
+    folder = parse_set(first.set).folder
+    golden = storage.open(first.set).golden()
+    entry = write_golden(GoldenImages(golden.names, golden.images, np.roll(golden.embeddings, 7, axis=1)), folder)
+    path = folder / "versions" / "00000001.json"
+    manifest = json.loads(path.read_text())
+    manifest["golden"] = {"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes, "rows": entry.rows}
+    path.write_text(json.dumps(manifest))
+    (corpus / "ant" / "new.png").write_bytes(draw(77))
+    with pytest.raises(DriftError, match=r"golden image '(small|large)\.(jpg|png)' with cosine"):
+        run(corpus)
+    assert storage.open(first.set).version == 1
+
+
+def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    with pytest.raises(RunError, match=r"too small for float16: 100% of it is lost .use --dtype float32"):
+        run(corpus, recipe=replace(RECIPE, dtype="float16"))
+    assert run(corpus).rows == 3
+
+
+def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(3)
+    first = run(corpus)
+    worker = _WORKERS[RECIPE][0]
+    engine = worker._engine
+    (corpus / "ant" / "new.png").write_bytes(draw(300))
+
+    class Overflowing:
+        """The real engine, but infinite for a lone image: what a network that overflows looks like from outside."""
+
+        input_size, batch_size, shape = engine.input_size, engine.batch_size, engine.shape
+
+        def __call__(self, images: Any) -> Any:
+            embeddings = engine(images)
+            return np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings
+
+    monkeypatch.setattr(worker, "_engine", Overflowing())
+    with pytest.raises(RunError, match="1 embeddings are not finite"):
+        run(corpus)
+    assert storage.open(first.set).version == 1
+
+
+def test_maps_are_kept_without_pooling(run: Run, make_corpus: MakeCorpus) -> None:
+    result = run(make_corpus(3), recipe=replace(RECIPE, pooling="none", input_size=64))
+    assert storage.open(result.set).to_numpy()[1].shape == (3, 2, 2, 1280)
+
+
+def test_a_version_in_the_name_is_refused(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="leave out '@3'"):
+        extract(make_corpus(1), f"{tmp_path}/features/team/photos@3", LOCAL)
+
+
+def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: MakeCorpus) -> None:
+    result = run(make_corpus(4))
+    name = parse_set(result.set)
+    report = json.loads((name.folder / "runs" / result.run / "report.json").read_text())
+    assert (report["listed"], report["rows"], report["rejected"], report["pending"]) == (4, 4, 0, 0)
+    assert unfinished_runs(name) == []
+    state = storage.open(result.set).manifest.corpora[result.corpus]
+    assert (state.listed, state.rows) == (4, 4)

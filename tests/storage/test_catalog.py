@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.catalog import SetSummary, list_manifests, list_sets
+from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.feature_set import version_path
+from storage.files import write_atomic
+from storage.store import ensure_store
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import MadeSet
+
+MakeSet = Callable[..., "MadeSet"]
+
+
+def test_a_set_is_summarised_at_its_newest_version(make_set: MakeSet) -> None:
+    made = make_set((2, 2, 3), "float32")
+    made.commit("one", {"a": 1, "b": 1, "c": 2})
+    newest = made.commit("two", {"d": 3}, rejected=["bad"])
+    assert list_sets(made.name.root) == [
+        SetSummary(
+            name="team/set",
+            version=2,
+            rows=4,
+            bytes=sum(shard.bytes for shard in newest.shards),
+            shape=(2, 2, 3),
+            dtype="float32",
+            backbone="resnet50",
+            space_id=made.description.space.id,
+            created=newest.created,
+        )
+    ]
+
+
+def test_a_set_without_versions_is_listed_with_no_rows(make_set: MakeSet) -> None:
+    [summary] = list_sets(make_set().name.root)
+    assert (summary.version, summary.rows, summary.bytes) == (None, 0, 0)
+    assert summary.created == "2025-01-01T00:00:00+00:00"
+
+
+def test_sets_are_sorted_by_name(make_set: MakeSet) -> None:
+    root = make_set(team="b", name="y").name.root
+    for team, name in (("b", "x"), ("a", "z"), ("A", "q")):
+        make_set(root=root, team=team, name=name)
+    assert [summary.name for summary in list_sets(root)] == ["A/q", "a/z", "b/x", "b/y"]
+
+
+def test_an_empty_store_has_no_sets(tmp_path: Path) -> None:
+    ensure_store(tmp_path)
+    assert list_sets(tmp_path) == []
+
+
+def test_heads_files_and_strange_folders_are_no_sets(make_set: MakeSet) -> None:
+    root = make_set().name.root
+    write_atomic(root / "heads" / "team" / "head" / "head.json", b"{}")
+    write_atomic(root / "team" / "notes" / "readme.txt", b"hello")
+    write_atomic(root / "team" / "file.txt", b"hello")
+    write_atomic(root / ".trash" / "old" / "set.json", b"{}")
+    assert [summary.name for summary in list_sets(root)] == ["team/set"]
+
+
+def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=rf"{tmp_path} is not a feature store"):
+        list_sets(tmp_path)
+    with pytest.raises(NotFoundError, match="is not a feature store"):
+        list_sets(tmp_path / "gone")
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotFoundError, match="is not a feature store"):
+        list_sets(tmp_path / "file")
+
+
+def test_a_store_of_another_format_is_not_listed(make_set: MakeSet) -> None:
+    root = make_set().name.root
+    (root / "permafrost.json").write_bytes(b'{"format": 2}')
+    with pytest.raises(DamagedError, match=r"permafrost\.json"):
+        list_sets(root)
+
+
+def test_a_damaged_set_is_named(make_set: MakeSet) -> None:
+    made = make_set()
+    (made.folder / "set.json").write_text("garbage")
+    with pytest.raises(DamagedError, match=rf"{made.folder}/set\.json"):
+        list_sets(made.name.root)
+
+
+def test_all_manifests_come_oldest_first(make_set: MakeSet) -> None:
+    made = make_set()
+    written = [made.commit("one", {"k": number}) for number in range(12)]
+    assert list_manifests(made.uri) == written
+
+
+def test_a_set_without_versions_has_no_manifests(make_set: MakeSet) -> None:
+    assert list_manifests(make_set().uri) == []
+
+
+def test_manifests_of_a_set_that_is_not_there_are_not_found(make_set: MakeSet) -> None:
+    with pytest.raises(NotFoundError, match="the store has team/set"):
+        list_manifests(f"{make_set().uri}x")
+
+
+def test_manifests_of_a_malformed_name_are_refused() -> None:
+    with pytest.raises(UsageError):
+        list_manifests("set")
+
+
+def test_a_damaged_manifest_is_named(make_set: MakeSet) -> None:
+    made = make_set()
+    made.commit("one", {"k": 1})
+    version_path(made.folder, 1).write_text("{}")
+    with pytest.raises(DamagedError, match=r"00000001\.json"):
+        list_manifests(made.uri)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from trainer.evaluate import evaluate
+
+
+def random_case(seed: int, n: int, count: int, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet(np.full(count, 0.5), n).astype(dtype)
+    return random.integers(0, count, n), probabilities, [f"class {i}" for i in range(count)]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(2, 7))
+def test_it_agrees_with_scikit_learn(seed: int, n: int, count: int) -> None:
+    y_true, probabilities, classes = random_case(seed, n, count)
+    y_pred = probabilities.argmax(axis=1)
+    result = evaluate(y_true, probabilities, classes)
+    numbers = list(range(count))
+    assert result.accuracy == pytest.approx(metrics.accuracy_score(y_true, y_pred))
+    assert result.macro_f1 == pytest.approx(metrics.f1_score(y_true, y_pred, average="macro", zero_division=0))
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(y_true, y_pred, labels=numbers, zero_division=0)
+    np.testing.assert_allclose(result.precision, precision)
+    np.testing.assert_allclose(result.recall, recall)
+    np.testing.assert_allclose(result.f1, f1)
+    np.testing.assert_array_equal(result.support, support)
+    np.testing.assert_array_equal(result.confusion, metrics.confusion_matrix(y_true, y_pred, labels=numbers))
+    assert result.log_loss == pytest.approx(metrics.log_loss(y_true, probabilities, labels=numbers), rel=1e-6, abs=1e-9)
+
+
+def test_float32_probabilities_agree_too() -> None:
+    y_true, probabilities, classes = random_case(0, 500, 5, np.float32)
+    result = evaluate(y_true, probabilities, classes)
+    expected = metrics.log_loss(y_true, probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64))
+    assert result.log_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_perfect_prediction() -> None:
+    result = evaluate(np.array([0, 1, 2]), np.eye(3), ["a", "b", "c"])
+    assert (result.accuracy, result.macro_f1, result.log_loss) == (1.0, 1.0, pytest.approx(0.0))
+
+
+def test_a_certain_mistake_costs_much_but_not_infinity() -> None:
+    result = evaluate(np.array([0]), np.array([[0.0, 1.0]]), ["a", "b"])
+    assert (result.accuracy, result.log_loss) == (0.0, pytest.approx(-np.log(1e-15)))
+
+
+def test_a_class_that_never_occurs_does_not_count_in_macro_f1() -> None:
+    result = evaluate(np.array([0, 1]), np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]]), ["a", "b", "never"])
+    assert result.macro_f1 == 1.0
+    assert result.f1.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_no_rows_give_zeros_and_no_warning() -> None:
+    with np.errstate(all="raise"):
+        result = evaluate(np.array([], np.int64), np.zeros((0, 2)), ["a", "b"])
+    assert (result.accuracy, result.macro_f1, result.log_loss) == (0.0, 0.0, 0.0)
+
+
+def test_the_description_is_json_and_complete() -> None:
+    y_true, probabilities, classes = random_case(1, 40, 3, np.float32)
+    described = json.loads(json.dumps(evaluate(y_true, probabilities, classes).to_dict()))
+    assert described["rows"] == 40 == sum(entry["support"] for entry in described["per_class"].values())
+    assert list(described["per_class"]) == classes
+    assert np.sum(described["confusion"]) == 40

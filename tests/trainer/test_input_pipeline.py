@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.input_pipeline import load
+
+N = 20
+FEATURES = np.arange(N * 3, dtype=np.float16).reshape(N, 3)
+Y = np.arange(N, dtype=np.int64) * 7
+
+
+def epochs_of(positions: list[int], batch_size: int, seed: int | None, epochs: int) -> list[list[int]]:
+    """Row numbers of each epoch, read off the labels."""
+    rows = [int(y) // 7 for _, labels in load(FEATURES, Y, positions, batch_size, seed, epochs) for y in labels]
+    return [rows[i : i + len(positions)] for i in range(0, len(rows), len(positions))]
+
+
+POSITIONS = st.lists(st.integers(0, N - 1), min_size=1, max_size=N, unique=True)
+
+
+@settings(deadline=None, max_examples=12)
+@given(POSITIONS, st.integers(1, 25), st.integers(0, 2**31 - 1))
+def test_each_epoch_is_a_permutation(positions: list[int], batch_size: int, seed: int) -> None:
+    epochs = epochs_of(positions, batch_size, seed, 3)
+    assert [sorted(epoch) for epoch in epochs] == [sorted(positions)] * 3
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 2**31 - 1))
+def test_the_order_depends_on_seed_and_epoch_only(batch_size: int, other: int, seed: int) -> None:
+    everything = list(range(N))
+    epochs = epochs_of(everything, batch_size, seed, 3)
+    assert epochs_of(everything, other, seed, 2) == epochs[:2]
+    endless = load(FEATURES, Y, everything, batch_size, seed, epochs=None).unbatch().take(3 * N)
+    assert [int(y) // 7 for _, y in endless] == list(itertools.chain(*epochs))
+
+
+def test_epochs_and_seeds_differ() -> None:
+    first, second = epochs_of(list(range(N)), 5, 0, 2)
+    assert first != second
+    assert epochs_of(list(range(N)), 5, 1, 1)[0] != first
+
+
+def test_without_a_seed_the_order_is_kept() -> None:
+    positions = [7, 3, 19, 0, 4]
+    assert epochs_of(positions, 2, None, 2) == [positions, positions]
+
+
+def test_features_and_labels_stay_together() -> None:
+    for x, y in load(FEATURES, Y, list(range(N)), 6, seed=3, epochs=2):
+        np.testing.assert_array_equal(x.numpy(), FEATURES[y.numpy() // 7])
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (256, [5])])
+def test_batches_are_full_but_the_last_of_an_epoch(batch_size: int, sizes: list[int]) -> None:
+    batches = load(FEATURES, Y, range(5), batch_size, seed=0, epochs=2)
+    assert [int(y.shape[0]) for _, y in batches] == sizes * 2
+    assert int(batches.cardinality()) == len(sizes) * 2
+
+
+def test_an_endless_stream_says_so() -> None:
+    assert load(FEATURES, Y, range(5), epochs=None).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_maps_come_as_float32_in_their_shape() -> None:
+    maps = np.arange(4 * 2 * 2 * 3, dtype=np.float16).reshape(4, 2, 2, 3)
+    [(x, y)] = list(load(maps, np.arange(4), [3, 1]))
+    assert (x.dtype, y.dtype, x.shape) == (tf.float32, tf.int64, (2, 2, 2, 3))
+    np.testing.assert_array_equal(x.numpy(), maps[[3, 1]])
+
+
+def test_no_positions_give_no_batches() -> None:
+    assert list(load(FEATURES, Y, [])) == []
