@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
 from extractor.backbone_table import BACKBONES
@@ -74,30 +75,45 @@ def _bare_model(recipe: Recipe, weights: str | None) -> keras.Model:
 
 
 def _load_tensors(model: keras.Model, recipe: Recipe) -> None:
-    """Load an `.h5` file as tensors, by layer order; a model description inside it is never looked at."""
+    """Load an `.h5` file as tensors, by layer order; a model description inside it is never looked at.
+
+    Not through `Model.load_weights`, which takes the file's word for shapes and picks its reader by the file's name.
+    """
     try:
-        layers = _stored_layers(recipe.weights)
-    except OSError as error:
-        raise UsageError(f"--weights {recipe.weights} is not a readable HDF5 file ({_first_line(error)})") from None
-    expected = [(layer.name, [tuple(w.shape) for w in layer.weights]) for layer in model.layers if layer.weights]
-    if [shapes for _, shapes in layers] != [shapes for _, shapes in expected]:
-        raise UsageError(_misfit(recipe, expected, layers))
-    model.load_weights(recipe.weights)
+        with h5py.File(recipe.weights, "r") as file:
+            _refuse_links(file, recipe.weights)
+            stored = _stored_layers(file, recipe.weights)
+            layers = [layer for layer in model.layers if layer.weights]
+            expected = [(layer.name, [tuple(weight.shape) for weight in layer.weights]) for layer in layers]
+            received = [(name, [tuple(tensor.shape) for tensor in tensors]) for name, tensors in stored]
+            if [shapes for _, shapes in expected] != [shapes for _, shapes in received]:
+                raise UsageError(_misfit(recipe, expected, received))
+            for layer, (_, tensors) in zip(layers, stored, strict=True):
+                layer.set_weights([np.asarray(tensor, np.float32) for tensor in tensors])
+    except UsageError:
+        raise
+    except _HDF5_SYMPTOMS as error:
+        raise UsageError(f"--weights {recipe.weights} is not a readable HDF5 file of weights ({_first_line(error)})") from None
 
 
 _Layers = list[tuple[str, list[tuple[int, ...]]]]
+# What h5py raises, beside OSError, for files whose parts are missing, of other kinds, or run in circles.
+_HDF5_SYMPTOMS = (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError, RuntimeError)
 
 
-def _stored_layers(path: str) -> _Layers:
-    """Names and weight shapes of the layers with weights, in the file's own order (Keras' `.h5` weight layout)."""
-    with h5py.File(path, "r") as file:
-        _refuse_links(file, path)
-        group = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
-        if "layer_names" not in group.attrs:
-            raise UsageError(f"--weights {path} is an HDF5 file, but not of Keras weights (it has no 'layer_names')")
-        names = [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs["layer_names"]]
-        layers = [(name, [tuple(group[name][w].shape) for w in group[name].attrs["weight_names"]]) for name in names]
-    return [(name, shapes) for name, shapes in layers if shapes]
+def _stored_layers(file: h5py.File, path: str) -> list[tuple[str, list[h5py.Dataset]]]:
+    """Names and tensors of the layers with weights, in the file's own order (Keras' `.h5` weight layout)."""
+    group = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
+    if "layer_names" not in group.attrs:
+        kind = (
+            "it is in the layout of Keras 3's .weights.h5"
+            if "layers" in file or "_layer_checkpoint_dependencies" in file
+            else "it has no 'layer_names'"
+        )
+        raise UsageError(f"--weights {path} is not in the .h5 layout of keras.applications' weights: {kind}")
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs["layer_names"]]
+    layers = [(name, [group[name][weight] for weight in group[name].attrs["weight_names"]]) for name in names]
+    return [(name, tensors) for name, tensors in layers if tensors]
 
 
 def _refuse_links(file: h5py.File, path: str) -> None:

@@ -112,13 +112,13 @@ def _look_at(path: str, name: str, root: Path) -> tuple[str, str]:
 
 
 def _tops_are_splits(keys: list[str]) -> bool:
-    tops = {key.split("/")[0] for key in keys}
-    return bool(tops) and all(top.lower() in SPLIT_NAMES for top in tops) and any(key.count("/") >= 2 for key in keys)
+    tops = {key.split("/")[0].lower() for key in keys if "/" in key}
+    return bool(tops) and tops <= SPLIT_NAMES.keys()
 
 
 def _label_and_split(key: str, has_splits: bool) -> tuple[str | None, str | None]:
     parts = key.split("/")[:-1]
-    split = SPLIT_NAMES[parts.pop(0).lower()] if has_splits else None
+    split = SPLIT_NAMES[parts.pop(0).lower()] if has_splits and parts else None
     return (parts[0] if parts else None), split
 
 

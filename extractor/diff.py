@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from extractor.corpus import Item
 
 # Reasons that may be gone next time although the file is the same; all others are final for these bytes.
-PASSING_REASONS = frozenset({"unreadable", "changed"})
+PASSING_REASONS = frozenset({"unreadable", "changed", "out-of-memory"})
 
 
 @dataclass(frozen=True)

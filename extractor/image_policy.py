@@ -21,7 +21,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-MAX_PIXELS = 178_956_970  # Pillow's own hard limit: 512 MiB as RGB
+MAX_PIXELS = 89_478_485  # Pillow's own warning limit: 256 MiB as RGB, 1 GiB while alpha is laid over white
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 _ORIENTATION = 0x0112  # EXIF tag, 1 to 8
@@ -35,6 +35,11 @@ _TRANSPOSES = {
     7: (Image.Transpose.TRANSVERSE,),
     8: (Image.Transpose.ROTATE_90,),
 }
+
+
+# Pillow warns of odd EXIF, palettes and sizes; here each file has an outcome instead. By module and once, because
+# warnings.catch_warnings is not safe in the threads that decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Decoder(IntEnum):
@@ -62,9 +67,7 @@ class UndecodableError(Exception):
 def read_header(encoded: bytes, size: int) -> Header:
     """Decide how to decode; costs about 20 microseconds and never raises. Anything odd goes to Pillow, whose errors are kept."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(encoded), formats=("JPEG",))
+        image = Image.open(io.BytesIO(encoded), formats=("JPEG",))
     except Exception:  # noqa: BLE001 - hostile bytes raise almost anything in a parser
         return Header(Decoder.PILLOW)
     if image.mode not in ("RGB", "L") or image.format != "JPEG" or image.width * image.height > MAX_PIXELS:
@@ -104,22 +107,20 @@ def decode_with_pillow(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
     if not encoded:
         raise UndecodableError("empty", "the file has no bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
-            if image.format == "JPEG":
-                image.draft(None, (2 * size, 2 * size))
-            image.load()
-            # After load(): Pillow turns TIFFs by itself and then drops their tag.
-            return _finish(image, size, _orientation(image))
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width}x{image.height}")
+        if image.format == "JPEG":
+            image.draft(None, (2 * size, 2 * size))
+        image.load()
+        # After load(): Pillow turns TIFFs by itself and then drops their tag.
+        return _finish(image, size, _orientation(image))
     except Image.DecompressionBombError as error:
         raise UndecodableError("too-large", f"more than {MAX_PIXELS} pixels: {error}") from None
     except UnidentifiedImageError:
         raise UndecodableError("not-an-image", f"no known image format (of {', '.join(FORMATS)})") from None
     except MemoryError:
-        raise UndecodableError("too-large", "not enough memory to decode it") from None
+        raise UndecodableError("out-of-memory", "not enough memory to decode it here") from None
     except Exception as error:  # noqa: BLE001 - hostile bytes raise almost anything in a parser
         raise UndecodableError("corrupt", f"{type(error).__name__}: {error}") from None
 
@@ -136,8 +137,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # 16-bit grey, also where Pillow widens it to 32
-        grey = np.clip(np.asarray(image, np.float64) / 257.0, 0, 255)
-        return Image.fromarray(np.floor(grey + 0.5).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image)
+        grey = ((np.clip(wide, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
+        if isinstance(image.info.get("transparency"), int):
+            grey[wide == image.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")

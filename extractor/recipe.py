@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from extractor.backbone_table import BACKBONES
-from storage.errors import NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, UsageError
 
 POOLINGS = ("avg", "max", "none")
 PREPROCESSINGS = ("caffe", "tf", "torch", "none")
@@ -51,6 +52,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
+        """Parse a recipe from set.json or head.json. Raises DamagedError for other fields, and what the constructor raises."""
+        if unknown := set(value) - {field.name for field in fields(cls)}:
+            raise DamagedError(f"a backbone's recipe has unknown fields: {', '.join(sorted(unknown))}")
         return cls(**value)
 
 
@@ -60,7 +64,7 @@ def check_weights(weights: str) -> str:
         return weights
     if weights.startswith("random:"):
         seed = weights.removeprefix("random:")
-        if not seed.isascii() or not seed.isdigit() or int(seed) >= 2**32:
+        if not re.fullmatch(r"[0-9]{1,10}", seed) or int(seed) >= 2**32:
             raise UsageError(f"--weights {weights!r}: expected random:SEED with a seed from 0 to {2**32 - 1}, such as random:0")
         return f"random:{int(seed)}"
     path = Path(weights).expanduser().absolute()

@@ -9,7 +9,6 @@ from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS, PREPROCESSINGS
 from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, progress
-from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
 EXIT_INCOMPLETE = 3
@@ -96,4 +95,4 @@ def _share(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise UsageError(f"--max-rejects must be a share such as 1% or 0.01, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected a share such as 1% or 0.01, got {text!r}") from None

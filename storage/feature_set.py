@@ -124,7 +124,7 @@ class FeatureSet:
         names, reads = self._reads()
         for read in reads:
             with closing(self._open_shard(names[read.shard])) as reader:
-                out[read.positions] = _rows(reader, read)
+                out[read.positions] = _rows(reader, read, names[read.shard])
         return self.items["key"].to_pylist(), out
 
     def to_arrow(self) -> pa.Table:
@@ -153,7 +153,7 @@ class FeatureSet:
                     if reader is None or part.shard != shard:
                         shards.close()
                         shard, reader = part.shard, shards.enter_context(closing(self._open_shard(names[part.shard])))
-                    pieces.append(_rows(reader, part))
+                    pieces.append(_rows(reader, part, names[part.shard]))
                 positions = np.concatenate([part.positions for part in parts])
                 yield Batch(keys.take(pa.array(positions)).to_pylist(), np.concatenate(pieces))
 
@@ -173,14 +173,16 @@ class FeatureSet:
         reader = shard_format(self.description.shard_format).reader(path)
         expected = ShardLayout(self.shape, self.description.dtype, self.space.id)
         if reader.layout != expected or reader.rows != entry.rows:
+            reader.close()
             raise DamagedError(f"the shard {path} holds {reader.rows} rows of {reader.layout}, expected {entry.rows} of {expected}")
         return reader
 
 
-def _rows(reader: ShardReader, read: ShardRead) -> npt.NDArray[np.generic]:
+def _rows(reader: ShardReader, read: ShardRead, shard: str) -> npt.NDArray[np.generic]:
     start, stop = read.span
-    if stop > reader.rows:
-        raise DamagedError(f"an item points at row {stop - 1} of a shard with {reader.rows} rows: its item file is damaged")
+    if start < 0 or stop > reader.rows:
+        wrong = start if start < 0 else stop - 1
+        raise DamagedError(f"an item points at row {wrong} of shard {shard}, which has {reader.rows} rows: its item file is damaged")
     return reader.read(start, stop)[read.rows - start]
 
 

@@ -19,13 +19,13 @@ WALLS = [
     ("storage", HEAVY | OURS - {"storage"} | {"PIL", "h5py"}),
     ("extractor", HEAVY | {"trainer", "scripts"}),
     ("extractor.ray_executor", {"tensorflow", "keras", "trainer", "scripts"}),
-    ("extractor.local_executor", {"ray", "trainer", "scripts"}),
-    ("trainer", {"ray", "extractor", "scripts"}),
+    pytest.param("extractor.local_executor", {"ray", "trainer", "scripts"}, marks=pytest.mark.slow),
+    pytest.param("trainer", {"ray", "extractor", "scripts"}, marks=pytest.mark.slow),
     ("scripts.cli", HEAVY | {"trainer"}),
 ]
 
 
-@pytest.mark.parametrize(("module", "forbidden"), WALLS, ids=[name for name, _ in WALLS])
+@pytest.mark.parametrize(("module", "forbidden"), WALLS)
 def test_importing_loads_nothing_behind_the_wall(module: str, forbidden: set[str]) -> None:
     code = f"import {module}, sys, json; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

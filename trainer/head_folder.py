@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
-from storage.files import read_json, to_json, write_atomic
+from storage.files import private_file, read_json, sha256_file, to_json, write_atomic
 from storage.space import Space
 from trainer.fit import FittedHead, summary
 
 HEAD_FORMAT = 1
+MODEL_FILE = "head.keras"
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,17 @@ class Head:
 
 
 def save_head(fitted: FittedHead, folder: Path) -> None:
-    """Write the folder under a private name and move it into place; an older head there is replaced, anything else is refused."""
+    """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder."""
     check_head_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    private = folder.parent / f".{folder.name}.{secrets.token_hex(8)}.partial"
-    try:
-        private.mkdir()
-        fitted.model.save(private / "head.keras")
-        write_atomic(private / "head.json", to_json(_describe(fitted)))
-        if folder.exists():
-            shutil.rmtree(folder)
-        private.rename(folder)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    with private_file(folder) as partial:
+        model = partial.with_suffix(".keras")  # Keras goes by the ending
+        try:
+            fitted.model.save(model)
+            sha256 = sha256_file(model)
+            model.replace(folder / MODEL_FILE)
+        finally:
+            model.unlink(missing_ok=True)
+    write_atomic(folder / "head.json", to_json({**_describe(fitted), "model_sha256": sha256}))
 
 
 def check_head_target(folder: Path) -> None:
@@ -67,10 +64,33 @@ def load_head(folder: Path) -> Head:
     if value.get("format") != HEAD_FORMAT:
         raise DamagedError(f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT}")
     try:
-        model = keras.models.load_model(folder / "head.keras", compile=False, safe_mode=True)
-        return Head(folder, model, tuple(value["classes"]), Space.from_dict(value["space"]), value["backbone"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise DamagedError(f"the head at {folder} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})") from None
+        if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:
+            raise DamagedError(f"{folder / MODEL_FILE} is not the model that head.json describes: train again, or restore both from a copy")
+        model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+        head = Head(folder, model, _class_names(value["classes"]), Space.from_dict(value["space"]), _recipe(value["backbone"]))
+        if model.output_shape[-1] != len(head.classes):
+            raise ValueError(f"{len(head.classes)} classes for a model with {model.output_shape[-1]} outputs")
+        return head
+    except DamagedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a model file written by somebody else can fail in any way
+        raise DamagedError(f"the head at {folder} cannot be loaded ({type(error).__name__}: {_first_line(error)})") from None
+
+
+def _class_names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("classes must be a list of names")
+    return tuple(value)
+
+
+def _recipe(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or "name" not in value:
+        raise TypeError("backbone must be a recipe with a name")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def _describe(fitted: FittedHead) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,29 +53,42 @@ def read_labels(path: str | Path) -> LabelSet:
 
     Rows without a label count as unlabelled. Raises NotFoundError, or UsageError for missing columns or one key with two labels.
     """
+    data = _read(path)
     try:
-        data = Path(path).read_bytes()
-        reader = csv.DictReader(data.decode("utf-8-sig").splitlines())
-    except (FileNotFoundError, IsADirectoryError):
-        raise NotFoundError(f"no such label file: {path}") from None
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        return _label_set(reader, str(path), hashlib.sha256(data).hexdigest())
     except UnicodeDecodeError as error:
         raise UsageError(f"the label file {path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise UsageError(f"the label file {path} is not a readable CSV: {error} (an unclosed quote?)") from None
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise NotFoundError(f"no such label file: {path} ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _label_set(reader: csv.DictReader[str], path: str, digest: str) -> LabelSet:
     columns = reader.fieldnames or []
     key_column = next((name for name in KEY_COLUMNS if name in columns), None)
     if key_column is None or "label" not in columns:
         raise UsageError(f"the label file {path} must have the columns key (or path) and label; it has {', '.join(columns) or 'none'}")
-    labels: dict[str, str] = {}
-    splits: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {"label": {}, "split": {}}
     for row in reader:
-        key, label, split = row[key_column], (row["label"] or "").strip(), (row.get("split") or "").strip()
-        if not label:
-            continue
-        if labels.get(key, label) != label:
-            raise UsageError(f"the label file {path} gives {key!r} two labels, {labels[key]!r} and {label!r} (line {reader.line_num})")
-        labels[key] = label
-        if split:
-            splits[key] = split
-    return LabelSet(labels, splits, str(path), hashlib.sha256(data).hexdigest())
+        key = row[key_column]
+        if not key:
+            raise UsageError(f"the label file {path} has no {key_column} in line {reader.line_num}")
+        for column, values in found.items():
+            value = (row.get(column) or "").strip()
+            if values.get(key, value) != value and value:
+                raise UsageError(
+                    f"the label file {path} gives {key!r} two {column}s, {values[key]!r} and {value!r} (line {reader.line_num})"
+                )
+            if value:
+                values[key] = value
+    return LabelSet(found["label"], found["split"], path, digest)
 
 
 def join(items: pa.Table, label_set: LabelSet) -> Joined:

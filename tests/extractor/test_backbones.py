@@ -179,8 +179,6 @@ def test_the_new_layout_of_keras_3_is_refused_in_words(tmp_path: Path) -> None:
     refuse(tmp_path / "new.weights.h5", "no 'layer_names'")
 
 
-# BUG: extractor/backbones.py: a file in the layout that is accepted, but named *.weights.h5, passes the check; then Keras'
-# load_weights goes by the name, expects its new layout, and a bare ValueError ("A total of 104 objects could not be loaded") comes out.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_the_name_of_a_good_file_does_not_matter(weights_file: Path, tmp_path: Path) -> None:
@@ -262,8 +260,6 @@ def circle(file: h5py.File) -> None:
     file["Conv1"]["again"] = file["/"]  # a hard link: HDF5 allows circles of them
 
 
-# BUG: extractor/backbones.py, _stored_layers and _refuse_links: malformed HDF5 files come out as bare KeyError, TypeError,
-# AttributeError, ValueError and (circle) RecursionError, where a file that is not what it should be has to be a UsageError.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",

@@ -177,8 +177,6 @@ def test_one_other_top_folder_makes_split_names_plain_labels(write_files: Write)
     assert [item.label for item in list_folder(root).items] == ["extra", "test", "train"]
 
 
-# BUG: extractor/corpus.py, _tops_are_splits: a file at the top counts as a "top folder" that is no split name, so one stray
-# cover.jpg turns labels into "train" and "test". The docstring: "where all top FOLDERS are names of splits".
 def test_a_file_at_the_top_does_not_undo_split_folders(write_files: Write) -> None:
     root = write_files("train/hat/a.jpg", "test/hat/b.jpg", "cover.jpg")
     assert label_and_split(root) == {"train/hat/a.jpg": ("hat", "train"), "test/hat/b.jpg": ("hat", "test"), "cover.jpg": (None, None)}

@@ -77,6 +77,7 @@ def test_each_unit_gives_one_receipt_and_each_image_one_row(executor: Executor, 
     assert all(job.run.read_receipt(r.unit) is not None for r in results if isinstance(r, Receipt))
 
 
+@pytest.mark.slow
 def test_values_equal_those_of_one_plain_worker(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(12)
     job = make_job(executor, source, tmp_path / "set")
@@ -93,6 +94,7 @@ def test_values_equal_those_of_one_plain_worker(executor: Executor, make_corpus:
         assert cosine >= 0.99999
 
 
+@pytest.mark.slow
 def test_known_images_are_read_but_not_embedded(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(6)
     job = make_job(executor, source, tmp_path / "set")

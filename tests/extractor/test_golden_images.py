@@ -12,9 +12,9 @@ def test_they_are_small_and_large_jpeg_and_png() -> None:
     images = {name: Image.open(io.BytesIO(encoded)) for name, encoded in draw_golden_images().items()}
     assert {name: (image.format, image.size) for name, image in images.items()} == {
         "small.jpg": ("JPEG", (97, 61)),
-        "small.png": ("PNG", (97, 61)),
-        "large.jpg": ("JPEG", (1280, 720)),
-        "large.png": ("PNG", (1280, 720)),
+        "small.png": ("PNG", (61, 97)),
+        "large.jpg": ("JPEG", (1920, 1280)),
+        "large.png": ("PNG", (640, 480)),
     }
 
 
@@ -28,4 +28,4 @@ def test_they_are_four_different_images() -> None:
 
 def test_the_large_jpeg_is_decoded_at_a_dct_scale_and_the_small_one_is_not() -> None:
     images = draw_golden_images()
-    assert [read_header(images[name], 160).dct for name in ("small.jpg", "large.jpg")] == [0, 1]
+    assert [read_header(images[name], 224).dct for name in ("small.jpg", "large.jpg")] == [0, 1]

@@ -287,8 +287,6 @@ def test_16_bit_alpha_is_laid_over_white(decoder: Decode) -> None:
     assert decoder(png(2, 1, 16, 4, [big_endian(0, 0, 0, 65_535)]), 2)[0].tolist() == [[255] * 3, [0] * 3]
 
 
-# BUG: extractor/image_policy.py, _to_rgb: the 16-bit branch comes first and forgets `transparency`, so a transparent grey (tRNS) of a
-# 16-bit PNG stays as it is, while the same image in 8 bits becomes white there: not "alpha over white". (Rare.)
 def test_a_transparent_grey_of_a_16_bit_png_is_white() -> None:
     encoded = png(2, 1, 16, 0, [big_endian(0, 65_535 // 2)], chunk(b"tRNS", big_endian(0)))
     assert decode_with_pillow(encoded, 2)[0, 0].tolist() == [255] * 3

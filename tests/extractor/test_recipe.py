@@ -67,7 +67,6 @@ def test_a_malformed_seed_is_refused(weights: str) -> None:
         check_weights(weights)
 
 
-# BUG: extractor/recipe.py, check_weights: int() of more than 4300 digits raises a plain ValueError ("Exceeds the limit"). (Trivial.)
 def test_a_seed_of_thousands_of_digits_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="expected random:SEED"):
         check_weights("random:" + "9" * 5000)

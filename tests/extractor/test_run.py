@@ -124,6 +124,7 @@ def test_new_changed_and_deleted_images(run: Run, make_corpus: MakeCorpus) -> No
     assert len(storage.open(f"{result.set}@1").to_numpy()[0]) == 6  # the older version still reads
 
 
+@pytest.mark.slow
 def test_what_an_older_version_held_is_not_embedded_again(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(4)
     run(corpus)
@@ -219,6 +220,7 @@ def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round(
     run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, small_units: None
 ) -> None:
@@ -240,6 +242,7 @@ def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round
     assert "zoo/twin.png" in contents(result)
 
 
+@pytest.mark.slow
 def test_the_same_version_with_one_worker_and_four(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(30)
     one, four = contents(run(corpus, "one", workers=1)), contents(run(corpus, "four", workers=4))
@@ -263,6 +266,7 @@ def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: P
     assert not (tmp_path / "features").exists()
 
 
+@pytest.mark.slow
 def test_a_set_in_another_space_is_refused_and_the_fields_named(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     run(corpus)
@@ -274,6 +278,7 @@ def test_a_set_in_another_space_is_refused_and_the_fields_named(run: Run, make_c
         run(corpus, recipe=replace(RECIPE, pooling="max", dtype="float16"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_on_a_set_in_another_space_is_refused_too(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     run(corpus)
@@ -306,6 +311,7 @@ def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -
     assert storage.open(first.set).version == 1
 
 
+@pytest.mark.slow
 def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     with pytest.raises(RunError, match=r"too small for float16: 100% of it is lost .use --dtype float32"):
@@ -335,6 +341,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
     assert storage.open(first.set).version == 1
 
 
+@pytest.mark.slow
 def test_maps_are_kept_without_pooling(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(3), recipe=replace(RECIPE, pooling="none", input_size=64))
     assert storage.open(result.set).to_numpy()[1].shape == (3, 2, 2, 1280)
@@ -345,6 +352,7 @@ def test_a_version_in_the_name_is_refused(make_corpus: MakeCorpus, tmp_path: Pat
         extract(make_corpus(1), f"{tmp_path}/features/team/photos@3", LOCAL)
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(4))
     name = parse_set(result.set)

@@ -352,12 +352,13 @@ def test_a_shard_of_another_shape_is_damage_and_named(
 
 
 @READS
-def test_an_item_that_points_beyond_its_shard_is_damage(make_set: MakeSet, read: Callable[[FeatureSet], None]) -> None:
+@pytest.mark.parametrize("row", [5, -1])
+def test_an_item_that_points_beyond_its_shard_is_damage(make_set: MakeSet, read: Callable[[FeatureSet], None], row: int) -> None:
     made = make_set()
     shard = made.write_shard([1])
-    items = made.items_table("one", {"k": 1}, {1: (shard.sha256, 5)})
+    items = made.items_table("one", {"k": 1}, {1: (shard.sha256, row)})
     commit(made.name, None, made.draft_of("one", items, [shard]), "one")
-    with pytest.raises(DamagedError, match=shard.path):
+    with pytest.raises(DamagedError, match=f"row {row} of shard {shard.sha256}"):
         read(made.open())
 
 

@@ -62,7 +62,6 @@ def test_two_labels_for_a_key_are_told_with_the_line(write_csv: WriteCsv) -> Non
         read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "coat"]))
 
 
-# BUG: trainer/labels.py, read_labels: one key with two splits is silently given the last one (so a row of the test split may train).
 def test_two_splits_for_a_key_are_told(write_csv: WriteCsv) -> None:
     with pytest.raises(UsageError, match="split"):
         read_labels(write_csv(["key", "label", "split"], ["a", "hat", "test"], ["a", "hat", "train"]))
@@ -92,7 +91,6 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
         read_labels(tmp_path / name)
 
 
-# BUG: trainer/labels.py, read_labels: other failures to open come out as bare NotADirectoryError, OSError and ValueError. (Small.)
 @pytest.mark.parametrize("name", ["labels.csv/x", "x" * 5000, "a\0b"])
 def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path, name: str) -> None:
     write(tmp_path, "key,label\n")
@@ -100,14 +98,11 @@ def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path, name: str) -> None
         read_labels(tmp_path / name)
 
 
-# BUG: trainer/labels.py, read_labels: one quote that is never closed makes the rest of a large file one field, over the csv module's
-# limit of 131072 characters: a bare csv.Error.
 def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         read_labels(write(tmp_path, 'key,label\n"a,cat\n' + "b.jpg,dog\n" * 20_000))
 
 
-# BUG: trainer/labels.py, read_labels: in a short row the key is None, and becomes the key None of the label set. (Small.)
 def test_a_row_without_key_is_no_label(tmp_path: Path) -> None:
     with contextlib.suppress(UsageError):
         assert None not in read_labels(write(tmp_path, "label,key\nhat\ncoat,a.jpg\n")).labels
@@ -117,9 +112,6 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 LABELS = st.text("abc ,\"'é", min_size=1, max_size=5).filter(lambda text: text.strip())
 
 
-# BUG: trainer/labels.py, read_labels: str.splitlines() cuts lines where CSV has none (U+2028, U+0085, form feed, ...) and drops line
-# breaks inside quotes: the key "a\u2028b.jpg" becomes "b.jpg", '"a\nb.jpg"' becomes "ab.jpg".
-# csv.DictReader(io.StringIO(text, newline="")) keeps them.
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(KEYS, LABELS, max_size=4))
 def test_what_csv_writes_is_read_back(tmp_path: Path, labels: dict[str, str]) -> None:

@@ -1,0 +1,184 @@
+"""The command line: wrong use in words, exit codes, and one JSON document."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+
+from scripts.cli import build_parser, main
+from tests.conftest import draw
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
+
+Said = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
+    """say(*words): run `permafrost` in an empty folder; returns (exit code, stdout, stderr). No traceback is ever allowed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:  # argparse
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("extract",), ("train",), ("predict",), ("store",), ("store", "ls"), ("store", "show"), ("store", "versions")]
+)
+def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, ...]) -> None:
+    code, out, _ = say(*command, "--help")
+    assert code == 0
+    assert "example: permafrost" in out
+
+
+def test_every_leaf_command_takes_json() -> None:
+    parser = build_parser()
+    for words in (
+        ["extract", "a", "b/c/d", "--backbone", "resnet50"],
+        ["train", "a/b/c", "--out", "h"],
+        ["predict", "h", "i"],
+        ["store", "ls", "r"],
+    ):
+        assert parser.parse_args([*words, "--json"]).json is True
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["extract", "nowhere", "s/t/n", *BACKBONE], 1, "no such folder: nowhere"),
+        (["extract", "empty", "s/t/n", *BACKBONE], 2, "no images in empty"),
+        (["extract", "a.txt", "s/t/n", *BACKBONE], 2, "a.txt is not a folder"),
+        (["extract", "photos", "s/t/n", "--backbone", "resnet51"], 2, "unknown backbone 'resnet51': expected one of mobilenet_v2"),
+        (["extract", "photos", "onlyname", *BACKBONE], 2, "expected ROOT/TEAM/SET"),
+        (["extract", "photos", "s/../n", *BACKBONE], 2, "team '..' is not a usable name"),
+        (["extract", "photos", "s/heads/n", *BACKBONE], 2, "team 'heads' is reserved"),
+        (["extract", "photos", "s3://bucket/t/n", *BACKBONE], 2, "only stores in local or network folders"),
+        (["extract", "photos", "s/t/n", "--backbone", "resnet50", "--weights", "no.h5"], 1, "--weights no.h5: no such file"),
+        (["extract", "photos", "s/t/n", "--backbone", "resnet50", "--weights", "random:x"], 2, "expected random:SEED"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--workers", "0"], 2, "--workers must be 1 to 4096"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--input-size", "7"], 2, "--input-size must be 32 to 2048"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "200%"], 2, "--max-rejects must be 0% to 100%"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "some"], 2, "expected a share such as 1% or 0.01"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--corpus-id", "a/b"], 2, "--corpus-id 'a/b' is not a usable name"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--ray", "auto"], 2, "not allowed with argument"),
+        (["train", "s/t/n", "--out", "h"], 1, "s is not a feature store"),
+        (["store", "ls", "nowhere"], 1, "nowhere is not a feature store"),
+        (["store", "show", "s/t/n@"], 2, "expected a version number or a tag after '@'"),
+        (["predict", "nohead", "photos/a.png"], 1, "no head at nohead"),
+        (["predict", "nohead", "gone.png"], 1, "no such image: gone.png"),
+        (["retrain"], 2, "invalid choice"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_told_in_words(say: Said, tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(draw(1))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").write_text("no image")
+    (tmp_path / "a.txt").write_text("text")
+    received, _, err = say(*words)
+    assert said in err
+    assert received == code
+
+
+def test_weights_of_another_architecture_are_told_in_words(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["layer_names"] = [b"dense"]
+        group = file.create_group("dense")
+        group.attrs["weight_names"] = [b"kernel"]
+        group.create_dataset("kernel", data=[[1.0, 2.0]])
+    words = ["extract", make_corpus(1), "s/t/n", "--backbone", "mobilenet_v2", "--input-size", "32", "--local", "--weights", "other.h5"]
+    code, _, err = say(*words)
+    assert code == 2
+    assert "do not fit mobilenet_v2" in err
+    assert "104 layers with weights, the file 1" in err
+
+
+def test_failures_are_one_json_document_too(say: Said) -> None:
+    code, out, err = say("store", "ls", "nowhere", "--json")
+    assert code == 1
+    assert json.loads(out)["exit_code"] == 1
+    assert json.loads(out)["error"] in err
+
+
+@pytest.mark.slow
+def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(60)
+    code, out, err = say("extract", corpus, "features/me/photos", *BACKBONE, "--json")
+    extracted = json.loads(out)
+    assert code == 0
+    assert "embedding: 60 of 60" in err
+    counts = ["listed", "read", "embedded", "reused", "rows", "rejected", "pending", "shards", "bytes"]
+    fields = [*counts, "seconds", "images_per_second", "version", "space_id"]
+    assert all(name in extracted for name in fields)
+    assert (extracted["listed"], extracted["rows"]) == (60, 60)
+
+    code, out, _ = say("train", "features/me/photos", "--out", "heads/photos", "--max-epochs", 5, "--json")
+    trained = json.loads(out)
+    assert code == 0
+    assert trained["classes"] == ["ant", "bee"]
+    assert {"accuracy", "macro_f1", "per_class", "confusion"} <= trained["metrics"]["test"].keys()
+    assert sum(trained["rows"].values()) == 60
+    assert trained["head"] == "heads/photos"
+
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    code, out, err = say("predict", "heads/photos", corpus / "ant", "broken.jpg", "--json")
+    predicted = json.loads(out)
+    assert code == 3
+    assert len(predicted["predictions"]) == 40
+    assert predicted["rejects"] == [{"image": "broken.jpg", "reason": "not-an-image", "message": predicted["rejects"][0]["message"]}]
+    assert all(abs(sum(p["probabilities"].values()) - 1) < 1e-5 for p in predicted["predictions"])
+
+    code, _, err = say("predict", "heads/photos", "broken.jpg", "--weights", "random:2")
+    assert code == 1
+    assert "they differ in weights:" in err
+
+    (tmp_path / "labels.csv").write_text("key,label\nnothing.jpg,ant\nother.jpg,bee\n")
+    code, _, err = say("train", "features/me/photos", "--labels", "labels.csv", "--out", "heads/x")
+    assert code == 2
+    assert "none of the 2 labels in labels.csv fits any of the 60 items: the items have keys like 'ant/0001.jpg'" in err
+    assert not (tmp_path / "heads" / "x").exists()
+
+    code, _, err = say("train", "features/me/photos", "--out", corpus)
+    assert code == 1
+    assert "exists and is not a head folder" in err
+
+    code, out, _ = say("store", "ls", "features", "--json")
+    assert [(s["name"], s["version"], s["rows"]) for s in json.loads(out)["sets"]] == [("me/photos", 1, 60)]
+    code, out, _ = say("store", "versions", "features/me/photos", "--json")
+    assert [v["version"] for v in json.loads(out)["versions"]] == [1]
+    for words in (("store", "ls", "features"), ("store", "versions", "features/me/photos"), ("store", "show", "features/me/photos")):
+        code, out, _ = say(*words)
+        assert code == 0
+        assert "60" in out
+
+    code, _, err = say("extract", corpus, "features/me/photos", *BACKBONE[:2], "--weights", "random:3", *BACKBONE[4:])
+    assert code == 1
+    assert "they differ in weights:" in err
+
+    (corpus / "ant" / "broken.jpg").write_bytes(b"no image")
+    code, out, _ = say("extract", corpus, "features/me/photos", *BACKBONE)
+    assert code == 3
+    assert "61 listed = 60 rows + 1 rejected + 0 pending" in out
+    code, _, _ = say("extract", corpus, "features/me/photos", *BACKBONE, "--max-rejects", "5%", "--dry-run")
+    assert code == 0
+
+
+def test_stdout_that_is_closed_early_is_no_error() -> None:
+    command = f"{sys.executable} -m scripts.cli store --help | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "Traceback" not in done.stderr
