@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 # name: (height, width) in pixels. Below and above the usual input sizes; the large JPEG is decoded at half scale up to an input of 320.
@@ -24,10 +25,13 @@ def draw_golden_images() -> dict[str, bytes]:
     return images
 
 
-def _draw(height: int, width: int, seed: int) -> np.ndarray:
+def _draw(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    waves = [np.sin(2 * np.pi * (f * x + g * y) + phase) for f, g, phase in random.uniform(0.5, 9, (3, 3))]
-    pixels = 128 + 70 * np.stack(waves, axis=-1) + random.normal(0, 6, (height, width, 3))
+    y, x = (axis.astype(np.float32) / max(height, width) for axis in np.ogrid[0:height, 0:width])
+    # sin(fx + gy + p) by the addition theorem: sines of rows and columns instead of every pixel.
+    pixels = np.empty((height, width, 3), np.float32)
+    for channel, (f, g, phase) in enumerate(2 * np.pi * random.uniform(0.5, 9, (3, 3)).astype(np.float32)):
+        pixels[:, :, channel] = 128 + 70 * (np.sin(f * x + phase) * np.cos(g * y) + np.cos(f * x + phase) * np.sin(g * y))
+    pixels += random.integers(-12, 13, pixels.shape, np.int8)
     pixels[:, width // 2 :] = 255 - pixels[:, width // 2 :]
     return pixels.clip(0, 255).astype(np.uint8)

@@ -143,6 +143,7 @@ def test_a_unit_that_cannot_be_written_is_lost_in_words(executor: Executor, make
     assert "shards" in lost.message or "exist" in lost.message.lower()
 
 
+@pytest.mark.slow
 def test_claims_of_a_lost_unit_are_free_again(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(3)
     job = make_job(executor, source, tmp_path / "set")

@@ -159,6 +159,7 @@ def test_rejects_are_counted_kept_and_not_read_again(run: Run, make_corpus: Make
     assert [(r["key"], r["reason"]) for r in rejects] == [("ant/bad.jpg", "not-an-image"), ("ant/empty.png", "empty")]
 
 
+@pytest.mark.slow
 def test_a_mended_reject_becomes_a_row(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     (corpus / "ant" / "bad.jpg").write_bytes(b"no image at all")
@@ -167,6 +168,7 @@ def test_a_mended_reject_becomes_a_row(run: Run, make_corpus: MakeCorpus) -> Non
     assert account(run(corpus)) == (1, 1, 3, 4, 0, 0)
 
 
+@pytest.mark.slow
 def test_duplicates_of_a_bad_image_are_all_rejects(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(8)
     for name in ("a", "m", "z"):  # in different units
@@ -175,6 +177,7 @@ def test_duplicates_of_a_bad_image_are_all_rejects(run: Run, make_corpus: MakeCo
     assert account(result) == (11, 8, 0, 8, 3, 0)
 
 
+@pytest.mark.slow
 def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     Path(os.fsdecode(os.fsencode(corpus) + b"/ant/\xff.png")).write_bytes(draw(9))
@@ -286,6 +289,7 @@ def test_a_dry_run_on_a_set_in_another_space_is_refused_too(run: Run, make_corpu
         run(corpus, recipe=replace(RECIPE, weights="random:2"), dry_run=True)
 
 
+@pytest.mark.slow
 def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
@@ -295,6 +299,7 @@ def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run
     assert account(run(moved, corpus_id=first.corpus)) == (0, 0, 3, 3, 0, 0)
 
 
+@pytest.mark.slow
 def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
@@ -319,6 +324,7 @@ def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made
     assert run(corpus).rows == 3
 
 
+@pytest.mark.slow
 def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     first = run(corpus)

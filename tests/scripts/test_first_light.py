@@ -1,0 +1,110 @@
+"""The whole line on real photographs and real weights: the numbers that a user judges it by."""
+
+from __future__ import annotations
+
+import csv
+import tarfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import storage
+import trainer
+from extractor import ExtractOptions, Recipe, extract
+from extractor.image_policy import decode_in_graph, read_header
+from storage.golden import cosines
+
+pytestmark = pytest.mark.slow
+WEIGHTS = "mobilenet_v2_1.0_224_dequant_no_top.h5"
+REFERENCE = 0.86  # test accuracy of plain features and logistic regression; ../shared/data/README.md has the recipe
+SAMPLE = 96  # images of the value comparisons
+
+
+@pytest.fixture(scope="module")
+def clothing(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clothing")
+    with tarfile.open(shared_data / "clothing" / "images.tar") as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample(clothing: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every fourteenth photograph, linked: enough for comparisons of values."""
+    folder = tmp_path_factory.mktemp("sample")
+    with open(shared_data / "clothing" / "split.csv", newline="") as f:
+        paths = [row["path"] for row in csv.DictReader(f)]
+    for path in paths[:: len(paths) // SAMPLE]:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).hardlink_to(clothing / path)
+    return folder
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.plan.MIN_UNIT_ITEMS", 20)
+
+
+def test_a_linear_head_reaches_the_reference_and_random_weights_do_not(clothing: Path, shared_data: Path, tmp_path: Path) -> None:
+    labels = shared_data / "clothing" / "split.csv"
+    real = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS))
+    result = extract(clothing, f"{tmp_path}/features/team/real", ExtractOptions(real, workers=2))
+    assert (result.listed, result.rows, result.embedded, result.rejected, result.pending) == (1372, 1372, 1372, 0, 0)
+    fitted = trainer.fit(result.set, labels)
+    assert fitted.rows == {"train": 850, "validation": 150, "test": 372}
+    assert fitted.metrics["test"].accuracy >= REFERENCE - 0.01
+
+    random = Recipe("mobilenet_v2", "random:0", dtype="float32", input_size=96)
+    result = extract(clothing, f"{tmp_path}/features/team/random", ExtractOptions(random, local=True))
+    assert trainer.fit(result.set, labels).metrics["test"].accuracy < 0.45
+
+
+def test_embeddings_equal_a_plain_keras_loop(sample: Path, shared_data: Path, tmp_path: Path) -> None:
+    recipe = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS), dtype="float32")
+    result = extract(sample, f"{tmp_path}/features/team/real", ExtractOptions(recipe, local=True))
+    keys, embeddings = storage.open(result.set).to_numpy()
+    model = keras.applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3), weights=recipe.weights, pooling="avg")
+    expected = []
+    for key in keys:
+        encoded = (sample / key).read_bytes()
+        header = read_header(encoded, 224)
+        image = decode_in_graph(
+            tf.constant(encoded), tf.constant(int(header.decoder)), tf.constant(header.orientation), tf.constant(header.dct), 224
+        )
+        scaled = keras.applications.mobilenet_v2.preprocess_input(tf.cast(image, tf.float32))
+        expected.append(model.predict_on_batch(scaled[None])[0])
+    assert len(keys) >= SAMPLE
+    assert cosines(embeddings, np.stack(expected)).min() >= 0.99999
+
+
+def test_one_and_four_workers_local_and_ray_give_the_same_version(
+    sample: Path, shared_data: Path, tmp_path: Path, small_units: None
+) -> None:
+    recipe = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS))
+    found = {}
+    for name, options in {
+        "local-1": ExtractOptions(recipe, local=True, workers=1),
+        "local-4": ExtractOptions(recipe, local=True, workers=4),
+        "ray-1": ExtractOptions(recipe, workers=1),
+        "ray-4": ExtractOptions(recipe, workers=4),
+    }.items():
+        result = extract(sample, f"{tmp_path}/features/team/{name}", options)
+        feature_set = storage.open(result.set)
+        found[name] = (*feature_set.to_numpy(), feature_set.items["digest"].to_pylist())
+    keys, embeddings, digests = found["local-1"]
+    assert len(storage.open(f"{tmp_path}/features/team/ray-4").manifest.shards) >= 4  # the work was shared out
+    for other_keys, other_embeddings, other_digests in found.values():
+        assert other_keys == keys
+        assert other_digests == digests
+        assert cosines(embeddings, other_embeddings).min() >= 0.99999
+
+
+def test_hostile_pictures_never_vanish(shared_data: Path, tmp_path: Path) -> None:
+    recipe = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS))
+    result = extract(shared_data / "hostile" / "files", f"{tmp_path}/features/team/hostile", ExtractOptions(recipe, local=True))
+    assert result.listed == result.rows + result.rejected == 38
+    assert result.pending == 0
+    assert result.rows >= 25
