@@ -5,7 +5,9 @@ options = extractor.ExtractOptions(extractor.Recipe("mobilenet_v2", weights="ran
 result = extractor.extract("photos", "features/products/mobilenet_v2", options)
 """
 
+from extractor.options import ExtractOptions
 from extractor.recipe import Recipe
-from extractor.run import ExtractOptions, ExtractResult, Progress, extract
+from extractor.result import ExtractResult
+from extractor.run import Progress, extract
 
 __all__ = ["ExtractOptions", "ExtractResult", "Progress", "Recipe", "extract"]

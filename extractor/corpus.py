@@ -38,6 +38,10 @@ class Listing:
     unnameable: tuple[Item, ...]  # file names that are no valid Unicode: listed, then rejected; keys are escaped
     skipped: dict[str, int]
 
+    @property
+    def listed(self) -> int:
+        return len(self.items) + len(self.unnameable)
+
 
 def list_folder(source: str | Path, corpus_id: str | None = None) -> Listing:
     """List the images of a folder tree by file name, sorted by key.

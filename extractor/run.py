@@ -5,36 +5,36 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
 
 from extractor.corpus import Listing, list_folder
-from extractor.diff import Known, diff
+from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
-from extractor.ledger import Ledger, Standing, add_shard, known_items
+from extractor.known import what_is_known
+from extractor.ledger import Ledger, Standing
+from extractor.options import ExtractOptions
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
-from extractor.recipe import Recipe
+from extractor.result import ExtractResult, Outcome, summarise
 from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry
 from storage.golden import GoldenImages, write_golden
-from storage.index import EmbeddingIndex, committed_index
 from storage.items import write_items, write_table
 from storage.manifest import CorpusState, Manifest
-from storage.names import SetName, check_name, parse_set
-from storage.runs import RunFolder, new_run_id, unfinished_runs
-from storage.shard import embedding_bytes, shard_format
+from storage.names import SetName, parse_set
+from storage.runs import RunFolder, new_run_id
+from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import require_same_space
 
@@ -52,65 +52,6 @@ class Progress:
 
 def _silent(_: Progress) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    recipe: Recipe
-    format: str = "parquet"
-    workers: int | None = None  # None: the executor's own choice
-    local: bool = False  # True: threads of this process, without Ray
-    ray_address: str | None = None
-    corpus_id: str | None = None  # None: derived from the folder's location
-    dry_run: bool = False
-    max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
-
-    def __post_init__(self) -> None:
-        shard_format(self.format)
-        if self.workers is not None and not 1 <= self.workers <= 4096:
-            raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
-        if self.local and self.ray_address:
-            raise UsageError("--local and --ray exclude each other: drop one of them")
-        if not 0 <= self.max_rejects <= 1:
-            raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
-        if self.corpus_id is not None:
-            check_name(self.corpus_id, "--corpus-id")
-
-
-@dataclass(frozen=True)
-class ExtractResult:
-    """What the run did. listed = rows + rejected + pending for this corpus."""
-
-    set: str
-    corpus: str
-    listed: int
-    read: int  # files whose bytes were read
-    embedded: int  # forward passes
-    reused: int  # rows that needed no forward pass
-    rows: int
-    rejected: int
-    pending: int
-    skipped: dict[str, int]
-    reasons: dict[str, int]  # rejects by reason
-    new: int
-    changed: int
-    deleted: int
-    seconds: float
-    images_per_second: float  # embedded, over the time from first unit to last
-    version: int | None  # None: a dry run of a set without versions
-    committed: bool  # False: nothing had changed, `version` is the one that was there
-    space_id: str
-    shards: int  # new ones
-    bytes: int  # of the new shards
-    run: str
-    workers: int
-    complete: bool  # nothing pending, and rejects within --max-rejects
-    to_read: int = 0  # a dry run: what would be read
-    dry_run: bool = False
-    stage_seconds: dict[str, float] = field(default_factory=dict)  # summed over workers
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent) -> ExtractResult:
@@ -153,49 +94,42 @@ class _Run:
         if base:
             _require_known_corpus(base, self.listing)
         workers = self.executor.start()
-        description = self._describe(workers[0])
-        index, known = self._what_is_known(base)
-        changes = diff(self.listing.items, known)
-        ledger = Ledger(self.listing, changes, index)
         if base:
             _require_space(base.description, self.name, workers[0])
+        index, known = what_is_known(self.name, base, self.listing.corpus_id)
+        ledger = Ledger(self.listing, diff(self.listing.items, known), index)
         if self.options.dry_run:
-            return self._result(ledger, base.version if base else None, False, workers)
+            outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
+            return summarise(ledger, ledger.settle(), workers, self.options, outcome)
+        return self._embed_and_commit(base, ledger, workers, on_progress)
+
+    def _embed_and_commit(
+        self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo], on_progress: Callable[[Progress], None]
+    ) -> ExtractResult:
         golden = base.golden() if base else self._new_golden()
-        description = create_set(self.name, description)
+        description = create_set(self.name, self._describe(workers[0]))
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
-        job = self._job(description, golden)
-        self.executor.begin(job, index.places)
-        units = make_units(changes.to_read, embedding_bytes(description.shape, description.dtype))
-        self._write_plan(units, base)
-        work_started = time.perf_counter()
-        lost = self._work(units, ledger, on_progress, embedding_bytes(description.shape, description.dtype))
-        work_seconds = time.perf_counter() - work_started
+        self.executor.begin(self._job(description, golden), ledger.index.places)
+        started = time.perf_counter()
+        lost = self._work(ledger, on_progress, embedding_bytes(description.shape, description.dtype), base)
+        work_seconds = time.perf_counter() - started
         standing = ledger.settle()
+        if lost and not standing.items.num_rows:
+            raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
         manifest = self._commit(base, standing, ledger, golden_entry, workers[0])
-        result = self._result(ledger, manifest.version, manifest is not (base and base.manifest), workers, standing, work_seconds)
-        self.folder.write_report({**result.to_dict(), "lost_units": [{"unit": unit.unit.id, "message": unit.message} for unit in lost]})
+        committed = base is None or manifest is not base.manifest
+        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
+        result = summarise(ledger, standing, workers, self.options, outcome)
+        self.folder.write_report(result.to_dict())
         return result
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
 
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
         return SetDescription(worker.space, self.options.format, worker.shape, recipe.dtype, recipe.to_dict(), _now())
-
-    def _what_is_known(self, base: FeatureSet | None) -> tuple[EmbeddingIndex, dict[str, Known]]:
-        """Embeddings by digest and items by key, from the versions of the set and the finished units of runs that died."""
-        index = committed_index(self.name)
-        known: dict[str, Known] = {}
-        for run in unfinished_runs(self.name):
-            for table in run.receipts():
-                receipt = Receipt.from_table(table)
-                add_shard(index, receipt)
-                if receipt.corpus == self.listing.corpus_id:
-                    known |= known_items(receipt)
-        known = {key: item for key, item in known.items() if item.reject or item.digest in index.places}
-        if base:
-            known |= _committed_items(base, self.listing.corpus_id)
-        return index, known
 
     def _new_golden(self) -> GoldenImages:
         images = draw_golden_images()
@@ -218,7 +152,9 @@ class _Run:
             }
         )
 
-    def _work(self, units: list[Unit], ledger: Ledger, on_progress: Callable[[Progress], None], bytes_each: int) -> list[LostUnit]:
+    def _work(self, ledger: Ledger, on_progress: Callable[[Progress], None], bytes_each: int, base: FeatureSet | None) -> list[LostUnit]:
+        units = make_units(ledger.diff.to_read, bytes_each)
+        self._write_plan(units, base)
         total = len(ledger.diff.to_read)
         done, lost, next_id = 0, [], len(units)
         on_progress(Progress(0, total))
@@ -273,7 +209,7 @@ class _Run:
             rejects = write_table(standing.rejects, self.name.folder, "rejects")
         return CorpusState(
             source=str(self.listing.source),
-            listed=len(self.listing.items) + len(self.listing.unnameable),
+            listed=self.listing.listed,
             rows=standing.items.num_rows,
             rejected=standing.rejects.num_rows,
             pending=standing.pending,
@@ -281,50 +217,6 @@ class _Run:
             items=write_items(standing.items, self.name.folder),
             shards=tuple(sorted(pa.compute.unique(standing.items["shard"].cast(pa.string())).to_pylist())),
             rejects=rejects,
-        )
-
-    def _result(
-        self,
-        ledger: Ledger,
-        version: int | None,
-        committed: bool,
-        workers: list[WorkerInfo],
-        standing: Standing | None = None,
-        work_seconds: float = 0.0,
-    ) -> ExtractResult:
-        standing = standing or ledger.settle()
-        listed = len(self.listing.items) + len(self.listing.unnameable)
-        embedded = ledger.counters["embedded"]
-        new_shards = [ledger.index.shards[sha256] for sha256 in ledger.new_shards]
-        rejected = standing.rejects.num_rows
-        return ExtractResult(
-            set=str(self.name),
-            corpus=self.listing.corpus_id,
-            listed=listed,
-            read=ledger.counters["read"],
-            embedded=embedded,
-            reused=standing.items.num_rows - (embedded - ledger.unstorable),
-            rows=standing.items.num_rows,
-            rejected=rejected,
-            pending=standing.pending,
-            skipped=self.listing.skipped,
-            reasons=dict(standing.reasons()),
-            new=ledger.diff.new,
-            changed=ledger.diff.changed,
-            deleted=ledger.diff.deleted,
-            seconds=round(time.perf_counter() - self.started, 3),
-            images_per_second=round(embedded / work_seconds, 2) if work_seconds else 0.0,
-            version=version,
-            committed=committed,
-            space_id=workers[0].space.id,
-            shards=len(new_shards),
-            bytes=sum(shard.bytes for shard in new_shards),
-            run=self.folder.run_id,
-            workers=len(workers),
-            complete=standing.pending == 0 and rejected <= self.options.max_rejects * listed,
-            to_read=len(ledger.diff.to_read),
-            dry_run=self.options.dry_run,
-            stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
         )
 
 
@@ -355,18 +247,6 @@ def _require_storable(ledger: Ledger, dtype: str) -> None:
             f"{ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of the "
             f"items, so the run was stopped: {way_out}"
         )
-
-
-def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:
-    chosen = base.items.filter(pa.compute.equal(base.items["corpus"].cast(pa.string()), corpus))
-    rejects = base.rejects.filter(pa.compute.equal(base.rejects["corpus"], corpus))
-    known = {
-        key: Known(stamp, digest)
-        for key, stamp, digest in zip(*(chosen[name].to_pylist() for name in ("key", "stamp", "digest")), strict=True)
-    }
-    columns = (rejects[name].to_pylist() for name in ("key", "stamp", "digest", "reason", "message"))
-    known |= {key: Known(stamp, digest, (reason, message)) for key, stamp, digest, reason, message in zip(*columns, strict=True)}
-    return known
 
 
 def _now() -> str:

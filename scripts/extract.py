@@ -8,7 +8,7 @@ from extractor import ExtractOptions, ExtractResult, Recipe
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS, PREPROCESSINGS
-from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, progress
+from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, progress, warn
 from storage.shard import SHARD_FORMATS
 
 EXIT_INCOMPLETE = 3
@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         import_tensorflow()
     with progress("embedding") as show:
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
+    for failure in result.failures:
+        warn(f"pending, try again: {failure}")
     if args.json:
         print_json(result.to_dict())
     else:

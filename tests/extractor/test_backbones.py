@@ -176,7 +176,7 @@ def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_new_layout_of_keras_3_is_refused_in_words(tmp_path: Path) -> None:
     bare().save_weights(tmp_path / "new.weights.h5")
-    refuse(tmp_path / "new.weights.h5", "no 'layer_names'")
+    refuse(tmp_path / "new.weights.h5", "layout of Keras 3's .weights.h5")
 
 
 @pytest.mark.slow

@@ -218,9 +218,21 @@ def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     result = run(corpus)
     assert account(result) == (0, 0, 8, 8, 0, 4)
     assert not result.complete
+    assert [failure[:22] for failure in result.failures] == ["unit 000000 (4 items):"]
     shards.unlink()
     shards.with_name("aside").rename(shards)
     assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
+
+
+def test_a_run_in_which_no_unit_can_be_finished_commits_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(4)
+    obstacle = tmp_path / "features" / "team" / "photos" / "shards"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("in the way: no unit can write its shard")
+    with pytest.raises(RunError, match="The first one failed with: FileExistsError"):
+        run(corpus)
+    obstacle.unlink()
+    assert run(corpus).version == 1
 
 
 @pytest.mark.slow

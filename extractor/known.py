@@ -1,0 +1,41 @@
+"""What is known before a run: embeddings by digest and items by key, from versions and from the finished units of runs that died."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute
+
+from extractor.diff import Known
+from extractor.ledger import add_shard, known_items
+from extractor.receipt import Receipt
+from storage.feature_set import FeatureSet
+from storage.index import EmbeddingIndex, committed_index
+from storage.names import SetName
+from storage.runs import unfinished_runs
+
+
+def what_is_known(name: SetName, base: FeatureSet | None, corpus: str) -> tuple[EmbeddingIndex, dict[str, Known]]:
+    """The embeddings of any version or unfinished run, and the items of `corpus` by key; the newest version has the last word."""
+    index = committed_index(name)
+    known: dict[str, Known] = {}
+    for run in unfinished_runs(name):
+        for table in run.receipts():
+            receipt = Receipt.from_table(table)
+            add_shard(index, receipt)
+            if receipt.corpus == corpus:
+                known |= known_items(receipt)
+    # A receipt can point at an image that another unit had claimed and never delivered.
+    known = {key: item for key, item in known.items() if item.reject or item.digest in index.places}
+    return index, known | (_committed_items(base, corpus) if base else {})
+
+
+def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:
+    chosen = base.items.filter(pa.compute.equal(base.items["corpus"].cast(pa.string()), corpus))
+    rejects = base.rejects.filter(pa.compute.equal(base.rejects["corpus"], corpus))
+    known = {
+        key: Known(stamp, digest)
+        for key, stamp, digest in zip(*(chosen[name].to_pylist() for name in ("key", "stamp", "digest")), strict=True)
+    }
+    columns = (rejects[name].to_pylist() for name in ("key", "stamp", "digest", "reason", "message"))
+    known |= {key: Known(stamp, digest, (reason, message)) for key, stamp, digest, reason, message in zip(*columns, strict=True)}
+    return known

@@ -1,0 +1,33 @@
+"""How to run an extraction, beside the recipe of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from extractor.recipe import Recipe
+from storage.errors import UsageError
+from storage.names import check_name
+from storage.shard import shard_format
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    recipe: Recipe
+    format: str = "parquet"
+    workers: int | None = None  # None: the executor's own choice
+    local: bool = False  # True: threads of this process, without Ray
+    ray_address: str | None = None
+    corpus_id: str | None = None  # None: derived from the folder's location
+    dry_run: bool = False
+    max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
+
+    def __post_init__(self) -> None:
+        shard_format(self.format)
+        if self.workers is not None and not 1 <= self.workers <= 4096:
+            raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
+        if self.local and self.ray_address:
+            raise UsageError("--local and --ray exclude each other: drop one of them")
+        if not 0 <= self.max_rejects <= 1:
+            raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
+        if self.corpus_id is not None:
+            check_name(self.corpus_id, "--corpus-id")

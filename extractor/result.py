@@ -1,0 +1,101 @@
+"""What an extraction says of itself: the counts that `--json` and the report give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from extractor.job import WorkerInfo
+from extractor.ledger import Ledger, Standing
+from extractor.options import ExtractOptions
+from extractor.unit_queue import LostUnit
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What the run did. listed = rows + rejected + pending for this corpus."""
+
+    set: str
+    corpus: str
+    listed: int
+    read: int  # files whose bytes were read
+    embedded: int  # forward passes
+    reused: int  # rows that needed no forward pass
+    rows: int
+    rejected: int
+    pending: int
+    skipped: dict[str, int]
+    reasons: dict[str, int]  # rejects by reason
+    new: int
+    changed: int
+    deleted: int
+    seconds: float
+    images_per_second: float  # embedded, over the time from first unit to last
+    version: int | None  # None: a dry run of a set without versions
+    committed: bool  # False: nothing had changed, `version` is the one that was there
+    space_id: str
+    shards: int  # new ones
+    bytes: int  # of the new shards
+    run: str
+    workers: int
+    complete: bool  # nothing pending, and rejects within --max-rejects
+    failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
+    to_read: int = 0  # a dry run: what would be read
+    dry_run: bool = False
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # summed over workers
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the work went, beside the ledger. version None: a dry run of a set without versions."""
+
+    set: str
+    run: str
+    version: int | None
+    committed: bool
+    seconds: float
+    work_seconds: float = 0.0
+    lost: Sequence[LostUnit] = ()
+
+
+def summarise(
+    ledger: Ledger, standing: Standing, workers: Sequence[WorkerInfo], options: ExtractOptions, outcome: Outcome
+) -> ExtractResult:
+    """Put the account of a run into its result."""
+    listing, counters = ledger.listing, ledger.counters
+    new_shards = [ledger.index.shards[sha256] for sha256 in ledger.new_shards]
+    rows, rejected = standing.items.num_rows, standing.rejects.num_rows
+    return ExtractResult(
+        set=outcome.set,
+        corpus=listing.corpus_id,
+        listed=listing.listed,
+        read=counters["read"],
+        embedded=counters["embedded"],
+        reused=rows - (counters["embedded"] - ledger.unstorable),
+        rows=rows,
+        rejected=rejected,
+        pending=standing.pending,
+        skipped=listing.skipped,
+        reasons=dict(standing.reasons()),
+        new=ledger.diff.new,
+        changed=ledger.diff.changed,
+        deleted=ledger.diff.deleted,
+        seconds=round(outcome.seconds, 3),
+        images_per_second=round(counters["embedded"] / outcome.work_seconds, 2) if outcome.work_seconds else 0.0,
+        version=outcome.version,
+        committed=outcome.committed,
+        space_id=workers[0].space.id,
+        shards=len(new_shards),
+        bytes=sum(shard.bytes for shard in new_shards),
+        run=outcome.run,
+        workers=len(workers),
+        complete=standing.pending == 0 and rejected <= options.max_rejects * listing.listed,
+        failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
+        to_read=len(ledger.diff.to_read),
+        dry_run=options.dry_run,
+        stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
+    )
