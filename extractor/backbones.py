@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import h5py
@@ -48,7 +50,8 @@ def build(recipe: Recipe) -> Backbone:
 def _with_weights(recipe: Recipe) -> keras.Model:
     if recipe.weights == "imagenet":
         try:
-            return _bare_model(recipe, "imagenet")
+            with redirect_stdout(sys.stderr):  # Keras shows its download on stdout, which belongs to --json
+                return _bare_model(recipe, "imagenet")
         except Exception as error:  # noqa: BLE001 - keras.utils.get_file raises bare Exception when the download fails
             raise PermafrostError(
                 f"the ImageNet weights of {recipe.name} could not be downloaded ({_first_line(error)}). "

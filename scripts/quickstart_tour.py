@@ -134,9 +134,9 @@ def _report(
         [
             ("images", account),
             ("extraction", f"{work}, {extracted['seconds']:.0f} s with {extracted['workers']} Ray actors"),
-            ("training", f"{trained['seconds']:.1f} s on cached features, {trained['rows']['train']} images to learn from"),
+            ("training", f"{trained['seconds']:.1f} s on cached features, {trained['rows_by_split']['train']} images to learn from"),
             ("weights", weights + (" (no pretrained knowledge)" if weights.startswith("random:") else "")),
-            ("test accuracy", f"{metrics['test']['accuracy']:.3f} on {trained['rows']['test']} images held out (guessing: 0.100)"),
+            ("test accuracy", f"{metrics['test']['accuracy']:.3f} on {trained['rows_by_split']['test']} images held out (guessing: 0.100)"),
             ("new images", f"{right} of {len(predicted['predictions'])} right"),
             ("all in", f"{seconds:.0f} s"),
             ("corpus", corpus),

@@ -197,7 +197,8 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "version": fitted.feature_set.version,
         "space_id": fitted.feature_set.space.id,
         "classes": list(fitted.classes),
-        "rows": fitted.rows,
+        "rows": sum(fitted.rows.values()),
+        "rows_by_split": fitted.rows,
         "metrics": {name: evaluation.to_dict() for name, evaluation in fitted.metrics.items()},
         "epochs": fitted.epochs,
         "labels": {

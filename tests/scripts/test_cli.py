@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert code == 0
     assert trained["classes"] == ["ant", "bee"]
     assert {"accuracy", "macro_f1", "per_class", "confusion"} <= trained["metrics"]["test"].keys()
-    assert sum(trained["rows"].values()) == 60
+    assert trained["rows"] == sum(trained["rows_by_split"].values()) == 60
     assert trained["head"] == "heads/photos"
 
     (tmp_path / "broken.jpg").write_bytes(b"no image")
@@ -181,4 +182,16 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
 def test_stdout_that_is_closed_early_is_no_error() -> None:
     command = f"{sys.executable} -m scripts.cli store --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_failing_download_leaves_stdout_to_json(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """Runs where no download is possible, whether or not this machine has a network: the proxy leads nowhere, the cache is empty."""
+    words = ["extract", str(make_corpus(1)), f"{tmp_path}/s/t/n", "--backbone", "mobilenet_v2", "--local", "--json"]
+    nowhere = {**os.environ, "https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
+    done = subprocess.run([sys.executable, "-m", "scripts.cli", *words], capture_output=True, text=True, cwd=ROOT, env=nowhere, check=False)
+    assert done.returncode == 1
+    assert "could not be downloaded" in json.loads(done.stdout)["error"]
+    assert "--weights FILE" in done.stderr
     assert "Traceback" not in done.stderr
