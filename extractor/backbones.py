@@ -31,6 +31,7 @@ def build(recipe: Recipe) -> Backbone:
     """Build the network and load its weights. Raises UsageError for weights that do not fit it."""
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' for extraction")
+    _pin_keras()
     model = _with_weights(recipe)
     model.trainable = False
     space = Space(
@@ -45,6 +46,14 @@ def build(recipe: Recipe) -> Backbone:
         dtype=recipe.dtype,
     )
     return Backbone(model, recipe, space)
+
+
+def _pin_keras() -> None:
+    """Settings that ~/.keras/keras.json or the program may have changed, and that would change values or graph behind the recipe."""
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
 
 
 def _with_weights(recipe: Recipe) -> keras.Model:

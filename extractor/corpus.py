@@ -13,6 +13,7 @@ from pathlib import Path
 
 from storage.errors import NotFoundError, PermafrostError, UsageError
 from storage.names import check_name
+from storage.store import STORE_FILE
 
 _JPEG, _OTHERS = ("jpg", "jpeg", "jpe", "jfif", "mpo"), ("png", "gif", "bmp", "dib", "webp", "avif", "ico")
 _TIFF, _NETPBM = ("tif", "tiff"), ("ppm", "pgm", "pbm", "pnm")
@@ -51,6 +52,8 @@ def list_folder(source: str | Path, corpus_id: str | None = None) -> Listing:
     Links that lead out of the folder, links to folders, hidden names and names without an image ending are skipped and counted.
     Raises NotFoundError, UsageError (not a folder, no images), PermafrostError (a folder in it cannot be read).
     """
+    if not str(source):
+        raise UsageError("the corpus is an empty name; expected a folder of images")
     root = Path(source)
     if not root.exists():
         raise NotFoundError(f"no such folder: {source}")
@@ -83,6 +86,10 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
         raise PermafrostError(f"cannot list {error.filename}: {error.strerror}; its images would be missing without a word")
 
     for folder, folders, names in os.walk(root, onerror=unreadable):
+        if STORE_FILE in names:  # our own output is no input; its files change with every run
+            skipped["feature-store"] += 1
+            folders.clear()
+            continue
         for name in list(folders):
             if name.startswith("."):
                 skipped["hidden"] += 1

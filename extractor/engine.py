@@ -25,7 +25,7 @@ class TensorFlowEngine:
         self.batch_size = batch_size or (BATCH_SIZE_GPU if tf.config.list_logical_devices("GPU") else BATCH_SIZE_CPU)
         self.input_size = backbone.recipe.input_size
         signature = tf.TensorSpec((self.batch_size, self.input_size, self.input_size, 3), tf.uint8)
-        traced = tf.function(_forward(backbone), input_signature=[signature]).get_concrete_function()
+        traced = tf.function(_forward(backbone), input_signature=[signature], autograph=False).get_concrete_function()
         self._function = convert_variables_to_constants_v2(traced)
         self.shape: tuple[int, ...] = tuple(traced.outputs[0].shape[1:])
 

@@ -14,19 +14,28 @@ from storage.names import SetName
 from storage.runs import unfinished_runs
 
 
-def what_is_known(name: SetName, base: FeatureSet | None, corpus: str) -> tuple[EmbeddingIndex, dict[str, Known]]:
-    """The embeddings of any version or unfinished run, and the items of `corpus` by key; the newest version has the last word."""
+def what_is_known(
+    name: SetName, base: FeatureSet | None, corpus: str, mine: EmbeddingIndex | None = None
+) -> tuple[EmbeddingIndex, dict[str, Known]]:
+    """The embeddings of any version or unfinished run, and the items of `corpus` by key; the newest version has the last word.
+
+    mine: what the asking run itself has stored so far.
+    """
     index = committed_index(name)
+    if mine:
+        index.merge(mine)
     known: dict[str, Known] = {}
     for run in unfinished_runs(name):
         for table in run.receipts():
             receipt = Receipt.from_table(table)
+            if receipt.shard:
+                index.look_at((receipt.shard,), name.folder)
             add_shard(index, receipt)
             if receipt.corpus == corpus:
                 known |= known_items(receipt)
-    # A receipt can point at an image that another unit had claimed and never delivered.
-    known = {key: item for key, item in known.items() if item.reject or item.digest in index.places}
-    return index, known | (_committed_items(base, corpus) if base else {})
+    known |= _committed_items(base, corpus) if base else {}
+    # Left out: what a receipt left to another unit that never delivered it, and what stood in a shard that is gone.
+    return index, {key: item for key, item in known.items() if item.reject or item.digest in index.places}
 
 
 def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:

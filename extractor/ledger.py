@@ -15,6 +15,7 @@ from extractor.receipt import Receipt
 from extractor.stored import UNSTORABLE
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+from storage.lending import Copied
 
 
 @dataclass
@@ -37,14 +38,26 @@ class Ledger:
             self._seen[key] = known
             if known.digest and known.reject:
                 self._bad_digests[known.digest] = known.reject
-        add_shard(self.index, receipt)
         if receipt.shard:
+            self.index.unusable.discard(receipt.shard.sha256)  # just published: a damaged one of this content is whole again
             self.new_shards.append(receipt.shard.sha256)
+        add_shard(self.index, receipt)
 
     @property
     def unstorable(self) -> int:
         """Images whose embedding the stored dtype cannot hold."""
         return sum(reason in UNSTORABLE for reason, _ in self._bad_digests.values())
+
+    def add_copied(self, copied: Copied) -> None:
+        """Enter embeddings that were copied from another set."""
+        self.index.shards[copied.shard.sha256] = copied.shard
+        self.index.places.update({digest: (copied.shard.sha256, row) for row, digest in enumerate(copied.digests)})
+        self.new_shards.append(copied.shard.sha256)
+        self.counters["copied"] += len(copied.digests)
+
+    def homeless(self) -> set[bytes]:
+        """Digests of good images that no shard of the set holds."""
+        return {known.digest for known in self._seen.values() if known.digest and not known.reject} - self.index.places.keys()
 
     def unresolved(self) -> list[Item]:
         """Items whose digest was left to another unit, which then did not deliver it."""

@@ -25,6 +25,8 @@ class ExtractOptions:
         shard_format(self.format)
         if self.workers is not None and not 1 <= self.workers <= 4096:
             raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
+        if self.ray_address == "":
+            raise UsageError("--ray is empty: expected an address such as auto or host:6379; leave it out for a private cluster")
         if self.local and self.ray_address:
             raise UsageError("--local and --ray exclude each other: drop one of them")
         if not 0 <= self.max_rejects <= 1:

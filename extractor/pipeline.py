@@ -74,7 +74,9 @@ class DecodePipeline:
             return position, image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size)
 
         # An op error drops its own element only; what is missing afterwards is decoded again, one by one, to learn why.
-        stream = stream.map(decode, num_parallel_calls=self._threads, deterministic=True).ignore_errors()
+        # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
+        plain = tf.autograph.experimental.do_not_convert(decode)
+        stream = stream.map(plain, num_parallel_calls=self._threads, deterministic=True).ignore_errors()
         return stream.batch(self._batch_size).prefetch(2)
 
     def _claimed_files(self) -> Iterator[tuple[int, bytes, int, int, int]]:

@@ -22,6 +22,7 @@ class ExtractResult:
     read: int  # files whose bytes were read
     embedded: int  # forward passes
     reused: int  # rows that needed no forward pass
+    copied: int  # embeddings copied from other sets of the store in the same space
     rows: int
     rejected: int
     pending: int
@@ -75,6 +76,7 @@ def summarise(
         listed=listing.listed,
         read=counters["read"],
         embedded=counters["embedded"],
+        copied=counters["copied"],
         reused=rows - (counters["embedded"] - ledger.unstorable),
         rows=rows,
         rejected=rejected,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -28,17 +29,23 @@ from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
-from storage.files import FileEntry
+from storage.files import FileEntry, remove_private_files
 from storage.golden import GoldenImages, write_golden
+from storage.index import EmbeddingIndex
 from storage.items import write_items, write_table
+from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName, parse_set
 from storage.runs import RunFolder, new_run_id
-from storage.shard import embedding_bytes
+from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import require_same_space
+from storage.store import require_possible_root
+
+logger = logging.getLogger(__name__)
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
+MAX_REBASES = 5  # onto commits of the same corpus by other runs
 MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
 
 
@@ -63,12 +70,15 @@ def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: 
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: extraction makes a new version; leave out '@{name.at}'")
+    require_possible_root(name.root)
     listing = list_folder(corpus, options.corpus_id)
     executor = _make_executor(options)
+    run = _Run(name, listing, options, executor, started)
     try:
-        return _Run(name, listing, options, executor, started).go(on_progress)
+        return run.go(on_progress)
     finally:
         executor.close()
+        remove_private_files(name.folder / "shards", run.folder.run_id)
 
 
 def _make_executor(options: ExtractOptions) -> Executor:
@@ -92,16 +102,21 @@ class _Run:
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
         if base:
-            _require_known_corpus(base, self.listing)
+            _require_known_corpus(base.manifest, self.name, self.listing)
         workers = self.executor.start()
         if base:
             _require_space(base.description, self.name, workers[0])
-        index, known = what_is_known(self.name, base, self.listing.corpus_id)
-        ledger = Ledger(self.listing, diff(self.listing.items, known), index)
+        ledger = self._open_ledger(base)
         if self.options.dry_run:
             outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
         return self._embed_and_commit(base, ledger, workers, on_progress)
+
+    def _open_ledger(self, base: FeatureSet | None, mine: EmbeddingIndex | None = None) -> Ledger:
+        index, known = what_is_known(self.name, base, self.listing.corpus_id, mine)
+        if index.unusable:
+            logger.warning("%d shards of %s are missing or cut off: their images are embedded again", len(index.unusable), self.name)
+        return Ledger(self.listing, diff(self.listing.items, known), index)
 
     def _embed_and_commit(
         self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo], on_progress: Callable[[Progress], None]
@@ -110,19 +125,37 @@ class _Run:
         description = create_set(self.name, self._describe(workers[0]))
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
-        self.executor.begin(self._job(description, golden), ledger.index.places)
+        job = self._job(description, golden)
+        lenders = find_lenders(self.name, description.space.id) if ledger.diff.to_read else []
+        self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
-        lost = self._work(ledger, on_progress, embedding_bytes(description.shape, description.dtype), base)
+        lost = self._work(ledger, lenders, job, on_progress, base)
         work_seconds = time.perf_counter() - started
-        standing = ledger.settle()
-        if lost and not standing.items.num_rows:
-            raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
-        manifest = self._commit(base, standing, ledger, golden_entry, workers[0])
-        committed = base is None or manifest is not base.manifest
+        standing, manifest, committed = self._settle_and_commit(base, ledger, lost, golden_entry, workers[0])
         outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
         result = summarise(ledger, standing, workers, self.options, outcome)
         self.folder.write_report(result.to_dict())
         return result
+
+    def _settle_and_commit(
+        self, base: FeatureSet | None, ledger: Ledger, lost: list[LostUnit], golden: FileEntry, worker: WorkerInfo
+    ) -> tuple[Standing, Manifest, bool]:
+        """Commit, and again on top of what another run of the same corpus committed meanwhile: (standing, manifest, is it new?)."""
+        for _ in range(MAX_REBASES):
+            standing = ledger.settle()
+            if lost and not standing.items.num_rows:
+                raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
+            try:
+                manifest = self._commit(base, standing, ledger, golden, worker)
+                return standing, manifest, base is None or manifest is not base.manifest
+            except ConflictError:
+                base = open_newest(self.name)
+                if base is None:
+                    raise
+                _require_known_corpus(base.manifest, self.name, self.listing)
+                # Both listed one folder, so each item is known by stamp now: from their version, or from this run's own receipts.
+                ledger = self._open_ledger(base, ledger.index)
+        raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one can; run it again")
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -152,8 +185,10 @@ class _Run:
             }
         )
 
-    def _work(self, ledger: Ledger, on_progress: Callable[[Progress], None], bytes_each: int, base: FeatureSet | None) -> list[LostUnit]:
-        units = make_units(ledger.diff.to_read, bytes_each)
+    def _work(
+        self, ledger: Ledger, lenders: list[Lender], job: Job, on_progress: Callable[[Progress], None], base: FeatureSet | None
+    ) -> list[LostUnit]:
+        units = make_units(ledger.diff.to_read, job.layout.embedding_bytes)
         self._write_plan(units, base)
         total = len(ledger.diff.to_read)
         done, lost, next_id = 0, [], len(units)
@@ -166,7 +201,9 @@ class _Run:
                 else:
                     done += result.items.num_rows
                 on_progress(Progress(min(done, total), total))
-            units = make_units(ledger.unresolved(), bytes_each, next_id)
+            for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
+                ledger.add_copied(copied)
+            units = make_units(ledger.unresolved(), job.layout.embedding_bytes, next_id)
             next_id += len(units)
             if not units:
                 break
@@ -182,7 +219,8 @@ class _Run:
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
         """The new manifest, or the base's own object where nothing has changed."""
         state = self._corpus_state(standing)
-        if base and base.manifest.corpora.get(self.listing.corpus_id) == state:
+        before = base.manifest.corpora.get(self.listing.corpus_id) if base else None
+        if base and before and replace(before, skipped=state.skipped) == state:
             return base.manifest
         used = set(state.shards)
         draft = Manifest(
@@ -201,7 +239,11 @@ class _Run:
                 "environment": worker.environment,
             },
         )
-        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id)
+
+        def accept(latest: Manifest) -> None:
+            _require_known_corpus(latest, self.name, self.listing)
+
+        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, accept)
 
     def _corpus_state(self, standing: Standing) -> CorpusState:
         rejects = None
@@ -220,12 +262,13 @@ class _Run:
         )
 
 
-def _require_known_corpus(base: FeatureSet, listing: Listing) -> None:
-    there = base.manifest.corpora
-    if there and listing.corpus_id not in there:
-        [(known, state), *_] = there.items()
+def _require_known_corpus(manifest: Manifest, name: SetName, listing: Listing) -> None:
+    """A set mirrors one corpus so far: keys of two would collide. Checked at the start, and again at the commit."""
+    if listing.corpus_id in manifest.corpora:
+        return
+    for known, state in manifest.corpora.items():
         raise ConflictError(
-            f"{base.name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that folder "
+            f"{name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that folder "
             f"has moved, pass --corpus-id {known}: what is unchanged is reused. For another corpus, choose another set name"
         )
 

@@ -80,7 +80,7 @@ class Worker:
         pipeline = self._pipeline([job.source / item.key for item in unit.items], claim)
         kind = shard_format(job.format)
         folder = job.run.set_folder / "shards"
-        with private_file(folder) as partial:
+        with private_file(folder, job.run.run_id) as partial:
             writer = kind.writer(partial, job.layout)
             rows, seconds = self._fill(writer, pipeline)
             started = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -30,7 +31,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if sys.stdout is None:  # the shell closed it (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     args = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:
         code: int = args.run(args)
         sys.stdout.flush()

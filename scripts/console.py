@@ -131,6 +131,7 @@ def quiet_import() -> Iterator[None]:
 
 def import_tensorflow() -> None:
     """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # this process is ours, whatever the user's other work needs
     with quiet_import():
         import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
         import tensorflow as tf

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(result.to_dict())
     else:
         _print(result)
-    return 0 if result.complete else EXIT_INCOMPLETE
+    return 0 if result.complete or result.dry_run else EXIT_INCOMPLETE
 
 
 def _print(result: ExtractResult) -> None:
@@ -68,6 +68,7 @@ def _print(result: ExtractResult) -> None:
         return
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
+    copied = f" ({result.copied} embeddings copied from other sets)" if result.copied else ""
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
     print_pairs(
         [
@@ -76,7 +77,7 @@ def _print(result: ExtractResult) -> None:
             ("account", account),
             *_skipped(result),
             *([("reasons", _counts(result.reasons))] if result.reasons else []),
-            ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused"),
+            ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused{copied}"),
             ("time", f"{result.seconds:.1f} s, {speed}"),
             ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
             ("feature space", result.space_id),

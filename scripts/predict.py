@@ -30,6 +30,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(args: argparse.Namespace) -> int:
     paths = _image_paths(args.images)
+    if not (Path(args.head) / "head.json").is_file():  # said before TensorFlow's seconds of importing
+        raise NotFoundError(f"no head at {args.head}: expected a folder made by `permafrost train --out {args.head}`")
     import_tensorflow()
     import trainer
     from extractor.embed import embed_files
@@ -60,7 +62,7 @@ def _show(predictions: list[dict[str, Any]], rejects: list[dict[str, Any]], as_j
         warn(f"{reject['image']}: {reject['reason']}: {reject['message']}")
     if as_json:
         print_json({"predictions": predictions, "rejects": rejects})
-    else:
+    elif predictions:
         print_table(["image", "class", "probability"], [(p["image"], p["class"], p["probability"]) for p in predictions])
 
 

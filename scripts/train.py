@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
 
 if TYPE_CHECKING:
     from trainer import FittedHead
     from trainer.evaluate import Evaluation
 
+MAX_TABLE_CLASSES = 50
 MAX_MATRIX_CLASSES = 20  # a wider confusion matrix does not fit a terminal; --json has it
 
 
@@ -39,6 +41,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
+    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    if args.labels and not Path(args.labels).exists():
+        raise storage.NotFoundError(f"no such label file: {args.labels}")
     import_tensorflow()
     import trainer
 
@@ -72,7 +77,11 @@ def _print(fitted: FittedHead, out: Path) -> None:
 def _print_classes(name: str, evaluation: Evaluation) -> None:
     columns = zip(evaluation.classes, evaluation.precision, evaluation.recall, evaluation.f1, evaluation.support, strict=True)
     rows = [(c, float(p), float(r), float(f), int(s)) for c, p, r, f, s in columns]
-    print_table(["class", "precision", "recall", "F1", "rows"], rows, title=f"{name}, by class")
+    title = f"{name}, by class"
+    if len(rows) > MAX_TABLE_CLASSES:
+        title += f" (the {MAX_TABLE_CLASSES} of {len(rows)} with the lowest F1; --json has all)"
+        rows = sorted(rows, key=lambda row: row[3])[:MAX_TABLE_CLASSES]
+    print_table(["class", "precision", "recall", "F1", "rows"], rows, title=title)
     if len(evaluation.classes) <= MAX_MATRIX_CLASSES:
         print()
         matrix = [(c, *[int(n) for n in counts]) for c, counts in zip(evaluation.classes, evaluation.confusion, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.errors import UsageError
 from storage.feature_set import list_versions, read_description, read_manifest
 from storage.files import list_names
 from storage.manifest import Manifest
@@ -28,8 +29,13 @@ class SetSummary:
 def list_sets(root: Path) -> list[SetSummary]:
     """Every set of a store, sorted by name. Raises NotFoundError if `root` is no store."""
     require_store(root)
+    return [_summarise(name) for name in set_names(root)]
+
+
+def set_names(root: Path) -> list[SetName]:
+    """The sets below `root`, sorted; none where there is no such folder."""
     return [
-        _summarise(SetName(root, team, name))
+        SetName(root, team, name)
         for team in list_names(root)
         for name in list_names(root / team)
         if (root / team / name / "set.json").exists()
@@ -39,6 +45,8 @@ def list_sets(root: Path) -> list[SetSummary]:
 def list_manifests(uri: str) -> list[Manifest]:
     """The manifests of all versions of a set, oldest first."""
     name = parse_set(uri)
+    if name.at:
+        raise UsageError(f"{uri}: all versions are listed; leave out '@{name.at}'")
     require_store(name.root)
     read_description(name)
     return [read_manifest(name.folder, version) for version in list_versions(name.folder)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
 from storage.feature_set import (
     FeatureSet,
@@ -35,8 +37,12 @@ def open_newest(name: SetName) -> FeatureSet | None:
     return open_set(SetName(name.root, name.team, name.name)) if list_versions(name.folder) else None
 
 
-def commit(name: SetName, base: Manifest | None, draft: Manifest, corpus: str) -> Manifest:
+def commit(
+    name: SetName, base: Manifest | None, draft: Manifest, corpus: str, accept: Callable[[Manifest], None] = lambda latest: None
+) -> Manifest:
     """Publish `draft`'s state of `corpus` as the next version; rebase and retry when other writers were faster.
+
+    accept: called with each version that the draft is about to follow, and raises if it must not.
 
     Raises ConflictError when `corpus` itself was committed by another writer since `base`, SpaceMismatchError for another space.
     """
@@ -46,6 +52,8 @@ def commit(name: SetName, base: Manifest | None, draft: Manifest, corpus: str) -
     for _ in range(MAX_REBASES):
         versions = list_versions(name.folder)
         latest = read_manifest(name.folder, versions[-1]) if versions else None
+        if latest:
+            accept(latest)
         manifest = follow(latest, base, draft, corpus)
         try:
             create_exclusive(version_path(name.folder, manifest.version), to_json(manifest.to_dict()))

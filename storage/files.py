@@ -6,6 +6,7 @@ real name. Private names start with a dot and are never listed.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -36,13 +37,22 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def private_file(folder: Path) -> Iterator[Path]:
-    """Yield a new private path in `folder`; whatever still lies there at the end is removed."""
+def private_file(folder: Path, owner: str = "") -> Iterator[Path]:
+    """Yield a new private path in `folder`; whatever still lies there at the end is removed.
+
+    owner: begins the name, so that `remove_private_files` can clean up after a process that was killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{secrets.token_hex(8)}.partial"
+    path = folder / f".{owner}{secrets.token_hex(8)}.partial"
     try:
         yield path
     finally:
+        path.unlink(missing_ok=True)
+
+
+def remove_private_files(folder: Path, owner: str) -> None:
+    """Remove what processes of `owner` left behind in `folder`; none of them may be at work any more."""
+    for path in folder.glob(f".{glob.escape(owner)}*.partial"):
         path.unlink(missing_ok=True)
 
 

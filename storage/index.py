@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,16 +16,31 @@ from storage.names import SetName
 
 @dataclass
 class EmbeddingIndex:
-    """Embeddings by digest, and the entries of the shards that hold them."""
+    """Embeddings by digest, and the entries of the shards that hold them.
+
+    `unusable`: names of shards that versions list but that are missing or of another size; nothing in them is known.
+    """
 
     places: dict[bytes, tuple[str, int]] = field(default_factory=dict)  # digest -> (sha256 of the shard, row of view 0)
     shards: dict[str, FileEntry] = field(default_factory=dict)
+    unusable: set[str] = field(default_factory=set)
 
-    def add(self, items: pa.Table, shards: tuple[FileEntry, ...]) -> None:
+    def add(self, items: pa.Table, shards: Iterable[FileEntry]) -> None:
         """Add items with columns digest, shard, row. The first place of a digest wins, so that what is computed twice is kept once."""
-        for digest, shard, row in zip(items["digest"].to_pylist(), items["shard"].to_pylist(), items["row"].to_pylist(), strict=True):
-            self.places.setdefault(digest, (shard, row))
-        self.shards.update({entry.sha256: entry for entry in shards})
+        self.shards.update({entry.sha256: entry for entry in shards if entry.sha256 not in self.unusable})
+        columns = (items[name].to_pylist() for name in ("digest", "shard", "row"))
+        for digest, shard, row in zip(*columns, strict=True):
+            if shard not in self.unusable:
+                self.places.setdefault(digest, (shard, row))
+
+    def look_at(self, shards: Iterable[FileEntry], set_folder: Path) -> None:
+        """Find out which shards are unusable, before items are added that point at them."""
+        self.unusable |= {entry.sha256 for entry in shards if not _is_whole(set_folder / entry.path, entry.bytes)}
+
+    def merge(self, other: EmbeddingIndex) -> None:
+        """Add what another index of the same set knows."""
+        self.shards = {**other.shards, **self.shards}
+        self.places = {**other.places, **self.places}
 
 
 def committed_index(name: SetName) -> EmbeddingIndex:
@@ -34,5 +51,13 @@ def committed_index(name: SetName) -> EmbeddingIndex:
         manifest = read_manifest(name.folder, version)
         entries = [entry for state in manifest.corpora.values() for entry in state.items if entry.path not in seen]
         seen.update(entry.path for entry in entries)
+        index.look_at((entry for entry in manifest.shards if entry.sha256 not in index.shards), name.folder)
         index.add(read_tables(entries, name.folder, ITEM_SCHEMA), manifest.shards)
     return index
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.files import create_exclusive, read_json, to_json
 
 STORE_FORMAT = 1
@@ -15,10 +15,18 @@ STORE_FILE = "permafrost.json"
 
 def ensure_store(root: Path) -> None:
     """Make `root` a store if it is none yet, and check that this program reads its format."""
+    require_possible_root(root)
     if not (root / STORE_FILE).exists():
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
             create_exclusive(root / STORE_FILE, to_json({"format": STORE_FORMAT, "backend": {"kind": "folder", **_probe(root)}}))
     require_store(root)
+
+
+def require_possible_root(root: Path) -> None:
+    """Raise UsageError if `root` can be no store because a file is in its way."""
+    obstacle = next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None)
+    if obstacle:
+        raise UsageError(f"the store {root} cannot be made: {obstacle} is a file")
 
 
 def require_store(root: Path) -> None:

@@ -153,6 +153,8 @@ def _fit_for(data: LabelledFeatures, positions: list[int], epochs: int, options:
 
 
 def _compiled(data: LabelledFeatures, positions: list[int], options: FitOptions) -> keras.Model:
+    keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise
+    keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(options.seed)
     l2 = 1.0 / (2.0 * options.c * len(positions))  # scikit-learn's objective, divided by C and N
     model = HEADS[options.head](HeadInput(data.features[positions], len(data.classes), l2))
@@ -179,6 +181,10 @@ def _require_all_classes(data: LabelledFeatures, split: Split) -> None:
 
 def _warnings(data: LabelledFeatures, split: Split) -> list[str]:
     found = []
+    if not split.positions(TEST):
+        found.append("no item was left to test on: the numbers above say nothing about new images")
+    if not split.positions(VALIDATION):
+        found.append("no item was left to validate on: training went on for all of --max-epochs")
     if data.joined.unmatched_labels:
         found.append(f"{data.joined.unmatched_labels} labels fit no item of the set")
     if data.joined.unlabelled_items:

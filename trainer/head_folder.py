@@ -58,7 +58,7 @@ def check_head_target(folder: Path) -> None:
 
 def load_head(folder: Path) -> Head:
     """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError."""
-    if not folder.is_dir():
+    if not (folder / "head.json").is_file():
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
     value = read_json(folder / "head.json", "head description")
     if value.get("format") != HEAD_FORMAT:

@@ -36,8 +36,9 @@ def load(
     def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(tf.gather(x_all, rows), tf.float32), tf.gather(y_all, rows)
 
+    plain = tf.autograph.experimental.do_not_convert  # nothing to convert
     numbers = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
     # flat_map hides how long the stream is, and Keras then warns when it ends.
     batches = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(positions) // batch_size)
-    stream = numbers.flat_map(one_epoch).apply(tf.data.experimental.assert_cardinality(batches))
-    return stream.map(gather, num_parallel_calls=2).prefetch(2)
+    stream = numbers.flat_map(plain(one_epoch)).apply(tf.data.experimental.assert_cardinality(batches))
+    return stream.map(plain(gather), num_parallel_calls=2).prefetch(2)

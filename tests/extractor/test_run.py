@@ -57,10 +57,16 @@ def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """run(corpus, set="photos", **options): a local extraction into the store `features`."""
+    """run(corpus, set="photos", store="features", **options): a local extraction. Sets of one store lend each other embeddings."""
 
-    def go(corpus: Path, name: str = "photos", on_progress: Callable[[Progress], None] = lambda _: None, **options: Any) -> ExtractResult:
-        return extract(corpus, f"{tmp_path}/features/team/{name}", replace(LOCAL, **options), on_progress)
+    def go(
+        corpus: Path,
+        name: str = "photos",
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        store: str = "features",
+        **options: Any,
+    ) -> ExtractResult:
+        return extract(corpus, f"{tmp_path}/{store}/team/{name}", replace(LOCAL, **options), on_progress)
 
     return go
 
@@ -188,7 +194,7 @@ def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: M
 
 def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(20)
-    undisturbed = contents(run(corpus, "undisturbed"))
+    undisturbed = contents(run(corpus, store="undisturbed"))
 
     def cut(progress: Progress) -> None:
         if progress.done >= 12:
@@ -212,15 +218,16 @@ def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     run(corpus)
     for i in range(4):
         (corpus / "ant" / f"more-{i}.png").write_bytes(draw(200 + i))
-    shards = tmp_path / "features" / "team" / "photos" / "shards"
-    shards.rename(shards.with_name("aside"))
-    shards.write_text("in the way: no unit can write its shard")
-    result = run(corpus)
+
+    def get_in_the_way(progress: Progress) -> None:
+        if progress.done == 0:
+            [running] = unfinished_runs(parse_set(f"{tmp_path}/features/team/photos"))
+            (running.path / "receipts").write_text("in the way: no unit can write its receipt")
+
+    result = run(corpus, on_progress=get_in_the_way)
     assert account(result) == (0, 0, 8, 8, 0, 4)
     assert not result.complete
     assert [failure[:22] for failure in result.failures] == ["unit 000000 (4 items):"]
-    shards.unlink()
-    shards.with_name("aside").rename(shards)
     assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
 
 
@@ -260,14 +267,14 @@ def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round
 @pytest.mark.slow
 def test_the_same_version_with_one_worker_and_four(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(30)
-    one, four = contents(run(corpus, "one", workers=1)), contents(run(corpus, "four", workers=4))
+    one, four = contents(run(corpus, store="one", workers=1)), contents(run(corpus, store="four", workers=4))
     assert one == four
 
 
 @pytest.mark.slow
 def test_the_same_version_local_and_ray(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(30)
-    local, by_ray = contents(run(corpus, "local")), contents(run(corpus, "ray", local=False, workers=2))
+    local, by_ray = contents(run(corpus, store="local")), contents(run(corpus, store="ray", local=False, workers=2))
     assert local.keys() == by_ray.keys()
     for key, (label, digest, embedding) in local.items():
         assert by_ray[key][:2] == (label, digest)
@@ -379,3 +386,86 @@ def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: M
     assert unfinished_runs(name) == []
     state = storage.open(result.set).manifest.corpora[result.corpus]
     assert (state.listed, state.rows) == (4, 4)
+
+
+def test_another_set_of_the_store_in_the_same_space_lends_its_embeddings(run: Run, make_corpus: MakeCorpus) -> None:
+    first = run(make_corpus(9), "mine")
+    other = make_corpus(12, "other photos")
+    result = run(other, "theirs")
+    assert account(result) == (12, 3, 9, 12, 0, 0)
+    assert result.copied == 9
+    lent, borrowed = contents(first), contents(result)
+    assert all(borrowed[key][1:] == value[1:] for key, value in lent.items())
+    assert account(run(other, "theirs")) == (0, 0, 12, 12, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_set_in_another_space_lends_nothing(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    run(corpus, "mine")
+    assert account(run(corpus, "theirs", recipe=replace(RECIPE, weights="random:2"))) == (3, 3, 0, 3, 0, 0)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
+    run: Run, make_corpus: MakeCorpus, caplog: pytest.LogCaptureFixture, small_units: None, damage: str
+) -> None:
+    corpus = make_corpus(8)
+    before = contents(run(corpus))
+    feature_set = storage.open(run(corpus).set)
+    shard = feature_set.name.folder / feature_set.manifest.shards[0].path
+    if damage == "gone":
+        shard.unlink()
+    else:
+        os.truncate(shard, 1000)
+    result = run(corpus)
+    assert account(result) == (4, 4, 4, 8, 0, 0)
+    assert "1 shards of" in caplog.text
+    assert contents(result) == before
+
+
+def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(5)
+    inner: list[ExtractResult] = []
+
+    def let_another_in(progress: Progress) -> None:
+        if progress.done and not inner:
+            inner.append(run(corpus))
+
+    result = run(corpus, on_progress=let_another_in)
+    assert inner[0].version == 1
+    assert (result.version, result.rows, result.pending) == (1, 5, 0)  # the other one's version says the same already
+    assert not result.committed
+
+
+def test_two_corpora_at_once_in_one_new_set_do_not_meet(run: Run, make_corpus: MakeCorpus) -> None:
+    one, other = make_corpus(3), make_corpus(4, "others")
+    inner: list[ExtractResult] = []
+
+    def let_another_in(progress: Progress) -> None:
+        if progress.done and not inner:
+            inner.append(run(other))
+
+    with pytest.raises(ConflictError, match="mirrors corpus 'others-"):
+        run(one, on_progress=let_another_in)
+    assert storage.open(inner[0].set).manifest.corpora.keys() == {inner[0].corpus}
+
+
+def test_a_store_inside_its_corpus_is_no_part_of_it(make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    first = extract(corpus, f"{corpus}/features/team/photos", LOCAL)
+    again = extract(corpus, f"{corpus}/features/team/photos", LOCAL)
+    assert (first.rows, again.rows, again.committed) == (3, 3, False)
+
+
+def test_a_run_cleans_up_what_its_workers_left(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus, shards = make_corpus(4), tmp_path / "features" / "team" / "photos" / "shards"
+
+    def leave_something(progress: Progress) -> None:
+        if progress.done:
+            [running] = unfinished_runs(parse_set(f"{tmp_path}/features/team/photos"))
+            (shards / f".{running.run_id}0123.partial").write_bytes(b"half a shard of a killed worker")
+            (shards / ".another-run0123.partial").write_bytes(b"somebody is at work on this")
+
+    run(corpus, on_progress=leave_something)
+    assert [path.name for path in shards.glob(".*")] == [".another-run0123.partial"]

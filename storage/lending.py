@@ -1,0 +1,77 @@
+"""Embeddings that another set of the store holds in the same space: found by digest, and copied instead of computed again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.catalog import set_names
+from storage.feature_set import read_description
+from storage.files import FileEntry, private_file, publish_by_content
+from storage.index import EmbeddingIndex, committed_index
+from storage.names import SetName
+from storage.shard import ShardFormat, ShardLayout, shard_format
+
+
+@dataclass(frozen=True)
+class Lender:
+    """Another set in the same space, and where its embeddings are."""
+
+    name: SetName
+    format: ShardFormat
+    index: EmbeddingIndex
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A new shard of the borrowing set: `digests` by row."""
+
+    shard: FileEntry
+    digests: tuple[bytes, ...]
+
+
+def find_lenders(borrower: SetName, space_id: str) -> list[Lender]:
+    """The other sets of the store whose features are in the space."""
+    others = [name for name in set_names(borrower.root) if name.folder != borrower.folder]
+    descriptions = [(name, read_description(name)) for name in others]
+    return [
+        Lender(name, shard_format(description.shard_format), committed_index(name))
+        for name, description in descriptions
+        if description.space.id == space_id
+    ]
+
+
+def copy_embeddings(
+    digests: Iterable[bytes], lenders: Sequence[Lender], borrower: SetName, kind: ShardFormat, layout: ShardLayout
+) -> Iterator[Copied]:
+    """Copy the embeddings of those digests that a lender has into new shards of the borrower, one for each shard they stand in."""
+    wanted: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
+    for digest in sorted(digests):
+        for number, lender in enumerate(lenders):
+            if digest in lender.index.places:
+                shard, row = lender.index.places[digest]
+                wanted[number, shard].append((row, digest))
+                break
+    for (number, shard), rows in sorted(wanted.items()):
+        yield _copy_one(lenders[number], shard, sorted(rows), borrower, kind, layout)
+
+
+def _copy_one(
+    lender: Lender, shard: str, rows: list[tuple[int, bytes]], borrower: SetName, kind: ShardFormat, layout: ShardLayout
+) -> Copied:
+    positions = np.array([row for row, _ in rows])
+    digests = tuple(digest for _, digest in rows)
+    with closing(lender.format.reader(lender.name.folder / lender.index.shards[shard].path)) as reader:
+        first, last = int(positions[0]), int(positions[-1]) + 1
+        embeddings = reader.read(first, last)[positions - first]
+    folder = borrower.folder / "shards"
+    with private_file(folder) as partial:
+        writer = kind.writer(partial, layout)
+        writer.append(digests, [0] * len(digests), embeddings)
+        written = writer.close()
+        sha256, size = publish_by_content(partial, folder, kind.suffix)
+    return Copied(FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written), digests)
