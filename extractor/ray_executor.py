@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +96,8 @@ class RayExecutor:
         self._owns_connection = False
 
     def start(self) -> list[WorkerInfo]:
-        self._owns_connection = _connect(self._address)
+        with _sigterm_kept():
+            self._owns_connection = _connect(self._address)
         self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
         self._slots = [_Slot(self._new_actor()) for _ in range(count)]
         building = [slot.actor.build.remote() for slot in self._slots]
@@ -145,6 +149,7 @@ class RayExecutor:
             yield from self._failed(attempt, _last_line(error), waiting)
         except RayActorError as error:
             lost = [attempt for attempt in slot.sent.values() if attempt]
+            logger.warning("a worker died and is replaced; its unit is tried again")
             self._replace(slot, error)
             for attempt in lost[1:]:  # Ray runs an actor's calls in order, so only the first can have killed it
                 waiting.put_back(attempt)
@@ -206,6 +211,16 @@ class RayExecutor:
                 f"a Ray worker could not start or died: {_last_line(error)}. Is this version of permafrost installed on every node, "
                 "and is there memory for all workers?"
             ) from error
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray puts handlers of its own on SIGTERM, which end the program with a C++ stack on stderr: keep the caller's."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if in_main_thread:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _connect(address: str | None) -> bool:

@@ -118,6 +118,7 @@ def test_an_input_too_small_for_the_network_is_told() -> None:
 # Weights from a file
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_from_a_file(weights_file: Path) -> None:
     backbone = backbones.build(recipe(weights_file))
     for received, expected in zip(backbone.model.weights, bare().weights, strict=True):
@@ -138,6 +139,7 @@ def test_a_whole_model_in_h5_is_read_for_its_tensors_only(weights_file: Path, tm
     assert backbones.build(recipe(tmp_path / "model.h5")).space == backbones.build(recipe(weights_file)).space
 
 
+@pytest.mark.slow
 def test_a_file_of_another_width_is_refused_with_the_first_difference(tmp_path: Path) -> None:
     write_layers(tmp_path / "narrow.h5", bare(alpha=0.35))
     refuse(tmp_path / "narrow.h5", r"do not fit mobilenet_v2(.|\n)*first difference, layer 0: expected Conv1.*32.*, the file has .*16")

@@ -107,6 +107,7 @@ def test_known_images_are_read_but_not_embedded(executor: Executor, make_corpus:
     assert receipt.counters == {"read": 6, "bytes_read": receipt.counters["bytes_read"], "embedded": 0}
 
 
+@pytest.mark.slow
 def test_duplicates_across_units_are_embedded_once(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(8)
     for path in list(source.rglob("*.*")):
@@ -132,6 +133,7 @@ def test_a_bad_image_costs_no_other_its_row(executor: Executor, make_corpus: Cal
     assert reasons == {"ant/0001.jpg": "corrupt", "ant/0002.png": "not-an-image"}
 
 
+@pytest.mark.slow
 def test_a_unit_that_cannot_be_written_is_lost_in_words(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(3)
     job = make_job(executor, source, tmp_path / "set")

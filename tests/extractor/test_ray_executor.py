@@ -78,13 +78,17 @@ def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
         executor.close()
 
 
-def test_a_program_that_is_connected_stays_connected() -> None:
+def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_awaited(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.ray_executor.SECONDS_BETWEEN_NOTES", 0.2)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         executor = RayExecutor(RECIPE, 1)
         executor.start()
         executor.close()
         assert ray.is_initialized()
+        assert "waiting for the cluster to start 1 of 1 workers" in caplog.text
     finally:
         ray.shutdown()
 
@@ -99,11 +103,3 @@ def test_a_private_cluster_writes_nothing_to_home(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=Path(__file__).parents[2], check=True, timeout=120)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_waiting_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extractor.ray_executor.SECONDS_BETWEEN_NOTES", 0.2)
-    executor = RayExecutor(RECIPE, 1)
-    executor.start()
-    executor.close()
-    assert "waiting for the cluster to start 1 of 1 workers" in caplog.text

@@ -118,6 +118,7 @@ def test_renamed_and_duplicate_images_are_hits(run: Run, make_corpus: MakeCorpus
     assert result.deleted == 1
 
 
+@pytest.mark.slow
 def test_new_changed_and_deleted_images(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     run(corpus)
@@ -142,6 +143,7 @@ def test_what_an_older_version_held_is_not_embedded_again(run: Run, make_corpus:
     assert account(run(corpus)) == (1, 0, 4, 4, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_new_label_touches_no_embedding(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     first = run(corpus)
@@ -192,6 +194,7 @@ def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: M
     assert result.reasons == {"bad-name": 1}
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(20)
     undisturbed = contents(run(corpus, store="undisturbed"))
@@ -211,6 +214,7 @@ def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: Mak
     assert contents(result) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
@@ -231,6 +235,7 @@ def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_run_in_which_no_unit_can_be_finished_commits_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(4)
     obstacle = tmp_path / "features" / "team" / "photos" / "shards"
@@ -406,6 +411,7 @@ def test_a_set_in_another_space_lends_nothing(run: Run, make_corpus: MakeCorpus)
     assert account(run(corpus, "theirs", recipe=replace(RECIPE, weights="random:2"))) == (3, 3, 0, 3, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "cut off"])
 def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
     run: Run, make_corpus: MakeCorpus, caplog: pytest.LogCaptureFixture, small_units: None, damage: str
@@ -424,6 +430,7 @@ def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
     assert contents(result) == before
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(5)
     inner: list[ExtractResult] = []
@@ -438,6 +445,7 @@ def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: Mak
     assert not result.committed
 
 
+@pytest.mark.slow
 def test_two_corpora_at_once_in_one_new_set_do_not_meet(run: Run, make_corpus: MakeCorpus) -> None:
     one, other = make_corpus(3), make_corpus(4, "others")
     inner: list[ExtractResult] = []
@@ -451,6 +459,7 @@ def test_two_corpora_at_once_in_one_new_set_do_not_meet(run: Run, make_corpus: M
     assert storage.open(inner[0].set).manifest.corpora.keys() == {inner[0].corpus}
 
 
+@pytest.mark.slow
 def test_a_store_inside_its_corpus_is_no_part_of_it(make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = extract(corpus, f"{corpus}/features/team/photos", LOCAL)
@@ -458,6 +467,7 @@ def test_a_store_inside_its_corpus_is_no_part_of_it(make_corpus: MakeCorpus) -> 
     assert (first.rows, again.rows, again.committed) == (3, 3, False)
 
 
+@pytest.mark.slow
 def test_a_run_cleans_up_what_its_workers_left(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, shards = make_corpus(4), tmp_path / "features" / "team" / "photos" / "shards"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+import storage
 from scripts.cli import build_parser, main
 from tests.conftest import draw
 
@@ -195,3 +196,30 @@ def test_a_failing_download_leaves_stdout_to_json(make_corpus: Callable[..., Pat
     assert "could not be downloaded" in json.loads(done.stdout)["error"]
     assert "--weights FILE" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    words = ["extract", str(make_corpus(400)), f"{tmp_path}/s/t/n", *BACKBONE]
+    process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *words], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "embedding: starting workers\n"
+    process.terminate()
+    assert process.stderr.read() == "permafrost: interrupted; what was finished is kept, run the same command again to go on\n"
+    assert process.wait(60) == 130
+    assert list(tmp_path.rglob("*.partial")) == []
+
+
+@pytest.mark.slow
+def test_other_settings_of_keras_change_nothing(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """~/.keras/keras.json and KERAS_BACKEND belong to the user's other work."""
+    (tmp_path / "keras").mkdir()
+    settings = {"floatx": "float16", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}
+    (tmp_path / "keras" / "keras.json").write_text(json.dumps(settings))
+    corpus, found = make_corpus(4), []
+    for name, extra in {"plain": {}, "odd": {"KERAS_HOME": str(tmp_path / "keras"), "KERAS_BACKEND": "jax"}}.items():
+        command = [sys.executable, "-m", "scripts.cli", "extract", str(corpus), f"{tmp_path}/{name}/t/n", *BACKBONE, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **extra}, check=True)
+        embeddings = storage.open(f"{tmp_path}/{name}/t/n").to_numpy()[1]
+        found.append((json.loads(done.stdout)["space_id"], embeddings.tobytes()))
+    assert found[0] == found[1]

@@ -83,7 +83,7 @@ def test_embeddings_equal_a_plain_keras_loop(sample: Path, shared_data: Path, tm
 def test_one_and_four_workers_local_and_ray_give_the_same_version(
     sample: Path, shared_data: Path, tmp_path: Path, small_units: None
 ) -> None:
-    recipe = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS))
+    recipe = Recipe("mobilenet_v2", str(shared_data / "weights" / WEIGHTS), input_size=128)  # four runs: small is enough
     found = {}
     for name, options in {
         "local-1": ExtractOptions(recipe, local=True, workers=1),

@@ -125,7 +125,7 @@ def test_a_link_to_an_older_head_is_followed_or_refused_in_words(fitted: FittedH
 def test_a_head_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no head at"):
         load_head(tmp_path / "nowhere")
-    with pytest.raises(NotFoundError, match="no head description"):
+    with pytest.raises(NotFoundError, match="no head at"):
         load_head(tmp_path)
 
 

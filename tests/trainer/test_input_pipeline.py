@@ -31,6 +31,7 @@ def test_each_epoch_is_a_permutation(positions: list[int], batch_size: int, seed
     assert [sorted(epoch) for epoch in epochs] == [sorted(positions)] * 3
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 2**31 - 1))
 def test_the_order_depends_on_seed_and_epoch_only(batch_size: int, other: int, seed: int) -> None:
