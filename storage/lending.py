@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from storage.catalog import set_names
+from storage.errors import DamagedError
 from storage.feature_set import read_description
-from storage.files import FileEntry, private_file, publish_by_content
+from storage.files import FileEntry, private_file, publish_by_content, sha256_file
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.shard import ShardFormat, ShardLayout, shard_format
@@ -35,20 +36,24 @@ class Copied:
 
 
 def find_lenders(borrower: SetName, space_id: str) -> list[Lender]:
-    """The other sets of the store whose features are in the space."""
-    others = [name for name in set_names(borrower.root) if name.folder != borrower.folder]
-    descriptions = [(name, read_description(name)) for name in others]
-    return [
-        Lender(name, shard_format(description.shard_format), committed_index(name))
-        for name, description in descriptions
-        if description.space.id == space_id
-    ]
+    """The other sets of the store whose features are in the space. A damaged one lends nothing, and is no reason to stop either."""
+    lenders = []
+    for name in set_names(borrower.root):
+        if name.folder != borrower.folder:
+            with suppress(DamagedError):
+                description = read_description(name)
+                if description.space.id == space_id:
+                    lenders.append(Lender(name, shard_format(description.shard_format), committed_index(name)))
+    return lenders
 
 
 def copy_embeddings(
     digests: Iterable[bytes], lenders: Sequence[Lender], borrower: SetName, kind: ShardFormat, layout: ShardLayout
 ) -> Iterator[Copied]:
-    """Copy the embeddings of those digests that a lender has into new shards of the borrower, one for each shard they stand in."""
+    """Copy the embeddings of those digests that a lender has into new shards of the borrower, one for each shard they stand in.
+
+    Raises DamagedError if a lender's shard is not the one that its manifest lists: damage must not spread from set to set.
+    """
     wanted: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
     for digest in sorted(digests):
         for number, lender in enumerate(lenders):
@@ -65,7 +70,13 @@ def _copy_one(
 ) -> Copied:
     positions = np.array([row for row, _ in rows])
     digests = tuple(digest for _, digest in rows)
-    with closing(lender.format.reader(lender.name.folder / lender.index.shards[shard].path)) as reader:
+    path = lender.name.folder / lender.index.shards[shard].path
+    if sha256_file(path) != shard:
+        raise DamagedError(
+            f"the shard {path} is damaged: its sha256 is not its name. Remove it, and the next extraction of {lender.name} embeds its "
+            "images again; then run this again"
+        )
+    with closing(lender.format.reader(path)) as reader:
         first, last = int(positions[0]), int(positions[-1]) + 1
         embeddings = reader.read(first, last)[positions - first]
     folder = borrower.folder / "shards"

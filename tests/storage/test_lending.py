@@ -1,0 +1,80 @@
+"""Copying embeddings between sets of one space: exactly those asked for, bit by bit, and never from a damaged shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import DamagedError
+from storage.lending import copy_embeddings, find_lenders
+from storage.shard import SHARD_FORMATS, ShardLayout
+
+MakeSet = Callable[..., Any]  # see conftest.py
+KINDS = pytest.mark.parametrize("kind", SHARD_FORMATS)
+
+
+def borrow(borrower: Any, pictures: list[int]) -> dict[int, bytes]:
+    """What the borrower's new shards hold, by picture, after copying."""
+    description = borrower.description
+    layout = ShardLayout(description.shape, description.dtype, description.space.id)
+    lenders = find_lenders(borrower.name, description.space.id)
+    numbers = {borrower.digest(picture): picture for picture in pictures}
+    kind = SHARD_FORMATS[description.shard_format]
+    found: dict[int, bytes] = {}
+    for copied in copy_embeddings(numbers, lenders, borrower.name, kind, layout):
+        with closing(kind.reader(borrower.folder / copied.shard.path)) as reader:
+            assert (reader.layout, reader.rows) == (layout, copied.shard.rows)
+            assert tuple(reader.digests()) == copied.digests
+            rows = reader.read(0, reader.rows)
+        found |= {numbers[digest]: row.tobytes() for digest, row in zip(copied.digests, rows, strict=True)}
+    return found
+
+
+@KINDS
+def test_what_is_asked_for_is_copied_from_every_lender_and_nothing_else(make_set: MakeSet, tmp_path: Path, kind: str) -> None:
+    make_set(root=tmp_path, name="one", shard_format=kind).commit("a", {f"k{n}": n for n in range(1, 6)}, per_shard=2)
+    make_set(root=tmp_path, name="two", team="others", shard_format=kind).commit("b", {"x": 6, "y": 2})
+    borrower = make_set(root=tmp_path, name="borrower", shard_format=kind)
+    assert borrow(borrower, [6, 3, 1, 5, 99]) == {n: borrower.embedding(n).tobytes() for n in (1, 3, 5, 6)}
+
+
+def test_a_set_of_another_space_is_no_lender(make_set: MakeSet, tmp_path: Path) -> None:
+    make_set(root=tmp_path, name="one", dtype="float32").commit("a", {"k": 1})
+    assert borrow(make_set(root=tmp_path, name="borrower"), [1]) == {}
+
+
+def test_a_set_lends_nothing_to_itself(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(root=tmp_path)
+    made.commit("a", {"k": 1})
+    assert borrow(made, [1]) == {}
+
+
+def test_a_shard_with_one_changed_byte_lends_nothing_and_is_named(make_set: MakeSet, tmp_path: Path) -> None:
+    lender = make_set(root=tmp_path, name="one")
+    lender.commit("a", {"k": 1, "l": 2})
+    [shard] = (lender.folder / "shards").iterdir()
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DamagedError, match=shard.name):
+        borrow(make_set(root=tmp_path, name="borrower"), [1])
+
+
+def test_a_shard_that_is_gone_is_as_if_never_embedded(make_set: MakeSet, tmp_path: Path) -> None:
+    lender = make_set(root=tmp_path, name="one")
+    lender.commit("a", {"k": 1, "l": 2, "m": 3}, per_shard=2)
+    first = lender.open().items["shard"].to_pylist()[0]
+    (lender.folder / "shards" / f"{first}.parquet").unlink()
+    assert borrow(make_set(root=tmp_path, name="borrower"), [1, 2, 3]).keys() == {3}
+
+
+def test_a_damaged_set_beside_it_stops_nobody(make_set: MakeSet, tmp_path: Path) -> None:
+    make_set(root=tmp_path, name="one").commit("a", {"k": 1})
+    broken = make_set(root=tmp_path, name="two")
+    broken.commit("a", {"k": 2})
+    (broken.folder / "set.json").write_text("{")
+    assert borrow(make_set(root=tmp_path, name="borrower"), [1, 2]).keys() == {1}
