@@ -20,8 +20,6 @@ from extractor import backbones
 from extractor.backbones import Backbone
 from extractor.recipe import Recipe
 
-SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -47,14 +45,6 @@ def photo() -> Callable[..., Pixels]:
 @pytest.fixture(scope="session")
 def encode() -> Callable[..., bytes]:
     return _encode
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real data; the test is skipped where there is none."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"no real data at {SHARED_DATA}")
-    return SHARED_DATA
 
 
 @pytest.fixture
