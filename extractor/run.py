@@ -115,7 +115,7 @@ class _Run:
     def _open_ledger(self, base: FeatureSet | None, mine: EmbeddingIndex | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing.corpus_id, mine)
         if index.unusable:
-            logger.warning("%d shards of %s are missing or cut off: their images are embedded again", len(index.unusable), self.name)
+            logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
         return Ledger(self.listing, diff(self.listing.items, known), index)
 
     def _embed_and_commit(

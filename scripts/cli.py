@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # the shell closed it (>&-)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     args = build_parser().parse_args(argv)
+    _show_notes_of("extractor")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:
         code: int = args.run(args)
@@ -49,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror or error}{where}", args.json, EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
+
+
+def _show_notes_of(package: str) -> None:
+    """Warnings that a package logs look like all other notes."""
+    logger = logging.getLogger(package)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("permafrost: note: %(message)s"))
+        logger.addHandler(handler)
 
 
 def _fail(message: str, as_json: bool, code: int) -> int:
