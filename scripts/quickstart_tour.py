@@ -78,9 +78,9 @@ def choose_weights() -> str:
         return "imagenet"
     print(
         "\n  *** No ImageNet weights could be had: going on with SEEDED RANDOM WEIGHTS (random:0). ***\n"
-        "  All that follows is the real thing except the knowledge in the network: a random network still turns images into\n"
-        "  features, and a head can learn from them, but expect clearly lower accuracy than with pretrained weights\n"
-        "  (on photographs, 0.22-0.35 instead of 0.86). With weights at hand: scripts/quickstart --weights FILE.h5\n"
+        "  All that follows is the real thing except the knowledge in the network. A random network still turns images into\n"
+        "  features, and these digits are easy enough to be told apart by them; photographs are not: 0.26 instead of 0.87\n"
+        "  test accuracy on ten classes of clothes. With weights at hand: scripts/quickstart --weights FILE.h5\n"
     )
     return "random:0"
 
