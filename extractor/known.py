@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute
 
+from extractor.corpus import Listing
 from extractor.diff import Known
 from extractor.ledger import add_shard, known_items
 from extractor.receipt import Receipt
@@ -15,27 +16,34 @@ from storage.runs import unfinished_runs
 
 
 def what_is_known(
-    name: SetName, base: FeatureSet | None, corpus: str, mine: EmbeddingIndex | None = None
+    name: SetName, base: FeatureSet | None, listing: Listing, mine: EmbeddingIndex | None = None
 ) -> tuple[EmbeddingIndex, dict[str, Known]]:
-    """The embeddings of any version or unfinished run, and the items of `corpus` by key; the newest version has the last word.
+    """The embeddings of any version or unfinished run, and the items of the listing's corpus by key.
 
+    The newest version has the first word on an item, an unfinished run where it saw the listed state of a file and the version did not.
     mine: what the asking run itself has stored so far.
     """
     index = committed_index(name)
     if mine:
         index.merge(mine)
-    known: dict[str, Known] = {}
+    recovered: dict[str, Known] = {}
+    stamps = {item.key: item.stamp for item in listing.items}
     for run in unfinished_runs(name):
         for table in run.receipts():
             receipt = Receipt.from_table(table)
             if receipt.shard:
                 index.look_at((receipt.shard,), name.folder)
             add_shard(index, receipt)
-            if receipt.corpus == corpus:
-                known |= known_items(receipt)
-    known |= _committed_items(base, corpus) if base else {}
-    # Left out: what a receipt left to another unit that never delivered it, and what stood in a shard that is gone.
-    return index, {key: item for key, item in known.items() if item.reject or item.digest in index.places}
+            if receipt.corpus == listing.corpus_id:
+                recovered |= {key: item for key, item in known_items(receipt).items() if item.stamp == stamps.get(key)}
+    committed = _usable(_committed_items(base, listing.corpus_id), index) if base else {}
+    current = {key: item for key, item in committed.items() if item.stamp == stamps.get(key)}
+    return index, committed | _usable(recovered, index) | current
+
+
+def _usable(known: dict[str, Known], index: EmbeddingIndex) -> dict[str, Known]:
+    """Leave out what a receipt left to another unit that never delivered it, and what stood in a shard that is gone."""
+    return {key: item for key, item in known.items() if item.reject or item.digest in index.places}
 
 
 def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:

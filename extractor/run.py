@@ -113,7 +113,7 @@ class _Run:
         return self._embed_and_commit(base, ledger, workers, on_progress)
 
     def _open_ledger(self, base: FeatureSet | None, mine: EmbeddingIndex | None = None) -> Ledger:
-        index, known = what_is_known(self.name, base, self.listing.corpus_id, mine)
+        index, known = what_is_known(self.name, base, self.listing, mine)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
         return Ledger(self.listing, diff(self.listing.items, known), index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.damage import damage_named
+from storage.errors import DamagedError
 from storage.files import list_names, private_file, sync, to_json, write_atomic
 from storage.names import SetName
 
@@ -63,10 +65,12 @@ class RunFolder:
             return pq.read_table(path, memory_map=True)
 
     def receipts(self) -> Iterator[pa.Table]:
+        """All receipts that can be read. A damaged one is as if its unit had not been finished."""
         for entry in list_names(self.path / "receipts"):
-            table = self.read_receipt(entry.removesuffix(".parquet"))
-            if table is not None:
-                yield table
+            with suppress(DamagedError):
+                table = self.read_receipt(entry.removesuffix(".parquet"))
+                if table is not None:
+                    yield table
 
 
 def unfinished_runs(name: SetName) -> list[RunFolder]:

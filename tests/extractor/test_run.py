@@ -479,3 +479,42 @@ def test_a_run_cleans_up_what_its_workers_left(run: Run, make_corpus: MakeCorpus
 
     run(corpus, on_progress=leave_something)
     assert [path.name for path in shards.glob(".*")] == [".another-run0123.partial"]
+
+
+@pytest.mark.slow
+def test_changes_seen_by_a_run_that_was_cut_short_are_not_read_again(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(8)
+    run(corpus)
+    for i in (1, 2, 4, 5, 7):
+        path = next((corpus / "ant").glob(f"000{i}.*"))
+        path.write_bytes(draw(400 + i, format_name="JPEG" if path.suffix == ".jpg" else "PNG"))
+
+    def cut(progress: Progress) -> None:
+        if progress.done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut)
+    result = run(corpus)
+    assert result.read <= 1  # the last unit may have finished behind the interrupt's back
+    assert (result.embedded, result.rows) == (result.read, 8)
+
+
+@pytest.mark.slow
+def test_a_damaged_receipt_is_as_if_its_unit_had_not_been_finished(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
+) -> None:
+    corpus = make_corpus(8)
+
+    def cut(progress: Progress) -> None:
+        if progress.done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut)
+    [unfinished] = unfinished_runs(parse_set(f"{tmp_path}/features/team/photos"))
+    for receipt in (unfinished.path / "receipts").glob("*.parquet"):
+        os.truncate(receipt, 100)
+    result = run(corpus)
+    assert (result.rows, result.pending, result.embedded) == (8, 0, result.read)
+    assert result.read >= 4  # a unit that was under way may have finished, with a good receipt, after the damage
