@@ -9,6 +9,7 @@ from extractor.corpus import Listing
 from extractor.diff import Known
 from extractor.ledger import add_shard, known_items
 from extractor.receipt import Receipt
+from storage.errors import DamagedError
 from storage.feature_set import FeatureSet
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
@@ -30,7 +31,10 @@ def what_is_known(
     stamps = {item.key: item.stamp for item in listing.items}
     for run in unfinished_runs(name):
         for table in run.receipts():
-            receipt = Receipt.from_table(table)
+            try:
+                receipt = Receipt.from_table(table)
+            except DamagedError:  # as if its unit had not been finished
+                continue
             if receipt.shard:
                 index.look_at((receipt.shard,), name.folder)
             add_shard(index, receipt)

@@ -48,6 +48,13 @@ class Ledger:
         """Images whose embedding the stored dtype cannot hold."""
         return sum(reason in UNSTORABLE for reason, _ in self._bad_digests.values())
 
+    def carry_over(self, earlier: Ledger) -> None:
+        """Go on from an earlier ledger of the same run, for a newer listing: what was done counts, bad images stay bad."""
+        self.counters.update(earlier.counters)
+        self.seconds.update(earlier.seconds)
+        self.new_shards += earlier.new_shards
+        self._bad_digests.update(earlier._bad_digests)
+
     def add_copied(self, copied: Copied) -> None:
         """Enter embeddings that were copied from another set."""
         self.index.shards[copied.shard.sha256] = copied.shard

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
+from storage.errors import DamagedError
 from storage.files import FileEntry
 
 # digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
@@ -43,6 +44,10 @@ class Receipt:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Receipt:
-        head = json.loads(table.schema.metadata[b"permafrost"])
+        """Parse a receipt; raises DamagedError if it is none."""
+        metadata = table.schema.metadata or {}
+        if b"permafrost" not in metadata:
+            raise DamagedError("a receipt without its head")
+        head = json.loads(metadata[b"permafrost"])
         shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
         return cls(items=table.replace_schema_metadata(None), shard=shard, **head)

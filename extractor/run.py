@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 
-from extractor.corpus import Listing, list_folder
+from extractor.corpus import Item, Listing, list_folder
 from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
@@ -31,7 +31,6 @@ from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry, remove_private_files
 from storage.golden import GoldenImages, write_golden
-from storage.index import EmbeddingIndex
 from storage.items import write_items, write_table
 from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import CorpusState, Manifest
@@ -98,6 +97,7 @@ class _Run:
     def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, started: float) -> None:
         self.name, self.listing, self.options, self.executor, self.started = name, listing, options, executor, started
         self.folder = RunFolder(name.folder, new_run_id())
+        self.units_made = 0
 
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
@@ -112,11 +112,14 @@ class _Run:
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
         return self._embed_and_commit(base, ledger, workers, on_progress)
 
-    def _open_ledger(self, base: FeatureSet | None, mine: EmbeddingIndex | None = None) -> Ledger:
-        index, known = what_is_known(self.name, base, self.listing, mine)
+    def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
+        index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        return Ledger(self.listing, diff(self.listing.items, known), index)
+        ledger = Ledger(self.listing, diff(self.listing.items, known), index)
+        if earlier:
+            ledger.carry_over(earlier)
+        return ledger
 
     def _embed_and_commit(
         self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo], on_progress: Callable[[Progress], None]
@@ -129,33 +132,32 @@ class _Run:
         lenders = find_lenders(self.name, description.space.id) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
-        lost = self._work(ledger, lenders, job, on_progress, base)
+        for _ in range(MAX_REBASES):
+            lost = self._work(ledger, lenders, job, on_progress, base)
+            standing = _settle(ledger, lost)
+            try:
+                manifest = self._commit(base, standing, ledger, golden_entry, workers[0])
+                break
+            except ConflictError:
+                base = self._newer_base()
+                ledger = self._open_ledger(base, ledger)
+        else:
+            raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one; run it again")
         work_seconds = time.perf_counter() - started
-        standing, manifest, committed = self._settle_and_commit(base, ledger, lost, golden_entry, workers[0])
+        committed = base is None or manifest is not base.manifest
         outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
         result = summarise(ledger, standing, workers, self.options, outcome)
         self.folder.write_report(result.to_dict())
         return result
 
-    def _settle_and_commit(
-        self, base: FeatureSet | None, ledger: Ledger, lost: list[LostUnit], golden: FileEntry, worker: WorkerInfo
-    ) -> tuple[Standing, Manifest, bool]:
-        """Commit, and again on top of what another run of the same corpus committed meanwhile: (standing, manifest, is it new?)."""
-        for _ in range(MAX_REBASES):
-            standing = ledger.settle()
-            if lost and not standing.items.num_rows:
-                raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
-            try:
-                manifest = self._commit(base, standing, ledger, golden, worker)
-                return standing, manifest, base is None or manifest is not base.manifest
-            except ConflictError:
-                base = open_newest(self.name)
-                if base is None:
-                    raise
-                _require_known_corpus(base.manifest, self.name, self.listing)
-                # Both listed one folder, so each item is known by stamp now: from their version, or from this run's own receipts.
-                ledger = self._open_ledger(base, ledger.index)
-        raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one can; run it again")
+    def _newer_base(self) -> FeatureSet:
+        """What another run of the same corpus committed meanwhile. The folder is listed anew: that run may have seen a later state."""
+        base = open_newest(self.name)
+        if base is None:
+            raise ConflictError(f"{self.name}: another run is at work on it; run it again")
+        _require_known_corpus(base.manifest, self.name, self.listing)
+        self.listing = list_folder(self.listing.source, self.listing.corpus_id)
+        return base
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -188,10 +190,10 @@ class _Run:
     def _work(
         self, ledger: Ledger, lenders: list[Lender], job: Job, on_progress: Callable[[Progress], None], base: FeatureSet | None
     ) -> list[LostUnit]:
-        units = make_units(ledger.diff.to_read, job.layout.embedding_bytes)
+        units = self._units(ledger.diff.to_read, job)
         self._write_plan(units, base)
         total = len(ledger.diff.to_read)
-        done, lost, next_id = 0, [], len(units)
+        done, lost = 0, []
         on_progress(Progress(0, total))
         for _ in range(MAX_ROUNDS):
             for result in self._results(units, ledger):
@@ -203,11 +205,18 @@ class _Run:
                 on_progress(Progress(min(done, total), total))
             for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
                 ledger.add_copied(copied)
-            units = make_units(ledger.unresolved(), job.layout.embedding_bytes, next_id)
-            next_id += len(units)
+            units = self._units(ledger.unresolved(), job)
             if not units:
                 break
+            # What a lender turned out not to have is claimed as known still: begin again, with what is really here.
+            self.executor.begin(job, ledger.index.places)
         return lost
+
+    def _units(self, items: Sequence[Item], job: Job) -> list[Unit]:
+        """Units with ids that this run has not used yet: each has a receipt by that name."""
+        units = make_units(items, job.layout.embedding_bytes, self.units_made)
+        self.units_made += len(units)
+        return units
 
     def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
         for result in self.executor.run(units):
@@ -260,6 +269,13 @@ class _Run:
             shards=tuple(sorted(pa.compute.unique(standing.items["shard"].cast(pa.string())).to_pylist())),
             rejects=rejects,
         )
+
+
+def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
+    standing = ledger.settle()
+    if lost and not standing.items.num_rows:
+        raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
+    return standing
 
 
 def _require_known_corpus(manifest: Manifest, name: SetName, listing: Listing) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
+from storage.errors import DamagedError
 from storage.feature_set import list_versions, read_manifest
 from storage.files import FileEntry
 from storage.items import ITEM_SCHEMA, read_tables
@@ -44,15 +46,21 @@ class EmbeddingIndex:
 
 
 def committed_index(name: SetName) -> EmbeddingIndex:
-    """All embeddings that any version of the set points at. Newest version first; a file shared by versions is read once."""
+    """All embeddings that any version of the set points at. Newest version first; a file shared by versions is read once.
+
+    A version whose files are damaged adds nothing: this is a cache. Who builds on a version reads it himself, and is told then.
+    """
     index = EmbeddingIndex()
     seen: set[str] = set()
     for version in reversed(list_versions(name.folder)):
-        manifest = read_manifest(name.folder, version)
-        entries = [entry for state in manifest.corpora.values() for entry in state.items if entry.path not in seen]
-        seen.update(entry.path for entry in entries)
-        index.look_at((entry for entry in manifest.shards if entry.sha256 not in index.shards), name.folder)
-        index.add(read_tables(entries, name.folder, ITEM_SCHEMA), manifest.shards)
+        with suppress(DamagedError):
+            manifest = read_manifest(name.folder, version)
+            entries = [entry for state in manifest.corpora.values() for entry in state.items if entry.path not in seen]
+            items = read_tables(entries, name.folder, ITEM_SCHEMA)
+            seen.update(entry.path for entry in entries)
+            index.look_at((entry for entry in manifest.shards if entry.sha256 not in index.shards), name.folder)
+            index.add(items, manifest.shards)
+    index.places = {digest: place for digest, place in index.places.items() if place[0] in index.shards}
     return index
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.catalog import set_names
-from storage.errors import DamagedError
+from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import read_description
 from storage.files import FileEntry, private_file, publish_by_content, sha256_file
 from storage.index import EmbeddingIndex, committed_index
@@ -40,7 +40,7 @@ def find_lenders(borrower: SetName, space_id: str) -> list[Lender]:
     lenders = []
     for name in set_names(borrower.root):
         if name.folder != borrower.folder:
-            with suppress(DamagedError):
+            with suppress(PermafrostError, OSError):
                 description = read_description(name)
                 if description.space.id == space_id:
                     lenders.append(Lender(name, shard_format(description.shard_format), committed_index(name)))
@@ -52,7 +52,8 @@ def copy_embeddings(
 ) -> Iterator[Copied]:
     """Copy the embeddings of those digests that a lender has into new shards of the borrower, one for each shard they stand in.
 
-    Raises DamagedError if a lender's shard is not the one that its manifest lists: damage must not spread from set to set.
+    A lender's shard that is gone, or is not what its manifest lists, or does not hold the image that its items say, lends nothing:
+    damage must not spread from set to set. The caller computes what it did not get.
     """
     wanted: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
     for digest in sorted(digests):
@@ -62,7 +63,11 @@ def copy_embeddings(
                 wanted[number, shard].append((row, digest))
                 break
     for (number, shard), rows in sorted(wanted.items()):
-        yield _copy_one(lenders[number], shard, sorted(rows), borrower, kind, layout)
+        copied = None
+        with suppress(DamagedError, OSError):
+            copied = _copy_one(lenders[number], shard, sorted(rows), borrower, kind, layout)
+        if copied:
+            yield copied
 
 
 def _copy_one(
@@ -72,12 +77,12 @@ def _copy_one(
     digests = tuple(digest for _, digest in rows)
     path = lender.name.folder / lender.index.shards[shard].path
     if sha256_file(path) != shard:
-        raise DamagedError(
-            f"the shard {path} is damaged: its sha256 is not its name. Remove it, and the next extraction of {lender.name} embeds its "
-            "images again; then run this again"
-        )
+        raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
     with closing(lender.format.reader(path)) as reader:
         first, last = int(positions[0]), int(positions[-1]) + 1
+        held = reader.digests()
+        if first < 0 or last > reader.rows or tuple(held[row] for row in positions) != digests:
+            raise DamagedError(f"the items of {lender.name} point at wrong rows of {path}")
         embeddings = reader.read(first, last)[positions - first]
     folder = borrower.folder / "shards"
     with private_file(folder) as partial:

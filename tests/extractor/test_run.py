@@ -518,3 +518,36 @@ def test_a_damaged_receipt_is_as_if_its_unit_had_not_been_finished(
     result = run(corpus)
     assert (result.rows, result.pending, result.embedded) == (8, 0, result.read)
     assert result.read >= 4  # a unit that was under way may have finished, with a good receipt, after the damage
+
+
+@pytest.mark.slow
+def test_the_later_state_of_a_folder_stands_whoever_commits_last(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    inner: list[ExtractResult] = []
+
+    def change_and_let_another_in(progress: Progress) -> None:
+        if progress.done and not inner:
+            (corpus / "ant" / "later.png").write_bytes(draw(900))
+            (corpus / "bee" / "0000.png").unlink()
+            os.utime(corpus / "bee" / "0003.jpg", ns=(1, 1))
+            inner.append(run(corpus))
+
+    result = run(corpus, on_progress=change_and_let_another_in)
+    assert (inner[0].version, inner[0].rows) == (1, 6)
+    assert (result.listed, result.rows, result.pending) == (6, 6, 0)
+    assert "ant/later.png" in contents(result)
+    assert "bee/0000.png" not in contents(result)
+
+
+@pytest.mark.slow
+def test_what_a_damaged_lender_cannot_give_is_embedded(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(5)
+    lender = storage.open(run(corpus, "mine").set)
+    before = contents(run(corpus, "mine"))
+    shard = lender.name.folder / lender.manifest.shards[0].path
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    result = run(corpus, "theirs")
+    assert account(result)[1:] == (5, 0, 5, 0, 0)
+    assert contents(result) == before

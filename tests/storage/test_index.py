@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import DamagedError
 from storage.files import FileEntry
 from storage.index import EmbeddingIndex, committed_index
 from storage.shard import shard_format
@@ -115,9 +113,9 @@ def test_rejects_are_not_in_the_index(make_set: MakeSet) -> None:
     assert committed_index(made.name).places == {}
 
 
-def test_a_missing_items_file_is_damage_and_named(make_set: MakeSet) -> None:
+def test_a_version_with_a_missing_items_file_adds_nothing_and_stops_no_other(make_set: MakeSet) -> None:
     made = make_set()
     path = made.commit("one", {"a": 1}).corpora["one"].items[0].path
+    made.commit("one", {"b": 2})
     (made.folder / path).unlink()
-    with pytest.raises(DamagedError, match=path):
-        committed_index(made.name)
+    assert committed_index(made.name).places.keys() == {made.digest(2)}
