@@ -90,6 +90,16 @@ def contents(result: ExtractResult) -> dict[str, tuple[str | None, bytes, bytes]
     return {k: (lab, d, e.tobytes()) for k, lab, d, e in zip(keys, labels, digests, embeddings, strict=True)}
 
 
+def cut_after(done: int) -> Callable[[Progress], None]:
+    """Interrupts a run once so many items are done."""
+
+    def cut(progress: Progress) -> None:
+        if progress.done >= done:
+            raise KeyboardInterrupt
+
+    return cut
+
+
 def test_a_first_run_embeds_every_image(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(7))
     assert account(result) == (7, 7, 0, 7, 0, 0)
@@ -198,13 +208,8 @@ def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: M
 def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(20)
     undisturbed = contents(run(corpus, store="undisturbed"))
-
-    def cut(progress: Progress) -> None:
-        if progress.done >= 12:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(corpus, on_progress=cut)
+        run(corpus, on_progress=cut_after(12))
     with pytest.raises(storage.NotFoundError, match="no committed version yet"):
         storage.open(str(Path(f"{corpus.parent}/features/team/photos")))
     result = run(corpus)
@@ -488,13 +493,8 @@ def test_changes_seen_by_a_run_that_was_cut_short_are_not_read_again(run: Run, m
     for i in (1, 2, 4, 5, 7):
         path = next((corpus / "ant").glob(f"000{i}.*"))
         path.write_bytes(draw(400 + i, format_name="JPEG" if path.suffix == ".jpg" else "PNG"))
-
-    def cut(progress: Progress) -> None:
-        if progress.done >= 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(corpus, on_progress=cut)
+        run(corpus, on_progress=cut_after(4))
     result = run(corpus)
     assert result.read <= 1  # the last unit may have finished behind the interrupt's back
     assert (result.embedded, result.rows) == (result.read, 8)
@@ -505,13 +505,8 @@ def test_a_damaged_receipt_is_as_if_its_unit_had_not_been_finished(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
     corpus = make_corpus(8)
-
-    def cut(progress: Progress) -> None:
-        if progress.done >= 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(corpus, on_progress=cut)
+        run(corpus, on_progress=cut_after(4))
     [unfinished] = unfinished_runs(parse_set(f"{tmp_path}/features/team/photos"))
     for receipt in (unfinished.path / "receipts").glob("*.parquet"):
         os.truncate(receipt, 100)
