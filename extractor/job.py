@@ -27,7 +27,7 @@ class Job:
 
     run: RunFolder
     corpus: str
-    source: Path
+    base: Path  # relative locations of items start here
     format: str
     layout: ShardLayout
     golden: GoldenImages

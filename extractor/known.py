@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute
 
-from extractor.corpus import Listing
+from extractor.corpus import LISTING_REASONS, Listing
 from extractor.diff import Known
 from extractor.ledger import add_shard, known_items
 from extractor.receipt import Receipt
@@ -58,5 +58,9 @@ def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:
         for key, stamp, digest in zip(*(chosen[name].to_pylist() for name in ("key", "stamp", "digest")), strict=True)
     }
     columns = (rejects[name].to_pylist() for name in ("key", "stamp", "digest", "reason", "message"))
-    known |= {key: Known(stamp, digest, (reason, message)) for key, stamp, digest, reason, message in zip(*columns, strict=True)}
+    known |= {
+        key: Known(stamp, digest, (reason, message))
+        for key, stamp, digest, reason, message in zip(*columns, strict=True)
+        if reason not in LISTING_REASONS
+    }
     return known

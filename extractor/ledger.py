@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute
@@ -71,16 +71,16 @@ class Ledger:
         return [item for item in self.diff.to_read if item.key in self._seen and self._standing(item) is None]
 
     def settle(self) -> Standing:
-        rows, rejects, pending = [], [], 0
-        for item in self.listing.items:
+        rows, pending = [], 0
+        rejects = [(r.key, Known(r.stamp, None, (r.reason, r.message))) for r in self.listing.rejects]
+        for number, item in enumerate(self.listing.items):
             standing = self._standing(item)
             if standing is None:
                 pending += 1
             elif standing.reject:
-                rejects.append((item, standing))
+                rejects.append((item.key, replace(standing, stamp=item.stamp)))
             else:
-                rows.append((item, standing))
-        rejects += [(item, Known(item.stamp, None, ("bad-name", "the file name is not valid UTF-8"))) for item in self.listing.unnameable]
+                rows.append((number, standing))
         return Standing(self._items_table(rows), self._rejects_table(rejects), pending)
 
     def _standing(self, item: Item) -> Known | None:
@@ -92,26 +92,33 @@ class Ledger:
         reject = self._bad_digests.get(known.digest or b"")
         return Known(known.stamp, known.digest, reject) if reject else None
 
-    def _items_table(self, rows: list[tuple[Item, Known]]) -> pa.Table:
+    def _items_table(self, rows: list[tuple[int, Known]]) -> pa.Table:
+        """ITEM_SCHEMA and the listing's attributes, for the items of these numbers."""
         places = [self.index.places[known.digest or b""] for _, known in rows]
+        items = [self.listing.items[number] for number, _ in rows]
         columns = {
-            "key": [item.key for item, _ in rows],
+            "key": [item.key for item in items],
             "corpus": [self.listing.corpus_id] * len(rows),
             "digest": [known.digest for _, known in rows],
-            "stamp": [item.stamp for item, _ in rows],
+            "stamp": [item.stamp for item in items],
             "shard": [shard for shard, _ in places],
             "row": [row for _, row in places],
-            "label": [item.label for item, _ in rows],
-            "split": [item.split for item, _ in rows],
+            "label": [item.label for item in items],
+            "split": [item.split for item in items],
         }
-        return pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+        table = pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+        if self.listing.attributes is not None:
+            chosen = self.listing.attributes.take(pa.array([number for number, _ in rows], pa.int64()))
+            for name in chosen.column_names:
+                table = table.append_column(chosen.schema.field(name), chosen[name])
+        return table
 
-    def _rejects_table(self, rejects: list[tuple[Item, Known]]) -> pa.Table:
+    def _rejects_table(self, rejects: list[tuple[str, Known]]) -> pa.Table:
         columns = {
-            "key": [item.key for item, _ in rejects],
+            "key": [key for key, _ in rejects],
             "corpus": [self.listing.corpus_id] * len(rejects),
             "digest": [known.digest for _, known in rejects],
-            "stamp": [item.stamp for item, _ in rejects],
+            "stamp": [known.stamp for _, known in rejects],
             "reason": [known.reject[0] if known.reject else "" for _, known in rejects],
             "message": [known.reject[1] if known.reject else "" for _, known in rejects],
         }
@@ -122,7 +129,7 @@ class Ledger:
 class Standing:
     """listed = items.num_rows + rejects.num_rows + pending."""
 
-    items: pa.Table  # ITEM_SCHEMA
+    items: pa.Table  # ITEM_SCHEMA and attributes
     rejects: pa.Table  # REJECT_SCHEMA
     pending: int
 

@@ -17,7 +17,8 @@ class ExtractOptions:
     workers: int | None = None  # None: the executor's own choice
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
-    corpus_id: str | None = None  # None: derived from the folder's location
+    corpus_id: str | None = None  # None: derived from the corpus' location
+    add: bool = False  # True: the corpus may enter a set that mirrors others
     dry_run: bool = False
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 

@@ -1,4 +1,4 @@
-"""Files to decoded batches: Python threads read, hash and claim; `tf.data` decodes in C++ threads; every file gets an outcome."""
+"""Locations to decoded batches: Python threads read, hash and claim; `tf.data` decodes in C++ threads; every item gets an outcome."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from extractor import image_policy
 from extractor.claims import Claim
+from extractor.content import Content, read_content
 from extractor.image_policy import UndecodableError
 
 CHUNK = 32  # files read and claimed together; two chunks are in memory at a time
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
-MAX_FILE_BYTES = 128 << 20  # 128 MiB
 
 
 @dataclass
@@ -31,26 +30,17 @@ class Outcomes:
     bytes_read: int = 0
 
 
-@dataclass(frozen=True)
-class _File:
-    """Contents of one file, or why it has none."""
-
-    encoded: bytes
-    reason: str = ""
-    message: str = ""
-
-
 class DecodePipeline:
     """Decodes the claimed ones of n files. Use once: iterate `batches()` to the end, then read `outcomes`."""
 
-    def __init__(self, paths: Sequence[Path], claim: Claim, input_size: int, batch_size: int, threads: int) -> None:
-        self._paths = paths
+    def __init__(self, locations: Sequence[str], claim: Claim, input_size: int, batch_size: int, threads: int) -> None:
+        self._locations = locations
         self._claim = claim
         self._size = input_size
         self._batch_size = batch_size
         self._threads = threads
         self._failure: BaseException | None = None
-        self.outcomes = Outcomes([None] * len(paths))
+        self.outcomes = Outcomes([None] * len(locations))
 
     def batches(self) -> Iterator[tuple[list[int], tf.Tensor]]:
         """Yield (positions, uint8 [n, size, size, 3]) with n <= batch_size, positions ascending within the main stream."""
@@ -90,11 +80,11 @@ class DecodePipeline:
             self._failure = error
 
     def _read_and_claim(self) -> Iterator[tuple[int, bytes]]:
-        starts = list(range(0, len(self._paths), CHUNK))
+        starts = list(range(0, len(self._locations), CHUNK))
         with ThreadPoolExecutor(READ_THREADS) as pool:
 
-            def submit(start: int) -> list[Future[_File]]:
-                return [pool.submit(_read, path) for path in self._paths[start : start + CHUNK]]
+            def submit(start: int) -> list[Future[Content]]:
+                return [pool.submit(read_content, location) for location in self._locations[start : start + CHUNK]]
 
             following = submit(starts[0]) if starts else []
             for i, start in enumerate(starts):
@@ -102,7 +92,7 @@ class DecodePipeline:
                 following = submit(starts[i + 1]) if i + 1 < len(starts) else []
                 yield from self._claim_chunk(start, [future.result() for future in current])
 
-    def _claim_chunk(self, start: int, files: list[_File]) -> Iterator[tuple[int, bytes]]:
+    def _claim_chunk(self, start: int, files: list[Content]) -> Iterator[tuple[int, bytes]]:
         good = []
         for position, file in enumerate(files, start):
             if file.reason:
@@ -132,17 +122,7 @@ class DecodePipeline:
                 yield chosen, tf.constant(np.stack(images))
 
     def _decode_again(self, position: int) -> np.ndarray:
-        file = _read(self._paths[position])
+        file = read_content(self._locations[position])
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
         return image_policy.decode(file.encoded, self._size)
-
-
-def _read(path: Path) -> _File:
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return _File(b"", "too-large", f"{size} bytes, the limit is {MAX_FILE_BYTES}")
-        return _File(path.read_bytes())
-    except OSError as error:
-        return _File(b"", "unreadable", f"{type(error).__name__}: {error.strerror}")

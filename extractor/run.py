@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 
-from extractor.corpus import Item, Listing, list_folder
+from extractor.corpus import Item, Listing
 from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
@@ -25,6 +25,7 @@ from extractor.options import ExtractOptions
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
 from extractor.result import ExtractResult, Outcome, summarise
+from extractor.sources import list_corpus
 from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
@@ -61,7 +62,7 @@ def _silent(_: Progress) -> None:
 
 
 def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent) -> ExtractResult:
-    """Mirror a folder of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
+    """Mirror a folder or list of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
     Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
     """
@@ -70,7 +71,7 @@ def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: 
     if name.at:
         raise UsageError(f"{uri}: extraction makes a new version; leave out '@{name.at}'")
     require_possible_root(name.root)
-    listing = list_folder(corpus, options.corpus_id)
+    listing = list_corpus(corpus, options.corpus_id)
     executor = _make_executor(options)
     run = _Run(name, listing, options, executor, started)
     try:
@@ -102,7 +103,7 @@ class _Run:
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
         if base:
-            _require_known_corpus(base.manifest, self.name, self.listing)
+            self._require_own_corpus(base.manifest)
         workers = self.executor.start()
         if base:
             _require_space(base.description, self.name, workers[0])
@@ -155,8 +156,8 @@ class _Run:
         base = open_newest(self.name)
         if base is None:
             raise ConflictError(f"{self.name}: another run is at work on it; run it again")
-        _require_known_corpus(base.manifest, self.name, self.listing)
-        self.listing = list_folder(self.listing.source, self.listing.corpus_id)
+        self._require_own_corpus(base.manifest)
+        self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
         return base
 
     def _seconds(self) -> float:
@@ -172,7 +173,7 @@ class _Run:
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        return Job(self.folder, self.listing.corpus_id, self.listing.source, description.shard_format, layout, golden)
+        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden)
 
     def _write_plan(self, units: Sequence[Unit], base: FeatureSet | None) -> None:
         self.folder.write_plan(
@@ -249,10 +250,18 @@ class _Run:
             },
         )
 
-        def accept(latest: Manifest) -> None:
-            _require_known_corpus(latest, self.name, self.listing)
+        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, self._require_own_corpus)
 
-        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, accept)
+    def _require_own_corpus(self, manifest: Manifest) -> None:
+        """A second corpus enters a set only with --add: a mistyped folder must not. Checked at the start, and again at the commit."""
+        listing = self.listing
+        if self.options.add or listing.corpus_id in manifest.corpora:
+            return
+        for known, state in manifest.corpora.items():
+            raise ConflictError(
+                f"{self.name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that "
+                f"corpus has moved, pass --corpus-id {known}: what is unchanged is reused. To have both in the set, pass --add"
+            )
 
     def _corpus_state(self, standing: Standing) -> CorpusState:
         rejects = None
@@ -276,17 +285,6 @@ def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
     if lost and not standing.items.num_rows:
         raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
     return standing
-
-
-def _require_known_corpus(manifest: Manifest, name: SetName, listing: Listing) -> None:
-    """A set mirrors one corpus so far: keys of two would collide. Checked at the start, and again at the commit."""
-    if listing.corpus_id in manifest.corpora:
-        return
-    for known, state in manifest.corpora.items():
-        raise ConflictError(
-            f"{name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that folder "
-            f"has moved, pass --corpus-id {known}: what is unchanged is reused. For another corpus, choose another set name"
-        )
 
 
 def _require_space(description: SetDescription, name: SetName, worker: WorkerInfo) -> None:

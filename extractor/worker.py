@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from extractor import backbones
 from extractor.claims import Claim
+from extractor.content import locate
 from extractor.engine import TensorFlowEngine
 from extractor.job import Job, WorkerInfo
 from extractor.pipeline import DecodePipeline, Outcomes
@@ -63,7 +64,7 @@ class Worker:
 
     def embed_files(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.generic], Outcomes]:
         """Embed image files into memory: [n, *shape] in the stored dtype; rows of rejects are zero. Duplicates are embedded again."""
-        pipeline = self._pipeline(paths, lambda digests: [True] * len(digests))
+        pipeline = self._pipeline([str(path) for path in paths], lambda digests: [True] * len(digests))
         out = np.zeros((len(paths), *self._engine.shape), self._recipe.dtype)
         for positions, images in pipeline.batches():
             finite, embeddings = self._embed(positions, images, pipeline.outcomes)
@@ -77,7 +78,7 @@ class Worker:
 
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
-        pipeline = self._pipeline([job.source / item.key for item in unit.items], claim)
+        pipeline = self._pipeline([locate(job.base, item) for item in unit.items], claim)
         kind = shard_format(job.format)
         folder = job.run.set_folder / "shards"
         with private_file(folder, job.run.run_id) as partial:
@@ -124,8 +125,8 @@ class Worker:
         kept = [i for i in range(len(positions)) if i not in faults]
         return [positions[i] for i in kept], embeddings[kept]
 
-    def _pipeline(self, paths: Sequence[Path], claim: Claim) -> DecodePipeline:
-        return DecodePipeline(paths, claim, self._engine.input_size, self._engine.batch_size, self._threads)
+    def _pipeline(self, locations: Sequence[str], claim: Claim) -> DecodePipeline:
+        return DecodePipeline(locations, claim, self._engine.input_size, self._engine.batch_size, self._threads)
 
     def _receipt(
         self, unit: Unit, job: Job, outcomes: Outcomes, rows: dict[int, int], shard: FileEntry | None, seconds: dict[str, float]

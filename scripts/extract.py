@@ -1,4 +1,4 @@
-"""`permafrost extract`: a folder of images becomes a version of a feature set."""
+"""`permafrost extract`: a folder or list of images becomes a version of a feature set."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ EXIT_INCOMPLETE = 3
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "extract",
-        help="embed a folder of images into a feature set",
-        description="Mirror a folder of images into a feature set. Only images that no version of the set holds are embedded.",
+        help="embed a folder or list of images into a feature set",
+        description="Mirror a folder or a list of images into a feature set. Only images that no version of the set holds are embedded.",
         epilog="example: permafrost extract photos features/me/photos --backbone resnet50 --weights random:0",
     )
-    parser.add_argument("corpus", metavar="CORPUS", help="a folder of images; class folders give labels")
+    parser.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        help="a folder of images (class folders give labels), or a list: .csv, .jsonl or .parquet with a column path",
+    )
     parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
     parser.add_argument("--backbone", required=True, metavar="NAME", help=f"one of {', '.join(BACKBONES)}")
     parser.add_argument("--weights", default="imagenet", metavar="W", help="imagenet (default), random:SEED or an .h5 weights file")
@@ -36,7 +40,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
     where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
-    parser.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: derived from the folder)")
+    parser.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: derived from its location)")
+    parser.add_argument(
+        "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--max-rejects", type=_share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -47,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     recipe = Recipe(
         args.backbone, args.weights, args.pooling, args.input_size, args.preprocessing, args.image_policy, args.precision, args.dtype
     )
-    options = ExtractOptions(recipe, args.format, args.workers, args.local, args.ray, args.corpus_id, args.dry_run, args.max_rejects)
+    options = ExtractOptions(
+        recipe, args.format, args.workers, args.local, args.ray, args.corpus_id, args.add, args.dry_run, args.max_rejects
+    )
     if args.local:
         import_tensorflow()
     with progress("embedding") as show:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from extractor.corpus import list_folder
+from extractor.folder_corpus import list_folder
 from scripts.console import import_tensorflow, print_json, print_table, warn
 from storage.errors import NotFoundError
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from storage.errors import DamagedError, NotFoundError
 from storage.files import list_names, read_json
 from storage.golden import GoldenImages, read_golden
-from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
+from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.read_plan import ShardRead, by_shard, in_batches
@@ -105,9 +105,9 @@ class FeatureSet:
 
     @cached_property
     def items(self) -> pa.Table:
-        """All items (key, corpus, digest, stamp, shard, row, label, split), sorted by (corpus, key)."""
+        """All items (key, corpus, digest, stamp, shard, row, label, split, then their attributes), sorted by (corpus, key)."""
         entries = [entry for _, state in sorted(self.manifest.corpora.items()) for entry in state.items]
-        return read_tables(entries, self.name.folder, ITEM_SCHEMA)
+        return read_items(entries, self.name.folder)
 
     @cached_property
     def rejects(self) -> pa.Table:

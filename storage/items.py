@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
+from storage.table_file import as_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -29,6 +30,8 @@ ITEM_FIELDS = [
     pa.field("split", pa.string()),
 ]
 ITEM_SCHEMA = pa.schema(ITEM_FIELDS)
+# What an attribute cannot be called: the columns of items, and what a joined table has beside them.
+RESERVED_COLUMNS = frozenset({*ITEM_SCHEMA.names, "embedding", "view"})
 
 REJECT_SCHEMA = pa.schema(
     [
@@ -43,10 +46,14 @@ REJECT_SCHEMA = pa.schema(
 
 
 def write_items(table: pa.Table, set_folder: Path) -> tuple[FileEntry, ...]:
-    """Write items, sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`."""
+    """Write items, sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`.
+
+    table: the columns of ITEM_SCHEMA, then any number of attributes of any type.
+    """
     # Arrow cannot sort dictionaries; in the file Parquet's own dictionary encoding does their work.
     plain = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in ITEM_FIELDS]
-    table = table.cast(pa.schema(plain)).sort_by([("corpus", "ascending"), ("key", "ascending")])
+    attributes = [field for field in table.schema if field.name not in ITEM_SCHEMA.names]
+    table = table.cast(pa.schema([*plain, *attributes])).sort_by([("corpus", "ascending"), ("key", "ascending")])
     return tuple(write_table(table.slice(start, ROWS_PER_FILE), set_folder, "items") for start in range(0, table.num_rows, ROWS_PER_FILE))
 
 
@@ -58,19 +65,43 @@ def write_table(table: pa.Table, set_folder: Path, folder: str) -> FileEntry:
     return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, table.num_rows)
 
 
+def read_items(entries: Sequence[FileEntry], set_folder: Path) -> pa.Table:
+    """Read item files into one table: ITEM_SCHEMA, then the attributes of any of them, null where a file has none of that name.
+
+    An attribute that has different types in two files, such as those of two corpora, comes as text. Raises DamagedError.
+    """
+    tables = [_read(entry, set_folder, ITEM_SCHEMA, attributes=True) for entry in entries]
+    if not tables:
+        return ITEM_SCHEMA.empty_table()
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowTypeError:
+        whole = pa.concat_tables([_attributes_as_text(table) for table in tables], promote_options="permissive")
+    return whole.select([*ITEM_SCHEMA.names, *(n for n in whole.column_names if n not in ITEM_SCHEMA.names)]).unify_dictionaries()
+
+
 def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schema) -> pa.Table:
     """Read listed Parquet files into one table; raises DamagedError for a missing, resized or unreadable file."""
     tables = [_read(entry, set_folder, schema) for entry in entries]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
 
 
-def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> pa.Table:
+def _attributes_as_text(table: pa.Table) -> pa.Table:
+    for i, field in enumerate(table.schema):
+        if field.name not in ITEM_SCHEMA.names and not pa.types.is_string(field.type):
+            table = table.set_column(i, field.name, pa.array(as_text(table[field.name].to_pylist()), pa.string()))
+    return table
+
+
+def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema, attributes: bool = False) -> pa.Table:
     path = set_folder / entry.path
     with damage_named(path, "file"):
         if path.stat().st_size != entry.bytes:
             raise DamagedError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(path, memory_map=True, read_dictionary=repeated).select(schema.names).cast(schema)
+        table = pq.read_table(path, memory_map=True, read_dictionary=repeated)
+        further = [field for field in table.schema if field.name not in schema.names] if attributes else []
+        table = table.select([*schema.names, *(field.name for field in further)]).cast(pa.schema([*schema, *further]))
         table.validate()
         if table.num_rows != entry.rows:
             raise DamagedError(f"{path} has {table.num_rows} rows, the manifest says {entry.rows}")

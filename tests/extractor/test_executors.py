@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from extractor.corpus import list_folder
 from extractor.executor import Executor
+from extractor.folder_corpus import list_folder
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job
 from extractor.local_executor import LocalExecutor
@@ -163,4 +163,4 @@ def test_drift_is_refused_before_any_unit(executor: Executor, make_corpus: Calla
     job = make_job(executor, make_corpus(3), tmp_path / "set")
     shifted = GoldenImages(job.golden.names, job.golden.images, np.roll(job.golden.embeddings, 1, axis=1))
     with pytest.raises(DriftError, match=r"golden image '[abcd]' with cosine"):
-        executor.begin(Job(job.run, job.corpus, job.source, job.format, job.layout, shifted), [])
+        executor.begin(Job(job.run, job.corpus, job.base, job.format, job.layout, shifted), [])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.corpus import Item, Listing
+from extractor.corpus import Item, Listing, ListingReject
 from extractor.diff import Diff, Known, diff
 from extractor.ledger import Ledger, Standing
 from extractor.receipt import RECEIPT_FIELDS, Receipt
@@ -25,9 +25,9 @@ def digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def listing(*keys: str, unnameable: tuple[str, ...] = ()) -> Listing:
+def listing(*keys: str, rejects: tuple[ListingReject, ...] = (), attributes: pa.Table | None = None) -> Listing:
     items = tuple(Item(key, "1-1", key.split("/")[0] if "/" in key else None, "train" if "/" in key else None) for key in keys)
-    return Listing("photos", Path("/photos"), items, tuple(Item(key, "2-2") for key in unnameable), {})
+    return Listing("photos", Path("/photos"), Path("/photos"), items, rejects, {}, attributes)
 
 
 def receipt(unit: str, *lines: Line) -> Receipt:
@@ -135,8 +135,9 @@ def test_a_reject_known_from_before_stays_one_without_reading() -> None:
     assert book.unstorable == 0
 
 
-def test_names_that_are_not_unicode_are_rejects() -> None:
-    standing = ledger(listing("a.jpg", unnameable=("caf\\xe9.jpg",))).settle()
+def test_what_the_listing_rejects_is_a_reject() -> None:
+    bad = ListingReject("caf\\xe9.jpg", "2-2", "bad-name", "the file name is not valid UTF-8")
+    standing = ledger(listing("a.jpg", rejects=(bad,))).settle()
     assert standing.rejects.to_pylist() == [
         {
             "key": "caf\\xe9.jpg",

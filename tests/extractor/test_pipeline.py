@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from extractor.content import MAX_FILE_BYTES
 from extractor.image_policy import decode
-from extractor.pipeline import CHUNK, MAX_FILE_BYTES, DecodePipeline, Outcomes
+from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
 
 SIZE = 32
 Photo = Callable[..., npt.NDArray[np.uint8]]
@@ -44,7 +45,7 @@ def run(
     paths: Sequence[Path], claim: Callable[[Sequence[bytes]], list[bool]] = grant_all, batch_size: int = 4
 ) -> tuple[dict[int, npt.NDArray[np.uint8]], Outcomes, list[list[int]]]:
     """(image by position, outcomes, positions of each batch)."""
-    pipeline = DecodePipeline(paths, claim, SIZE, batch_size, threads=2)
+    pipeline = DecodePipeline([str(path) for path in paths], claim, SIZE, batch_size, threads=2)
     images: dict[int, npt.NDArray[np.uint8]] = {}
     batches = []
     for positions, batch in pipeline.batches():
@@ -208,12 +209,12 @@ def test_a_file_that_changed_before_its_second_chance_is_told(files: Callable[..
 def test_leaving_early_leaves_no_thread_behind(files: Callable[..., list[Path]]) -> None:
     paths = files(["good"]) * (4 * CHUNK)
     before = {thread.name for thread in threading.enumerate()}
-    batches = DecodePipeline(paths, grant_all, SIZE, 4, threads=2).batches()
+    batches = DecodePipeline([str(path) for path in paths], grant_all, SIZE, 4, threads=2).batches()
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]
     del batches
     for thread in threading.enumerate():
-        if thread.name not in before:
+        if thread.name not in before and thread.name.startswith("ThreadPoolExecutor"):
             thread.join(timeout=10)
     assert {thread.name for thread in threading.enumerate()} <= before
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from extractor.corpus import list_folder
+from extractor.folder_corpus import list_folder
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job
 from extractor.plan import Unit

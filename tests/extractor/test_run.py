@@ -264,7 +264,7 @@ def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round
 
     def fails_after_claiming(self: Worker, unit: Any, job: Any, claim: Any) -> Any:
         if unit.id == "000000":  # holds ant/0001.jpg
-            claim([hashlib.sha256((job.source / item.key).read_bytes()).digest() for item in unit.items])
+            claim([hashlib.sha256((job.base / item.key).read_bytes()).digest() for item in unit.items])
             raise OSError("this unit's disk is broken")
         return whole(self, unit, job, claim)
 
@@ -546,3 +546,54 @@ def test_what_a_damaged_lender_cannot_give_is_embedded(run: Run, make_corpus: Ma
     result = run(corpus, "theirs")
     assert account(result)[1:] == (5, 0, 5, 0, 0)
     assert contents(result) == before
+
+
+@pytest.mark.slow
+def test_a_list_is_a_corpus_with_labels_splits_and_attributes(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(5)
+    rows = ["path,label,split,price", "ant/0001.jpg,small,train,10", "bee/0000.png,,test,", "ant/gone.jpg,small,train,3"]
+    (corpus / "list.csv").write_text("\n".join([*rows, "ant/0001.jpg,large,train,4"]))
+    result = run(corpus / "list.csv")
+    assert account(result) == (2, 2, 0, 2, 2, 0)
+    assert result.reasons == {"missing": 1, "repeated-key": 1}
+    items = storage.open(result.set).items.select(["key", "label", "split", "price"]).to_pylist()
+    assert items == [
+        {"key": "ant/0001.jpg", "label": "small", "split": "train", "price": "10"},
+        {"key": "bee/0000.png", "label": None, "split": "test", "price": None},
+    ]
+    assert account(run(corpus / "list.csv")) == (0, 0, 2, 2, 2, 0)
+    (corpus / "list.csv").write_text("\n".join(["path,label,price", "ant/0001.jpg,huge,11", "bee/0000.png,tiny,12"]))
+    again = run(corpus / "list.csv")
+    assert (account(again), again.version) == ((0, 0, 2, 2, 0, 0), 2)
+    assert storage.open(again.set).items["price"].to_pylist() == ["11", "12"]
+
+
+@pytest.mark.slow
+def test_several_corpora_in_one_set_are_each_mirrored_on_their_own(run: Run, make_corpus: MakeCorpus) -> None:
+    one, other = make_corpus(4), make_corpus(6, "others")
+    first = run(one)
+    with pytest.raises(ConflictError, match="To have both in the set, pass --add"):
+        run(other)
+    second = run(other, add=True)
+    assert account(second) == (6, 2, 4, 6, 0, 0)  # four of the six are the first corpus' images
+    feature_set = storage.open(second.set)
+    assert feature_set.manifest.counts["rows"] == 10
+    assert feature_set.items["corpus"].to_pylist() == sorted([first.corpus] * 4 + [second.corpus] * 6)
+    (one / "bee" / "0000.png").unlink()
+    third = run(one)  # known to the set: no --add needed
+    assert (third.rows, third.deleted, storage.open(third.set).manifest.counts["rows"]) == (3, 1, 9)
+    assert account(run(other)) == (0, 0, 6, 6, 0, 0)
+
+
+@pytest.mark.slow
+def test_two_corpora_that_are_added_at_once_both_land(run: Run, make_corpus: MakeCorpus) -> None:
+    one, other = make_corpus(3), make_corpus(4, "others")
+    inner: list[ExtractResult] = []
+
+    def let_another_in(progress: Progress) -> None:
+        if progress.done and not inner:
+            inner.append(run(other, add=True))
+
+    result = run(one, on_progress=let_another_in, add=True)
+    assert storage.open(result.set).manifest.corpora.keys() == {inner[0].corpus, result.corpus}
+    assert storage.open(result.set).manifest.counts["rows"] == 7

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from storage.errors import DamagedError
 from storage.files import FileEntry, sha256_file
-from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables, write_items, write_table
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, write_items, write_table
+from tests.storage.conftest import MadeSet
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ROWS = st.fixed_dictionaries(
@@ -157,3 +159,29 @@ def test_a_column_of_another_type_is_damage_and_named(tmp_path: Path, column: st
     pq.write_table(table.set_column(table.schema.get_field_index(column), column, values), tmp_path / "bad.parquet")
     with pytest.raises(DamagedError, match=r"bad\.parquet"):
         read_tables([listed(tmp_path / "bad.parquet")], tmp_path, ITEM_SCHEMA)
+
+
+def with_attributes(table: pa.Table, **attributes: pa.Array) -> pa.Table:
+    for name, values in attributes.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def test_attributes_are_kept_with_their_types_and_merged_over_files(make_set: Callable[..., MadeSet]) -> None:
+    made = make_set()
+    one = with_attributes(made.items_table("one", {"a": 1, "b": 2}, {1: ("s", 0), 2: ("s", 1)}), price=pa.array([3, 4], pa.int64()))
+    two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), colour=pa.array(["red"]), price=pa.array([1.5]))
+    entries = [*write_items(one, made.folder), *write_items(two, made.folder)]
+    read = read_items(entries, made.folder)
+    assert read.column_names == [*ITEM_SCHEMA.names, "price", "colour"]
+    assert read["price"].to_pylist() == [3, 4, 1.5]
+    assert read["colour"].to_pylist() == [None, None, "red"]
+    assert read_items(entries[:1], made.folder)["price"].type == pa.int64()
+
+
+def test_attributes_of_types_that_do_not_go_together_come_as_text(make_set: Callable[..., MadeSet]) -> None:
+    made = make_set()
+    one = with_attributes(made.items_table("one", {"a": 1}, {1: ("s", 0)}), tags=pa.array([["x", "y"]]))
+    two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), tags=pa.array([7]))
+    entries = [*write_items(one, made.folder), *write_items(two, made.folder)]
+    assert read_items(entries, made.folder)["tags"].to_pylist() == ["x|y", "7"]

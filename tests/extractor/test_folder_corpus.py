@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from extractor.corpus import IMAGE_SUFFIXES, derived_id, list_folder
+from extractor.corpus import derived_id
+from extractor.folder_corpus import IMAGE_SUFFIXES, list_folder
+from extractor.sources import list_corpus
 from storage.errors import NotFoundError, UsageError
 from storage.names import check_name
 
@@ -74,8 +76,8 @@ def test_a_name_that_is_not_utf8_is_listed_apart_with_an_escaped_key(write_files
         Path(os.fsdecode(os.path.join(os.fsencode(root), name))).write_bytes(b"x")
     listing = list_folder(root)
     assert [item.key for item in listing.items] == ["a.jpg"]
-    assert [item.key for item in listing.unnameable] == ["caf\\xe9.jpg", "\\xff\\xfe.png"]
-    assert all(item.stamp for item in listing.unnameable)
+    assert [item.key for item in listing.rejects] == ["caf\\xe9.jpg", "\\xff\\xfe.png"]
+    assert all(item.stamp for item in listing.rejects)
 
 
 def test_names_in_a_folder_that_is_not_utf8_are_listed_apart(write_files: Write) -> None:
@@ -84,7 +86,7 @@ def test_names_in_a_folder_that_is_not_utf8_are_listed_apart(write_files: Write)
     os.mkdir(folder)
     Path(os.fsdecode(os.path.join(folder, b"x.jpg"))).write_bytes(b"x")
     listing = list_folder(root)
-    assert [item.key for item in listing.unnameable] == ["\\x80/x.jpg"]
+    assert [item.key for item in listing.rejects] == ["\\x80/x.jpg"]
 
 
 def test_a_link_to_an_image_inside_is_an_item(write_files: Write) -> None:
@@ -201,12 +203,12 @@ def test_no_image_is_opened_while_listing(write_files: Write) -> None:
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such folder"):
-        list_folder(tmp_path / "nowhere")
+        list_corpus(tmp_path / "nowhere")
 
 
 def test_a_file_in_place_of_a_folder_is_told(write_files: Write) -> None:
-    with pytest.raises(UsageError, match="is not a folder"):
-        list_folder(write_files("a.jpg") / "a.jpg")
+    with pytest.raises(UsageError, match="neither a folder nor a list"):
+        list_corpus(write_files("a.jpg") / "a.jpg")
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
@@ -252,12 +254,13 @@ def public_folder() -> Iterator[Path]:
 
 DROP_AND_LIST = """
 import os, sys
-from extractor.corpus import list_folder
+from pathlib import Path
+from extractor.folder_corpus import list_folder
 if os.geteuid() == 0:  # root may read everything
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-list_folder(sys.argv[1])
+list_folder(Path(sys.argv[1]))
 """
 
 

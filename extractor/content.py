@@ -1,0 +1,132 @@
+"""An item's bytes: from a local path, or from a URI of an object store or web server (obstore)."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from extractor.corpus import Item
+
+MAX_FILE_BYTES = 128 << 20  # 128 MiB
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links
+_CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
+
+
+@dataclass(frozen=True)
+class Content:
+    """The encoded bytes, or why there are none: a reason code and a message."""
+
+    encoded: bytes = b""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the source says of an item before it is read: a stamp, or why it cannot be an item."""
+
+    value: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+def locate(base: Path, item: Item) -> str:
+    """Where the item's bytes are: a URI as it is, a path below `base` unless it is absolute."""
+    location = item.location or item.key
+    if not is_uri(location):
+        return os.path.join(base, location)
+    return unquote(urlsplit(location).path) if location.lower().startswith("file://") else location
+
+
+def is_uri(location: str) -> bool:
+    return _URI.match(location) is not None
+
+
+def read_stamp(location: str) -> Stamp:
+    """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty stamp."""
+    return _remote_stamp(location) if is_uri(location) else _local_stamp(location)
+
+
+def read_content(location: str) -> Content:
+    """Read one item whole; never raises for what is wrong with the item or its source."""
+    return _read_remote(location) if is_uri(location) else _read_local(location)
+
+
+def stamp_of(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _local_stamp(location: str) -> Stamp:
+    try:
+        status = os.stat(location)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        return Stamp(reason="missing", message=f"no such file ({getattr(error, 'strerror', None) or error})")
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        return Stamp(reason="not-a-file", message="a folder or device, not a file")
+    return Stamp(stamp_of(status))
+
+
+def _read_local(location: str) -> Content:
+    try:
+        size = os.stat(location).st_size
+        return _too_large(size) or Content(Path(location).read_bytes())
+    except OSError as error:
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
+
+
+def _remote_stamp(location: str) -> Stamp:
+    import obstore
+    from obstore.exceptions import BaseError
+
+    try:
+        store, path = _open(location)
+        meta = obstore.head(store, path)
+    except FileNotFoundError:
+        return Stamp(reason="missing", message="the server has no such object")
+    except (BaseError, OSError, ValueError):
+        return Stamp()
+    return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+
+
+def _read_remote(location: str) -> Content:
+    import obstore
+    from obstore.exceptions import BaseError
+
+    try:
+        store, path = _open(location)
+        answer = obstore.get(store, path)
+        return _too_large(answer.meta["size"]) or Content(bytes(answer.bytes()))
+    except (BaseError, OSError, ValueError) as error:
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {_without_secrets(error)}")
+
+
+def _too_large(size: int) -> Content | None:
+    return Content(reason="too-large", message=f"{size} bytes, the limit is {MAX_FILE_BYTES}") if size > MAX_FILE_BYTES else None
+
+
+def _open(location: str) -> tuple[Any, str]:
+    """(store, path in it). A signed URL is a store of its own, because a path cannot carry its query."""
+    parts = urlsplit(location)
+    if parts.query:
+        return _store(location), ""
+    return _store(f"{parts.scheme}://{parts.netloc}"), unquote(parts.path.lstrip("/"))
+
+
+@lru_cache(maxsize=64)
+def _store(url: str) -> Any:
+    from obstore.store import from_url
+
+    return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)
+
+
+def _without_secrets(error: Exception) -> str:
+    """The first line of an error; what stands behind a '?' may be a signature."""
+    return re.sub(r"\?\S+", "?...", (str(error).strip().splitlines() or [""])[0])[:300]

@@ -1,0 +1,107 @@
+"""A corpus as a folder tree: what is in it, in a stable order, without reading a single image."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from extractor.corpus import Item, Listing, ListingReject, derived_id
+from storage.errors import PermafrostError, UsageError
+from storage.store import STORE_FILE
+
+_JPEG, _OTHERS = ("jpg", "jpeg", "jpe", "jfif", "mpo"), ("png", "gif", "bmp", "dib", "webp", "avif", "ico")
+_TIFF, _NETPBM = ("tif", "tiff"), ("ppm", "pgm", "pbm", "pnm")
+IMAGE_SUFFIXES = frozenset(f".{name}" for name in (*_JPEG, *_OTHERS, *_TIFF, *_NETPBM))
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+
+def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
+    """List the images of a folder tree by file name, sorted by key.
+
+    Class folders give labels: `dress/a.jpg` has label "dress", also below deeper folders; where all top folders are names of splits
+    (train, val, valid, validation, test), these give `split` and the folders in them the labels. Files at the top have no label.
+    Links that lead out of the folder, links to folders, hidden names and names without an image ending are skipped and counted.
+    Raises UsageError (no images), PermafrostError (a folder in it cannot be read).
+    """
+    root = source.resolve()
+    skipped: Counter[str] = Counter()
+    found = sorted(_walk(root, skipped), key=lambda pair: os.fsencode(pair[0]))
+    has_splits = _tops_are_splits([key for key, _ in found])
+    items, rejects = [], []
+    for key, stamp in found:
+        label, split = _label_and_split(key, has_splits)
+        if _is_unicode(key):
+            items.append(Item(key, stamp, label, split))
+        else:
+            escaped = os.fsencode(key).decode("utf-8", "backslashreplace")
+            rejects.append(ListingReject(escaped, stamp, "bad-name", "the file name is not valid UTF-8"))
+    if not found:
+        raise UsageError(f"no images in {source} by their file names ({_say(skipped)}); expected names such as photo.jpg or photo.png")
+    return Listing(corpus_id or derived_id(root), root, root, tuple(items), tuple(rejects), dict(sorted(skipped.items())))
+
+
+def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
+    def unreadable(error: OSError) -> None:
+        raise PermafrostError(f"cannot list {error.filename}: {error.strerror}; its images would be missing without a word")
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        if STORE_FILE in names:  # our own output is no input; its files change with every run
+            skipped["feature-store"] += 1
+            folders.clear()
+            continue
+        for name in list(folders):
+            if name.startswith("."):
+                skipped["hidden"] += 1
+                folders.remove(name)
+            elif os.path.islink(os.path.join(folder, name)):
+                skipped["link-to-folder"] += 1  # os.walk does not follow it: it would list images twice or run in circles
+        for name in names:
+            path = os.path.join(folder, name)
+            reason, stamp = _look_at(path, name, root)
+            if reason:
+                skipped[reason] += 1
+            else:
+                yield os.path.relpath(path, root).replace(os.sep, "/"), stamp
+
+
+def _look_at(path: str, name: str, root: Path) -> tuple[str, str]:
+    """(reason to skip, "") or ("", stamp)."""
+    if name.startswith("."):
+        return "hidden", ""
+    if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+        return "not-an-image-name", ""
+    try:
+        if os.path.islink(path) and not Path(path).resolve(strict=True).is_relative_to(root):
+            return "link-outside", ""
+        status = os.stat(path)
+    except (OSError, RuntimeError):  # RuntimeError: a link that leads to itself
+        return "broken-link", ""
+    if not stat.S_ISREG(status.st_mode):
+        return "not-a-file", ""
+    return "", f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _tops_are_splits(keys: list[str]) -> bool:
+    tops = {key.split("/")[0].lower() for key in keys if "/" in key}
+    return bool(tops) and tops <= SPLIT_NAMES.keys()
+
+
+def _label_and_split(key: str, has_splits: bool) -> tuple[str | None, str | None]:
+    parts = key.split("/")[:-1]
+    split = SPLIT_NAMES[parts.pop(0).lower()] if has_splits and parts else None
+    return (parts[0] if parts else None), split
+
+
+def _is_unicode(key: str) -> bool:
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError:  # os.walk hands undecodable bytes over as surrogates
+        return False
+    return True
+
+
+def _say(skipped: Counter[str]) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items())) or "it is empty"

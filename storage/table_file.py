@@ -1,0 +1,127 @@
+"""Tables that users bring (CSV, JSONL, Parquet: lists of images, label sets) as Arrow tables. Errors name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import NotFoundError, UsageError
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_CSV, _JSONL, _PARQUET = (".csv",), (".jsonl", ".ndjson"), (".parquet", ".pq")
+
+
+def is_table_file(path: Path) -> bool:
+    """Whether the name says that this is a table this module reads."""
+    return path.suffix.lower() in (*_CSV, *_JSONL, *_PARQUET)
+
+
+def read_table_file(path: Path, what: str) -> pa.Table:
+    """Read a whole table; `what` names it in errors, e.g. "label file".
+
+    CSV: UTF-8 with a header line; every column is text, because CSV has no types (an article number 007 stays one); an empty cell is
+    null. JSONL: one object a line; a column whose values are of several kinds becomes text. Parquet: types as they are.
+    Raises NotFoundError, or UsageError for another ending or unreadable content.
+    """
+    suffix = path.suffix.lower()
+    if not is_table_file(path):
+        raise UsageError(f"the {what} {path} should end in .csv, .jsonl or .parquet, which says how to read it")
+    if suffix in _PARQUET:
+        return _read_parquet(path, what)
+    text = _read_text(path, what)
+    table = _read_csv(text, path, what) if suffix in _CSV else _read_jsonl(text, path, what)
+    if not table.num_columns:
+        raise UsageError(f"the {what} {path} is empty")
+    return table
+
+
+def as_text(values: list[Any]) -> list[str | None]:
+    """Cells as text: None and "" to None, true/false in lower case, lists joined by '|', which is how several labels are written."""
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "|".join(text for text in as_text(list(value)) if text is not None)
+    return value if isinstance(value, str) else str(value)
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the {what} {path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise NotFoundError(f"no such {what}: {path} ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _read_csv(text: str, path: Path, what: str) -> pa.Table:
+    # Not Arrow's reader: it cannot say which line is wrong, and stops at cells of several lines that straddle its blocks.
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        names = next(reader, [])
+        if len(set(names)) != len(names):
+            raise UsageError(f"the {what} {path} has a column name twice in its header: {', '.join(names)}")
+        columns: list[list[str | None]] = [[] for _ in names]
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise UsageError(f"the {what} {path} has {len(row)} cells in line {reader.line_num}, its header {len(names)}")
+            for column, cell in zip(columns, row, strict=True):
+                column.append(cell or None)
+    except csv.Error as error:
+        raise UsageError(f"the {what} {path} is not a readable CSV: {error} (an unclosed quote?)") from None
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
+
+
+def _read_jsonl(text: str, path: Path, what: str) -> pa.Table:
+    # Not Arrow's reader: it turns text that looks like a date into a date, and refuses columns of several kinds.
+    rows = list(_json_objects(text, path, what))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
+
+
+def _json_objects(text: str, path: Path, what: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"the {what} {path} has no JSON object in line {number}: {error}") from None
+        if "\\u" in line and _LONE_SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+            raise UsageError(f"the {what} {path} has half a character (a lone surrogate) in line {number}")
+        if not isinstance(row, dict):
+            raise UsageError(f"the {what} {path} has a {type(row).__name__} in line {number}; expected one JSON object a line")
+        yield row
+
+
+def _array(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values])
+
+
+def _read_parquet(path: Path, what: str) -> pa.Table:
+    try:
+        table = pq.read_table(path).replace_schema_metadata(None)
+    except FileNotFoundError:
+        raise NotFoundError(f"no such {what}: {path}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"the {what} {path} is not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    # pandas keeps its index as a column; nobody asked for it.
+    return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])

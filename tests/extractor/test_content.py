@@ -1,0 +1,96 @@
+"""Reading items from web servers: a real server on this machine, whole and broken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from extractor import content
+from extractor.content import MAX_FILE_BYTES, Content, read_content, read_stamp
+
+
+@dataclass
+class Site:
+    """A small web server: path -> (status, body), with what was asked of it."""
+
+    url: str
+    pages: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(content, "_RETRIES", {"max_retries": 0})
+    content._store.cache_clear()
+    found = Site("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self, with_body: bool = True) -> None:
+            found.asked.append(f"{self.command} {self.path}")
+            status, body = found.pages.get(self.path, (404, b""))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) if b"huge" not in body else MAX_FILE_BYTES + 1))
+            self.send_header("Last-Modified", "Tue, 24 Nov 2026 10:00:00 GMT")
+            self.send_header("ETag", f'"{hash(body)}"')
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.do_GET(with_body=False)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield found
+    server.shutdown()
+    server.server_close()
+    content._store.cache_clear()
+
+
+def test_a_page_is_read_and_stamped_by_its_etag(site: Site) -> None:
+    site.pages["/a%20b/c.jpg"] = (200, b"one")
+    assert read_content(f"{site.url}/a%20b/c.jpg") == Content(b"one")
+    first = read_stamp(f"{site.url}/a%20b/c.jpg")
+    assert first.value
+    assert read_stamp(f"{site.url}/a%20b/c.jpg") == first
+    site.pages["/a%20b/c.jpg"] = (200, b"two")
+    assert read_stamp(f"{site.url}/a%20b/c.jpg") != first
+    assert [line.split()[0] for line in site.asked] == ["GET", "HEAD", "HEAD", "HEAD"]
+
+
+def test_a_query_is_sent_and_never_shown(site: Site) -> None:
+    site.pages["/a.jpg?signature=secret"] = (200, b"signed")
+    assert read_content(f"{site.url}/a.jpg?signature=secret").encoded == b"signed"
+    site.pages["/b.jpg?signature=secret"] = (403, b"")
+    refused = read_content(f"{site.url}/b.jpg?signature=secret")
+    assert refused.reason == "unreadable"
+    assert "secret" not in refused.message
+
+
+def test_what_a_server_does_not_have_is_missing_and_what_it_hides_is_left_to_reading(site: Site) -> None:
+    site.pages["/hidden.jpg"] = (403, b"")
+    assert read_stamp(f"{site.url}/gone.jpg").reason == "missing"
+    assert read_stamp(f"{site.url}/hidden.jpg") == content.Stamp()
+    assert read_content(f"{site.url}/hidden.jpg").reason == "unreadable"
+
+
+def test_a_huge_answer_is_refused_by_its_length(site: Site) -> None:
+    site.pages["/a.jpg"] = (200, b"huge")
+    assert read_content(f"{site.url}/a.jpg").reason == "too-large"
+
+
+@pytest.mark.parametrize("location", ["foo://bar/a.jpg", "http://[bad/a.jpg", "http://127.0.0.1:9/a.jpg"])
+def test_a_uri_that_leads_nowhere_is_unreadable_in_words(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_RETRIES", {"max_retries": 0})
+    content._store.cache_clear()
+    assert read_content(location).reason == "unreadable"
+    assert read_stamp(location) == content.Stamp()
+    content._store.cache_clear()
