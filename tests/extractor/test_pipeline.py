@@ -206,38 +206,17 @@ def test_a_file_that_changed_before_its_second_chance_is_told(files: Callable[..
     assert run([path], claim)[1].rejects[0][0] == "changed"
 
 
+def reading_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")}
+
+
 def test_leaving_early_leaves_no_thread_behind(files: Callable[..., list[Path]]) -> None:
     paths = files(["good"]) * (4 * CHUNK)
-    before = {thread.name for thread in threading.enumerate()}
+    before = reading_threads()
     batches = DecodePipeline([str(path) for path in paths], grant_all, SIZE, 4, threads=2).batches()
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]
     del batches
-    for thread in threading.enumerate():
-        if thread.name not in before and thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(timeout=10)
-    assert {thread.name for thread in threading.enumerate()} <= before
-
-
-# Pictures from the test suites of Pillow, image-rs, libjpeg-turbo and others. Where Pillow and TensorFlow both fail, a reject; where
-# either succeeds, an image - except for these.
-EXCEPTIONS = {
-    # Its end is cut off behind the last pixel. expected.csv has "ok" for Pillow 13.0.0, but there load() raises "Truncated File Read",
-    # and only a second load() of the same object hands the pixels out; TensorFlow refuses it. A truncated file is a reject.
-    "Pillow__Tests_images_truncated_end_chunk.png": "corrupt",
-}
-
-
-def test_hostile_pictures_are_images_or_rejects(shared_data: Path) -> None:
-    with open(shared_data / "hostile" / "expected.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 38
-    images, outcomes, _ = run([shared_data / "hostile" / "files" / row["name"] for row in rows])
-    wrong = {}
-    for position, row in enumerate(rows):
-        decodable = "ok" in (row["pillow_result"], row["tf_result"])
-        assert (position in images) != (position in outcomes.rejects)
-        received = outcomes.rejects.get(position, ("ok", ""))[0]
-        if (received == "ok") != decodable and received != EXCEPTIONS.get(row["name"]):
-            wrong[row["name"]] = received
-    assert wrong == {}
+    for thread in reading_threads() - before:
+        thread.join(timeout=10)
+    assert reading_threads() <= before
