@@ -22,7 +22,7 @@ class ExtractResult:
     read: int  # files whose bytes were read
     embedded: int  # forward passes
     reused: int  # rows that needed no forward pass
-    copied: int  # embeddings copied from other sets of the store in the same space
+    copied: int  # embeddings taken from other sets of the store: copied, or derived from maps or float32
     rows: int
     rejected: int
     pending: int

@@ -130,7 +130,7 @@ class _Run:
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
-        lenders = find_lenders(self.name, description.space.id) if ledger.diff.to_read else []
+        lenders = find_lenders(self.name, description.space) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
         for _ in range(MAX_REBASES):

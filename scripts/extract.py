@@ -77,7 +77,7 @@ def _print(result: ExtractResult) -> None:
         return
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
-    copied = f" ({result.copied} embeddings copied from other sets)" if result.copied else ""
+    copied = f" ({result.copied} embeddings from other sets)" if result.copied else ""
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
     print_pairs(
         [

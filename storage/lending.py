@@ -1,4 +1,4 @@
-"""Embeddings that another set of the store holds in the same space: found by digest, and copied instead of computed again."""
+"""Embeddings that other sets of the store hold: found by digest, and copied, or derived, instead of computed again."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.catalog import set_names
+from storage.derive import Derivation, derivation
 from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import read_description
 from storage.files import FileEntry, private_file, publish_by_content, sha256_file
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.shard import ShardFormat, ShardLayout, shard_format
+from storage.space import Space
 
 
 @dataclass(frozen=True)
 class Lender:
-    """Another set in the same space, and where its embeddings are."""
+    """Another set, where its embeddings are, and how ours follow from them."""
 
     name: SetName
     format: ShardFormat
+    derivation: Derivation
     index: EmbeddingIndex
 
 
@@ -35,22 +38,26 @@ class Copied:
     digests: tuple[bytes, ...]
 
 
-def find_lenders(borrower: SetName, space_id: str) -> list[Lender]:
-    """The other sets of the store whose features are in the space. A damaged one lends nothing, and is no reason to stop either."""
-    lenders = []
+def find_lenders(borrower: SetName, space: Space) -> list[Lender]:
+    """The other sets of the store whose features are in the space, or lead to it without a forward pass; those in the space first.
+
+    A damaged one lends nothing, and is no reason to stop either.
+    """
+    lenders: list[tuple[bool, Lender]] = []
     for name in set_names(borrower.root):
         if name.folder != borrower.folder:
             with suppress(PermafrostError, OSError):
                 description = read_description(name)
-                if description.space.id == space_id:
-                    lenders.append(Lender(name, shard_format(description.shard_format), committed_index(name)))
-    return lenders
+                if way := derivation(description.space, space):
+                    lender = Lender(name, shard_format(description.shard_format), way, committed_index(name))
+                    lenders.append((description.space != space, lender))
+    return [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
 
 
 def copy_embeddings(
     digests: Iterable[bytes], lenders: Sequence[Lender], borrower: SetName, kind: ShardFormat, layout: ShardLayout
 ) -> Iterator[Copied]:
-    """Copy the embeddings of those digests that a lender has into new shards of the borrower, one for each shard they stand in.
+    """Copy or derive the embeddings of those digests that a lender has: new shards of the borrower, one for each they stand in.
 
     A lender's shard that is gone, or is not what its manifest lists, or does not hold the image that its items say, lends nothing:
     damage must not spread from set to set. The caller computes what it did not get.
@@ -72,7 +79,7 @@ def copy_embeddings(
 
 def _copy_one(
     lender: Lender, shard: str, rows: list[tuple[int, bytes]], borrower: SetName, kind: ShardFormat, layout: ShardLayout
-) -> Copied:
+) -> Copied | None:
     positions = np.array([row for row, _ in rows])
     digests = tuple(digest for _, digest in rows)
     path = lender.name.folder / lender.index.shards[shard].path
@@ -83,11 +90,14 @@ def _copy_one(
         held = reader.digests()
         if first < 0 or last > reader.rows or tuple(held[row] for row in positions) != digests:
             raise DamagedError(f"the items of {lender.name} point at wrong rows of {path}")
-        embeddings = reader.read(first, last)[positions - first]
+        embeddings, good = lender.derivation.apply(reader.read(first, last)[positions - first])
+    digests = tuple(digest for digest, is_good in zip(digests, good, strict=True) if is_good)
+    if not digests:
+        return None
     folder = borrower.folder / "shards"
     with private_file(folder) as partial:
         writer = kind.writer(partial, layout)
-        writer.append(digests, [0] * len(digests), embeddings)
+        writer.append(digests, [0] * len(digests), embeddings[good])
         written = writer.close()
         sha256, size = publish_by_content(partial, folder, kind.suffix)
     return Copied(FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written), digests)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import hashlib
 import threading
 from collections.abc import Callable, Sequence

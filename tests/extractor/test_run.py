@@ -597,3 +597,17 @@ def test_two_corpora_that_are_added_at_once_both_land(run: Run, make_corpus: Mak
     result = run(one, on_progress=let_another_in, add=True)
     assert storage.open(result.set).manifest.corpora.keys() == {inner[0].corpus, result.corpus}
     assert storage.open(result.set).manifest.counts["rows"] == 7
+
+
+@pytest.mark.slow
+def test_pooled_features_are_derived_from_stored_maps_without_decoding(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(5)
+    small = replace(RECIPE, input_size=64)
+    run(corpus, "maps", recipe=replace(small, pooling="none"))
+    derived = run(corpus, "pooled", recipe=small)
+    assert account(derived) == (5, 0, 5, 5, 0, 0)
+    computed = contents(run(corpus, "pooled", store="elsewhere", recipe=small))
+    for key, (label, digest, embedding) in contents(derived).items():
+        assert computed[key][:2] == (label, digest)
+        x, y = np.frombuffer(embedding, np.float32), np.frombuffer(computed[key][2], np.float32)
+        assert x @ y / np.linalg.norm(x) / np.linalg.norm(y) >= 0.99999

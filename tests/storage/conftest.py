@@ -194,10 +194,17 @@ def make_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeSet]
         root: Path | None = None,
         team: str = "team",
         name: str = "set",
+        pooling: str = "avg",
     ) -> MadeSet:
         set_name = SetName(root or base / f"store-{next(numbers)}", team, name)
         description = SetDescription(
-            _space(dtype=dtype), shard_format, shape, dtype, {"name": "resnet50"}, "2025-01-01T00:00:00+00:00", {"owner": "me"}
+            _space(dtype=dtype, pooling=pooling),
+            shard_format,
+            shape,
+            dtype,
+            {"name": "resnet50"},
+            "2025-01-01T00:00:00+00:00",
+            {"owner": "me"},
         )
         create_set(set_name, description)
         return MadeSet(set_name, description)

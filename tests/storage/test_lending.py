@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storage.commit import commit
@@ -21,7 +22,7 @@ def borrow(borrower: Any, pictures: list[int]) -> dict[int, bytes]:
     """What the borrower's new shards hold, by picture, after copying."""
     description = borrower.description
     layout = ShardLayout(description.shape, description.dtype, description.space.id)
-    lenders = find_lenders(borrower.name, description.space.id)
+    lenders = find_lenders(borrower.name, description.space)
     numbers = {borrower.digest(picture): picture for picture in pictures}
     kind = SHARD_FORMATS[description.shard_format]
     found: dict[int, bytes] = {}
@@ -43,8 +44,30 @@ def test_what_is_asked_for_is_copied_from_every_lender_and_nothing_else(make_set
 
 
 def test_a_set_of_another_space_is_no_lender(make_set: MakeSet, tmp_path: Path) -> None:
-    make_set(root=tmp_path, name="one", dtype="float32").commit("a", {"k": 1})
+    make_set(root=tmp_path, name="one", pooling="max").commit("a", {"k": 1})
     assert borrow(make_set(root=tmp_path, name="borrower"), [1]) == {}
+
+
+@KINDS
+def test_pooled_float16_is_derived_from_float32_maps(make_set: MakeSet, tmp_path: Path, kind: str) -> None:
+    maps = make_set((2, 2, 3), "float32", kind, tmp_path, name="maps", pooling="none")
+    maps.commit("a", {"k": 1, "l": 2})
+    borrower = make_set((3,), "float16", root=tmp_path, name="pooled")
+    assert borrow(borrower, [1, 2, 3]) == {n: maps.embedding(n).mean(axis=(0, 1)).astype(np.float16).tobytes() for n in (1, 2)}
+
+
+def test_a_set_in_the_same_space_lends_before_one_that_only_leads_to_it(make_set: MakeSet, tmp_path: Path) -> None:
+    make_set((2, 3), root=tmp_path, name="a-maps", pooling="none").commit("a", {"k": 1})
+    make_set((3,), root=tmp_path, name="b-same").commit("a", {"k": 1})
+    borrower = make_set((3,), root=tmp_path, name="borrower")
+    assert borrow(borrower, [1]) == {1: borrower.embedding(1).tobytes()}
+
+
+def test_what_float16_cannot_hold_is_not_derived(make_set: MakeSet, tmp_path: Path) -> None:
+    wide = make_set((3,), "float32", root=tmp_path, name="wide")
+    object.__setattr__(wide, "embedding", lambda picture: np.full(3, 1e6 if picture == 1 else 1, np.float32))
+    wide.commit("a", {"k": 1, "l": 2})
+    assert borrow(make_set((3,), root=tmp_path, name="narrow"), [1, 2]) == {2: np.ones(3, np.float16).tobytes()}
 
 
 def test_a_set_lends_nothing_to_itself(make_set: MakeSet, tmp_path: Path) -> None:

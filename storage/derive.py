@@ -1,0 +1,52 @@
+"""Embeddings of one space made from those of another without a forward pass: pooled from maps, float16 from float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.space import Space, differing_fields
+from storage.stored import to_stored
+
+_POOLINGS = ("avg", "max")
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """`pooling`: avg or max over all axes between the first and the last, or None to leave the shape; `dtype`: the stored one."""
+
+    pooling: str | None
+    dtype: str
+
+    def apply(self, embeddings: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
+        """From [n, *shape] of the source to [n, *shape] of the target; and which rows the target's dtype can hold, [n]."""
+        if self.pooling is None and embeddings.dtype == np.dtype(self.dtype):
+            return embeddings, np.ones(len(embeddings), np.bool_)
+        values = self._pool(embeddings.astype(np.float32))
+        stored, faults = to_stored(values, self.dtype)
+        good = np.ones(len(stored), np.bool_)
+        good[list(faults)] = False
+        return stored, good
+
+    def _pool(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.pooling is None:
+            return maps
+        positions = tuple(range(1, maps.ndim - 1))
+        return np.asarray(maps.mean(axis=positions) if self.pooling == "avg" else maps.max(axis=positions), np.float32)
+
+
+def derivation(source: Space, target: Space) -> Derivation | None:
+    """How embeddings in `target` follow from those in `source`; None where that takes the network.
+
+    A wider dtype is never derived from a narrower one: the space would promise digits that are not there.
+    """
+    if not set(differing_fields(source, target)) <= {"pooling", "dtype"}:
+        return None
+    same_pooling = source.pooling == target.pooling
+    if not same_pooling and not (source.pooling == "none" and target.pooling in _POOLINGS):
+        return None
+    if source.dtype != target.dtype and (source.dtype, target.dtype) != ("float32", "float16"):
+        return None
+    return Derivation(None if same_pooling else target.pooling, target.dtype)
