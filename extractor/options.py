@@ -20,6 +20,7 @@ class ExtractOptions:
     corpus_id: str | None = None  # None: derived from the corpus' location
     add: bool = False  # True: the corpus may enter a set that mirrors others
     dry_run: bool = False
+    check_disk: bool = True  # False: start although the disk may be too small for what is to be read
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
     def __post_init__(self) -> None:

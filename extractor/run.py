@@ -22,7 +22,7 @@ from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
-from extractor.plan import Unit, make_units
+from extractor.plan import Unit, bytes_needed, make_units
 from extractor.receipt import Receipt
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.sources import list_corpus
@@ -30,7 +30,7 @@ from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
-from storage.files import FileEntry, remove_private_files
+from storage.files import FileEntry, free_bytes, remove_private_files
 from storage.golden import GoldenImages, write_golden
 from storage.items import write_items, write_table
 from storage.lending import Lender, copy_embeddings, find_lenders
@@ -130,6 +130,7 @@ class _Run:
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
+        self._require_room(len(ledger.diff.to_read), job.layout.embedding_bytes)
         lenders = find_lenders(self.name, description.space) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
@@ -150,6 +151,16 @@ class _Run:
         result = summarise(ledger, standing, workers, self.options, outcome)
         self.folder.write_report(result.to_dict())
         return result
+
+    def _require_room(self, items: int, embedding_bytes: int) -> None:
+        """A disk that is full in the middle of the night loses nothing, but the night."""
+        needed, free = bytes_needed(items, embedding_bytes), free_bytes(self.name.folder)
+        if needed > free and self.options.check_disk:
+            raise RunError(
+                f"{items} images to read may take {needed / 2**20:,.0f} MiB in {self.name.root}, which has {free / 2**20:,.0f} MiB left. "
+                "Make room, store less of each (--pooling avg, --dtype float16), or pass --no-disk-check if most of them are copies of "
+                "images that the store has already"
+            )
 
     def _newer_base(self) -> FeatureSet:
         """What another run of the same corpus committed meanwhile. The folder is listed anew: that run may have seen a later state."""

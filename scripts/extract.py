@@ -45,6 +45,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
     parser.add_argument("--max-rejects", type=_share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -55,7 +56,16 @@ def run(args: argparse.Namespace) -> int:
         args.backbone, args.weights, args.pooling, args.input_size, args.preprocessing, args.image_policy, args.precision, args.dtype
     )
     options = ExtractOptions(
-        recipe, args.format, args.workers, args.local, args.ray, args.corpus_id, args.add, args.dry_run, args.max_rejects
+        recipe,
+        format=args.format,
+        workers=args.workers,
+        local=args.local,
+        ray_address=args.ray,
+        corpus_id=args.corpus_id,
+        add=args.add,
+        dry_run=args.dry_run,
+        check_disk=not args.no_disk_check,
+        max_rejects=args.max_rejects,
     )
     if args.local:
         import_tensorflow()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +119,12 @@ def list_names(folder: Path) -> list[str]:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user can still write where `folder` is, or will be."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def sync(path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
-from storage.files import create_exclusive, list_names, private_file, publish_by_content, read_json, sha256_file, to_json, write_atomic
+from storage.files import (
+    create_exclusive,
+    free_bytes,
+    list_names,
+    private_file,
+    publish_by_content,
+    read_json,
+    sha256_file,
+    to_json,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Process
@@ -212,3 +223,9 @@ def test_a_missing_folder_and_a_file_list_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     assert list_names(tmp_path / "gone") == []
     assert list_names(tmp_path / "f") == []
+
+
+def test_free_bytes_of_a_folder_that_is_not_there_yet_are_those_of_its_disk(tmp_path: Path) -> None:
+    free = free_bytes(tmp_path / "not" / "yet")
+    assert 0 < free <= shutil.disk_usage(tmp_path).total
+    assert abs(free - shutil.disk_usage(tmp_path).free) < 1 << 30
