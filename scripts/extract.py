@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 
 from extractor import ExtractOptions, ExtractResult, Recipe
 from extractor import extract as run_extraction
@@ -69,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.local:
         import_tensorflow()
-    with progress("embedding") as show:
+    # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
+    with progress("embedding") as show, redirect_stdout(sys.stderr):
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
     for failure in result.failures:
         warn(f"pending, try again: {failure}")
