@@ -10,7 +10,7 @@ import storage
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet
-from storage.queries import duckdb_query, polars_query
+from storage.queries import duckdb_query, h5py_snippet, polars_query
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -83,7 +83,10 @@ def _print_set(feature_set: FeatureSet) -> None:
     rows = [(name, s.source, s.listed, s.rows, s.rejected, s.pending) for name, s in manifest.corpora.items()]
     print()
     print_table(["corpus", "source", "listed", "rows", "rejected", "pending"], rows)
-    print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
+    if description.shard_format == "hdf5":
+        print(f"\nh5py:\n{h5py_snippet(feature_set)}")
+    else:
+        print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

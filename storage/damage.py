@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from storage.errors import DamagedError, PermafrostError
 
-# Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later.
-_SYMPTOMS = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
+# Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later; h5py has RuntimeError.
+_SYMPTOMS = (pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
 
 
 @contextmanager
