@@ -12,7 +12,7 @@ import pyarrow.compute
 from extractor.corpus import Item, Listing
 from extractor.diff import Diff, Known
 from extractor.receipt import Receipt
-from extractor.stored import UNSTORABLE
+from storage.stored import UNSTORABLE
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.lending import Copied

@@ -1,4 +1,4 @@
-"""`permafrost store`: what a store and a set hold."""
+"""`permafrost store`: what a store and a set hold, and the ways in and out of it (store_export.py, store_import.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import storage
+from scripts import store_export
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet
@@ -26,6 +27,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action.add_argument("target", metavar=argument)
         action.add_argument("--json", action="store_true", help="print one JSON document")
         action.set_defaults(run=function)
+    store_export.add_action(actions)
 
 
 def run_ls(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ inside the file (no external links or storage, no virtual datasets, no filters, 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,29 +32,57 @@ class Hdf5Writer:
 
     def set_attribute(self, name: str, value: bytes) -> None:
         """A fixed-length string: variable-length ones lie in heaps without checksums."""
-        self._file.attrs[name] = np.bytes_(value)
+        with self._disk_checked():
+            self._file.attrs[name] = np.bytes_(value)
 
     def create_dataset(self, name: str, dtype: Any, shape: tuple[int, ...], chunk_rows: int) -> None:
         """A dataset (0, *shape) that can grow, in chunks of `chunk_rows` rows."""
-        self._file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk_rows, *shape))
+        with self._disk_checked():
+            self._file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk_rows, *shape))
 
     def write_chunk(self, name: str, start: int, values: npt.NDArray[np.generic], chunk_rows: int) -> None:
         """Write rows start .. start + len(values); start is a multiple of `chunk_rows`. A short chunk is the last, padded with zeros."""
-        dataset = self._file[name]
-        dataset.resize(start + len(values), axis=0)
-        if len(values) < chunk_rows:
-            values = np.concatenate([values, np.zeros((chunk_rows - len(values), *values.shape[1:]), values.dtype)])
-        # Not `dataset[start:stop] = values`: that reads, fills and copies. The padding is ours, so no bytes of this process get out.
-        dataset.id.write_direct_chunk((start, *[0] * (values.ndim - 1)), np.ascontiguousarray(values))
-        if self._disk.failure:
-            self.close()
+        rows = len(values)
+        if rows < chunk_rows:
+            values = np.concatenate([values, np.zeros((chunk_rows - rows, *values.shape[1:]), values.dtype)])
+        with self._disk_checked():
+            dataset = self._file[name]
+            dataset.resize(start + rows, axis=0)
+            # Not `dataset[start:stop] = values`: that reads, fills and copies. The padding is ours, so no bytes of this process get out.
+            dataset.id.write_direct_chunk((start, *[0] * (values.ndim - 1)), np.ascontiguousarray(values))
+
+    def create_texts(self, name: str, chunk_rows: int) -> None:
+        """A dataset (0,) of UTF-8 strings of variable length, that can grow."""
+        import h5py
+
+        self.create_dataset(name, h5py.string_dtype(), (), chunk_rows)
+
+    def append_texts(self, name: str, texts: Sequence[str]) -> None:
+        with self._disk_checked():
+            dataset = self._file[name]
+            start = len(dataset)
+            dataset.resize(start + len(texts), axis=0)
+            dataset[start:] = texts
 
     def close(self) -> None:
         """Finish the file; raises OSError if any write had failed."""
-        self._file.close()
-        self._disk.close()
+        try:
+            self._file.close()
+        finally:
+            self._disk.close()
+            if self._disk.failure:
+                raise self._disk.failure
+
+    @contextmanager
+    def _disk_checked(self) -> Iterator[None]:
+        """Close the file and raise the disk's error if there was one, whatever HDF5 makes of what it then reads back."""
+        try:
+            yield
+        except Exception:
+            if self._disk.failure is None:
+                raise
         if self._disk.failure:
-            raise self._disk.failure
+            self.close()
 
 
 def create_file(path: Path) -> Hdf5Writer:
