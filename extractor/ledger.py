@@ -12,10 +12,10 @@ import pyarrow.compute
 from extractor.corpus import Item, Listing
 from extractor.diff import Diff, Known
 from extractor.receipt import Receipt
-from storage.stored import UNSTORABLE
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.lending import Copied
+from storage.stored import UNSTORABLE
 
 
 @dataclass

@@ -23,11 +23,11 @@ from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.recipe import Recipe
-from storage.stored import UNSTORABLE, to_stored
 from storage.errors import RunError
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.golden import require_no_drift
 from storage.shard import ShardWriter, shard_format
+from storage.stored import UNSTORABLE, to_stored
 
 
 class Worker:

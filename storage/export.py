@@ -174,9 +174,7 @@ class _Npz:
     def __init__(self, path: Path, attributes: pa.Table, origin: Origin, batch_size: int) -> None:
         self._zip = zipfile.ZipFile(path, "w")
         self._parts = [attributes.slice(0, 0)]
-        note = np.array(origin.to_json().decode())
-        with self._member(ORIGIN_KEY, note.dtype, ()) as member:
-            member.write(note.tobytes())
+        self._note = np.array(origin.to_json().decode())
         shape = (attributes.num_rows, *origin.shape)
         self._embeddings = self._member(NPZ_NAMES["embedding"], np.dtype(origin.dtype).newbyteorder("<"), shape)
 
@@ -190,6 +188,8 @@ class _Npz:
             table = pa.concat_tables(self._parts)
             for name, column in zip(table.column_names, table.columns, strict=True):
                 self._write_column(NPZ_NAMES.get(name, name), column)
+            with self._member(ORIGIN_KEY, self._note.dtype, ()) as member:
+                member.write(self._note.tobytes())
 
     def _write_column(self, name: str, column: pa.ChunkedArray) -> None:
         if not pa.types.is_string(column.type):
