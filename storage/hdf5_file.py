@@ -92,12 +92,12 @@ def create_file(path: Path) -> Hdf5Writer:
 class Hdf5File:
     """An open file, for reading."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checksums: bool) -> None:
         import h5py
 
         self.path = path
         with open(path, "rb") as f:
-            if f.read(len(SIGNATURE)) != SIGNATURE:
+            if checksums and f.read(len(SIGNATURE)) != SIGNATURE:
                 raise DamagedError(f"the file {path} is damaged: it does not begin as an HDF5 file of version 3")
         # No chunk cache: reads go straight from the file into the result.
         self.root = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
@@ -117,13 +117,16 @@ class Hdf5File:
         self.root.close()
 
 
-def open_file(path: Path) -> Hdf5File:
-    """Open a finished file; raises DamagedError, or what h5py raises on damage (`storage.damage.damage_named` turns it into words)."""
-    return Hdf5File(path)
+def open_file(path: Path, checksums: bool = True) -> Hdf5File:
+    """Open a finished file; raises DamagedError, or what h5py raises on damage (`storage.damage.damage_named` turns it into words).
+
+    checksums: refuse the file versions whose metadata has none, which the library may not survive if they are damaged.
+    """
+    return Hdf5File(path, checksums)
 
 
-def plain_dataset(file: Hdf5File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> h5py.Dataset:
-    """The dataset (N, *shape) of exactly `dtype`, if it lies in the file itself, whole and without filters; else DamagedError."""
+def own_dataset(file: Hdf5File, name: str) -> h5py.Dataset:
+    """The dataset of that name, if its values lie in the file itself; else DamagedError. It may have filters and any type."""
     import h5py
 
     if file.root.get(name, getclass=True, getlink=True) is not h5py.HardLink:  # asked before it is followed: it could lead anywhere
@@ -132,16 +135,26 @@ def plain_dataset(file: Hdf5File, name: str, dtype: np.dtype[Any], shape: tuple[
     if not isinstance(identity, h5py.h5d.DatasetID):
         raise DamagedError(f"the file {file.path} is damaged: {name!r} is no dataset")
     made = identity.get_create_plist()
-    if made.get_layout() != h5py.h5d.CHUNKED or made.get_external_count() or made.get_nfilters():
+    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+        raise DamagedError(f"the file {file.path}: the values of {name!r} are in other files, which are not followed")
+    return cast("h5py.Dataset", h5py.Dataset(identity))
+
+
+def plain_dataset(file: Hdf5File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> h5py.Dataset:
+    """The dataset (N, *shape) of exactly `dtype` as it is written here: in chunks, all there, without filters; else DamagedError."""
+    import h5py
+
+    dataset = own_dataset(file, name)
+    made = dataset.id.get_create_plist()
+    if made.get_layout() != h5py.h5d.CHUNKED or made.get_nfilters():
         raise DamagedError(f"the file {file.path}: {name!r} is not stored in plain chunks, as shards are")
-    dataset = h5py.Dataset(identity)
     if dataset.dtype != dtype or dataset.shape[1:] != shape or dataset.chunks[1:] != shape:
         raise DamagedError(f"the file {file.path}: {name!r} is {dataset.dtype} {dataset.shape}, expected {dtype} (N, *{shape})")
     # A chunk that is not there would be read as zeros, without a word.
     expected = -(-dataset.shape[0] // dataset.chunks[0])
-    if identity.get_num_chunks() != expected:
-        raise DamagedError(f"the file {file.path} is damaged: {name!r} has {identity.get_num_chunks()} chunks of {expected}")
-    return cast("h5py.Dataset", dataset)
+    if dataset.id.get_num_chunks() != expected:
+        raise DamagedError(f"the file {file.path} is damaged: {name!r} has {dataset.id.get_num_chunks()} chunks of {expected}")
+    return dataset
 
 
 def _create(disk: _Disk) -> h5py.File:
