@@ -23,7 +23,8 @@ class ParquetFlat:
         self.path = path
         self._key, self._embedding = names.key or "key", names.embedding or "embedding"
         with damage_named(path, "file"):
-            self._file = pq.ParquetFile(path, memory_map=True)
+            # Buffered: other writers make row groups larger than memory.
+            self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
         try:
             self._schema = self._file.schema_arrow
             self.rows = int(self._file.metadata.num_rows)

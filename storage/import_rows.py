@@ -22,7 +22,7 @@ from storage.shard_layout import ShardLayout
 from storage.stored import to_stored
 
 SHARD_BYTES = 64 << 20  # 64 MiB of embeddings a shard, as in extraction
-BATCH_BYTES = 16 << 20  # 16 MiB of embeddings in memory
+BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
 STAMP = "imported"  # no stamp of a file: an extraction of the same corpus reads each image, and finds its digest known
 _HEX_CHARACTERS = 64
 
