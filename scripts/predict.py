@@ -10,7 +10,6 @@ from typing import Any
 from extractor.corpus import list_folder
 from scripts.console import import_tensorflow, print_json, print_table, warn
 from storage.errors import NotFoundError
-from storage.stated_space import require_rebuildable
 
 EXIT_INCOMPLETE = 3
 
@@ -39,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
     from extractor.recipe import Recipe
 
     head = trainer.load_head(Path(args.head))
-    require_rebuildable(head.backbone, f"the head {args.head}")
     recipe = Recipe.from_dict({**head.backbone, **({"weights": args.weights} if args.weights else {})})
     embedded = embed_files(paths, recipe, head.space, f"the head {args.head}", threads=os.cpu_count() or 2)
     predictions: list[dict[str, Any]] = []

@@ -67,8 +67,8 @@ def export_set(feature_set: FeatureSet, path: Path, layout: str = "binary", forc
     with private_file(path.parent) as partial:
         target = make(partial, attributes, origin, batch_size)
         try:
-            for positions, embeddings in feature_set.position_batches(batch_size):
-                target.add(attributes.take(pa.array(positions)), embeddings)
+            for batch in feature_set.batches(batch_size):
+                target.add(attributes.take(pa.array(batch.positions)), batch.embeddings)
         except BaseException:
             with suppress(Exception):  # the first error is the one to tell
                 target.close()

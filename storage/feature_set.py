@@ -68,10 +68,11 @@ class SetDescription:
 
 @dataclass(frozen=True)
 class Batch:
-    """`keys` of n items and their `embeddings` [n, *shape] in the stored dtype."""
+    """`keys` of n items, their `embeddings` [n, *shape] in the stored dtype, and their `positions` [n] in the items table."""
 
     keys: list[str]
     embeddings: npt.NDArray[np.generic]
+    positions: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -140,15 +141,10 @@ class FeatureSet:
 
         batch_size: items a batch (the last may be smaller); None for about 16 MiB of embeddings. Use `to_numpy` for item order.
         """
-        keys = self.items["key"].combine_chunks()
-        for positions, embeddings in self.position_batches(batch_size):
-            yield Batch(keys.take(pa.array(positions)).to_pylist(), embeddings)
-
-    def position_batches(self, batch_size: int | None = None) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.generic]]]:
-        """As `batches`, with the positions of the n items in `items` instead of their keys: (positions [n], embeddings [n, *shape])."""
         size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // self.embedding_bytes)
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
+        keys = self.items["key"].combine_chunks()
         names, reads = self._reads()
         with ExitStack() as shards:  # one open shard at a time
             shard, reader = -1, None
@@ -159,7 +155,8 @@ class FeatureSet:
                         shards.close()
                         shard, reader = part.shard, shards.enter_context(closing(self._open_shard(names[part.shard])))
                     pieces.append(_rows(reader, part, names[part.shard]))
-                yield np.concatenate([part.positions for part in parts]), np.concatenate(pieces)
+                found = np.concatenate([part.positions for part in parts])
+                yield Batch(keys.take(pa.array(found)).to_pylist(), np.concatenate(pieces), found)
 
     def _reads(self) -> tuple[list[str], list[ShardRead]]:
         column = self.items["shard"].combine_chunks()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.files import list_names, private_file, publish_as, to_json, write_atomic
+from storage.files import list_names, private_file, sync, to_json, write_atomic
 from storage.names import SetName
 
 
@@ -52,7 +52,9 @@ class RunFolder:
         target = self.path / "receipts" / f"{unit}.parquet"
         with private_file(target.parent) as partial:
             pq.write_table(table, partial, compression="zstd")
-            publish_as(partial, target)
+            sync(partial)
+            partial.replace(target)
+        sync(target.parent)
 
     def read_receipt(self, unit: str) -> pa.Table | None:
         """The receipt of a unit, or None if it has none."""

@@ -52,14 +52,14 @@ def state_space(statement: Mapping[str, Any], dtype: str) -> Space:
     return Space(graph=_digest(rest), input_size=0, dtype=dtype, **stated)
 
 
-def require_rebuildable(backbone: Mapping[str, Any], owner: str) -> None:
-    """Raise UsageError if the backbone of `owner` is only a statement, from which no network can be built."""
+def require_rebuildable(backbone: Mapping[str, Any]) -> None:
+    """Raise UsageError if a backbone is only a statement, from which no network can be built."""
     if backbone.get("name") != STATED:
         return
     told = ", ".join(f"{name} {value}" for name, value in backbone.get("statement", {}).items()) or "nothing more is known of it"
     raise UsageError(
-        f"{owner} reads imported features, whose network is only stated ({told}): permafrost cannot build it, so it cannot embed new "
-        "images for it. Embed them where the features were made, or extract a set of your own and train on that"
+        f"these features were imported, and their network is only stated ({told}): permafrost cannot build it, so it cannot embed new "
+        "images in their space. Embed them where the features were made, or extract a set of your own and train on that"
     )
 
 

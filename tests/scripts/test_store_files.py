@@ -80,7 +80,7 @@ def test_a_head_on_imported_features_is_trained_and_then_refuses_new_images_in_w
     assert code == 0
     code, _, err = say("predict", "head", "clip.npz")
     assert code == 2
-    assert "the head head reads imported features, whose network is only stated (model clip ViT-B/32, weights openai)" in err
+    assert "these features were imported, and their network is only stated (model clip ViT-B/32, weights openai)" in err
 
 
 @pytest.mark.parametrize(
