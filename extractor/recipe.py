@@ -10,6 +10,7 @@ from typing import Any
 
 from extractor.backbone_table import BACKBONES
 from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.stated_space import require_rebuildable
 
 POOLINGS = ("avg", "max", "none")
 PREPROCESSINGS = ("caffe", "tf", "torch", "none")
@@ -52,7 +53,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
-        """Parse a recipe from set.json or head.json. Raises DamagedError for other fields, and what the constructor raises."""
+        """Parse a recipe from set.json or head.json. Raises DamagedError for other fields, and what the constructor raises.
+
+        The recipe of imported features, whose network nobody here can build, is a UsageError.
+        """
+        require_rebuildable(value)
         if unknown := set(value) - {field.name for field in fields(cls)}:
             raise DamagedError(f"a backbone's recipe has unknown fields: {', '.join(sorted(unknown))}")
         return cls(**value)

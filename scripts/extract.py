@@ -10,7 +10,7 @@ from extractor import ExtractOptions, ExtractResult, Recipe
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS, PREPROCESSINGS
-from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, progress, warn
+from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
 from storage.shard import SHARD_FORMATS
 
 EXIT_INCOMPLETE = 3
@@ -48,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
-    parser.add_argument("--max-rejects", type=_share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
+    parser.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -98,7 +98,7 @@ def _print(result: ExtractResult) -> None:
             ("version", version),
             ("account", account),
             *_skipped(result),
-            *([("reasons", _counts(result.reasons))] if result.reasons else []),
+            *([("reasons", counts_text(result.reasons))] if result.reasons else []),
             ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused{copied}"),
             ("time", f"{result.seconds:.1f} s, {speed}"),
             ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
@@ -108,16 +108,4 @@ def _print(result: ExtractResult) -> None:
 
 
 def _skipped(result: ExtractResult) -> list[tuple[str, object]]:
-    return [("skipped names", _counts(result.skipped))] if result.skipped else []
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{n} {name}" for name, n in counts.items())
-
-
-def _share(text: str) -> float:
-    """'1%' or '0.01' to 0.01."""
-    try:
-        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a share such as 1% or 0.01, got {text!r}") from None
+    return [("skipped names", counts_text(result.skipped))] if result.skipped else []

@@ -1,16 +1,20 @@
-"""`permafrost store`: what a store and a set hold."""
+"""`permafrost store`: what a store and a set hold, and the ways in and out of it (store_export.py, store_import.py)."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import storage
+from scripts import store_export, store_import
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet
-from storage.queries import duckdb_query, polars_query
+from storage.queries import duckdb_query, h5py_snippet, polars_query
+from storage.stated_space import STATED
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,6 +30,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action.add_argument("target", metavar=argument)
         action.add_argument("--json", action="store_true", help="print one JSON document")
         action.set_defaults(run=function)
+    store_export.add_action(actions)
+    store_import.add_action(actions)
 
 
 def run_ls(args: argparse.Namespace) -> int:
@@ -65,7 +71,6 @@ def run_versions(args: argparse.Namespace) -> int:
 
 def _print_set(feature_set: FeatureSet) -> None:
     description, manifest, counts = feature_set.description, feature_set.manifest, feature_set.manifest.counts
-    recipe = description.backbone
     print_pairs(
         [
             ("set", feature_set.name.folder),
@@ -75,7 +80,7 @@ def _print_set(feature_set: FeatureSet) -> None:
                 "embeddings",
                 f"{counts['embeddings']} of shape {_shape(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])}",
             ),
-            ("backbone", f"{recipe['name']}, weights {recipe['weights']}, pooling {recipe['pooling']}, input {recipe['input_size']} px"),
+            ("backbone", _backbone(description.backbone)),
             ("feature space", feature_set.space.id),
             ("environment", ", ".join(f"{k} {v}" for k, v in manifest.provenance.get("environment", {}).items())),
         ]
@@ -83,7 +88,16 @@ def _print_set(feature_set: FeatureSet) -> None:
     rows = [(name, s.source, s.listed, s.rows, s.rejected, s.pending) for name, s in manifest.corpora.items()]
     print()
     print_table(["corpus", "source", "listed", "rows", "rejected", "pending"], rows)
-    print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
+    if description.shard_format == "hdf5":
+        print(f"\nh5py:\n{h5py_snippet(feature_set)}")
+    else:
+        print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
+
+
+def _backbone(recipe: Mapping[str, Any]) -> str:
+    if recipe["name"] == STATED:
+        return ", ".join(["stated only", *(f"{name} {value}" for name, value in recipe.get("statement", {}).items())])
+    return f"{recipe['name']}, weights {recipe['weights']}, pooling {recipe['pooling']}, input {recipe['input_size']} px"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

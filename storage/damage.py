@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +12,9 @@ import pyarrow as pa
 
 from storage.errors import DamagedError, PermafrostError
 
-# Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later.
-_SYMPTOMS = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
+# Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later; h5py has RuntimeError.
+_SYMPTOMS = (pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
+_SYMPTOMS_OF_ZIPS = (zipfile.BadZipFile, zlib.error, EOFError)  # npz files
 
 
 @contextmanager
@@ -23,5 +26,5 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise DamagedError(f"the {what} {path} is listed but is not there") from None
-    except _SYMPTOMS as error:
+    except (*_SYMPTOMS, *_SYMPTOMS_OF_ZIPS) as error:
         raise DamagedError(f"the {what} {path} is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from None

@@ -68,10 +68,11 @@ class SetDescription:
 
 @dataclass(frozen=True)
 class Batch:
-    """`keys` of n items and their `embeddings` [n, *shape] in the stored dtype."""
+    """`keys` of n items, their `embeddings` [n, *shape] in the stored dtype, and their `positions` [n] in the items table."""
 
     keys: list[str]
     embeddings: npt.NDArray[np.generic]
+    positions: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ class FeatureSet:
                         shards.close()
                         shard, reader = part.shard, shards.enter_context(closing(self._open_shard(names[part.shard])))
                     pieces.append(_rows(reader, part, names[part.shard]))
-                positions = np.concatenate([part.positions for part in parts])
-                yield Batch(keys.take(pa.array(positions)).to_pylist(), np.concatenate(pieces))
+                found = np.concatenate([part.positions for part in parts])
+                yield Batch(keys.take(pa.array(found)).to_pylist(), np.concatenate(pieces), found)
 
     def _reads(self) -> tuple[list[str], list[ShardRead]]:
         column = self.items["shard"].combine_chunks()

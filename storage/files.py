@@ -67,6 +67,13 @@ def publish_by_content(partial: Path, folder: Path, suffix: str) -> tuple[str, i
     return digest, size
 
 
+def publish_as(partial: Path, target: Path) -> None:
+    """Give a finished private file of the same folder the name `target`; what had the name is replaced."""
+    sync(partial)
+    os.replace(partial, target)
+    sync(target.parent)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Create or replace `path` so that a reader sees the old content or the new, never a mixture."""
     with private_file(path.parent) as partial:

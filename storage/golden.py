@@ -22,7 +22,7 @@ MIN_COSINE = {"float32": 0.99999}  # by compute precision; docs/design.md, "Numb
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """G images as encoded bytes, and their embeddings [G, *shape] in the stored dtype."""
+    """G images as encoded bytes, and their embeddings [G, *shape] in the stored dtype. G is 0 in imported sets."""
 
     names: tuple[str, ...]
     images: tuple[bytes, ...]
@@ -31,7 +31,7 @@ class GoldenImages:
 
 def write_golden(golden: GoldenImages, set_folder: Path) -> FileEntry:
     """Write golden images and embeddings as one content-named file of the set."""
-    width = golden.embeddings[0].nbytes
+    width = int(np.prod(golden.embeddings.shape[1:])) * golden.embeddings.itemsize
     table = pa.table(
         {
             "name": pa.array(golden.names, pa.string()),
@@ -48,8 +48,13 @@ def read_golden(entry: FileEntry, set_folder: Path, shape: tuple[int, ...], dtyp
     width = int(np.prod(shape)) * np.dtype(dtype).itemsize
     schema = pa.schema([("name", pa.string()), ("image", pa.binary()), ("embedding", pa.binary(width))])
     table = read_tables([entry], set_folder, schema)
-    rows = [np.frombuffer(row, dtype).reshape(shape) for row in table["embedding"].to_pylist()]
-    return GoldenImages(tuple(table["name"].to_pylist()), tuple(table["image"].to_pylist()), np.stack(rows))
+    embeddings = np.frombuffer(b"".join(table["embedding"].to_pylist()), dtype).reshape(-1, *shape)
+    return GoldenImages(tuple(table["name"].to_pylist()), tuple(table["image"].to_pylist()), embeddings)
+
+
+def no_golden_images(shape: tuple[int, ...], dtype: str) -> GoldenImages:
+    """Of a set whose features were made elsewhere: nobody here has embedded anything, so there is nothing to compare with."""
+    return GoldenImages((), (), np.empty((0, *shape), dtype))
 
 
 def cosines(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

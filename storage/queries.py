@@ -33,6 +33,24 @@ def polars_query(feature_set: FeatureSet) -> str:
     )
 
 
+def h5py_snippet(feature_set: FeatureSet) -> str:
+    """Python for a set of HDF5 shards, which query engines do not read: `items`, and `embeddings` of the same order."""
+    if not feature_set.rows:
+        return "# this version has no rows"
+    items, shards = _paths(feature_set, repr)
+    shape, dtype = (feature_set.rows, *feature_set.shape), feature_set.description.dtype
+    return (
+        "import pathlib\nimport h5py\nimport numpy as np\nimport pyarrow.parquet as pq\n"
+        f'items = pq.read_table([{items}], columns=["key", "corpus", "label", "split", "shard", "row"])\n'
+        'shard, row = np.array(items["shard"].to_pylist()), items["row"].to_numpy()\n'
+        f'embeddings = np.empty({shape}, "{dtype}")\n'
+        f"for path in [{shards}]:\n"
+        "    here = shard == pathlib.Path(path).stem\n"
+        "    with h5py.File(path, locking=False) as file:\n"
+        '        embeddings[here] = file["embedding"][:][row[here]]'
+    )
+
+
 def _paths(feature_set: FeatureSet, quote: Callable[[str], str]) -> tuple[str, str]:
     folder, manifest = feature_set.name.folder, feature_set.manifest
     items = [str(folder / entry.path) for _, state in sorted(manifest.corpora.items()) for entry in state.items]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import UsageError
+from storage.hdf5 import Hdf5ShardReader, Hdf5ShardWriter
 from storage.parquet import ParquetShardReader, ParquetShardWriter
 from storage.shard_layout import ShardLayout
 
@@ -66,6 +67,7 @@ class ShardFormat:
 
 SHARD_FORMATS: dict[str, ShardFormat] = {
     "parquet": ShardFormat(".parquet", ParquetShardWriter, ParquetShardReader),
+    "hdf5": ShardFormat(".h5", Hdf5ShardWriter, Hdf5ShardReader),
 }
 
 

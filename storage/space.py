@@ -70,4 +70,4 @@ def require_same_space(expected: Space, received: Space, owner: str, newcomer: s
 
 def _short(value: object) -> str:
     text = str(value)
-    return text[:12] + "…" if len(text) == 64 else text
+    return text[:12] + "…" if len(text) >= 64 else text

@@ -9,7 +9,7 @@ MAX_CAST_ERROR = 0.01  # of an embedding's norm; float16 in its normal range cos
 UNSTORABLE = frozenset({"non-finite", "underflow"})  # reject reasons: forward pass done, nothing to keep
 
 
-def to_stored(embeddings: npt.NDArray[np.float32], dtype: str) -> tuple[npt.NDArray[np.generic], dict[int, tuple[str, str]]]:
+def to_stored(embeddings: npt.NDArray[np.generic], dtype: str) -> tuple[npt.NDArray[np.generic], dict[int, tuple[str, str]]]:
     """Cast [n, *shape] to `dtype`; returns it with the rows that cannot be kept: row -> (reason, message).
 
     float16 holds 6e-8 to 65504. Above, it overflows to infinity; below, it flushes to zero without a sign of it (a network with

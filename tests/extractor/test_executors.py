@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LostUnit
 from storage.errors import DriftError
-from storage.golden import GoldenImages
+from storage.golden import GoldenImages, no_golden_images
 from storage.runs import RunFolder
 from storage.shard import SHARD_FORMATS, ShardLayout
 
@@ -75,6 +76,16 @@ def test_each_unit_gives_one_receipt_and_each_image_one_row(executor: Executor, 
     assert len(embeddings_by_digest(job, results)) == 21
     assert sum(r.counters["read"] for r in results if isinstance(r, Receipt)) == 21
     assert all(job.run.read_receipt(r.unit) is not None for r in results if isinstance(r, Receipt))
+
+
+@pytest.mark.slow
+def test_a_set_without_golden_images_can_be_extended(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """An imported one."""
+    source = make_corpus(2)
+    job = make_job(executor, source, tmp_path / "set")
+    job = replace(job, golden=no_golden_images(job.layout.shape, "float32"))
+    executor.begin(job, [])
+    assert len(embeddings_by_digest(job, list(executor.run(units_of(source, 2))))) == 2
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from storage.errors import ConflictError, DriftError, RunError, SpaceMismatchErr
 from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
 from storage.runs import unfinished_runs
+from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
@@ -621,3 +622,15 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(run: Run, make_corpus:
         run(corpus)
     assert run(corpus, check_disk=False).rows == 5
     assert account(run(corpus)) == (0, 0, 5, 5, 0, 0)  # nothing to read needs no room
+
+
+@pytest.mark.slow
+def test_every_shard_format_holds_the_same_and_lends_to_the_others(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    corpus = make_corpus(9)
+    made = {name: run(corpus, "own", store=name, format=name) for name in SHARD_FORMATS}
+    assert all(contents(result) == contents(made["parquet"]) for result in made.values())
+    for name in SHARD_FORMATS:
+        for other in SHARD_FORMATS:
+            borrowed = run(corpus, f"borrowed-by-{other}", store=name, format=other)
+            assert (borrowed.embedded, borrowed.copied, borrowed.rows) == (0, 9, 9)
+            assert contents(borrowed) == contents(made[name])

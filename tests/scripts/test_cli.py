@@ -13,34 +13,28 @@ import h5py
 import pytest
 
 import storage
-from scripts.cli import build_parser, main
+from scripts.cli import build_parser
 from tests.conftest import draw
+from tests.scripts.conftest import Said
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
 
-Said = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """say(*words): run `permafrost` in an empty folder; returns (exit code, stdout, stderr). No traceback is ever allowed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:  # argparse
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
-
 
 @pytest.mark.parametrize(
-    "command", [(), ("extract",), ("train",), ("predict",), ("store",), ("store", "ls"), ("store", "show"), ("store", "versions")]
+    "command",
+    [
+        (),
+        ("extract",),
+        ("train",),
+        ("predict",),
+        ("store",),
+        ("store", "ls"),
+        ("store", "show"),
+        ("store", "versions"),
+        ("store", "export"),
+        ("store", "import"),
+    ],
 )
 def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, ...]) -> None:
     code, out, _ = say(*command, "--help")
@@ -55,6 +49,8 @@ def test_every_leaf_command_takes_json() -> None:
         ["train", "a/b/c", "--out", "h"],
         ["predict", "h", "i"],
         ["store", "ls", "r"],
+        ["store", "export", "a/b/c", "f.h5"],
+        ["store", "import", "f.h5", "a/b/c"],
     ):
         assert parser.parse_args([*words, "--json"]).json is True
 

@@ -33,10 +33,10 @@ FORMATS = pytest.mark.parametrize("shard_format", SHARD_FORMATS)
 KINDS = pytest.mark.parametrize(("shape", "dtype"), [((3,), "float16"), ((3,), "float32"), ((2, 2, 3), "float16"), ((2, 2, 3), "float32")])
 
 
-@pytest.fixture(scope="module")
-def original(make_set: MakeSet) -> MadeSet:
+@pytest.fixture(scope="module", params=SHARD_FORMATS)
+def original(make_set: MakeSet, request: pytest.FixtureRequest) -> MadeSet:
     """Two versions: the second adds a corpus."""
-    made = make_set()
+    made = make_set(shard_format=request.param)
     made.commit("one", PICTURES, per_shard=2)
     made.commit("two", OTHERS)
     return made

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import DamagedError, DriftError
-from storage.golden import MIN_COSINE, GoldenImages, cosines, read_golden, require_no_drift, write_golden
+from storage.golden import MIN_COSINE, GoldenImages, cosines, no_golden_images, read_golden, require_no_drift, write_golden
 
 SHAPES = st.sampled_from([(1,), (5,), (2, 2, 3)])
 FLOATS = st.floats(-1000, 1000, width=16)
@@ -37,6 +37,13 @@ def test_golden_images_come_back_bit_for_bit(tmp_path: Path, shape: tuple[int, .
     assert (again.names, again.images) == (written.names, written.images)
     assert (again.embeddings.shape, again.embeddings.dtype) == (written.embeddings.shape, written.embeddings.dtype)
     assert again.embeddings.tobytes() == written.embeddings.tobytes()
+
+
+def test_no_golden_images_are_a_file_without_rows(tmp_path: Path) -> None:
+    entry = write_golden(no_golden_images((2, 3), "float16"), tmp_path)
+    again = read_golden(entry, tmp_path, (2, 3), "float16")
+    assert (entry.rows, again.names, again.images) == (0, (), ())
+    assert (again.embeddings.shape, again.embeddings.dtype) == ((0, 2, 3), np.float16)
 
 
 def test_equal_golden_images_are_one_file(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The printed queries, run for real in DuckDB and Polars."""
+"""The printed queries, run for real in DuckDB and Polars on Parquet shards, and with h5py on HDF5 shards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from storage.commit import commit
 from storage.feature_set import FeatureSet, open_set
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.names import SetName
-from storage.queries import duckdb_query, polars_query
+from storage.queries import duckdb_query, h5py_snippet, polars_query
 from storage.shard import SHARD_FORMATS, ShardLayout
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def run_polars(feature_set: FeatureSet) -> list[Row]:
     return rows
 
 
+def run_h5py(feature_set: FeatureSet) -> list[Row]:
+    names: Row = {}
+    exec(h5py_snippet(feature_set), names)
+    rows = names["items"].select(["key", "corpus", "label", "split"]).to_pylist()
+    return [{**row, "embedding": value.tobytes()} for row, value in zip(rows, names["embeddings"], strict=True)]
+
+
 def in_order(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["corpus"], row["key"]))
 
@@ -51,14 +59,24 @@ def expected(feature_set: FeatureSet) -> list[Row]:
     return in_order([{name: row[name] for name in COLUMNS} for row in rows])
 
 
-BOTH = pytest.mark.parametrize("run", [run_duckdb, run_polars])
 Run = Callable[[FeatureSet], list[Row]]
 
 
-@BOTH
+@pytest.fixture(params=[run_duckdb, run_polars, run_h5py])
+def run(request: pytest.FixtureRequest) -> Run:
+    found: Run = request.param
+    return found
+
+
+@pytest.fixture
+def make(make_set: MakeSet, run: Run) -> MakeSet:
+    """Makes sets with the shards that `run` reads."""
+    return partial(make_set, shard_format="hdf5" if run is run_h5py else "parquet")
+
+
 @pytest.mark.parametrize(("shape", "dtype"), [((3,), "float16"), ((2, 2, 3), "float32")])
-def test_a_query_gives_each_item_with_its_embedding_once(make_set: MakeSet, run: Run, shape: tuple[int, ...], dtype: str) -> None:
-    made = make_set(shape, dtype)
+def test_a_query_gives_each_item_with_its_embedding_once(make: MakeSet, run: Run, shape: tuple[int, ...], dtype: str) -> None:
+    made = make(shape, dtype)
     made.commit("one", PICTURES, per_shard=2)
     made.commit("two", OTHERS)
     rows = run(made.open())
@@ -67,9 +85,8 @@ def test_a_query_gives_each_item_with_its_embedding_once(make_set: MakeSet, run:
     assert in_order(rows) == expected(made.open())
 
 
-@BOTH
-def test_a_query_reads_the_version_it_was_made_for(make_set: MakeSet, run: Run) -> None:
-    made = make_set()
+def test_a_query_reads_the_version_it_was_made_for(make: MakeSet, run: Run) -> None:
+    made = make()
     made.commit("one", PICTURES)
     first = made.open()
     made.commit("one", {"other": 99})
@@ -77,18 +94,16 @@ def test_a_query_reads_the_version_it_was_made_for(make_set: MakeSet, run: Run) 
     assert [row["key"] for row in run(made.open())] == ["other"]
 
 
-@BOTH
-def test_a_picture_that_stands_in_two_shards_is_joined_from_the_items_own(make_set: MakeSet, run: Run) -> None:
-    made = make_set()
+def test_a_picture_that_stands_in_two_shards_is_joined_from_the_items_own(make: MakeSet, run: Run) -> None:
+    made = make()
     made.commit("one", {"a": 1, "b": 2})
     made.commit("two", {"c": 1, "d": 4})
     assert len(set(made.open().items["shard"].to_pylist())) == 2
     assert in_order(run(made.open())) == expected(made.open())
 
 
-@BOTH
-def test_other_views_are_left_out(make_set: MakeSet, run: Run) -> None:
-    made = make_set()
+def test_other_views_are_left_out(make: MakeSet, run: Run) -> None:
+    made = make()
     shard = write_views(made, [1, 2])
     items = made.items_table("one", {"a": 1, "b": 2}, {1: (shard.sha256, 0), 2: (shard.sha256, 2)})
     commit(made.name, None, made.draft_of("one", items, [shard]), "one")
@@ -97,7 +112,7 @@ def test_other_views_are_left_out(make_set: MakeSet, run: Run) -> None:
 
 def write_views(made: MadeSet, pictures: list[int]) -> FileEntry:
     """A shard with two views of each picture."""
-    folder, kind = made.folder / "shards", SHARD_FORMATS["parquet"]
+    folder, kind = made.folder / "shards", SHARD_FORMATS[made.description.shard_format]
     with private_file(folder) as partial:
         writer = kind.writer(partial, ShardLayout(made.description.shape, made.description.dtype, made.description.space.id))
         for picture in pictures:
@@ -108,26 +123,24 @@ def write_views(made: MadeSet, pictures: list[int]) -> FileEntry:
     return FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, rows)
 
 
-@BOTH
 @pytest.mark.parametrize(
     "folder", ["with space", "o'brien", "ünï", 'quo"te', "both'\"", "a[1]b", "a*b", "a{1}b", "back\\slash", "per%cent"]
 )
-def test_a_store_in_any_folder_can_be_queried(make_set: MakeSet, tmp_path: Path, run: Run, folder: str) -> None:
-    made = make_set(root=tmp_path / folder)
+def test_a_store_in_any_folder_can_be_queried(make: MakeSet, tmp_path: Path, run: Run, folder: str) -> None:
+    made = make(root=tmp_path / folder)
     made.commit("one", PICTURES)
     assert in_order(run(made.open())) == expected(made.open())
 
 
-@BOTH
-def test_a_query_of_a_relative_store_works_where_it_was_made(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    made = make_set()
+def test_a_query_of_a_relative_store_works_where_it_was_made(make: MakeSet, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    made = make()
     made.commit("one", PICTURES)
     monkeypatch.chdir(made.name.root)
     feature_set = open_set(SetName(Path("."), "team", "set"))
     assert in_order(run(feature_set)) == expected(feature_set)
 
 
-@pytest.mark.parametrize(("query", "marker"), [(duckdb_query, "--"), (polars_query, "#")])
+@pytest.mark.parametrize(("query", "marker"), [(duckdb_query, "--"), (polars_query, "#"), (h5py_snippet, "#")])
 def test_the_query_of_a_version_without_rows_is_a_comment_only(make_set: MakeSet, query: Callable[[FeatureSet], str], marker: str) -> None:
     made = make_set()
     made.commit("one", {}, rejected=["bad"])
@@ -136,9 +149,8 @@ def test_the_query_of_a_version_without_rows_is_a_comment_only(make_set: MakeSet
     assert all(line.startswith(f"{marker} ") for line in lines)
 
 
-@BOTH
-def test_a_corpus_without_rows_beside_another_does_not_disturb_a_query(make_set: MakeSet, run: Run) -> None:
-    made = make_set()
+def test_a_corpus_without_rows_beside_another_does_not_disturb_a_query(make: MakeSet, run: Run) -> None:
+    made = make()
     made.commit("one", {}, rejected=["bad"])
     made.commit("two", OTHERS)
     assert in_order(run(made.open())) == expected(made.open())

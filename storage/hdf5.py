@@ -1,0 +1,139 @@
+"""HDF5 shards: plain datasets `digest` (N, 32) uint8, `view` (N,) int16 and `embedding` (N, *shape), which h5py reads without help.
+
+Superblock version 3 and the other blocks of HDF5 1.10: every metadata block carries a checksum, so a flipped bit is an error of the
+library and not a crash. Variable-length values and older superblocks have no checksums and are refused before the library sees them.
+No timestamps: the same rows give the same file. No filters, for the reason given in `storage.parquet`.
+
+Measured beside Parquet on 67 MB of float16 vectors (1280) and maps (7x7x2048), file in the page cache, medians of 7, MB/s: writing 920
+and 880 (Parquet 800 and 1170), reading all at once 4500 and 4800 (5000 and 8200), in batches 8900 and 7300 (3300 and 4500); one row at
+a random place takes 27 and 47 us (460 us), because HDF5 reads no more of a chunk than is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.damage import damage_named
+from storage.errors import DamagedError
+from storage.hdf5_file import create_file, open_file, plain_dataset
+from storage.shard_layout import ShardLayout
+
+CHUNK_BYTES = 4 << 20  # 4 MiB of rows: what a reader of batches takes at a time
+ATTRIBUTE = "permafrost"
+DIGEST_BYTES = 32
+
+
+class Hdf5ShardWriter:
+    """Writes a shard chunk by chunk; holds at most one chunk in memory.
+
+    The last chunk is filled up with zeros to its 4 MiB, as HDF5 has it; a shard of less than one chunk has one of its own size.
+    """
+
+    def __init__(self, path: Path, layout: ShardLayout) -> None:
+        self._layout = layout
+        self._columns = _columns(layout)
+        self._chunk_rows = max(1, CHUNK_BYTES // sum(_row_bytes(column) for column in self._columns.values()))
+        self._pending: list[dict[str, npt.NDArray[np.generic]]] = []
+        self._pending_rows = 0
+        self._rows = 0
+        self._file = create_file(path)
+        self._file.set_attribute(ATTRIBUTE, layout.to_json())
+
+    def append(self, digests: Sequence[bytes], views: Sequence[int], embeddings: npt.NDArray[np.generic]) -> None:
+        if len(digests) == 0:
+            return
+        expected = (len(digests), *self._layout.shape)
+        if embeddings.shape != expected or embeddings.dtype != np.dtype(self._layout.dtype):
+            raise ValueError(f"expected embeddings {expected} {self._layout.dtype}, got {embeddings.shape} {embeddings.dtype}")
+        if len(views) != len(digests) or any(len(digest) != DIGEST_BYTES for digest in digests):
+            raise ValueError(f"expected {len(digests)} digests of {DIGEST_BYTES} bytes and as many views, got {len(views)} views")
+        self._pending.append(
+            {
+                "digest": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
+                "view": np.array(views, "<i2"),
+                "embedding": embeddings.astype(self._columns["embedding"][0], order="C"),  # a copy: the caller may reuse his
+            }
+        )
+        self._pending_rows += len(digests)
+        while self._pending_rows >= self._chunk_rows:
+            self._flush(self._chunk_rows)
+
+    def close(self) -> int:
+        if not self._rows:
+            self._chunk_rows = max(1, self._pending_rows)
+        if self._pending_rows or not self._rows:
+            self._flush(self._pending_rows)
+        self._file.close()
+        return self._rows
+
+    def _flush(self, rows: int) -> None:
+        joined = {name: np.concatenate([part[name] for part in self._pending]) for name in self._columns} if self._pending else {}
+        for name, (dtype, shape) in self._columns.items():
+            if not self._rows:
+                self._file.create_dataset(name, dtype, shape, self._chunk_rows)
+            if joined:
+                self._file.write_chunk(name, self._rows, joined[name][:rows], self._chunk_rows)
+        rest = {name: values[rows:] for name, values in joined.items()}
+        self._pending_rows -= rows
+        self._pending = [rest] if self._pending_rows else []
+        self._rows += rows
+
+
+class Hdf5ShardReader:
+    """Reads a shard with h5py, without locks: read-only and network folders, and files that somebody else has locked, are no hindrance."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with damage_named(path, "shard"):
+            self._file = open_file(path)
+            try:
+                self._datasets = self._check()
+            except BaseException:
+                self._file.close()
+                raise
+
+    def _check(self) -> dict[str, Any]:
+        self.layout = ShardLayout.from_json(self._file.attribute(ATTRIBUTE), self._path)
+        datasets = {name: plain_dataset(self._file, name, *column) for name, column in _columns(self.layout).items()}
+        sizes = {name: len(dataset) for name, dataset in datasets.items()}
+        self.rows = sizes["embedding"]
+        if set(sizes.values()) != {self.rows}:
+            raise DamagedError(f"the shard {self._path} is damaged: its datasets have {sizes} rows")
+        return datasets
+
+    def digests(self) -> list[bytes]:
+        with damage_named(self._path, "shard"):
+            raw = self._datasets["digest"][:].tobytes()
+        return [raw[start : start + DIGEST_BYTES] for start in range(0, len(raw), DIGEST_BYTES)]
+
+    def views(self) -> npt.NDArray[np.int16]:
+        with damage_named(self._path, "shard"):
+            return np.asarray(self._datasets["view"][:], np.int16)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
+        if not 0 <= start <= stop <= self.rows:
+            raise IndexError(f"rows {start}:{stop} are outside 0:{self.rows}")
+        with damage_named(self._path, "shard"):
+            return np.asarray(self._datasets["embedding"][start:stop])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _columns(layout: ShardLayout) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Name -> (dtype, shape of one row)."""
+    return {
+        "digest": (np.dtype(np.uint8), (DIGEST_BYTES,)),
+        "view": (np.dtype("<i2"), ()),
+        "embedding": (np.dtype(layout.dtype).newbyteorder("<"), layout.shape),
+    }
+
+
+def _row_bytes(column: tuple[np.dtype[Any], tuple[int, ...]]) -> int:
+    dtype, shape = column
+    return dtype.itemsize * int(np.prod(shape))

@@ -1,0 +1,210 @@
+"""Embeddings from elsewhere become a version of a set: the same accounting, the same commit, and a space that is known or stated."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storage.commit import commit, create_set, open_newest
+from storage.errors import ConflictError, UsageError
+from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
+from storage.files import FileEntry
+from storage.flat_file import FlatFile, as_text, open_flat
+from storage.golden import GoldenImages, no_golden_images, write_golden
+from storage.import_options import ImportOptions
+from storage.import_rows import Imported, read_rows, write_rows
+from storage.items import write_items, write_table
+from storage.manifest import CorpusState, Manifest
+from storage.names import SetName, parse_set
+from storage.origin import Origin
+from storage.shard import shard_format
+from storage.shard_layout import ShardLayout
+from storage.space import Space, require_same_space
+from storage.stated_space import read_space
+from storage.store import require_possible_root
+
+DEFAULT_CORPUS = "imported"
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """listed = rows + rejected + pending, and pending is 0: an import reads its file to the end or fails."""
+
+    set: str
+    version: int
+    committed: bool  # False: the set held exactly this already
+    listed: int
+    rows: int
+    rejected: int
+    pending: int
+    reasons: Mapping[str, int]
+    copies: int  # rows with the digest of an earlier row, whose embedding they share
+    differing: int  # of these, rows whose own embedding was another one
+    image_digests: int  # rows with the digest of an image; the others have stand-ins and hit no cache
+    golden: int  # golden images of the set
+    shards: int
+    bytes: int
+    space_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The space that the embeddings are in, the recipe that goes with it, and golden images if any are known."""
+
+    space: Space
+    backbone: Mapping[str, Any]
+    golden: GoldenImages | None = None
+
+
+def import_features(file: Path, uri: str, options: ImportOptions = ImportOptions()) -> ImportResult:
+    """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as the one corpus of the set `ROOT/TEAM/SET`.
+
+    Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),
+    NotFoundError, DamagedError, SpaceMismatchError, ConflictError.
+    """
+    name = parse_set(uri)
+    if name.at:
+        raise UsageError(f"{uri}: an import makes the next version; leave out '@{name.at}'")
+    with closing(open_flat(file, options.names, options.keys)) as flat:
+        if not flat.rows:
+            raise UsageError(f"{file} has no rows, so there is nothing to import")
+        source = _source(flat, options, name)
+        corpus = options.corpus_id or _corpus_of(flat)
+        rows = read_rows(flat, corpus, options.images)
+        base = open_newest(name)
+        if base:
+            _require_corpus(base.manifest, name, corpus)
+        description = _set_for(name, flat, source, options)
+        _require_fit(description, name, flat, source)
+        layout = ShardLayout(description.shape, description.dtype, description.space.id)
+        imported = write_rows(flat, rows, corpus, name.folder, shard_format(description.shard_format), layout)
+        _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
+    state = _state(imported, file, name)
+    golden = source.golden or no_golden_images(description.shape, description.dtype)
+    golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
+    manifest = _commit(name, base, state, imported, golden_entry, corpus, file)
+    return ImportResult(
+        str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
+        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in rows), manifest.golden.rows,
+        len(imported.shards), sum(shard.bytes for shard in imported.shards), description.space.id,
+    )  # fmt: skip
+
+
+def _source(flat: FlatFile, options: ImportOptions, name: SetName) -> _Source:
+    if options.like:
+        other = open_set(options.like)
+        source = _Source(other.space, other.description.backbone, other.golden())
+        if flat.shape != other.shape:
+            raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, {options.like} of {list(other.shape)}")
+    elif options.space:
+        source = _Source(*read_space(options.space, options.dtype or _usual_dtype(flat, name)))
+    elif flat.origin:
+        source = _Source(flat.origin.space, flat.origin.backbone)
+    else:
+        raise UsageError(
+            f"{flat.path} does not say which feature space its embeddings are in: pass --space FILE.json with a statement of their origin "
+            '(such as {"model": ..., "weights": ..., "preprocessing": ...}), or --like ROOT/TEAM/SET if they are in the space of that set'
+        )
+    if flat.origin:
+        _require_own_space(flat, flat.origin, source)
+    if options.dtype and source.space.dtype != options.dtype:
+        raise UsageError(f"the feature space stores {source.space.dtype}; leave out --dtype {options.dtype}")
+    return source
+
+
+def _usual_dtype(flat: FlatFile, name: SetName) -> str:
+    """That of the set that is there; else that of the file, as far as it can be stored."""
+    if (name.folder / "set.json").exists():
+        return read_description(name).dtype
+    return "float16" if flat.dtype.itemsize == 2 else "float32"
+
+
+def _require_own_space(flat: FlatFile, origin: Origin, source: _Source) -> None:
+    way_out = "The file says itself which space it is in: leave out --space and --like"
+    require_same_space(origin.space, source.space, f"the file {flat.path}", "the space that was passed", way_out)
+
+
+def _corpus_of(flat: FlatFile) -> str:
+    """The corpus of an export, so that a set can come back as it went; else the one that imports have."""
+    if not flat.origin:
+        return DEFAULT_CORPUS
+    corpora = sorted({text for value in flat.attribute("corpus") or [] if (text := as_text(value, flat.path))})
+    if len(corpora) > 1:
+        raise UsageError(f"{flat.path} holds the corpora {', '.join(corpora)}, and a set mirrors one: pass --corpus-id ID for all of them")
+    return corpora[0] if corpora else DEFAULT_CORPUS
+
+
+def _set_for(name: SetName, flat: FlatFile, source: _Source, options: ImportOptions) -> SetDescription:
+    """The set that is there, or the one to make."""
+    require_possible_root(name.root)
+    if (name.folder / "set.json").exists():
+        return read_description(name)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return SetDescription(source.space, options.format, flat.shape, source.space.dtype, source.backbone, created)
+
+
+def _require_fit(description: SetDescription, name: SetName, flat: FlatFile, source: _Source) -> None:
+    way_out = "Choose another set name, or state the space that the embeddings are really in"
+    require_same_space(description.space, source.space, f"the set {name.folder}", f"the file {flat.path}", way_out)
+    if description.shape != flat.shape:
+        raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, the set {name.folder} of {list(description.shape)}")
+
+
+def _require_corpus(manifest: Manifest, name: SetName, corpus: str) -> None:
+    for known, state in manifest.corpora.items():
+        if known != corpus:
+            raise ConflictError(
+                f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
+                f"--corpus-id {known}; otherwise choose another set name"
+            )
+
+
+def _state(imported: Imported, file: Path, name: SetName) -> CorpusState:
+    rejects = write_table(imported.rejects_table(), name.folder, "rejects") if imported.rejects else None
+    return CorpusState(
+        source=str(file.absolute()),
+        listed=len(imported.items) + len(imported.rejects),
+        rows=len(imported.items),
+        rejected=len(imported.rejects),
+        pending=0,
+        skipped={},
+        items=write_items(imported.items_table(), name.folder),
+        shards=tuple(sorted({shard.sha256 for shard in imported.shards})),
+        rejects=rejects,
+    )
+
+
+def _commit(
+    name: SetName, base: FeatureSet | None, state: CorpusState, imported: Imported, golden: FileEntry, corpus: str, file: Path
+) -> Manifest:
+    """The new manifest, or the base's own object where nothing has changed."""
+    if base and base.manifest.corpora.get(corpus) == state:
+        return base.manifest
+    draft = Manifest(
+        version=0,
+        parent=None,
+        nonce=secrets.token_hex(16),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        space_id=read_description(name).space.id,
+        shards=tuple(imported.shards),
+        golden=golden,
+        corpora={corpus: state},
+        provenance={
+            "operation": "import",
+            "permafrost": installed_version("permafrost"),
+            "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
+            "file": file.name,
+        },
+    )
+    return commit(name, base.manifest if base else None, draft, corpus, lambda latest: _require_corpus(latest, name, corpus))

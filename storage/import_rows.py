@@ -1,0 +1,208 @@
+"""The rows of an import on their way into shards: each ends as an item with an embedding, or as a reject with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storage.errors import UsageError
+from storage.files import FileEntry, private_file, publish_by_content, sha256_file
+from storage.flat_file import FlatFile, as_text
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+from storage.shard import ShardFormat, ShardWriter
+from storage.shard_layout import ShardLayout
+from storage.stored import to_stored
+
+SHARD_BYTES = 64 << 20  # 64 MiB of embeddings a shard, as in extraction
+BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
+STAMP = "imported"  # no stamp of a file: an extraction of the same corpus reads each image, and finds its digest known
+_HEX_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of a row apart from its embedding. `digest` is an image's, or a stand-in that is none."""
+
+    key: str
+    digest: bytes
+    is_image: bool
+    label: str | None
+    split: str | None
+    reject: tuple[str, str] | None = None
+
+
+@dataclass
+class Imported:
+    """Where the rows went. `copies` share an earlier row's digest and point at its embedding; `differing` of them had another one."""
+
+    corpus: str
+    shards: list[FileEntry] = field(default_factory=list)
+    items: list[tuple[Row, int, int]] = field(default_factory=list)  # the row, number of the shard, row in it
+    rejects: list[tuple[Row, str, str]] = field(default_factory=list)  # the row, reason, message
+    copies: int = 0
+    differing: int = 0
+
+    def items_table(self) -> pa.Table:
+        rows = [row for row, _, _ in self.items]
+        columns = {
+            "key": [row.key for row in rows],
+            "corpus": [self.corpus] * len(rows),
+            "digest": [row.digest for row in rows],
+            "stamp": [STAMP] * len(rows),
+            "shard": [self.shards[number].sha256 for _, number, _ in self.items],
+            "row": [place for _, _, place in self.items],
+            "label": [row.label for row in rows],
+            "split": [row.split for row in rows],
+        }
+        return pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+
+    def rejects_table(self) -> pa.Table:
+        columns = {
+            "key": [row.key for row, _, _ in self.rejects],
+            "corpus": [self.corpus] * len(self.rejects),
+            "digest": [row.digest if row.is_image else None for row, _, _ in self.rejects],
+            "stamp": [STAMP] * len(self.rejects),
+            "reason": [reason for _, reason, _ in self.rejects],
+            "message": [message for _, _, message in self.rejects],
+        }
+        return pa.table(columns, schema=REJECT_SCHEMA)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(sorted(Counter(reason for _, reason, _ in self.rejects).items()))
+
+
+def stand_in_digest(corpus: str, key: str) -> bytes:
+    """A digest for an item whose image is not at hand. It is the sha256 of a text that is no image, so it hits no image's embedding."""
+    return hashlib.sha256(b"permafrost: stands in for an image that was not at hand\0" + f"{corpus}\0{key}".encode()).digest()
+
+
+def read_rows(flat: FlatFile, corpus: str, images: Path | None) -> list[Row]:
+    """Keys, labels, splits and digests of all rows. Raises UsageError for a row without a key and for digests that are none."""
+    columns = [flat.keys(), *(flat.attribute(name) or [None] * flat.rows for name in ("label", "split", "digest"))]
+    seen: dict[str, int] = {}
+    rows = []
+    for number, (raw_key, label, split, digest) in enumerate(zip(*columns, strict=True)):
+        key = as_text(raw_key, flat.path)
+        if key is None:
+            raise UsageError(f"{flat.path}: row {number} has no key")
+        reject = ("repeated-key", f"row {number} has the key of row {seen[key]}, which stands") if key in seen else None
+        seen.setdefault(key, number)
+        found, missing = _image_digest(images, key) if images and not reject else (_given_digest(digest, flat.path, number), None)
+        stand_in = stand_in_digest(corpus, key)
+        is_image = found not in (None, stand_in)  # an export of an import brings the stand-ins back
+        rows.append(Row(key, found or stand_in, is_image, as_text(label, flat.path), as_text(split, flat.path), reject or missing))
+    return rows
+
+
+def write_rows(flat: FlatFile, rows: Sequence[Row], corpus: str, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> Imported:
+    """Write the embeddings of all rows that have one to new shards, a batch at a time."""
+    imported, places = Imported(corpus), _Places()
+    with _Shards(set_folder, kind, layout) as shards:
+        start = 0
+        for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
+            stored, faults = to_stored(batch, layout.dtype)
+            new: list[int] = []
+            for i, row in enumerate(rows[start : start + len(batch)]):
+                if reject := row.reject or faults.get(i):
+                    imported.rejects.append((row, *reject))
+                    continue
+                place, is_new, differs = places.of(row.digest, stored[i].tobytes(), (shards.number, shards.rows + len(new)))
+                if is_new:
+                    new.append(i)
+                imported.copies += not is_new
+                imported.differing += differs
+                imported.items.append((row, *place))
+            shards.append([rows[start + i].digest for i in new], stored[new])
+            start += len(batch)
+    imported.shards = shards.published
+    return imported
+
+
+class _Places:
+    """Where each digest's embedding went, and a hash of it to tell copies from contradictions."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, tuple[tuple[int, int], int]] = {}
+
+    def of(self, digest: bytes, embedding: bytes, place: tuple[int, int]) -> tuple[tuple[int, int], bool, bool]:
+        """(place, is new, differs from the embedding that is there)."""
+        there = self._places.setdefault(digest, (place, hash(embedding)))
+        return there[0], there[0] == place, there[1] != hash(embedding)
+
+
+class _Shards:
+    """Shards of about SHARD_BYTES, written one after the other; `published` once the context is left without an error."""
+
+    def __init__(self, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+        self._folder, self._kind, self._layout = set_folder / "shards", kind, layout
+        self._most_rows = max(1, SHARD_BYTES // layout.embedding_bytes)
+        self._open = ExitStack()
+        self._writer: ShardWriter | None = None
+        self._partial = Path()
+        self.rows = 0  # of the shard being written
+        self.published: list[FileEntry] = []
+
+    @property
+    def number(self) -> int:
+        return len(self.published)
+
+    def append(self, digests: Sequence[bytes], embeddings: np.ndarray[Any, Any]) -> None:
+        if not digests:
+            return
+        if self._writer is None:
+            self._partial = self._open.enter_context(private_file(self._folder))
+            self._writer = self._kind.writer(self._partial, self._layout)
+        self._writer.append(digests, [0] * len(digests), embeddings)
+        self.rows += len(digests)
+        if self.rows >= self._most_rows:
+            self._publish()
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._open:
+            if kind is None and self._writer is not None:
+                self._publish()
+
+    def _publish(self) -> None:
+        assert self._writer is not None
+        rows = self._writer.close()
+        sha256, size = publish_by_content(self._partial, self._folder, self._kind.suffix)
+        self.published.append(FileEntry(f"shards/{sha256}{self._kind.suffix}", sha256, size, rows))
+        self._open.close()
+        self._writer, self.rows = None, 0
+
+
+def _image_digest(images: Path, key: str) -> tuple[bytes | None, tuple[str, str] | None]:
+    """(digest of the file of that key, None), or (None, reject)."""
+    path = images / key
+    if not path.resolve().is_relative_to(images.resolve()):
+        return None, ("unreadable", f"the key {key!r} leads out of {images}")
+    try:
+        return bytes.fromhex(sha256_file(path)), None
+    except (OSError, ValueError) as error:
+        return None, ("unreadable", f"no digest of {path}: {error}")
+
+
+def _given_digest(value: Any, path: Path, number: int) -> bytes | None:
+    if value is None or value in ("", b""):
+        return None
+    if isinstance(value, bytes) and len(value) == 32:
+        return value
+    try:
+        text = value.decode("ascii") if isinstance(value, bytes) else value
+        if len(text) == _HEX_CHARACTERS:
+            return bytes.fromhex(text)
+    except (AttributeError, TypeError, ValueError):
+        pass
+    raise UsageError(f"{path}: the digest of row {number} should be a sha256, as 64 hex characters or 32 bytes, not {value!r}")

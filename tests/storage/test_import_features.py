@@ -1,0 +1,468 @@
+"""Files of embeddings as people have them become sets. One contract for all kinds of file; then what is peculiar to each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from storage.errors import ConflictError, DamagedError, NotFoundError, SpaceMismatchError, UsageError
+from storage.export import export_set
+from storage.feature_set import FeatureSet, open_set
+from storage.flat_file import FlatNames
+from storage.import_features import ImportResult, import_features
+from storage.import_options import ImportOptions
+from storage.import_rows import stand_in_digest
+from storage.shard import SHARD_FORMATS
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import MadeSet
+
+MakeSet = Callable[..., "MadeSet"]
+Array = npt.NDArray[Any]
+PICTURES = {"b": 3, "a": 1, "c": 3, "e": 5, "d": 2, "f": 1, "ü/é.png": 8}
+KEYS = ["b.png", "a.png", "ü/é.png", "c.png"]
+
+
+def write_npz(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
+    plural = {"label": "labels", "split": "splits", "digest": "digests"}
+    np.savez_compressed(path, keys=np.array(keys), embeddings=embeddings, **{plural[name]: value for name, value in attributes.items()})
+
+
+def write_h5(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("key", data=list(keys), dtype=h5py.string_dtype())
+        file.create_dataset("embedding", data=embeddings, compression="gzip" if len(embeddings) else None)
+        for name, value in attributes.items():
+            file[name] = value
+
+
+def write_lists(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
+    rows = pa.array(
+        list(embeddings.reshape(len(embeddings), int(np.prod(embeddings.shape[1:])))), pa.list_(pa.from_numpy_dtype(embeddings.dtype))
+    )
+    pq.write_table(pa.table({"key": list(keys), "embedding": rows, **attributes}), path, row_group_size=2)
+
+
+def write_fixed_lists(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), int(np.prod(embeddings.shape[1:])))
+    pq.write_table(pa.table({"key": list(keys), "embedding": rows, **attributes}), path)
+
+
+def write_npy(path: Path, keys: Sequence[str], embeddings: Array) -> None:
+    np.save(path, embeddings)
+    path.with_suffix(".txt").write_text("".join(f"{key}\n" for key in keys), encoding="utf-8")
+
+
+WRITERS = {"npz": write_npz, "h5": write_h5, "parquet": write_fixed_lists, "lists.parquet": write_lists}
+ALL = {**WRITERS, "npy": write_npy}
+KINDS = pytest.mark.parametrize("kind", WRITERS)
+ALL_KINDS = pytest.mark.parametrize("kind", ALL)
+
+
+def values(rows: int = 4, shape: tuple[int, ...] = (6,), dtype: str = "float32") -> Array:
+    return np.random.default_rng(rows).standard_normal((rows, *shape)).astype(dtype)
+
+
+class Desk:
+    """A folder with a file of embeddings, a statement of their space, and a store to be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = str(folder / "store" / "team" / "set")
+        self.state(model="clip", weights="openai")
+
+    def state(self, **statement: Any) -> None:
+        (self.folder / "space.json").write_text(json.dumps(statement))
+
+    def write(self, kind: str, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
+        self.file = self.folder / f"embeddings.{kind}"
+        ALL[kind](self.file, keys, embeddings, **attributes)
+
+    def read_in(self, **options: Any) -> ImportResult:
+        stated = {} if "like" in options or "space" in options else {"space": self.folder / "space.json"}
+        keys = {"keys": self.file.with_suffix(".txt")} if self.file.suffix == ".npy" else {}
+        return import_features(self.file, self.uri, ImportOptions(**{**stated, **keys, **options}))
+
+    def open(self) -> FeatureSet:
+        return open_set(self.uri)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def by_key(feature_set: FeatureSet) -> dict[str, bytes]:
+    return {key: row.tobytes() for key, row in zip(*feature_set.to_numpy(), strict=True)}
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("shard_format", SHARD_FORMATS)
+def test_keys_and_embeddings_arrive_bit_for_bit(desk: Desk, kind: str, shard_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.import_rows.BATCH_BYTES", 60)  # two rows a batch
+    monkeypatch.setattr("storage.import_rows.SHARD_BYTES", 80)  # three rows at most, so several shards
+    keys, given = [f"{i}.png" for i in range(9)], values(9)
+    desk.write(kind, keys, given)
+    result = desk.read_in(format=shard_format)
+    assert (result.listed, result.rows, result.rejected, result.pending, result.version) == (9, 9, 0, 0, 1)
+    assert result.shards > 1
+    assert desk.open().description.dtype == "float32"
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(keys, given, strict=True)}
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "npy"])
+def test_maps_keep_their_shape(desk: Desk, kind: str) -> None:
+    given = values(4, (2, 2, 3), "float16")
+    desk.write(kind, KEYS, given)
+    desk.read_in()
+    assert desk.open().shape == (2, 2, 3)
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, given, strict=True)}
+
+
+@KINDS
+def test_labels_and_splits_come_along_and_empty_ones_are_missing(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS, values(), label=["ant", "", "bée", "ant"], split=["train", "test", "", "train"])
+    desk.read_in()
+    items = {row["key"]: (row["label"], row["split"]) for row in desk.open().items.to_pylist()}
+    assert items == {"b.png": ("ant", "train"), "a.png": (None, "test"), "ü/é.png": ("bée", None), "c.png": ("ant", "train")}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".h5", ".npz", "list"])
+@pytest.mark.parametrize(("shape", "dtype"), [((3,), "float16"), ((2, 2, 3), "float32")])
+def test_an_export_comes_back_as_it_went(make_set: MakeSet, tmp_path: Path, ending: str, shape: tuple[int, ...], dtype: str) -> None:
+    made = make_set(shape, dtype)
+    made.commit("one", PICTURES, per_shard=2)
+    path = tmp_path / ("flat.parquet" if ending == "list" else f"flat{ending}")
+    export_set(made.open(), path, "list" if ending == "list" else "binary")
+    result = import_features(path, str(tmp_path / "store/team/back"))
+    back = open_set(str(tmp_path / "store/team/back"))
+    assert (result.rows, result.copies, result.differing, result.image_digests) == (7, 2, 0, 7)
+    assert (back.space, back.shape, back.description.backbone) == (made.description.space, shape, dict(made.description.backbone))
+    columns = ["key", "corpus", "digest", "label", "split"]
+    assert back.items.select(columns).to_pylist() == made.open().items.select(columns).to_pylist()
+    assert by_key(back) == by_key(made.open())
+
+
+def test_a_space_that_is_only_stated_has_no_golden_images(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    assert desk.read_in().golden == 0
+    golden = desk.open().golden()
+    assert (golden.names, golden.images, golden.embeddings.shape) == ((), (), (0, 6))
+    assert desk.open().description.backbone == {"name": "stated", "statement": {"model": "clip", "weights": "openai"}}
+
+
+def test_like_another_set_is_in_its_space_with_its_golden_images(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((6,), "float16")
+    made.commit("one", PICTURES)
+    desk.write("npz", KEYS, values(dtype="float32"))
+    assert desk.read_in(like=made.uri).golden == 2
+    assert desk.open().space == made.description.space
+    assert desk.open().golden().images == made.golden_images().images
+    np.testing.assert_array_equal(desk.open().golden().embeddings, made.golden_images().embeddings)
+
+
+def test_like_a_set_of_another_shape_is_refused(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((3,), "float16")
+    made.commit("one", PICTURES)
+    desk.write("npz", KEYS, values())
+    with pytest.raises(UsageError, match=r"embeddings of shape \[6\], .* of \[3\]"):
+        desk.read_in(like=made.uri)
+
+
+@ALL_KINDS
+def test_a_row_that_cannot_be_kept_is_a_reject_with_a_reason(desk: Desk, kind: str) -> None:
+    given = values(6)
+    given[1, 2], given[2, 0], given[3, 5] = np.nan, -np.inf, 1e6  # the last is too large for float16
+    keys = ["a", "nan", "inf", "large", "a", "last"]
+    desk.write(kind, keys, given)
+    result = desk.read_in(dtype="float16")
+    assert (result.listed, result.rows, result.rejected) == (6, 2, 4)
+    assert result.reasons == {"non-finite": 3, "repeated-key": 1}
+    assert desk.open().items["key"].to_pylist() == ["a", "last"]
+    np.testing.assert_array_equal(desk.open().to_numpy()[1], given[[0, 5]].astype("float16"))
+    rejects = [(row["key"], row["reason"]) for row in desk.open().rejects.to_pylist()]
+    assert rejects == [("nan", "non-finite"), ("inf", "non-finite"), ("large", "non-finite"), ("a", "repeated-key")]
+    state = desk.open().manifest.corpora["imported"]
+    assert state.listed == state.rows + state.rejected + state.pending == 6
+
+
+@KINDS
+@pytest.mark.parametrize("as_hex", [True, False])
+def test_digests_are_taken_from_the_file(desk: Desk, kind: str, as_hex: bool) -> None:
+    digests = [hashlib.sha256(key.encode()).digest() for key in KEYS]
+    digests[0] = b"\0" * 31 + b"a"
+    raw = pa.array(digests, pa.binary(32)) if "parquet" in kind else np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    desk.write(kind, KEYS, values(), digest=[digest.hex() for digest in digests] if as_hex else raw)
+    assert desk.read_in().image_digests == 4
+    assert {row["key"]: row["digest"] for row in desk.open().items.to_pylist()} == dict(zip(KEYS, digests, strict=True))
+
+
+def test_digests_are_taken_from_the_images(desk: Desk) -> None:
+    for key in KEYS[:3]:
+        path = desk.folder / "images" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(key.encode())
+    (desk.folder / "secret").write_bytes(b"s")
+    desk.write("npz", [*KEYS, "../secret", "nul\0x"[:3]], values(6))
+    result = desk.read_in(images=desk.folder / "images")
+    found = {row["key"]: row["digest"] for row in desk.open().items.to_pylist()}
+    assert found == {key: hashlib.sha256(key.encode()).digest() for key in KEYS[:3]}
+    assert result.reasons == {"unreadable": 3}
+    assert "leads out of" in desk.open().rejects.to_pylist()[1]["message"]
+
+
+def test_stand_ins_are_told_from_digests_of_images(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    assert desk.read_in().image_digests == 0
+    assert [row["digest"] for row in desk.open().items.to_pylist()] == [stand_in_digest("imported", key) for key in sorted(KEYS)]
+    assert stand_in_digest("one", "k") != stand_in_digest("two", "k")
+    export_set(desk.open(), desk.folder / "back.npz")
+    assert import_features(desk.folder / "back.npz", f"{desk.folder}/store/team/back").image_digests == 0
+
+
+def test_rows_of_one_image_share_the_first_embedding_and_contradictions_are_counted(desk: Desk) -> None:
+    given = values()
+    given[2] = given[0]
+    desk.write("npz", KEYS, given, digest=["ab" * 32] * 4)
+    result = desk.read_in()
+    assert (result.rows, result.copies, result.differing) == (4, 3, 2)
+    assert set(by_key(desk.open()).values()) == {given[0].tobytes()}
+    assert desk.open().manifest.counts["embeddings"] == 1
+
+
+def test_importing_again_mirrors_the_corpus_anew(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    again = desk.read_in()
+    assert (again.version, again.committed) == (1, False)
+    desk.write("npz", ["new", *KEYS[:2]], values(3))
+    third = desk.read_in()
+    assert (third.version, third.committed, third.rows) == (2, True, 3)
+    assert desk.open().items["key"].to_pylist() == ["a.png", "b.png", "new"]
+    assert len(desk.open().manifest.corpora) == 1
+
+
+def test_the_dtype_of_the_set_is_the_usual_one_for_what_comes_later(desk: Desk) -> None:
+    desk.write("npz", KEYS, values(dtype="float16"))
+    desk.read_in()
+    desk.write("npz", KEYS[:3], values(3, dtype="float64"))
+    assert desk.read_in().version == 2
+    assert desk.open().description.dtype == "float16"
+
+
+def test_a_set_of_another_space_refuses_and_names_the_fields(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    desk.state(model="clip", weights="laion")
+    with pytest.raises(SpaceMismatchError, match="they differ in weights:"):
+        desk.read_in()
+    assert desk.open().version == 1
+
+
+def test_a_set_of_another_shape_refuses(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    desk.write("npz", KEYS, values(4, (7,)))
+    with pytest.raises(UsageError, match=r"shape \[7\], the set .* of \[6\]"):
+        desk.read_in()
+
+
+def test_a_set_of_another_corpus_refuses(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((6,), "float32")
+    made.commit("photos", PICTURES)
+    desk.write("npz", KEYS, values())
+    desk.uri = made.uri
+    with pytest.raises(ConflictError, match="--corpus-id photos"):
+        desk.read_in(like=made.uri)
+    assert desk.read_in(like=made.uri, corpus_id="photos").version == 2
+
+
+def test_an_export_of_two_corpora_needs_a_name_for_all(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1})
+    made.commit("two", {"b": 2})
+    export_set(made.open(), tmp_path / "flat.npz")
+    with pytest.raises(UsageError, match="holds the corpora one, two"):
+        import_features(tmp_path / "flat.npz", f"{tmp_path}/store/team/back")
+    assert import_features(tmp_path / "flat.npz", f"{tmp_path}/store/team/back", ImportOptions(corpus_id="all")).rows == 2
+
+
+def test_an_export_that_is_said_to_be_of_another_space_is_refused(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((6,), "float32")
+    made.commit("one", PICTURES)
+    desk.file = desk.folder / "flat.npz"
+    export_set(made.open(), desk.file)
+    with pytest.raises(SpaceMismatchError, match="leave out --space and --like"):
+        desk.read_in()
+
+
+def test_an_import_that_fails_leaves_no_set_behind(desk: Desk) -> None:
+    rows = pa.array([[1.0, 2.0], [1.0, 2.0, 3.0]], pa.list_(pa.float32()))
+    desk.file = desk.folder / "ragged.parquet"
+    pq.write_table(pa.table({"key": ["a", "b"], "embedding": rows}), desk.file)
+    with pytest.raises(UsageError, match="row 1 has 3 numbers, the rows before it 2"):
+        desk.read_in()
+    assert not (Path(desk.uri) / "set.json").exists()
+    assert not list(desk.folder.rglob("*.partial"))
+
+
+@ALL_KINDS
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros((4, 6), np.int32), "float"),
+        (np.zeros((0, 6), np.float32), "no rows|for 0 embeddings|embedding a row"),
+    ],
+    ids=["integers", "nothing"],
+)
+def test_what_are_no_embeddings_is_refused_in_words(desk: Desk, kind: str, given: Array, said: str) -> None:
+    desk.write(kind, KEYS[: len(given)], given)
+    with pytest.raises(UsageError, match=said):
+        desk.read_in()
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "npy"])
+@pytest.mark.parametrize("keys", [KEYS[:3], [*KEYS, "more"]])
+def test_keys_and_embeddings_must_be_as_many(desk: Desk, kind: str, keys: list[str]) -> None:
+    desk.write(kind, keys, values())
+    with pytest.raises(UsageError, match=f"{len(keys)} keys for 4 embeddings"):
+        desk.read_in()
+
+
+@KINDS
+def test_a_row_without_a_key_is_refused(desk: Desk, kind: str) -> None:
+    desk.write(kind, ["a", "", "c", "d"], values())
+    with pytest.raises(UsageError, match="row 1 has no key"):
+        desk.read_in()
+
+
+@KINDS
+def test_a_digest_that_is_none_is_refused(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS, values(), digest=["ab" * 32, "ab" * 32, "not hex" * 10, "ab" * 32])
+    with pytest.raises(UsageError, match="the digest of row 2 should be a sha256"):
+        desk.read_in()
+
+
+@KINDS
+def test_other_names_are_given_by_option_and_wrong_ones_listed(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS, values(), label=["x"] * 4)
+    with pytest.raises(UsageError, match=r"has no 'image'; it has .*key.* Name the right one with --key-column"):
+        desk.read_in(names=FlatNames(key="image"))
+    with pytest.raises(UsageError, match=r"has no 'vector'; it has .*embedding.* Name the right one with --embedding-column"):
+        desk.read_in(names=FlatNames(embedding="vector"))
+    label = "labels" if kind == "npz" else "label"
+    assert desk.read_in(names=FlatNames(key=label)).reasons == {"repeated-key": 3}
+
+
+@pytest.mark.slow
+@ALL_KINDS
+def test_a_damaged_file_is_told_in_words(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS * 50, values(200))
+    if kind == "h5":  # a damaged length of a variable-length key makes HDF5 ask for 4 GiB: refused all the same, but after seconds
+        with h5py.File(desk.file, "w") as file:
+            file["key"], file["embedding"] = np.array([key.encode() for key in KEYS * 50]), values(200)
+    whole = desk.file.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 211):
+        data = bytearray(whole)
+        data[place : place + 7] = b"\xff" * 7
+        desk.file.write_bytes(data)
+        try:
+            desk.read_in(corpus_id=f"c{place}")
+        except (DamagedError, UsageError) as error:
+            assert str(desk.file) in str(error)  # noqa: PT017 (some damage hits values only)
+            refused += 1
+        except ConflictError:
+            pass  # an earlier one went through
+    assert refused or kind == "npy"
+    desk.file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((DamagedError, UsageError), match=str(desk.file)):
+        desk.read_in()
+
+
+def test_pickles_are_never_loaded(desk: Desk) -> None:
+    boom = np.array([Path("x")] * 4, object)
+    np.savez(desk.folder / "keys.npz", keys=boom, embeddings=values())
+    np.savez(desk.folder / "values.npz", keys=np.array(KEYS), embeddings=boom)
+    np.save(desk.folder / "embeddings.npy", boom)
+    (desk.folder / "embeddings.txt").write_text("a\nb\nc\nd\n")
+    for name in ("keys.npz", "values.npz", "embeddings.npy"):
+        desk.file = desk.folder / name
+        with pytest.raises(UsageError, match="pickles"):
+            desk.read_in()
+
+
+def test_an_array_in_fortran_order_is_read_row_by_row(desk: Desk) -> None:
+    given = np.asfortranarray(values())
+    for kind in ("npz", "npy"):
+        desk.uri = str(desk.folder / "store" / "team" / kind)
+        desk.write(kind, KEYS, given)
+        desk.read_in()
+        assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, given, strict=True)}
+
+
+def test_bytes_of_unknown_shape_are_refused(desk: Desk) -> None:
+    desk.file = desk.folder / "raw.parquet"
+    pq.write_table(pa.table({"key": ["a"], "embedding": pa.array([b"12345678"], pa.binary(8))}), desk.file)
+    with pytest.raises(UsageError, match="nothing in the file tells the shape and dtype"):
+        desk.read_in()
+
+
+@pytest.mark.parametrize("rows", [[[1.0], None], [[1.0], [None]]], ids=["row", "number"])
+def test_nulls_among_the_embeddings_are_refused(desk: Desk, rows: list[Any]) -> None:
+    desk.file = desk.folder / "nulls.parquet"
+    pq.write_table(pa.table({"key": ["a", "b"], "embedding": pa.array(rows, pa.list_(pa.float32()))}), desk.file)
+    with pytest.raises(UsageError, match="null"):
+        desk.read_in()
+
+
+def test_a_dataset_of_another_file_is_not_followed(desk: Desk) -> None:
+    desk.write("h5", KEYS, values())
+    with h5py.File(desk.folder / "link.h5", "w") as file:
+        file["key"] = KEYS
+        file["embedding"] = h5py.ExternalLink("embeddings.h5", "embedding")
+    desk.file = desk.folder / "link.h5"
+    with pytest.raises(DamagedError, match=r"link\.h5"):
+        desk.read_in()
+
+
+def test_a_note_that_lies_about_the_embeddings_is_refused(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((2, 3), "float16")
+    made.commit("one", PICTURES)
+    export_set(made.open(), desk.folder / "flat.parquet")
+    table = pq.read_table(desk.folder / "flat.parquet")
+    note = json.loads(table.schema.metadata[b"permafrost"])
+    desk.file = desk.folder / "lie.parquet"
+    for change, error in (({"shape": [2, 4]}, UsageError), ({"dtype": "float32"}, DamagedError), ({"export_version": 2}, DamagedError)):
+        pq.write_table(table.replace_schema_metadata({"permafrost": json.dumps({**note, **change})}), desk.file)
+        with pytest.raises(error, match=r"lie\.parquet"):
+            import_features(desk.file, desk.uri)
+
+
+def test_options_that_cannot_be_are_refused(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    with pytest.raises(UsageError, match="pass one of them"):
+        desk.read_in(space=desk.folder / "space.json", like="a/b/c")
+    with pytest.raises(NotFoundError, match="no such folder"):
+        desk.read_in(images=desk.folder / "none")
+    with pytest.raises(UsageError, match=r"--keys is for \.npy files"):
+        desk.read_in(keys=desk.folder / "keys.txt")
+    with pytest.raises(UsageError, match="does not say which feature space"):
+        import_features(desk.file, desk.uri)
+    with pytest.raises(UsageError, match="leave out '@3'"):
+        import_features(desk.file, f"{desk.uri}@3")
+    with pytest.raises(NotFoundError, match="no such file"):
+        import_features(desk.folder / "none.npz", desk.uri)
+    with zipfile.ZipFile(desk.folder / "a.zip", "w"), pytest.raises(UsageError, match="expected a file that ends in"):
+        import_features(desk.folder / "a.zip", desk.uri)
