@@ -44,7 +44,7 @@ class ExtractResult:
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
     to_read: int = 0  # a dry run: what would be read
     dry_run: bool = False
-    stage_seconds: dict[str, float] = field(default_factory=dict)  # summed over workers
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, which says whose they are
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

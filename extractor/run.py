@@ -25,6 +25,8 @@ from extractor.options import ExtractOptions
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
 from extractor.result import ExtractResult, Outcome, summarise
+from extractor.stopwatch import Stopwatch
+from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
@@ -65,14 +67,15 @@ def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: 
 
     Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
     """
-    started = time.perf_counter()
+    clock = Stopwatch()
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: extraction makes a new version; leave out '@{name.at}'")
     require_possible_root(name.root)
     listing = list_folder(corpus, options.corpus_id)
+    clock.lap("list")
     executor = _make_executor(options)
-    run = _Run(name, listing, options, executor, started)
+    run = _Run(name, listing, options, executor, clock)
     try:
         return run.go(on_progress)
     finally:
@@ -94,16 +97,18 @@ def _make_executor(options: ExtractOptions) -> Executor:
 class _Run:
     """The steps of one extraction, in the order of `go`."""
 
-    def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, started: float) -> None:
-        self.name, self.listing, self.options, self.executor, self.started = name, listing, options, executor, started
+    def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, clock: Stopwatch) -> None:
+        self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
         self.folder = RunFolder(name.folder, new_run_id())
         self.units_made = 0
+        self.throughput = Throughput()
 
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
         if base:
             _require_known_corpus(base.manifest, self.name, self.listing)
         workers = self.executor.start()
+        self.clock.lap("start")
         if base:
             _require_space(base.description, self.name, workers[0])
         ledger = self._open_ledger(base)
@@ -119,6 +124,7 @@ class _Run:
         ledger = Ledger(self.listing, diff(self.listing.items, known), index)
         if earlier:
             ledger.carry_over(earlier)
+        self.clock.lap("compare")
         return ledger
 
     def _embed_and_commit(
@@ -132,6 +138,7 @@ class _Run:
         lenders = find_lenders(self.name, description.space.id) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
+        self.clock.lap("prepare")
         for _ in range(MAX_REBASES):
             lost = self._work(ledger, lenders, job, on_progress, base)
             standing = _settle(ledger, lost)
@@ -145,6 +152,8 @@ class _Run:
             raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one; run it again")
         work_seconds = time.perf_counter() - started
         committed = base is None or manifest is not base.manifest
+        self.clock.lap("commit")
+        ledger.seconds.update(self.clock.seconds)
         outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
         result = summarise(ledger, standing, workers, self.options, outcome)
         self.folder.write_report(result.to_dict())
@@ -160,7 +169,7 @@ class _Run:
         return base
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self.started
+        return self.clock.total
 
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
@@ -194,6 +203,7 @@ class _Run:
         self._write_plan(units, base)
         total = len(ledger.diff.to_read)
         done, lost = 0, []
+        self.throughput.begin(total)
         on_progress(Progress(0, total))
         for _ in range(MAX_ROUNDS):
             for result in self._results(units, ledger):
@@ -203,8 +213,10 @@ class _Run:
                 else:
                     done += result.items.num_rows
                 on_progress(Progress(min(done, total), total))
+            self.clock.lap("work")
             for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
                 ledger.add_copied(copied)
+            self.clock.lap("lend")
             units = self._units(ledger.unresolved(), job)
             if not units:
                 break
@@ -222,6 +234,7 @@ class _Run:
         for result in self.executor.run(units):
             if isinstance(result, Receipt):
                 ledger.add(result)
+                self.throughput.add(result)
                 _require_storable(ledger, self.options.recipe.dtype)
             yield result
 
