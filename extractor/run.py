@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
+from extractor.report import Circumstances, make_report
+from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.stopwatch import Stopwatch
 from extractor.throughput import Throughput
@@ -154,10 +157,27 @@ class _Run:
         committed = base is None or manifest is not base.manifest
         self.clock.lap("commit")
         ledger.seconds.update(self.clock.seconds)
-        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
+        page = str(self.folder.page)
+        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost, page)
         result = summarise(ledger, standing, workers, self.options, outcome)
-        self.folder.write_report(result.to_dict())
+        self._write_report(result, workers, standing, base, manifest)
         return result
+
+    def _write_report(
+        self, result: ExtractResult, workers: list[WorkerInfo], standing: Standing, base: FeatureSet | None, manifest: Manifest
+    ) -> None:
+        around = Circumstances(
+            source=str(self.listing.source),
+            host=platform.node(),
+            finished=datetime.now(UTC),
+            before=base.version if base else None,
+            manifest=manifest,
+            rejects=standing.rejects,
+            throughput=self.throughput.to_dict(),
+        )
+        report = make_report(result, self.options, workers, around)
+        self.folder.write_page(render(report))
+        self.folder.write_report(report)
 
     def _newer_base(self) -> FeatureSet:
         """What another run of the same corpus committed meanwhile. The folder is listed anew: that run may have seen a later state."""

@@ -40,6 +40,14 @@ class RunFolder:
     def write_plan(self, plan: dict[str, Any]) -> None:
         write_atomic(self.path / "plan.json", to_json(plan))
 
+    @property
+    def page(self) -> Path:
+        """The report for people. Written before report.json, which marks the run as finished."""
+        return self.path / "report.html"
+
+    def write_page(self, html: str) -> None:
+        write_atomic(self.page, html.encode())
+
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json: the mark of a finished run."""
         write_atomic(self.path / "report.json", to_json(report))

@@ -392,7 +392,7 @@ def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: M
     result = run(make_corpus(4))
     name = parse_set(result.set)
     report = json.loads((name.folder / "runs" / result.run / "report.json").read_text())
-    assert (report["listed"], report["rows"], report["rejected"], report["pending"]) == (4, 4, 0, 0)
+    assert [report["counts"][name] for name in ("listed", "rows", "rejected", "pending")] == [4, 4, 0, 0]
     assert unfinished_runs(name) == []
     state = storage.open(result.set).manifest.corpora[result.corpus]
     assert (state.listed, state.rows) == (4, 4)
