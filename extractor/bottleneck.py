@@ -9,7 +9,8 @@ from extractor.stages import FORWARD, READER, STAGES
 
 # What to do about each, as the end of a sentence.
 _WAYS_OUT = {
-    "infer": "a GPU, or more workers on machines of their own, would help",
+    "infer": "more machines, or machines with a GPU, would help",
+    "infer on GPUs": "more GPUs would help",
     "write": "a faster disk for the store would help",
     "no_unit": "fewer workers would take as long",
     "decode": "more CPU cores or smaller images would help",
@@ -37,7 +38,7 @@ def worker_seconds(seconds: Mapping[str, float], workers: int) -> dict[str, floa
     return busy | {"no_unit": max(0.0, workers * seconds.get("work", 0.0) - sum(busy.values()))}
 
 
-def find_bottleneck(seconds: Mapping[str, float], workers: int) -> Bottleneck:
+def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = False) -> Bottleneck:
     """seconds: by stage, as in ExtractResult.stage_seconds."""
     spent = worker_seconds(seconds, workers)
     total = sum(spent.values())
@@ -54,7 +55,8 @@ def find_bottleneck(seconds: Mapping[str, float], workers: int) -> Bottleneck:
     if largest == "infer":
         idle = _decoders_idle(seconds)
         aside = f", while the decoding threads had nothing to do {idle:.0%} of theirs" if idle is not None else ""
-        return _told("infer", share, f"The forward pass: it was busy {share:.0%} of the workers' time{aside}")
+        way_out = _WAYS_OUT["infer on GPUs" if on_gpu else "infer"]
+        return Bottleneck("infer", round(share, 4), f"The forward pass: it was busy {share:.0%} of the workers' time{aside}; {way_out}.")
     if largest == "write":
         return _told("write", share, f"Writing: it took {share:.0%} of the workers' time")
     if largest == "no_unit":

@@ -53,7 +53,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "failures": result.failures,
         "versions": {"before": around.before, "after": result.version, "committed": result.committed},
         "sizes": {
-            "bytes_read": around.throughput["points"][-1][-1],
+            "bytes_read": around.throughput["points"][-1][3],
             "new_shards": result.shards,
             "new_shard_bytes": result.bytes,
             "version_shards": len(around.manifest.shards),
@@ -61,7 +61,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         },
         "seconds": _seconds(result),
         "images_per_second": result.images_per_second,
-        "bottleneck": asdict(find_bottleneck(result.stage_seconds, result.workers)),
+        "bottleneck": asdict(find_bottleneck(result.stage_seconds, result.workers, workers[0].environment["device"] != "CPU")),
         "throughput": around.throughput,
         "workers": [worker.where for worker in workers],
         "environment": workers[0].environment,

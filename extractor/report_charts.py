@@ -8,29 +8,25 @@ from itertools import pairwise
 
 from extractor.html import Markup, join, tag
 
-MAX_BINS = 60
+BINS = 60
 _WIDTH, _HEIGHT = 600, 100  # of the SVG's own coordinates; it is stretched to its place
 
 
-def rates(points: Sequence[Sequence[float]], column: int, workers: int) -> tuple[float, list[float]]:
-    """(seconds a bin, amount a second in each bin) of a rising sum, straight between its points.
+def rates(points: Sequence[Sequence[float]], column: int) -> list[float]:
+    """Amount a second in each of BINS equal parts of the time, of points as in Throughput.to_dict.
 
-    Workers that began together also finish together: bins hold about a unit of each worker, or the rate would be spikes.
+    What a point adds is spread evenly from its `since` to its `seconds`: workers that began together also finish together, so that
+    finished units alone would be spikes.
     """
-    end = points[-1][0]
-    if end <= 0:
-        return 0.0, []
-    bins = max(1, min(MAX_BINS, (len(points) - 1) // workers))
-    sums = [_sum_at(points, column, end * i / bins) for i in range(bins + 1)]
-    return end / bins, [(after - before) * bins / end for before, after in pairwise(sums)]
-
-
-def _sum_at(points: Sequence[Sequence[float]], column: int, seconds: float) -> float:
+    width = max(points[-1][0], 1e-3) / BINS
+    found = [0.0] * BINS
     for before, after in pairwise(points):
-        if after[0] >= seconds:
-            span = after[0] - before[0]
-            return before[column] + (after[column] - before[column]) * ((seconds - before[0]) / span if span else 1.0)
-    return points[-1][column]
+        end = max(after[0], width / 2)
+        since = min(after[4], end - width / 2)
+        rate = (after[column] - before[column]) / (end - since)
+        for i in range(max(0, int(since / width)), min(BINS, math.ceil(end / width))):
+            found[i] += rate * max(0.0, min(end, (i + 1) * width) - max(since, i * width)) / width
+    return found
 
 
 def rate_chart(title: str, values: Sequence[float], bin_seconds: float, unit: str, class_: str = "") -> Markup:
@@ -41,7 +37,7 @@ def rate_chart(title: str, values: Sequence[float], bin_seconds: float, unit: st
     for i, value in enumerate(values):
         height = _HEIGHT * value / top
         told = f"{seconds_told(i * bin_seconds)} to {seconds_told((i + 1) * bin_seconds)}: {value:,.1f} {unit}"
-        place = {"x": f"{i * width:.2f}", "y": f"{_HEIGHT - height:.2f}", "width": f"{width * 0.92:.2f}", "height": f"{height:.2f}"}
+        place = {"x": f"{i * width:g}", "y": f"{_HEIGHT - height:.2f}", "width": f"{width:g}", "height": f"{height:.2f}"}
         bars.append(tag("rect", tag("title", told), class_=f"fill {class_}", **place))
     mean = sum(values) / len(values)
     y = f"{_HEIGHT - _HEIGHT * mean / top:.2f}"
@@ -65,11 +61,11 @@ def share_bar(parts: Sequence[tuple[str, str, float]]) -> Markup:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... at or above `value`; 1 for 0."""
+    """The next round number at or above `value`: 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten; 1 for 0."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
 def seconds_told(seconds: float) -> str:

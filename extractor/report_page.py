@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extractor.html import Markup, join, tag
-from extractor.report_charts import rate_chart, rates, seconds_told, share_bar
+from extractor.report_charts import BINS, rate_chart, rates, seconds_told, share_bar
 from extractor.report_style import STYLE
 from extractor.stages import STAGES, THREADS
 from storage.sizes import human_bytes
@@ -36,7 +36,7 @@ def _header(report: Mapping[str, Any], name: str) -> Markup:
     counts, complete = report["counts"], report["complete"]
     why = "complete" if complete else "items pending" if counts["pending"] else "too many rejects"
     state = tag("span", why, class_="state" if complete else "state missing")
-    times = f"Extraction on {report['host']}, {_moment(report['started'])} to {_moment(report['finished'])} UTC"
+    times = f"Extraction on {report['host']}, {_span(report['started'], report['finished'])} UTC"
     return tag("header", tag("h1", name, " ", state), tag("p", times))
 
 
@@ -81,16 +81,14 @@ def _bottleneck(report: Mapping[str, Any]) -> Markup:
 
 def _throughput(report: Mapping[str, Any]) -> Markup:
     points, heading = report["throughput"]["points"], tag("h2", "Throughput")
-    workers = max(1, len(report["throughput"]["workers"]))
-    width, images = rates(points, 2, workers)
-    _, read = rates(points, 3, workers)
-    if not any(read):
+    end, _, images, read, _ = points[-1]
+    if not read:
         return tag("section", heading, tag("p", "No file was read: everything listed is known.", class_="soft"))
-    charts = [rate_chart("Images embedded a second", images, width, "images/s", "images")] if any(images) else []
-    charts.append(rate_chart("Bytes read a second", [value / 1e6 for value in read], width, "MB/s", "low"))
-    end = points[-1][0]
-    ticks = tag("div", *[tag("span", seconds_told(end * i / 2)) for i in range(3)], class_="ticks")
-    note = tag("p", tag("small", "Seconds since work began; a unit's work is spread over the time since the unit finished before it."))
+    width = end / BINS
+    charts = [rate_chart("Images embedded a second", rates(points, 2), width, "images/s", "images")] if images else []
+    charts.append(rate_chart("Bytes read a second", [value / 1e6 for value in rates(points, 3)], width, "MB/s", "low"))
+    ticks = tag("div", tag("span", "0"), *[tag("span", seconds_told(end * i / 4)) for i in range(1, 5)], class_="ticks")
+    note = tag("p", tag("small", "Time since work began. A unit's work is spread evenly over the time it took."))
     return tag("section", heading, tag("div", *charts, ticks, class_="chart"), note)
 
 
@@ -102,14 +100,19 @@ def _stages(report: Mapping[str, Any]) -> Markup:
 def _group(thread: str, seconds: Mapping[str, float]) -> Markup:
     total, rows = sum(seconds.values()), []
     classes: dict[str, str] = {}
-    for name, amount in seconds.items():
+    for name, amount in _in_order(seconds):
         waiting = name not in STAGES or STAGES[name].waiting
         classes[name] = "waiting" if waiting else f"s{sum(c != 'waiting' for c in classes.values()) % 5}"
         what = STAGES[name].what if name in STAGES else _NO_UNIT
         key = tag("td", tag("span", class_=classes[name]), class_="key")
         rows.append(tag("tr", key, tag("td", what), _n(f"{amount:,.2f} s"), _n(f"{amount / total:.1%}")))
     heading = tag("h3", f"{_TITLES[thread]} ", tag("small", THREADS[thread]))
-    return join(heading, share_bar([(name, classes[name], seconds[name]) for name in seconds]), tag("table", tag("tbody", *rows)))
+    return join(heading, share_bar([(name, classes[name], seconds[name]) for name in classes]), tag("table", tag("tbody", *rows)))
+
+
+def _in_order(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """As in STAGES: JSON files are sorted by name."""
+    return sorted(seconds.items(), key=lambda pair: list(STAGES).index(pair[0]) if pair[0] in STAGES else len(STAGES))
 
 
 def _rejects(report: Mapping[str, Any]) -> Markup:
@@ -181,5 +184,6 @@ def _told_once(names: Sequence[str]) -> str:
     return ", ".join(f"{count} on {name}" for name, count in counts.items())
 
 
-def _moment(text: str) -> str:
-    return text.replace("T", " ").removesuffix("+00:00")
+def _span(started: str, finished: str) -> str:
+    (day, begin), (last_day, end) = (text.removesuffix("+00:00").split("T") for text in (started, finished))
+    return f"{day} {begin} to {end}" if day == last_day else f"{day} {begin} to {last_day} {end}"

@@ -16,6 +16,7 @@ h1 { margin: 0 0 2px; font-size: 25px; line-height: 1.25; font-weight: 650; over
 h2 { margin: 0 0 12px; font-size: 16px; font-weight: 650; }
 h3 { margin: 20px 0 6px; font-size: 14px; font-weight: 600; }
 h3 small, p small { font-weight: 400; color: var(--soft); font-size: 13px; }
+h2 + h3, .chart h3:first-child { margin-top: 0; } section > p:last-child { margin-bottom: 0; }
 section { margin-top: 18px; padding: 18px 20px 20px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .state { display: inline-block; margin-left: 6px; padding: 0 9px; border-radius: 10px; font-size: 13px; vertical-align: 3px;
   color: #fff; background: var(--rows); }
@@ -30,15 +31,15 @@ section { margin-top: 18px; padding: 18px 20px 20px; background: var(--card); bo
 .s0 { background: var(--a); } .s1 { background: var(--b); } .s2 { background: var(--c); } .s3 { background: var(--d); }
 .s4 { background: var(--e); }
 .waiting { background: repeating-linear-gradient(135deg, var(--wait) 0 4px, var(--wait-line) 4px 5px); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(135px, 1fr)); gap: 14px 18px; margin: 18px 0 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px 18px; margin: 18px 0 0; }
 .figures dt { color: var(--soft); font-size: 13px; } .figures dd { margin: 0; font-size: 18px; font-weight: 600; }
 .binds { background: var(--note); } .binds p { margin: 0; } .binds p + p { margin-top: 6px; color: var(--soft); }
-.failed { border-color: var(--pending); } .failed li { overflow-wrap: anywhere; }
-.chart { display: grid; grid-template-columns: auto 1fr; gap: 0 8px; margin-top: 8px; }
+.failed { border-color: var(--pending); } .failed ul { margin: 0; padding-left: 20px; } .failed li { overflow-wrap: anywhere; }
+.chart { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0 8px; }
 .chart .scale { display: flex; flex-direction: column; justify-content: space-between; text-align: right; color: var(--soft);
   font-size: 12px; line-height: 1; min-width: 34px; }
 .chart svg { display: block; width: 100%; height: 132px; border-left: 1px solid var(--line); border-bottom: 1px solid var(--line); }
-.chart .low svg { height: 64px; } .chart .fill { fill: var(--b); } .chart .fill.images { fill: var(--a); }
+.chart .low svg { height: 64px; } .chart .fill { fill: var(--b); shape-rendering: crispEdges; } .chart .fill.images { fill: var(--a); }
 .chart line { stroke: var(--text); stroke-width: 1; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; opacity: .65; }
 .chart .ticks { grid-column: 2; display: flex; justify-content: space-between; color: var(--soft); font-size: 12px; margin-top: 4px; }
 table { width: 100%; border-collapse: collapse; font-size: 14px; }
@@ -54,6 +55,7 @@ code { font: 13px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 .examples small { color: var(--soft); display: block; font-size: 12.5px; }
 .soft, footer { color: var(--soft); } footer { margin-top: 22px; font-size: 13px; } footer p { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding: 18px 10px 32px; } section { padding: 14px 12px; } .account { font-size: 24px; }
-  tbody th { width: 100px; } td, th { padding-right: 8px; } h1 { font-size: 21px; } }
+  tbody th { width: 100px; } td, th { padding-right: 8px; } h1 { font-size: 21px; }
+  .ticks span:nth-child(even) { display: none; } }
 @media print { section { break-inside: avoid; } body { background: #fff; } }
 """

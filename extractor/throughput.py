@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from extractor.receipt import Receipt
+from extractor.stages import FORWARD, STAGES
 
-MAX_POINTS = 500  # kept; twice as many are thinned to every second one
+MAX_POINTS = 500  # kept; of twice as many every second one goes
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Point:
     items: int
     images: int  # embedded
     bytes: int  # read
+    since: float = 0.0  # when work on what this point adds to the one before it began
 
 
 class Throughput:
@@ -29,7 +32,7 @@ class Throughput:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started = clock()
-        self._every, self._units = 1, 0
+        self._units = 0
         self.total = 0  # items to do
         self.points = [Point(0.0, 0, 0, 0)]
         self.latest = self.points[0]
@@ -43,15 +46,15 @@ class Throughput:
 
     def add(self, receipt: Receipt) -> None:
         items, images, size = receipt.items.num_rows, receipt.counters["embedded"], receipt.counters["bytes_read"]
+        took = sum(amount for name, amount in receipt.seconds.items() if STAGES[name].thread == FORWARD)
         last, now = self.latest, self._clock() - self._started
-        self.latest = Point(now, last.items + items, last.images + images, last.bytes + size)
+        self.latest = Point(now, last.items + items, last.images + images, last.bytes + size, max(0.0, now - took))
+        self.points.append(self.latest)
         self.workers.setdefault(receipt.worker, Counter()).update(units=1, items=items, images=images, bytes=size)
         self._units += 1
-        if self._units % self._every == 0:
-            self.points.append(self.latest)
         if len(self.points) > 2 * MAX_POINTS:
-            self.points = self.points[::2]  # keeps the first: the curve begins at zero
-            self._every *= 2
+            pairs = list(pairwise(self.points))[1::2]  # an odd number of points: the first and the last stay
+            self.points = [self.points[0], *[replace(b, since=min(a.since, b.since)) for a, b in pairs]]
 
     def now(self) -> dict[str, Any]:
         """Where the work stands: for signs of life."""
@@ -60,10 +63,9 @@ class Throughput:
                 "work_seconds": round(self._clock() - self._started, 3)}  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Points as rows [seconds since work began, items done, images embedded, bytes read], and each worker's share."""
-        points = self.points if self.points[-1] is self.latest else [*self.points, self.latest]
+        """Points as rows of `columns`, seconds since work began, and each worker's share."""
         return {
-            "columns": ["seconds", "items", "images", "bytes"],
-            "points": [[round(point.seconds, 3), *astuple(point)[1:]] for point in points],
+            "columns": ["seconds", "items", "images", "bytes", "since"],
+            "points": [[round(p.seconds, 3), p.items, p.images, p.bytes, round(p.since, 3)] for p in self.points],
             "workers": {name: dict(done) for name, done in sorted(self.workers.items())},
         }
