@@ -19,6 +19,7 @@ from extractor.corpus import Item, Listing, list_folder
 from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
+from extractor.heartbeat import Heartbeat
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger, Standing
@@ -105,6 +106,7 @@ class _Run:
         self.folder = RunFolder(name.folder, new_run_id())
         self.units_made = 0
         self.throughput = Throughput()
+        self.heartbeat = Heartbeat(self.folder, self.throughput.now)
 
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
@@ -118,7 +120,8 @@ class _Run:
         if self.options.dry_run:
             outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
-        return self._embed_and_commit(base, ledger, workers, on_progress)
+        with self.heartbeat:
+            return self._embed_and_commit(base, ledger, workers, on_progress)
 
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
@@ -135,6 +138,7 @@ class _Run:
     ) -> ExtractResult:
         golden = base.golden() if base else self._new_golden()
         description = create_set(self.name, self._describe(workers[0]))
+        self.heartbeat.start()
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
@@ -251,7 +255,8 @@ class _Run:
         return units
 
     def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
-        for result in self.executor.run(units):
+        for result in self.executor.run(units, self.heartbeat.check):
+            self.heartbeat.check()
             if isinstance(result, Receipt):
                 ledger.add(result)
                 self.throughput.add(result)
