@@ -43,7 +43,7 @@ def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = F
     spent = worker_seconds(seconds, workers)
     total = sum(spent.values())
     if not any(seconds.get(name) for name in ("wait", "infer")):
-        return Bottleneck("", 0.0, "No unit was finished by a worker, so there is nothing to speed up.")
+        return Bottleneck("", 0.0, "Workers finished no unit: there was none, or none could be finished.")
     shares = {
         "infer": spent["infer"] / total,
         "write": (spent["write"] + spent["publish"]) / total,

@@ -67,7 +67,7 @@ class Heartbeat:
 
 def _end_of(error: BaseException) -> tuple[str, str]:
     if isinstance(error, RunCancelledError):
-        return "cancelled", str(error)
+        return "cancelled", "by `permafrost runs cancel`"
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", "interrupted; what was finished is kept, run the same command again to go on"
+        return "interrupted", "by Ctrl-C or a signal"
     return "failed", str(error) if isinstance(error, PermafrostError) else f"{type(error).__name__}: {error}"

@@ -93,8 +93,12 @@ def _throughput(report: Mapping[str, Any]) -> Markup:
 
 
 def _stages(report: Mapping[str, Any]) -> Markup:
-    groups = [_group(thread, report["seconds"][thread]) for thread in _TITLES if any(report["seconds"][thread].values())]
+    groups = [_group(thread, report["seconds"][thread]) for thread in _TITLES if _was_busy(report["seconds"][thread])]
     return tag("section", tag("h2", "Where the time went"), *groups)
+
+
+def _was_busy(seconds: Mapping[str, float]) -> bool:
+    return any(amount for name, amount in seconds.items() if name in STAGES)
 
 
 def _group(thread: str, seconds: Mapping[str, float]) -> Markup:

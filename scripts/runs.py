@@ -88,7 +88,7 @@ def _progress(status: RunStatus) -> str:
 
 
 def _rate(status: RunStatus) -> str:
-    return "" if status.images_per_second is None else f"{status.images_per_second:.0f}"
+    return f"{status.images_per_second:.0f}" if status.images_per_second else ""
 
 
 def _outcome(status: RunStatus) -> str:

@@ -53,8 +53,8 @@ def test_what_never_began_leaves_nothing(folder: RunFolder) -> None:
     [
         (RunError("too many"), "failed", "too many"),
         (OSError("disk"), "failed", "OSError: disk"),
-        (KeyboardInterrupt(), "interrupted", "interrupted; what was finished is kept, run the same command again to go on"),
-        (RunCancelledError("asked to"), "cancelled", "asked to"),
+        (KeyboardInterrupt(), "interrupted", "by Ctrl-C or a signal"),
+        (RunCancelledError("asked to"), "cancelled", "by `permafrost runs cancel`"),
     ],
 )
 def test_the_end_is_recorded(folder: RunFolder, error: BaseException, state: str, message: str) -> None:

@@ -63,8 +63,8 @@ def test_a_report_is_json_and_rendering_leaves_it_alone() -> None:
          "The forward pass: it was busy 90% of the workers' time, while the decoding threads had nothing to do 75% of theirs"),
         ({"work": 10, "wait": 1, "infer": 1, "write": 1, "publish": 7}, "write", "Writing: it took 80% of the workers' time"),
         ({"work": 10, "infer": 2}, "no_unit", "The end of the run: workers had no unit left to do 80% of their time"),
-        ({"work": 0.1, "list": 3}, "", "nothing to speed up"),
-        ({}, "", "nothing to speed up"),
+        ({"work": 0.1, "list": 3}, "", "Workers finished no unit"),
+        ({}, "", "Workers finished no unit"),
     ],
 )  # fmt: skip
 def test_what_binds_is_told_in_words(seconds: dict[str, float], stage: str, said: str) -> None:

@@ -69,6 +69,7 @@ def test_hostile_names_are_text_and_what_cannot_be_seen_is_made_visible() -> Non
 def test_a_run_that_read_nothing_has_a_page_too() -> None:
     text = Page(render(make_example(units=0))).text
     assert "No file was read" in text
+    assert "forward pass" not in text.replace("no forward pass", "")
     assert "3, nothing changed" in text
 
 
