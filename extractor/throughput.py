@@ -32,7 +32,6 @@ class Throughput:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started = clock()
-        self._units = 0
         self.total = 0  # items to do
         self.points = [Point(0.0, 0, 0, 0)]
         self.latest = self.points[0]
@@ -40,18 +39,17 @@ class Throughput:
 
     def begin(self, total: int) -> None:
         """Work on `total` more items begins. Where work began before, time goes on."""
-        if not self._units:
+        if len(self.points) == 1:
             self._started = self._clock()
         self.total = self.latest.items + total
 
     def add(self, receipt: Receipt) -> None:
         items, images, size = receipt.items.num_rows, receipt.counters["embedded"], receipt.counters["bytes_read"]
-        took = sum(amount for name, amount in receipt.seconds.items() if STAGES[name].thread == FORWARD)
+        took = sum(receipt.seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == FORWARD)
         last, now = self.latest, self._clock() - self._started
         self.latest = Point(now, last.items + items, last.images + images, last.bytes + size, max(0.0, now - took))
         self.points.append(self.latest)
         self.workers.setdefault(receipt.worker, Counter()).update(units=1, items=items, images=images, bytes=size)
-        self._units += 1
         if len(self.points) > 2 * MAX_POINTS:
             pairs = list(pairwise(self.points))[1::2]  # an odd number of points: the first and the last stay
             self.points = [self.points[0], *[replace(b, since=min(a.since, b.since)) for a, b in pairs]]

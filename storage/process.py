@@ -19,14 +19,21 @@ class ProcessId:
 
 
 def this_process() -> ProcessId:
-    return ProcessId(platform.node(), os.getpid(), _machine(), _born(os.getpid()))
+    return ProcessId(platform.node(), os.getpid(), _machine(), _born(os.getpid()) or "")
 
 
 def is_alive(process: ProcessId) -> bool | None:
-    """Whether it still runs; None if that cannot be seen from here, because it is (or may be) on another machine."""
+    """Whether it still runs; None if that cannot be seen from here: it is (or may be) on another machine, or is another user's."""
     if not process.machine or process.machine != _machine():
         return None
-    return bool(process.born) and _born(process.pid) == process.born
+    try:
+        os.kill(process.pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's: there, and in most systems its birth can be seen all the same
+    born = _born(process.pid)
+    return None if born is None else born == process.born
 
 
 def _machine() -> str:
@@ -36,10 +43,10 @@ def _machine() -> str:
         return ""
 
 
-def _born(pid: int) -> str:
-    """Field 22 of /proc/PID/stat; "" if there is no such process, or only what is left of it until its parent looks (state Z)."""
+def _born(pid: int) -> str | None:
+    """Field 22 of /proc/PID/stat; "" of what is left of a process until its parent looks (state Z); None if it cannot be seen."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (OSError, ValueError):
-        return ""
+        return None
     return "" if state in ("Z", "X") else fields[18]
