@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,12 @@ from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.unit_queue import LostUnit
+
+CHECK_SECONDS = 1.0
+
+
+def go_on() -> None:
+    return None
 
 
 class Executor(Protocol):
@@ -29,8 +35,11 @@ class Executor(Protocol):
         """Set the job; `known` digests are never embedded. Raises DriftError if a worker fails the golden images."""
         ...
 
-    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
-        """Yield one result a unit, in order of completion. A PermafrostError in a worker is raised here and ends the run."""
+    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
+        """Yield one result a unit, in order of completion. A PermafrostError in a worker is raised here and ends the run.
+
+        check: called every CHECK_SECONDS while no unit finishes; what it raises ends the run.
+        """
         ...
 
     def close(self) -> None: ...

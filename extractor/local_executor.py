@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from extractor.claims import Claims
+from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -18,6 +19,8 @@ from extractor.recipe import Recipe
 from extractor.unit_queue import Attempt, LostUnit, UnitQueue
 from extractor.worker import Worker
 from storage.errors import PermafrostError
+
+_Result = Receipt | LostUnit | PermafrostError
 
 
 class LocalExecutor:
@@ -46,16 +49,16 @@ class LocalExecutor:
         for worker in self._workers:
             worker.check(job)
 
-    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
+    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         waiting = UnitQueue(units)
-        results: queue.Queue[Receipt | LostUnit | PermafrostError] = queue.Queue()
+        results: queue.Queue[_Result] = queue.Queue()
         stop = threading.Event()
         for worker in self._workers:
             # Daemons, so that an interrupt ends the program at once; a unit cut short has published nothing.
             threading.Thread(target=self._serve, args=(worker, waiting, results, stop), daemon=True).start()
         try:
             for _ in units:
-                result = results.get()
+                result = _next(results, check)
                 if isinstance(result, PermafrostError):
                     raise result
                 if isinstance(result, LostUnit):
@@ -71,7 +74,7 @@ class LocalExecutor:
         self,
         worker: Worker,
         waiting: UnitQueue,
-        results: queue.Queue[Receipt | LostUnit | PermafrostError],
+        results: queue.Queue[_Result],
         stop: threading.Event,
     ) -> None:
         while not stop.is_set():
@@ -101,3 +104,11 @@ class LocalExecutor:
     def _release(self, unit: str) -> None:
         with self._lock:
             self._claims.release(unit)
+
+
+def _next(results: queue.Queue[_Result], check: Callable[[], None]) -> _Result:
+    while True:
+        try:
+            return results.get(timeout=CHECK_SECONDS)
+        except queue.Empty:
+            check()

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from extractor.claims import Claims
 from extractor.device import prepare_process
+from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -113,15 +114,18 @@ class RayExecutor:
         self._claims = ray.remote(Claims).options(num_cpus=0).remote(list(known))
         self._get([slot.actor.begin.remote(job, self._claims) for slot in self._slots])
 
-    def run(self, units: Sequence[Unit]) -> Iterator[Receipt | LostUnit]:
+    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         waiting = UnitQueue(units)
         while True:
             self._fill(waiting)
             owners = {reference: slot for slot in self._slots for reference in slot.sent}
             if not owners:
                 return
-            [reference], _ = ray.wait(list(owners), num_returns=1)
-            yield from self._settle(owners[reference], reference, waiting)
+            finished, _ = ray.wait(list(owners), num_returns=1, timeout=CHECK_SECONDS)
+            if not finished:
+                check()
+            for reference in finished:
+                yield from self._settle(owners[reference], reference, waiting)
 
     def close(self) -> None:
         for slot in self._slots:

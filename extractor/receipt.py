@@ -30,7 +30,8 @@ class Receipt:
     shard: FileEntry | None  # None: nothing new to store
     items: pa.Table  # RECEIPT_FIELDS, one row an item of the unit, in its order
     counters: Mapping[str, int]  # read, bytes_read, embedded
-    seconds: Mapping[str, float]  # wait (for decoded images), infer, write
+    seconds: Mapping[str, float]  # by stage of extractor.stages; of some only in receipts of older versions
+    worker: str = ""  # host/process/number; "" in receipts of older versions
 
     def to_table(self) -> pa.Table:
         head = {
@@ -39,6 +40,7 @@ class Receipt:
             "shard": asdict(self.shard) if self.shard else None,
             "counters": dict(self.counters),
             "seconds": dict(self.seconds),
+            "worker": self.worker,
         }
         return self.items.replace_schema_metadata({b"permafrost": json.dumps(head).encode()})
 

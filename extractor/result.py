@@ -44,7 +44,8 @@ class ExtractResult:
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
     to_read: int = 0  # a dry run: what would be read
     dry_run: bool = False
-    stage_seconds: dict[str, float] = field(default_factory=dict)  # summed over workers
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, which says whose they are
+    report: str | None = None  # path of report.html; None: a dry run
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +62,7 @@ class Outcome:
     seconds: float
     work_seconds: float = 0.0
     lost: Sequence[LostUnit] = ()
+    report: str | None = None
 
 
 def summarise(
@@ -100,4 +102,5 @@ def summarise(
         to_read=len(ledger.diff.to_read),
         dry_run=options.dry_run,
         stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
+        report=outcome.report,
     )

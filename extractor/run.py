@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +19,19 @@ from extractor.corpus import Item, Listing
 from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
+from extractor.heartbeat import Heartbeat
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
 from extractor.plan import Unit, bytes_needed, make_units
 from extractor.receipt import Receipt
+from extractor.report import Circumstances, make_report
+from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.sources import list_corpus
+from extractor.stopwatch import Stopwatch
+from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
@@ -66,14 +72,15 @@ def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: 
 
     Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
     """
-    started = time.perf_counter()
+    clock = Stopwatch()
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: extraction makes a new version; leave out '@{name.at}'")
     require_possible_root(name.root)
     listing = list_corpus(corpus, options.corpus_id)
+    clock.lap("list")
     executor = _make_executor(options)
-    run = _Run(name, listing, options, executor, started)
+    run = _Run(name, listing, options, executor, clock)
     try:
         return run.go(on_progress)
     finally:
@@ -95,23 +102,27 @@ def _make_executor(options: ExtractOptions) -> Executor:
 class _Run:
     """The steps of one extraction, in the order of `go`."""
 
-    def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, started: float) -> None:
-        self.name, self.listing, self.options, self.executor, self.started = name, listing, options, executor, started
+    def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, clock: Stopwatch) -> None:
+        self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
         self.folder = RunFolder(name.folder, new_run_id())
         self.units_made = 0
+        self.throughput = Throughput()
+        self.heartbeat = Heartbeat(self.folder, self.throughput.now)
 
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
         if base:
             self._require_own_corpus(base.manifest)
         workers = self.executor.start()
+        self.clock.lap("start")
         if base:
             _require_space(base.description, self.name, workers[0])
         ledger = self._open_ledger(base)
         if self.options.dry_run:
             outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
-        return self._embed_and_commit(base, ledger, workers, on_progress)
+        with self.heartbeat:
+            return self._embed_and_commit(base, ledger, workers, on_progress)
 
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
@@ -120,6 +131,7 @@ class _Run:
         ledger = Ledger(self.listing, diff(self.listing.items, known), index)
         if earlier:
             ledger.carry_over(earlier)
+        self.clock.lap("compare")
         return ledger
 
     def _embed_and_commit(
@@ -127,6 +139,7 @@ class _Run:
     ) -> ExtractResult:
         golden = base.golden() if base else self._new_golden()
         description = create_set(self.name, self._describe(workers[0]))
+        self.heartbeat.start()
         _require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
@@ -134,6 +147,7 @@ class _Run:
         lenders = find_lenders(self.name, description.space) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
+        self.clock.lap("prepare")
         for _ in range(MAX_REBASES):
             lost = self._work(ledger, lenders, job, on_progress, base)
             standing = _settle(ledger, lost)
@@ -147,9 +161,12 @@ class _Run:
             raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one; run it again")
         work_seconds = time.perf_counter() - started
         committed = base is None or manifest is not base.manifest
-        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost)
+        self.clock.lap("commit")
+        ledger.seconds.update(self.clock.seconds)
+        page = str(self.folder.page)
+        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost, page)
         result = summarise(ledger, standing, workers, self.options, outcome)
-        self.folder.write_report(result.to_dict())
+        self._write_report(result, workers, standing, base, manifest)
         return result
 
     def _require_room(self, items: int, embedding_bytes: int) -> None:
@@ -162,6 +179,22 @@ class _Run:
                 "images that the store has already"
             )
 
+    def _write_report(
+        self, result: ExtractResult, workers: list[WorkerInfo], standing: Standing, base: FeatureSet | None, manifest: Manifest
+    ) -> None:
+        around = Circumstances(
+            source=str(self.listing.source),
+            host=platform.node(),
+            finished=datetime.now(UTC),
+            before=base.version if base else None,
+            manifest=manifest,
+            rejects=standing.rejects,
+            throughput=self.throughput.to_dict(),
+        )
+        report = make_report(result, self.options, workers, around)
+        self.folder.write_page(render(report))
+        self.folder.write_report(report)
+
     def _newer_base(self) -> FeatureSet:
         """What another run of the same corpus committed meanwhile. The folder is listed anew: that run may have seen a later state."""
         base = open_newest(self.name)
@@ -172,7 +205,7 @@ class _Run:
         return base
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self.started
+        return self.clock.total
 
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
@@ -206,6 +239,7 @@ class _Run:
         self._write_plan(units, base)
         total = len(ledger.diff.to_read)
         done, lost = 0, []
+        self.throughput.begin(total)
         on_progress(Progress(0, total))
         for _ in range(MAX_ROUNDS):
             for result in self._results(units, ledger):
@@ -215,8 +249,10 @@ class _Run:
                 else:
                     done += result.items.num_rows
                 on_progress(Progress(min(done, total), total))
+            self.clock.lap("work")
             for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
                 ledger.add_copied(copied)
+            self.clock.lap("lend")
             units = self._units(ledger.unresolved(), job)
             if not units:
                 break
@@ -231,9 +267,11 @@ class _Run:
         return units
 
     def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
-        for result in self.executor.run(units):
+        for result in self.executor.run(units, self.heartbeat.check):
+            self.heartbeat.check()
             if isinstance(result, Receipt):
                 ledger.add(result)
+                self.throughput.add(result)
                 _require_storable(ledger, self.options.recipe.dtype)
             yield result
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import platform
 import tempfile
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,17 +25,21 @@ from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.recipe import Recipe
+from extractor.stopwatch import Stopwatch
 from storage.errors import RunError
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.golden import require_no_drift
 from storage.shard import ShardWriter, shard_format
 from storage.stored import UNSTORABLE, to_stored
 
+_numbers = itertools.count(1)  # of the workers of this process
+
 
 class Worker:
     def __init__(self, recipe: Recipe, threads: int = 2) -> None:
         self._recipe = recipe
         self._threads = threads
+        self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
         backbone = backbones.build(recipe)
         self._space = backbone.space
         self._engine = TensorFlowEngine(backbone)
@@ -85,40 +90,31 @@ class Worker:
         folder = job.run.set_folder / "shards"
         with private_file(folder, job.run.run_id) as partial:
             writer = kind.writer(partial, job.layout)
-            rows, seconds = self._fill(writer, pipeline)
-            started = time.perf_counter()
+            clock = Stopwatch()
+            rows = self._fill(writer, pipeline, clock)
             written = writer.close()
             shard = None
             if written:
                 sha256, size = publish_by_content(partial, folder, kind.suffix)
                 shard = FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written)
-            seconds["write"] += time.perf_counter() - started
-        receipt = self._receipt(unit, job, pipeline.outcomes, rows, shard, seconds)
+            clock.lap("publish")
+        receipt = self._receipt(unit, job, pipeline.outcomes, rows, shard, {**clock.seconds, **pipeline.outcomes.seconds})
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt
 
-    def _fill(self, writer: ShardWriter, pipeline: DecodePipeline) -> tuple[dict[int, int], dict[str, float]]:
-        """Embed all batches into the writer; returns row by position, and the seconds of each stage."""
+    def _fill(self, writer: ShardWriter, pipeline: DecodePipeline, clock: Stopwatch) -> dict[int, int]:
+        """Embed all batches into the writer; returns row by position."""
         rows: dict[int, int] = {}
-        seconds = dict.fromkeys(("wait", "infer", "write"), 0.0)
-        last = time.perf_counter()
-
-        def lap(stage: str) -> None:
-            nonlocal last
-            now = time.perf_counter()
-            seconds[stage] += now - last
-            last = now
-
         for positions, images in pipeline.batches():
-            lap("wait")
+            clock.lap("wait")
             finite, embeddings = self._embed(positions, images, pipeline.outcomes)
-            lap("infer")
+            clock.lap("infer")
             digests = [pipeline.outcomes.digests[position] for position in finite]
             writer.append([digest for digest in digests if digest], [0] * len(finite), embeddings)
             rows.update({position: len(rows) + i for i, position in enumerate(finite)})
-            lap("write")
-        lap("wait")
-        return rows, seconds
+            clock.lap("write")
+        clock.lap("wait")
+        return rows
 
     def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
         """Embed a batch; what the stored dtype cannot hold becomes a reject. Returns the positions and rows that are left."""
@@ -145,4 +141,4 @@ class Worker:
         table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
         unstorable = sum(reason in UNSTORABLE for reason, _ in outcomes.rejects.values())
         counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "embedded": len(rows) + unstorable}
-        return Receipt(unit.id, job.corpus, shard, table, counters, seconds)
+        return Receipt(unit.id, job.corpus, shard, table, counters, seconds, self._name)

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from storage.sizes import human_bytes as human_bytes
+
 PLAIN_SECONDS = 5.0  # between two lines of progress where there is no terminal
 
 
@@ -45,14 +47,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
 
 def warn(message: str) -> None:
     print(f"permafrost: note: {message}", file=sys.stderr, flush=True)
-
-
-def human_bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def counts_text(counts: dict[str, int]) -> str:

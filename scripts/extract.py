@@ -103,6 +103,7 @@ def _print(result: ExtractResult) -> None:
             ("time", f"{result.seconds:.1f} s, {speed}"),
             ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
             ("feature space", result.space_id),
+            ("report", result.report),
         ]
     )
 

@@ -9,6 +9,7 @@ PermafrostError                      what a command prints and exits 1 for
 ├── ConflictError                           another writer changed what this one builds on
 ├── DamagedError                            a file is not what its manifest says
 └── RunError                                a run stopped before its end
+    └── RunCancelledError                   ... because somebody asked it to
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class DamagedError(PermafrostError):
 
 class RunError(PermafrostError):
     """A run was stopped before it could finish."""
+
+
+class RunCancelledError(RunError):
+    """A run was stopped by `permafrost runs cancel`."""

@@ -1,11 +1,13 @@
-"""The folder of one extraction run: `runs/<run id>/` with its plan, the receipts of finished units, and its report.
+"""The folder of one extraction run: `runs/<run id>/` with its plan, signs of life, the receipts of finished units, and its end.
 
 A receipt is written by the worker after its shard is published and before it answers: whoever finds a receipt need not do the unit
-again. A run without a report did not finish; what its receipts list is reused by the next one.
+again. A run without a report did not finish; what its receipts list is reused by the next one. Whoever wants a run to stop, on
+whatever machine it is, puts `cancel.json` into its folder.
 """
 
 from __future__ import annotations
 
+import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,9 +42,32 @@ class RunFolder:
     def write_plan(self, plan: dict[str, Any]) -> None:
         write_atomic(self.path / "plan.json", to_json(plan))
 
+    @property
+    def page(self) -> Path:
+        """The report for people. Written before report.json, which marks the run as finished."""
+        return self.path / "report.html"
+
+    def write_page(self, html: str) -> None:
+        write_atomic(self.page, html.encode())
+
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json: the mark of a finished run."""
         write_atomic(self.path / "report.json", to_json(report))
+
+    def write_heartbeat(self, heartbeat: dict[str, Any]) -> None:
+        """Write heartbeat.json: the driver does so every few seconds, and its age says whether the run still lives."""
+        write_atomic(self.path / "heartbeat.json", to_json(heartbeat))
+
+    def write_end(self, state: str, message: str) -> None:
+        """Write end.json: how a run ended that did not finish. state: failed, interrupted or cancelled."""
+        write_atomic(self.path / "end.json", to_json({"state": state, "message": message, "time": _now()}))
+
+    def request_cancel(self) -> None:
+        write_atomic(self.path / "cancel.json", to_json({"time": _now(), "host": platform.node()}))
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.path / "cancel.json").exists()
 
     @property
     def finished(self) -> bool:
@@ -50,10 +75,10 @@ class RunFolder:
 
     def write_receipt(self, unit: str, table: pa.Table) -> None:
         target = self.path / "receipts" / f"{unit}.parquet"
-        with private_file(target.parent) as partial:
-            pq.write_table(table, partial, compression="zstd")
-            sync(partial)
-            partial.replace(target)
+        with private_file(target.parent) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd")
+            sync(unfinished)
+            unfinished.replace(target)
         sync(target.parent)
 
     def read_receipt(self, unit: str) -> pa.Table | None:
@@ -73,7 +98,15 @@ class RunFolder:
                     yield table
 
 
+def run_folders(name: SetName) -> list[RunFolder]:
+    """All runs of a set, oldest first."""
+    return [RunFolder(name.folder, run_id) for run_id in list_names(name.folder / "runs")]
+
+
 def unfinished_runs(name: SetName) -> list[RunFolder]:
     """Runs of the set that wrote no report: still running, or broken."""
-    folders = [RunFolder(name.folder, run_id) for run_id in list_names(name.folder / "runs")]
-    return [folder for folder in folders if not folder.finished]
+    return [folder for folder in run_folders(name) if not folder.finished]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

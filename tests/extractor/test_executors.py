@@ -175,3 +175,23 @@ def test_drift_is_refused_before_any_unit(executor: Executor, make_corpus: Calla
     shifted = GoldenImages(job.golden.names, job.golden.images, np.roll(job.golden.embeddings, 1, axis=1))
     with pytest.raises(DriftError, match=r"golden image '[abcd]' with cosine"):
         executor.begin(Job(job.run, job.corpus, job.base, job.format, job.layout, shifted), [])
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_check_that_raises_ends_the_run_in_the_middle_of_a_unit(
+    executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test here: it leaves the executor with a unit under way."""
+    for where in ("local_executor", "ray_executor"):
+        monkeypatch.setattr(f"extractor.{where}.CHECK_SECONDS", 0.005)
+    source = make_corpus(48)
+    executor.begin(make_job(executor, source, tmp_path / "set"), [])
+
+    def check() -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        list(executor.run(units_of(source, 48), check))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.job import WorkerInfo
 from extractor.local_executor import LocalExecutor
+from extractor.stages import STAGES
 from extractor.worker import Worker
-from storage.errors import ConflictError, DriftError, RunError, SpaceMismatchError, UsageError
+from storage.errors import ConflictError, DriftError, RunCancelledError, RunError, SpaceMismatchError, UsageError
 from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
+from storage.run_watch import cancel_run, run_statuses
 from storage.runs import unfinished_runs
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
@@ -114,6 +117,8 @@ def test_a_second_run_reads_nothing_and_makes_no_version(run: Run, make_corpus: 
     again = run(corpus)
     assert account(again) == (0, 0, 7, 7, 0, 0)
     assert (again.version, again.committed, again.shards) == (1, False, 0)
+    assert again.report is not None
+    assert "1, nothing changed" in Path(again.report).read_text()
 
 
 def test_renamed_and_duplicate_images_are_hits(run: Run, make_corpus: MakeCorpus) -> None:
@@ -393,8 +398,12 @@ def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: M
     result = run(make_corpus(4))
     name = parse_set(result.set)
     report = json.loads((name.folder / "runs" / result.run / "report.json").read_text())
-    assert (report["listed"], report["rows"], report["rejected"], report["pending"]) == (4, 4, 0, 0)
+    assert [report["counts"][name] for name in ("listed", "rows", "rejected", "pending")] == [4, 4, 0, 0]
     assert unfinished_runs(name) == []
+    assert result.report is not None
+    assert "listed" in Path(result.report).read_text()
+    assert report["throughput"]["points"][-1][1:4] == [4, 4, report["sizes"]["bytes_read"]]
+    assert {"list", "start", "work", "wait", "infer", "decode", "wait_read"} <= result.stage_seconds.keys() <= STAGES.keys()
     state = storage.open(result.set).manifest.corpora[result.corpus]
     assert (state.listed, state.rows) == (4, 4)
 
@@ -634,3 +643,39 @@ def test_every_shard_format_holds_the_same_and_lends_to_the_others(run: Run, mak
             borrowed = run(corpus, f"borrowed-by-{other}", store=name, format=other)
             assert (borrowed.embedded, borrowed.copied, borrowed.rows) == (0, 9, 9)
             assert contents(borrowed) == contents(made[name])
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_keeps_what_it_finished_and_says_so(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.heartbeat.BEAT_SECONDS", 0.02)
+    corpus, name = make_corpus(20), parse_set(f"{tmp_path}/features/team/photos")
+
+    def cancel(progress: Progress) -> None:
+        if progress.done == 8:
+            [status] = run_statuses(name)
+            assert (status.state, status.total) == ("running", 20)
+            cancel_run(name, status.run)
+            time.sleep(0.5)
+
+    with pytest.raises(RunCancelledError, match="what was finished is kept"):
+        run(corpus, on_progress=cancel)
+    [status] = run_statuses(name)
+    assert status.state == "cancelled"
+    assert status.done in (8, 12)
+    result = run(corpus)
+    assert (result.rows, result.read <= 12) == (20, True)
+    assert [status.state for status in run_statuses(name)] == ["cancelled", "finished"]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_recorded_as_failed(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(3)
+    (tmp_path / "features" / "team" / "photos").mkdir(parents=True)
+    (tmp_path / "features" / "team" / "photos" / "shards").write_text("in the way: no unit can write its shard")
+    with pytest.raises(RunError, match="no unit could be finished"):
+        run(corpus)
+    [status] = run_statuses(parse_set(f"{tmp_path}/features/team/photos"))
+    assert status.state == "failed"
+    assert "no unit could be finished" in status.message

@@ -28,6 +28,9 @@ BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size
         ("extract",),
         ("train",),
         ("predict",),
+        ("runs",),
+        ("runs", "status"),
+        ("runs", "cancel"),
         ("store",),
         ("store", "ls"),
         ("store", "show"),
@@ -48,6 +51,8 @@ def test_every_leaf_command_takes_json() -> None:
         ["extract", "a", "b/c/d", "--backbone", "resnet50"],
         ["train", "a/b/c", "--out", "h"],
         ["predict", "h", "i"],
+        ["runs", "status", "r"],
+        ["runs", "cancel", "r/t/s", "run"],
         ["store", "ls", "r"],
         ["store", "export", "a/b/c", "f.h5"],
         ["store", "import", "f.h5", "a/b/c"],
@@ -77,6 +82,11 @@ def test_every_leaf_command_takes_json() -> None:
         (["train", "s/t/n", "--out", "h"], 1, "s is not a feature store"),
         (["store", "ls", "nowhere"], 1, "nowhere is not a feature store"),
         (["store", "show", "s/t/n@"], 2, "expected a version number or a tag after '@'"),
+        (["runs", "status", "nowhere"], 1, "nowhere is not a feature store"),
+        (["runs", "status", "s/t/n"], 1, "s is not a feature store"),
+        (["runs", "status", "s/t/n@3"], 1, "s/t/n@3 is not a feature store"),
+        (["runs", "cancel", "onlyname", "r"], 2, "expected ROOT/TEAM/SET"),
+        (["runs", "cancel", "s/t/n@3", "r"], 2, "leave out '@3'"),
         (["predict", "nohead", "photos/a.png"], 1, "no head at nohead"),
         (["predict", "nohead", "gone.png"], 1, "no such image: gone.png"),
         (["retrain"], 2, "invalid choice"),
@@ -132,6 +142,15 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert {"accuracy", "macro_f1", "per_class", "confusion"} <= trained["metrics"]["test"].keys()
     assert trained["rows"] == sum(trained["rows_by_split"].values()) == 60
     assert trained["head"] == "heads/photos"
+
+    code, out, _ = say("runs", "status", "features", "--json")
+    [finished] = json.loads(out)["runs"]
+    assert (finished["set"], finished["run"], finished["state"]) == ("me/photos", extracted["run"], "finished")
+    code, out, _ = say("runs", "status", "features/me/photos")
+    assert "version 1: 60 rows + 0 rejected + 0 pending" in out
+    code, _, err = say("runs", "cancel", "features/me/photos", extracted["run"])
+    assert code == 1
+    assert "is finished: there is nothing to stop" in err
 
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     code, out, err = say("predict", "heads/photos", corpus / "ant", "broken.jpg", "--json")

@@ -1,0 +1,82 @@
+"""What binds a run: which stage decided how long the work took, in a word and in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from extractor.stages import FORWARD, READER, STAGES
+
+# What to do about each, as the end of a sentence.
+_WAYS_OUT = {
+    "infer": "more machines, or machines with a GPU, would help",
+    "infer on GPUs": "more GPUs would help",
+    "write": "a faster disk for the store would help",
+    "no_unit": "fewer workers would take as long",
+    "decode": "more CPU cores or smaller images would help",
+    "read": "a faster disk or network to the corpus would help",
+    "hash": "more CPU cores would help",
+    "claim": "fewer workers, or a less busy machine for the driver, would help",
+    "fill": "units are short here: more images at a time would be embedded faster",
+}
+_READER_CAUSES = {"wait_read": "read", "hash": "hash", "wait_claim": "claim", "wait_decoder": "decode"}
+_NAMES = {"decode": "decoding", "read": "reading", "hash": "hashing", "claim": "claims", "fill": "starting units"}
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """`stage`: infer, write, no_unit, decode, read, hash, claim, fill; "" where no work was done. `share` of the workers' time."""
+
+    stage: str
+    share: float
+    words: str
+
+
+def worker_seconds(seconds: Mapping[str, float], workers: int) -> dict[str, float]:
+    """The time of all workers while units were at work, by stage of their forward thread; `no_unit`: nothing left to do for them."""
+    busy = {name: seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == FORWARD}
+    return busy | {"no_unit": max(0.0, workers * seconds.get("work", 0.0) - sum(busy.values()))}
+
+
+def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = False) -> Bottleneck:
+    """seconds: by stage, as in ExtractResult.stage_seconds."""
+    spent = worker_seconds(seconds, workers)
+    total = sum(spent.values())
+    if not any(seconds.get(name) for name in ("wait", "infer")):
+        return Bottleneck("", 0.0, "Workers finished no unit: there was none, or none could be finished.")
+    shares = {
+        "infer": spent["infer"] / total,
+        "write": (spent["write"] + spent["publish"]) / total,
+        "wait": spent["wait"] / total,
+        "no_unit": spent["no_unit"] / total,
+    }
+    largest = max(shares, key=lambda name: shares[name])
+    share = shares[largest]
+    if largest == "infer":
+        idle = _decoders_idle(seconds)
+        aside = f", while the decoding threads had nothing to do {idle:.0%} of theirs" if idle is not None else ""
+        way_out = _WAYS_OUT["infer on GPUs" if on_gpu else "infer"]
+        return Bottleneck("infer", round(share, 4), f"The forward pass: it was busy {share:.0%} of the workers' time{aside}; {way_out}.")
+    if largest == "write":
+        return _told("write", share, f"Writing: it took {share:.0%} of the workers' time")
+    if largest == "no_unit":
+        return _told("no_unit", share, f"The end of the run: workers had no unit left to do {share:.0%} of their time")
+    cause = _why_it_waited(seconds)
+    return _told(cause, share, f"{_NAMES[cause].capitalize()}: the forward pass waited {share:.0%} of its time for images")
+
+
+def _told(stage: str, share: float, words: str) -> Bottleneck:
+    return Bottleneck(stage, round(share, 4), f"{words}; {_WAYS_OUT[stage]}.")
+
+
+def _why_it_waited(seconds: Mapping[str, float]) -> str:
+    """The reader's largest stage; but where it waits for decoders that idle themselves, the units are too short to fill them."""
+    largest = max((name for name, stage in STAGES.items() if stage.thread == READER), key=lambda name: seconds.get(name, 0.0))
+    if largest == "wait_decoder" and (_decoders_idle(seconds) or 0.0) > 0.5:
+        return "fill"
+    return _READER_CAUSES[largest]
+
+
+def _decoders_idle(seconds: Mapping[str, float]) -> float | None:
+    busy, idle = seconds.get("decode", 0.0), seconds.get("decode_idle", 0.0)
+    return idle / (busy + idle) if busy + idle else None

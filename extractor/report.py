@@ -1,0 +1,88 @@
+"""The report of a finished run as one JSON document: what came in, where it went, how long what took, and what binds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from extractor.bottleneck import find_bottleneck, worker_seconds
+from extractor.job import WorkerInfo
+from extractor.options import ExtractOptions
+from extractor.result import ExtractResult
+from extractor.stages import STAGES, THREADS
+from storage.manifest import Manifest
+
+REPORT_FORMAT = 1
+MAX_EXAMPLES = 5  # rejects named for each reason; the rejects file of the version has them all
+_COUNTS = ("listed", "rows", "rejected", "pending", "read", "embedded", "reused", "copied", "new", "changed", "deleted")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a report says beside the result."""
+
+    source: str  # where the corpus lies
+    host: str  # of the driver
+    finished: datetime  # UTC
+    before: int | None  # version that this run built on
+    manifest: Manifest  # the version that is there now
+    rejects: pa.Table  # REJECT_SCHEMA, all of them
+    throughput: dict[str, Any]  # of Throughput.to_dict
+
+
+def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequence[WorkerInfo], around: Circumstances) -> dict[str, Any]:
+    """Seconds are grouped by thread, because wall-clock time and sums over threads must not be added up."""
+    corpus = around.manifest.corpora[result.corpus]
+    return {
+        "format": REPORT_FORMAT,
+        "run": result.run,
+        "set": result.set,
+        "corpus": {"id": result.corpus, "source": around.source},
+        "host": around.host,
+        "started": (around.finished - timedelta(seconds=result.seconds)).isoformat(timespec="seconds"),
+        "finished": around.finished.isoformat(timespec="seconds"),
+        "complete": result.complete,
+        "counts": {name: getattr(result, name) for name in _COUNTS},
+        "rejects": _rejects(result.reasons, around.rejects),
+        "rejects_file": corpus.rejects.path if corpus.rejects else None,
+        "skipped": result.skipped,
+        "failures": result.failures,
+        "versions": {"before": around.before, "after": result.version, "committed": result.committed},
+        "sizes": {
+            "bytes_read": around.throughput["points"][-1][3],
+            "new_shards": result.shards,
+            "new_shard_bytes": result.bytes,
+            "version_shards": len(around.manifest.shards),
+            "version_bytes": around.manifest.counts["bytes"],
+        },
+        "seconds": _seconds(result),
+        "images_per_second": result.images_per_second,
+        "bottleneck": asdict(find_bottleneck(result.stage_seconds, result.workers, workers[0].environment["device"] != "CPU")),
+        "throughput": around.throughput,
+        "workers": [worker.where for worker in workers],
+        "environment": workers[0].environment,
+        "space_id": result.space_id,
+        "settings": asdict(options),
+    }
+
+
+def _rejects(reasons: dict[str, int], rejects: pa.Table) -> dict[str, Any]:
+    examples: dict[str, list[dict[str, str]]] = {reason: [] for reason in reasons}
+    for key, reason, message in zip(*(rejects[name].to_pylist() for name in ("key", "reason", "message")), strict=True):
+        if len(examples[reason]) < MAX_EXAMPLES:
+            examples[reason].append({"key": key, "message": message})
+    return {reason: {"count": count, "examples": examples[reason]} for reason, count in reasons.items()}
+
+
+def _seconds(result: ExtractResult) -> dict[str, Any]:
+    groups: dict[str, Any] = {
+        thread: {name: result.stage_seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == thread}
+        for thread in THREADS
+    }
+    no_unit = worker_seconds(result.stage_seconds, result.workers)["no_unit"]
+    groups["forward"]["no_unit"] = round(no_unit, 3)
+    return {"total": result.seconds, **groups}

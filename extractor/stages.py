@@ -1,0 +1,47 @@
+"""The stages of a run by name: whose time each one is, and how it is counted. Drives the report and its tests.
+
+Three kinds that must not be added to each other: wall-clock seconds of the driver's one thread; wall-clock seconds of a worker's
+reader or forward thread, summed over workers; and seconds of thread pools, summed over threads, so that more than one a second may pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DRIVER, READER, FORWARD, POOLS = "driver", "reader", "forward", "pools"
+
+THREADS = {
+    DRIVER: "the driver's thread; wall clock",
+    FORWARD: "each worker's thread that embeds and writes; wall clock, summed over workers",
+    READER: "each worker's thread that hashes, claims and hands files to the decoder; wall clock, summed over workers",
+    POOLS: "each worker's threads that read files and decode images; summed over all threads",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    thread: str  # key of THREADS
+    what: str
+    waiting: bool = False
+
+
+STAGES: dict[str, Stage] = {
+    "list": Stage(DRIVER, "listing the corpus"),
+    "start": Stage(DRIVER, "starting workers, building the network"),
+    "compare": Stage(DRIVER, "comparing the listing with what is known"),
+    "prepare": Stage(DRIVER, "golden images, claims, plan"),
+    "work": Stage(DRIVER, "workers at work on units"),
+    "lend": Stage(DRIVER, "copying embeddings of other sets"),
+    "commit": Stage(DRIVER, "settling the account, writing the version"),
+    "wait": Stage(FORWARD, "waiting for decoded images", waiting=True),
+    "infer": Stage(FORWARD, "forward pass"),
+    "write": Stage(FORWARD, "writing embeddings"),
+    "publish": Stage(FORWARD, "closing, syncing and naming the shard"),
+    "wait_read": Stage(READER, "waiting for files to be read", waiting=True),
+    "hash": Stage(READER, "hashing, looking at headers"),
+    "wait_claim": Stage(READER, "waiting for the driver to grant claims", waiting=True),
+    "wait_decoder": Stage(READER, "waiting for the decoder to take files", waiting=True),
+    "read": Stage(POOLS, "reading files"),
+    "decode": Stage(POOLS, "decoding images"),
+    "decode_idle": Stage(POOLS, "decoding threads with nothing to do", waiting=True),
+}

@@ -1,0 +1,68 @@
+"""Looking after runs from outside: how each one of a set stands, and stopping one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.files import private_file, read_json
+from storage.names import SetName
+from storage.process import ProcessId, is_alive
+from storage.run_status import RunFacts, RunStatus, status_of
+from storage.runs import RunFolder, run_folders
+
+
+def run_statuses(name: SetName) -> list[RunStatus]:
+    """How each run of a set stands, oldest first."""
+    now = cache(partial(_file_system_time, name.folder / "runs"))
+    return [status_of(_facts(folder, now)) for folder in run_folders(name) if folder.path.is_dir()]
+
+
+def cancel_run(name: SetName, run_id: str) -> RunStatus:
+    """Ask a running run to stop, wherever it runs; it does within seconds, and keeps what it has finished.
+
+    Raises NotFoundError for an unknown run, PermafrostError for one that does not run.
+    """
+    statuses = {status.run: status for status in run_statuses(name)}
+    status = statuses.get(run_id)
+    if status is None:
+        running = [run for run, status in statuses.items() if status.state == "running"]
+        raise NotFoundError(f"{name} has no run {run_id!r}; running are: {', '.join(running) or 'none'}")
+    if status.state != "running":
+        raise PermafrostError(f"run {run_id} is {status.state}: there is nothing to stop")
+    RunFolder(name.folder, run_id).request_cancel()
+    return replace(status, cancel_requested=True, message="asked to stop")
+
+
+def _facts(folder: RunFolder, now: Callable[[], float]) -> RunFacts:
+    plan, beat, end, report = (_read(folder.path / f"{part}.json") for part in ("plan", "heartbeat", "end", "report"))
+    facts = RunFacts(folder.run_id, plan, beat, end, report, folder.cancel_requested)
+    if beat is None or end is not None or report is not None:
+        return facts
+    silent = max(0.0, now() - (folder.path / "heartbeat.json").stat().st_mtime)
+    process = ProcessId(str(beat.get("host")), int(beat.get("pid") or 0), str(beat.get("machine") or ""), str(beat.get("born") or ""))
+    return replace(facts, silent_seconds=silent, alive=is_alive(process))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path, path.stem)
+    except NotFoundError:
+        return None
+    except DamagedError:
+        return {}
+
+
+def _file_system_time(folder: Path) -> float:
+    """The clock that stamps files there: on a network folder the server's, which this machine's may differ from."""
+    try:
+        with private_file(folder) as probe:
+            probe.touch()
+            return probe.stat().st_mtime
+    except OSError:  # may only read there
+        return time.time()
