@@ -26,7 +26,9 @@ from storage.manifest import CorpusState, Manifest
 from storage.names import parse_set
 from storage.shard import SHARD_FORMATS, ShardLayout
 from storage.space import Space
-from trainer.fit import FitOptions, FittedHead, fit
+from trainer.fit import fit
+from trainer.fitted import FittedHead
+from trainer.options import FitOptions
 
 
 @dataclass(frozen=True)
