@@ -52,8 +52,8 @@ def _add_head_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="of Adam (default 0.001)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 32 MiB")
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
     parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
     parser.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out where no splits are given (default 0.2)")

@@ -8,6 +8,7 @@ print(fitted.metrics["test"].accuracy)
 import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
 
 from trainer.class_weights import parse_class_weights
+from trainer.evaluate_set import SetEvaluation, evaluate_head
 from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
@@ -18,7 +19,9 @@ __all__ = [
     "FitOptions",
     "FittedHead",
     "Head",
+    "SetEvaluation",
     "check_head_target",
+    "evaluate_head",
     "fit",
     "load",
     "load_head",

@@ -9,13 +9,12 @@ import keras
 
 import storage
 from storage.errors import UsageError
-from storage.feature_set import FeatureSet
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import LabelledFeatures, read_labelled
 from trainer.fitted import FittedHead
 from trainer.heads import with_activation
-from trainer.labels import LabelSet, labels_of_items, read_labels
+from trainer.labels import labels_for
 from trainer.options import FitOptions
 from trainer.solver import Solver
 from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_items, strata
@@ -57,13 +56,6 @@ def fit(uri: str, labels: str | Path | None = None, options: FitOptions | None =
         seconds=round(time.perf_counter() - started, 3),
         warnings=_warnings(data, split),
     )
-
-
-def labels_for(feature_set: FeatureSet, labels: str | Path | None, multi_label: bool) -> LabelSet:
-    """The label set in a file, or (None) the one that the items carry."""
-    if labels:
-        return read_labels(labels, multi_label)
-    return labels_of_items(feature_set.items, str(feature_set.name), multi_label)
 
 
 def _measure(model: keras.Model, solver: Solver, positions: list[int]) -> Evaluation | MultiLabelEvaluation:

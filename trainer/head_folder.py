@@ -81,15 +81,10 @@ def check_head_target(folder: Path) -> None:
         raise AlreadyExistsError(f"{folder} exists and is not a head folder: choose another --out")
 
 
-def require_head(folder: Path) -> None:
-    """Raise NotFoundError if there is no head; worth asking before TensorFlow is imported."""
-    if not (folder / "head.json").is_file():
-        raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
-
-
 def load_head(folder: Path) -> Head:
     """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError."""
-    require_head(folder)
+    if not (folder / "head.json").is_file():
+        raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
     value = read_json(folder / "head.json", "head description")
     if value.get("format") not in (HEAD_FORMAT, MULTI_LABEL_FORMAT):
         raise DamagedError(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 BATCH_SIZE = 256
-BATCH_BYTES = 32 << 20  # 32 MiB of float32 features: fewer rows a batch where maps are large
+BATCH_BYTES = 16 << 20  # 16 MiB of float32 features: fewer rows a batch where maps are large
 
 
 def rows_per_batch(shape: Sequence[int], limit: int = BATCH_SIZE) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage.errors import UsageError
+from storage.feature_set import FeatureSet
 from trainer.label_files import LabelFile, read_label_file
 
 EXAMPLES = 3  # shown of what did not meet
@@ -89,6 +90,11 @@ class Joined:
     labels: list[Label]
     splits: list[str | None]
     report: LabelReport
+
+
+def labels_for(feature_set: FeatureSet, path: str | Path | None, multi_label: bool) -> LabelSet:
+    """The label set in a file, or (None) the one that the items carry."""
+    return read_labels(path, multi_label) if path else labels_of_items(feature_set.items, str(feature_set.name), multi_label)
 
 
 def labels_of_items(items: pa.Table, name: str, multi_label: bool = False) -> LabelSet:

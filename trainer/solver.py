@@ -20,7 +20,10 @@ Curves = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Solver:
-    """Fits heads on chosen positions of labelled features. Models map features [N, *shape] to logits [N, C]."""
+    """Fits heads on chosen positions of labelled features. Models map features [N, *shape] to logits [N, C].
+
+    `options` are those `for_features` of their shape.
+    """
 
     data: LabelledFeatures
     task: Task
@@ -53,17 +56,20 @@ class Solver:
 
     def stream(self, positions: Sequence[int]) -> tf.data.Dataset:
         """Batches (features, y) in the given order."""
-        return load(self.data.features, self.data.y, positions, self._batch_size)
+        return self._load(positions)
 
     def _shuffled(self, positions: list[int]) -> tf.data.Dataset:
-        return load(self.data.features, self.data.y, positions, self._batch_size, self.options.seed, epochs=None)
+        return self._load(positions, self.options.seed, epochs=None)
+
+    def _load(self, positions: Sequence[int], seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
+        return load(self.data.features, self.data.y, positions, self._batch_size, seed, epochs)
+
+    def _steps(self, positions: list[int]) -> int:
+        return -(-len(positions) // self._batch_size)
 
     @property
     def _batch_size(self) -> int:
         return self.options.batch_size or rows_per_batch(self.data.features.shape[1:])
-
-    def _steps(self, positions: list[int]) -> int:
-        return -(-len(positions) // self._batch_size)
 
     def _compiled(self, positions: list[int]) -> keras.Model:
         keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise

@@ -66,6 +66,7 @@ class SingleLabel:
 
     def loss(self, weights: Weights | None) -> Loss:
         def cross_entropy(y: Any, logits: Any) -> Any:
+            y = keras.ops.cast(y, "int32")  # Keras hands it over as floats
             plain = keras.ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
             return plain if weights is None else plain * keras.ops.take(keras.ops.cast(weights, "float32"), y)
 

@@ -161,7 +161,21 @@ def test_a_pooling_of_vectors_is_told() -> None:
 
 def test_maps_are_flattened_unless_told() -> None:
     assert HeadOptions().for_features((7, 7, 8)).map == "flatten"
-    assert FitOptions("mlp", map="max", seed=3).for_features((7, 8)) == FitOptions("mlp", map="max", seed=3)
+    assert FitOptions("mlp", map="max", seed=3).for_features((7, 8)) == FitOptions("mlp", map="max", seed=3, learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pooling", "given", "rate"),
+    [
+        ((2048,), "", None, 1e-3),
+        ((16384,), "", None, 5e-4),
+        ((8, 8, 1024), "", None, 1.25e-4),
+        ((8, 8, 1024), "avg", None, 1e-3),
+        ((8, 8, 1024), "", 0.5, 0.5),
+    ],
+)
+def test_the_learning_rate_is_less_for_many_inputs(shape: tuple[int, ...], pooling: str, given: float | None, rate: float) -> None:
+    assert FitOptions(map=pooling, learning_rate=given).for_features(shape).learning_rate == rate
 
 
 # Options
