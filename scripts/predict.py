@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
             if writer:
                 writer.write(batch)
             result.add(batch, keep)
+    if feature_set and (without := feature_set.manifest.counts["listed"] - feature_set.rows):
+        warn(f"{without} items of the set have no embedding, and so no prediction")
     _say_rejects(result.rejects)
     _show(result, args)
     return EXIT_INCOMPLETE if result.rejects else 0

@@ -68,7 +68,7 @@ class SingleLabel:
         def cross_entropy(y: Any, logits: Any) -> Any:
             y = keras.ops.cast(y, "int32")  # Keras hands it over as floats
             plain = keras.ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
-            return plain if weights is None else plain * keras.ops.take(keras.ops.cast(weights, "float32"), y)
+            return plain if weights is None else plain * keras.ops.take(weights.astype(np.float32), y)
 
         return cross_entropy
 
@@ -109,7 +109,7 @@ class MultiLabel:
             present = keras.ops.cast(y, "float32")
             plain = keras.ops.binary_crossentropy(present, logits, from_logits=True)
             if weights is not None:
-                absent_weight, present_weight = keras.ops.cast(weights, "float32")
+                absent_weight, present_weight = weights.astype(np.float32)
                 plain *= absent_weight + present * (present_weight - absent_weight)
             return keras.ops.sum(plain, axis=-1)
 

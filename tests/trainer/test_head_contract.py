@@ -92,7 +92,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_any_number_of_classes_is_learned_and_kept(tagged: str, tmp_path: Path) -> None:
-    fitted = fit(tagged, options=replace(FAST, multi_label=True))
+    fitted = fit(tagged, options=replace(FAST, multi_label=True, class_weights="balanced"))
     assert fitted.classes == ("big", "red")
     test = fitted.metrics["test"]
     assert (test.mean_average_precision > 0.95, test.micro_f1 > 0.95) == (True, True)  # type: ignore[union-attr]
