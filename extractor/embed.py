@@ -1,8 +1,8 @@
-"""Embedding a few image files into memory, for prediction: the same decoding and network as extraction, without a store."""
+"""Embedding image files into memory, for prediction: the same decoding and network as extraction, without a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,24 +11,37 @@ import numpy.typing as npt
 
 from extractor.recipe import Recipe
 from extractor.worker import Worker
+from storage.shard import embedding_bytes
 from storage.space import Space, require_same_space
+
+BATCH_IMAGES = 1024  # each batch has a pipeline of its own, whose start costs a quarter of a second
+BATCH_BYTES = 64 << 20  # 64 MiB of embeddings: fewer images where these are maps
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings [n, *shape] of the n images at `positions` of the request; `rejects` by position: (reason, message)."""
+    """Embeddings [n, *shape] of the n images at `positions` of the request, ascending; `rejects` by position: (reason, message)."""
 
     positions: list[int]
     embeddings: npt.NDArray[np.generic]
     rejects: dict[int, tuple[str, str]]
 
 
-def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: str, threads: int = 2) -> Embedded:
-    """Embed image files in the space that `owner` expects. Raises SpaceMismatchError, naming the fields, before any image is read."""
+def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: str, threads: int = 2) -> Iterator[Embedded]:
+    """Embed image files in the space that `owner` expects, batch after batch, with one network and in memory for one batch.
+
+    Raises SpaceMismatchError, naming the fields, before any image is read.
+    """
     worker = Worker(recipe, threads)
-    received = worker.info().space
+    info = worker.info()
     way_out = "Pass --weights FILE with the weights that the features were made with"
-    require_same_space(expected, received, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
-    embeddings, outcomes = worker.embed_files(paths)
-    positions = [i for i in range(len(paths)) if i not in outcomes.rejects]
-    return Embedded(positions, embeddings[positions], dict(sorted(outcomes.rejects.items())))
+    require_same_space(expected, info.space, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
+    size = max(1, min(BATCH_IMAGES, BATCH_BYTES // embedding_bytes(info.shape, recipe.dtype)))
+    return (_embed(worker, paths, range(start, min(start + size, len(paths)))) for start in range(0, len(paths), size))
+
+
+def _embed(worker: Worker, paths: Sequence[Path], wanted: range) -> Embedded:
+    embeddings, outcomes = worker.embed_files(paths[wanted.start : wanted.stop])
+    kept = [i for i in range(len(wanted)) if i not in outcomes.rejects]
+    rejects = {wanted[i]: fault for i, fault in sorted(outcomes.rejects.items())}
+    return Embedded([wanted[i] for i in kept], embeddings[kept], rejects)

@@ -66,30 +66,30 @@ class ShowProgress(Protocol):
 
 
 @contextmanager
-def progress(what: str) -> Iterator[ShowProgress]:
-    """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end."""
+def progress(what: str, first: str = "starting workers") -> Iterator[ShowProgress]:
+    """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end. `first`: what comes before."""
     if sys.stderr.isatty():
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
         bar = RichProgress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True))
         with bar:
-            yield _Bar(bar, what)
+            yield _Bar(bar, what, first)
     else:
-        yield _Lines(what)
+        yield _Lines(what, first)
 
 
 class _Bar:
-    def __init__(self, bar: RichProgress, what: str) -> None:
+    def __init__(self, bar: RichProgress, what: str, first: str) -> None:
         self._bar, self._clock = bar, _Clock()
-        self._task = bar.add_task(what, total=None, rate="starting workers")
+        self._task = bar.add_task(what, total=None, rate=first)
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total, rate=f"{self._clock.rate(done):.0f}/s")
 
 
 class _Lines:
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, first: str) -> None:
         self._what, self._clock, self._last = what, _Clock(), 0.0
-        print(f"{what}: starting workers", file=sys.stderr, flush=True)
+        print(f"{what}: {first}", file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int) -> None:
         rate, now = self._clock.rate(done), time.monotonic()

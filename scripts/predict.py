@@ -1,69 +1,117 @@
-"""`permafrost predict`: backbone and head on new images."""
+"""`permafrost predict`: a head on new images, with the backbone that makes its features, or on a feature set."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import storage
 from extractor.folder_corpus import list_folder
-from scripts.console import import_tensorflow, print_json, print_table, warn
-from storage.errors import NotFoundError
+from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.predictions import Columns, Predictions, check_out, open_predictions, printable, rows_of
+from storage.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from scripts.console import ShowProgress
+    from trainer import Head
 
 EXIT_INCOMPLETE = 3
+MAX_TABLE_ROWS = 200
+MAX_NOTES = 20  # rejects told one by one; --json has all
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "predict",
-        help="classify images with a head",
-        description="Embed images with the head's own backbone and classify them. A backbone of another feature space is refused.",
-        epilog="example: permafrost predict heads/photos new/*.jpg",
+        help="classify images or a feature set with a head",
+        description="Embed images with the head's own backbone, or read a feature set, and classify. Another feature space is refused.",
+        epilog="example: permafrost predict heads/photos new/*.jpg --out predictions.csv",
     )
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE|ROOT/TEAM/SET", help="image files, folders of them, or one feature set")
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
-    parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes")
+    parser.add_argument("--out", metavar="FILE", help="write all predictions to a .csv or .parquet file")
+    parser.add_argument("--all-probabilities", action="store_true", help="with --out: a column p(CLASS) for every class")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes unless --out")
     parser.set_defaults(run=run)
 
 
+@dataclass
+class _Result:
+    """What the command says at its end. Of large inputs only `shown` rows are kept, unless JSON wants all."""
+
+    columns: Columns
+    total: int = 0
+    by_class: Counter[str] = field(default_factory=Counter)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, batch: Predictions, keep: int | None) -> None:
+        self.total += len(batch.chosen)
+        self.by_class.update(self.columns.classes[i] for chosen in batch.chosen for i in chosen)
+        room = len(batch.chosen) if keep is None else max(0, keep - len(self.shown))
+        if room:
+            self.shown += rows_of(batch, self.columns)[:room]
+
+
 def run(args: argparse.Namespace) -> int:
-    paths = _image_paths(args.images)
-    if not (Path(args.head) / "head.json").is_file():  # said before TensorFlow's seconds of importing
-        raise NotFoundError(f"no head at {args.head}: expected a folder made by `permafrost train --out {args.head}`")
+    feature_set = _named_set(args.inputs)
+    paths = [] if feature_set else _image_paths(args.inputs)
+    if feature_set and args.weights:
+        raise UsageError(f"--weights is for images: {args.inputs[0]} is a feature set, and no backbone is needed")
+    if args.all_probabilities and not args.out:
+        raise UsageError("--all-probabilities is about the columns of --out FILE; --json has the probabilities of all classes anyway")
+    out = Path(args.out) if args.out else None
+    if out:
+        check_out(out)
+    require_head(args.head)
     import_tensorflow()
     import trainer
-    from extractor.embed import embed_files
-    from extractor.recipe import Recipe
 
     head = trainer.load_head(Path(args.head))
-    recipe = Recipe.from_dict({**head.backbone, **({"weights": args.weights} if args.weights else {})})
-    embedded = embed_files(paths, recipe, head.space, f"the head {args.head}", threads=os.cpu_count() or 2)
-    predictions: list[dict[str, Any]] = []
-    if embedded.positions:
-        for position, probabilities in zip(embedded.positions, head.predict(embedded.embeddings), strict=True):
-            best = int(probabilities.argmax())
-            predictions.append(
-                {
-                    "image": str(paths[position]),
-                    "class": head.classes[best],
-                    "probability": float(probabilities[best]),
-                    "probabilities": dict(zip(head.classes, map(float, probabilities), strict=True)),
-                }
-            )
-    rejects = [{"image": str(paths[i]), "reason": reason, "message": message} for i, (reason, message) in embedded.rejects.items()]
-    _show(predictions, rejects, args.json)
-    return EXIT_INCOMPLETE if rejects else 0
+    names = ("corpus", "key") if feature_set else ("image",)
+    result = _Result(Columns(names, head.classes, head.task.multi_label, args.all_probabilities))
+    keep = 0 if out else None if args.json else MAX_TABLE_ROWS
+    with ExitStack() as stack:
+        show = stack.enter_context(progress("predicting", "reading items" if feature_set else "building the network"))
+        writer = stack.enter_context(open_predictions(out, result.columns)) if out else None
+        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, paths, args.weights, result.rejects, show)
+        for batch in batches:
+            if writer:
+                writer.write(batch)
+            result.add(batch, keep)
+    if feature_set and (without := feature_set.manifest.counts["listed"] - feature_set.rows):
+        warn(f"{without} items of the set have no embedding, and so no prediction")
+    _say_rejects(result.rejects)
+    _show(result, args)
+    return EXIT_INCOMPLETE if result.rejects else 0
 
 
-def _show(predictions: list[dict[str, Any]], rejects: list[dict[str, Any]], as_json: bool) -> None:
-    for reject in rejects:
-        warn(f"{reject['image']}: {reject['reason']}: {reject['message']}")
-    if as_json:
-        print_json({"predictions": predictions, "rejects": rejects})
-    elif predictions:
-        print_table(["image", "class", "probability"], [(p["image"], p["class"], p["probability"]) for p in predictions])
+def require_head(folder: str) -> None:
+    """Raise NotFoundError if there is no head, before TensorFlow's seconds of importing."""
+    if not (Path(folder) / "head.json").is_file():
+        raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
+
+
+def _named_set(inputs: list[str]) -> storage.FeatureSet | None:
+    """The feature set that is named, if one is. Raises UsageError if it does not stand alone."""
+    sets = [name for name in inputs if _is_set(name)]
+    if sets and len(inputs) > 1:
+        raise UsageError(f"{sets[0]} is a feature set: predict one set, or images and folders of images, but not both at once")
+    return storage.open(sets[0]) if sets else None
+
+
+def _is_set(text: str) -> bool:
+    try:
+        return (storage.parse_set(text).folder / "set.json").is_file()
+    except UsageError:
+        return False
 
 
 def _image_paths(names: list[str]) -> list[Path]:
@@ -72,6 +120,67 @@ def _image_paths(names: list[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if not path.exists():
-            raise NotFoundError(f"no such image: {name}")
+            raise NotFoundError(f"no such image: {name} (nor a folder or feature set of this name)")
         paths += [path / item.key for item in list_folder(path).items] if path.is_dir() else [path]
     return paths
+
+
+def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> Iterator[Predictions]:
+    """Predictions in storage order, which reads each shard once."""
+    head.require_space_of(feature_set)
+    corpora, done = feature_set.items["corpus"].combine_chunks(), 0
+    show(0, feature_set.rows)
+    for batch in feature_set.batches():
+        probabilities = head.predict(batch.embeddings)
+        names = {"corpus": corpora.take(batch.positions).to_pylist(), "key": batch.keys}
+        yield Predictions(names, head.task.chosen(probabilities), probabilities)
+        done += len(batch.keys)
+        show(done, feature_set.rows)
+
+
+def _of_images(
+    head: Head, paths: list[Path], weights: str | None, rejects: list[dict[str, Any]], show: ShowProgress
+) -> Iterator[Predictions]:
+    from extractor.embed import embed_files
+    from extractor.recipe import Recipe
+
+    recipe = Recipe.from_dict({**head.backbone, **({"weights": weights} if weights else {})})
+    batches = embed_files(paths, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
+    names, done = printable([str(path) for path in paths]), 0
+    show(0, len(paths))
+    for batch in batches:
+        rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in batch.rejects.items()]
+        probabilities = head.predict(batch.embeddings)
+        yield Predictions({"image": [names[i] for i in batch.positions]}, head.task.chosen(probabilities), probabilities)
+        done += len(batch.positions) + len(batch.rejects)
+        show(done, len(paths))
+
+
+def _say_rejects(rejects: list[dict[str, Any]]) -> None:
+    for reject in rejects[:MAX_NOTES]:
+        warn(f"{reject['image']}: {reject['reason']}: {reject['message']}")
+    if len(rejects) > MAX_NOTES:
+        warn(f"and {len(rejects) - MAX_NOTES} more images without a prediction (--json has all)")
+
+
+def _show(result: _Result, args: argparse.Namespace) -> None:
+    if args.out:
+        counts = {"out": args.out, "rows": result.total, "rows_by_class": dict(sorted(result.by_class.items()))}
+        if args.json:
+            print_json({**counts, "rejects": result.rejects})
+        else:
+            by_class = ", ".join(f"{n} {name}" for name, n in result.by_class.most_common(20))
+            print_pairs([("predictions", result.total), ("classes", by_class), ("no prediction", len(result.rejects)), ("file", args.out)])
+    elif args.json:
+        print_json({"predictions": result.shown, "rejects": result.rejects})
+    elif result.shown:
+        fields = result.columns.schema.names
+        print_table(fields, [[_cell(row[name]) for name in fields] for row in result.shown])
+        if left := result.total - len(result.shown):
+            print(f"... and {left} more; --out FILE.csv or FILE.parquet writes all {result.total}")
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return ", ".join(f"{item:.3f}" if isinstance(item, float) else item for item in value) or "none"

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.metric_tables import print_classes
 
 if TYPE_CHECKING:
     from trainer import FittedHead
-    from trainer.evaluate import Evaluation
-
-MAX_TABLE_CLASSES = 50
-MAX_MATRIX_CLASSES = 20  # a wider confusion matrix does not fit a terminal; --json has it
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,33 +19,69 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "train",
         help="fit a classification head on a feature set",
         description="Fit a head on cached features: on train, stopped by validation, refitted on both, measured once on test.",
-        epilog="example: permafrost train features/me/photos --labels labels.csv --out heads/photos",
+        epilog="example: permafrost train features/me/photos --labels labels.csv --head mlp --hidden 128 --out heads/photos",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
-    parser.add_argument("--labels", metavar="FILE", help="CSV with columns key (or path), label and perhaps split (default: class folders)")
-    parser.add_argument("--head", default="linear", metavar="NAME", help="linear (default)")
+    add_labels_option(parser)
+    parser.add_argument("--multi-label", action="store_true", help="items have any number of classes: lists, or text such as a|b|c")
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
-    parser.add_argument("--c", type=float, default=0.01, help="inverse L2 strength, as in scikit-learn (default 0.01)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="of Adam (default 0.001)")
-    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="default 256")
+    _add_head_options(parser)
+    _add_fit_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def add_labels_option(parser: argparse.ArgumentParser) -> None:
+    columns = "key (or path), label and perhaps split and corpus"
+    parser.add_argument("--labels", metavar="FILE", help=f"CSV, JSONL or Parquet with columns {columns} (default: the items' own labels)")
+
+
+def require_labels(path: str | None) -> None:
+    """Raise NotFoundError for a missing file, before TensorFlow's seconds of importing."""
+    if path and not Path(path).exists():
+        raise storage.NotFoundError(f"no such label file: {path}")
+
+
+def _add_head_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--head", default="linear", metavar="NAME", help="linear (default) or mlp")
+    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg, max or attention")
+    parser.add_argument("--hidden", type=_sizes, default=(), metavar="N,N,...", help="units of the mlp's hidden layers (default 128)")
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="SHARE", help="of the mlp's hidden units (default 0)")
+    parser.add_argument("--c", type=float, help="inverse L2 strength, as in scikit-learn (default: linear 0.01, mlp 0.1)")
+    parser.add_argument("--class-weights", metavar="W", help="balanced, or NAME=W,NAME=W,... (default: all items count alike)")
+
+
+def _add_fit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
     parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
     parser.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out where no splits are given (default 0.2)")
     parser.add_argument("--validation", type=float, default=0.15, metavar="SHARE", help="held out of train (default 0.15)")
     parser.add_argument("--seed", type=int, default=0, help="of split and order (default 0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
-    if args.labels and not Path(args.labels).exists():
-        raise storage.NotFoundError(f"no such label file: {args.labels}")
+    require_labels(args.labels)
     import_tensorflow()
     import trainer
 
     options = trainer.FitOptions(
-        args.head, args.c, args.learning_rate, args.batch_size, args.max_epochs, args.patience, args.test, args.validation, args.seed
+        head=args.head,
+        map=args.map,
+        hidden=args.hidden,
+        dropout=args.dropout,
+        c=args.c,
+        multi_label=args.multi_label,
+        class_weights=trainer.parse_class_weights(args.class_weights) if args.class_weights is not None else None,
+        learning_rate=args.learning_rate,
+        batch_size=args.batch_size,
+        max_epochs=args.max_epochs,
+        patience=args.patience,
+        test=args.test,
+        validation=args.validation,
+        seed=args.seed,
     )
     out = Path(args.out)
     trainer.check_head_target(out)
@@ -64,25 +97,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(fitted: FittedHead, out: Path) -> None:
-    rows = [(name, fitted.rows[name], e.accuracy, e.macro_f1, e.log_loss) for name, e in fitted.metrics.items()]
-    print_table(["split", "rows", "accuracy", "macro F1", "log loss"], rows)
+    rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
     name, evaluation = list(fitted.metrics.items())[-1]
+    print_table(["split", "rows", *evaluation.headline()], rows)
     print()
-    _print_classes(name, evaluation)
+    print_classes(name, evaluation)
     print()
-    head = f"{fitted.options.head}, {len(fitted.classes)} classes, {fitted.epochs} epochs, {fitted.seconds:.1f} s"
+    head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {fitted.epochs} epochs, {fitted.seconds:.1f} s"
     print_pairs([("set", f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"), ("head", head), ("folder", out)])
 
 
-def _print_classes(name: str, evaluation: Evaluation) -> None:
-    columns = zip(evaluation.classes, evaluation.precision, evaluation.recall, evaluation.f1, evaluation.support, strict=True)
-    rows = [(c, float(p), float(r), float(f), int(s)) for c, p, r, f, s in columns]
-    title = f"{name}, by class"
-    if len(rows) > MAX_TABLE_CLASSES:
-        title += f" (the {MAX_TABLE_CLASSES} of {len(rows)} with the lowest F1; --json has all)"
-        rows = sorted(rows, key=lambda row: row[3])[:MAX_TABLE_CLASSES]
-    print_table(["class", "precision", "recall", "F1", "rows"], rows, title=title)
-    if len(evaluation.classes) <= MAX_MATRIX_CLASSES:
-        print()
-        matrix = [(c, *[int(n) for n in counts]) for c, counts in zip(evaluation.classes, evaluation.confusion, strict=True)]
-        print_table(["true \\ predicted", *evaluation.classes], matrix, title=f"{name}, confusion matrix")
+def _sizes(text: str) -> tuple[int, ...]:
+    """'512,128' to (512, 128)."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 128 or 512,128, got {text!r}") from None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -136,16 +136,17 @@ class FeatureSet:
         shape = {b"shape": str(list(self.shape)).encode()}
         return self.items.append_column(pa.field("embedding", column.type, metadata=shape), column)
 
-    def batches(self, batch_size: int | None = None) -> Iterator[Batch]:
+    def batches(self, batch_size: int | None = None, positions: Sequence[int] | None = None) -> Iterator[Batch]:
         """All items in storage order: each shard is read once, front to back, in memory for one batch.
 
         batch_size: items a batch (the last may be smaller); None for about 16 MiB of embeddings. Use `to_numpy` for item order.
+        positions: of the wanted items in the items table; None for all.
         """
         size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // self.embedding_bytes)
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
         keys = self.items["key"].combine_chunks()
-        names, reads = self._reads()
+        names, reads = self._reads(positions)
         with ExitStack() as shards:  # one open shard at a time
             shard, reader = -1, None
             for parts in in_batches(reads, size):
@@ -158,11 +159,13 @@ class FeatureSet:
                 found = np.concatenate([part.positions for part in parts])
                 yield Batch(keys.take(pa.array(found)).to_pylist(), np.concatenate(pieces), found)
 
-    def _reads(self) -> tuple[list[str], list[ShardRead]]:
+    def _reads(self, positions: Sequence[int] | None = None) -> tuple[list[str], list[ShardRead]]:
         column = self.items["shard"].combine_chunks()
         shards = column.indices.to_numpy().astype(np.int64)
         rows = self.items["row"].to_numpy().astype(np.int64)
-        return column.dictionary.to_pylist(), by_shard(shards, rows)
+        wanted = np.arange(len(rows)) if positions is None else np.asarray(positions, np.int64)
+        reads = by_shard(shards[wanted], rows[wanted])
+        return column.dictionary.to_pylist(), [replace(read, positions=wanted[read.positions]) for read in reads]
 
     def _open_shard(self, sha256: str) -> ShardReader:
         entry = next((shard for shard in self.manifest.shards if shard.sha256 == sha256), None)

@@ -1,14 +1,31 @@
 """From a feature set and labels to a classification head.
 
 import trainer
-fitted = trainer.fit("features/products/mobilenet_v2")
+fitted = trainer.fit("features/products/mobilenet_v2", options=trainer.FitOptions("mlp", hidden=(1024,)))
 print(fitted.metrics["test"].accuracy)
 """
 
 import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
 
-from trainer.fit import FitOptions, FittedHead, fit, summary
+from trainer.class_weights import parse_class_weights
+from trainer.evaluate_set import SetEvaluation, evaluate_head
+from trainer.fit import fit
+from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
 from trainer.input_pipeline import load
+from trainer.options import FitOptions
 
-__all__ = ["FitOptions", "FittedHead", "Head", "check_head_target", "fit", "load", "load_head", "save_head", "summary"]
+__all__ = [
+    "FitOptions",
+    "FittedHead",
+    "Head",
+    "SetEvaluation",
+    "check_head_target",
+    "evaluate_head",
+    "fit",
+    "load",
+    "load_head",
+    "parse_class_weights",
+    "save_head",
+    "summary",
+]

@@ -11,34 +11,40 @@ import pyarrow as pa
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from trainer.labels import Joined, LabelSet, join
+from trainer.task import Targets, Task
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """L labelled items: features [L, *shape] in the stored dtype, y [L] class numbers, digests and given splits by item."""
+    """L labelled items: features [L, *shape] in the stored dtype, targets y [L, ...], digests and given splits by item."""
 
-    keys: list[str]
     features: npt.NDArray[np.generic]
-    y: npt.NDArray[np.int64]
+    y: Targets
     classes: tuple[str, ...]
     digests: list[bytes]
     joined: Joined
 
 
-def read_labelled(feature_set: FeatureSet, label_set: LabelSet) -> LabelledFeatures:
-    """Join a set with labels and read the rows that have one. Raises UsageError if nothing matches or only one class is left."""
+def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledFeatures:
+    """Join a set with labels and read the rows that have one, each once. Raises UsageError if nothing matches or there is no choice of
+    classes (two at least, or one beside items without it)."""
     joined = join(feature_set.items, label_set)
-    classes = tuple(sorted(set(joined.labels)))
-    if len(classes) < 2:
-        raise UsageError(f"all {len(joined.labels)} labelled items have the label {classes[0]!r}: a head needs at least two classes")
-    numbers = {name: i for i, name in enumerate(classes)}
-    keys, embeddings = feature_set.to_numpy()
-    digests = feature_set.items["digest"].take(pa.array(joined.positions)).to_pylist()
+    classes = tuple(sorted({name for label in joined.labels for name in label}))
+    if len(set(joined.labels)) < 2:
+        same = f"the label {', '.join(map(repr, classes))}" if classes else "no class at all"
+        raise UsageError(f"all {len(joined.labels)} labelled items have {same}: a head needs at least two classes")
     return LabelledFeatures(
-        keys=[keys[i] for i in joined.positions],
-        features=embeddings[joined.positions],
-        y=np.array([numbers[label] for label in joined.labels], np.int64),
+        features=_gather(feature_set, joined.positions),
+        y=task.encode(joined.labels, classes),
         classes=classes,
-        digests=digests,
+        digests=feature_set.items["digest"].take(pa.array(joined.positions)).to_pylist(),
         joined=joined,
     )
+
+
+def _gather(feature_set: FeatureSet, positions: list[int]) -> npt.NDArray[np.generic]:
+    """Embeddings [L, *shape] of the items at `positions` (ascending), with memory for them and one batch."""
+    out = np.empty((len(positions), *feature_set.shape), feature_set.description.dtype)
+    for batch in feature_set.batches(positions=positions):
+        out[np.searchsorted(positions, batch.positions)] = batch.embeddings
+    return out

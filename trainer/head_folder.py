@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,12 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.feature_set import FeatureSet
 from storage.files import private_file, read_json, sha256_file, to_json, write_atomic
-from storage.space import Space
-from trainer.fit import FittedHead, summary
+from storage.space import Space, require_same_space
+from trainer.fitted import FittedHead, summary
+from trainer.input_pipeline import rows_per_batch
+from trainer.task import Task, task_of
 
 HEAD_FORMAT = 1
+MULTI_LABEL_FORMAT = 2  # programs that knew format 1 alone would take the largest of its sigmoids for the one class
 MODEL_FILE = "head.keras"
+CHECKSUM = "description_sha256"
+MAX_PREDICT_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,22 @@ class Head:
     classes: tuple[str, ...]
     space: Space
     backbone: Mapping[str, Any]
+    task: Task
+    fitted_on: str  # name of the feature set
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Class probabilities [N, C] of features [N, *shape] of the head's space."""
-        return np.asarray(self.model.predict(features.astype(np.float32), batch_size=1024, verbose=0), np.float32)
+        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype; cast a batch at a time."""
+        size = rows_per_batch(features.shape[1:], MAX_PREDICT_ROWS)
+        parts = [
+            np.asarray(self.model.predict_on_batch(features[start : start + size].astype(np.float32)), np.float32)
+            for start in range(0, len(features), size)
+        ]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+
+    def require_space_of(self, feature_set: FeatureSet) -> None:
+        """Raise SpaceMismatchError, naming the fields, unless the set is in the head's space."""
+        way_out = "Extract those images with the head's backbone and options, or train a head on this set"
+        require_same_space(self.space, feature_set.space, f"the head {self.folder}", str(feature_set.name), way_out)
 
 
 def save_head(fitted: FittedHead, folder: Path) -> None:
@@ -47,7 +66,13 @@ def save_head(fitted: FittedHead, folder: Path) -> None:
             model.replace(folder / MODEL_FILE)
         finally:
             model.unlink(missing_ok=True)
-    write_atomic(folder / "head.json", to_json({**_describe(fitted), "model_sha256": sha256}))
+    description = {**_describe(fitted), "model_sha256": sha256}
+    write_atomic(folder / "head.json", to_json({**description, CHECKSUM: checksum(description)}))
+
+
+def checksum(description: Mapping[str, Any]) -> str:
+    """sha256 of a head's description as `head.json` writes it, without the checksum itself."""
+    return hashlib.sha256(to_json({name: value for name, value in description.items() if name != CHECKSUM})).hexdigest()
 
 
 def check_head_target(folder: Path) -> None:
@@ -61,13 +86,25 @@ def load_head(folder: Path) -> Head:
     if not (folder / "head.json").is_file():
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
     value = read_json(folder / "head.json", "head description")
-    if value.get("format") != HEAD_FORMAT:
-        raise DamagedError(f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT}")
+    if value.get("format") not in (HEAD_FORMAT, MULTI_LABEL_FORMAT):
+        raise DamagedError(
+            f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT} and {MULTI_LABEL_FORMAT}"
+        )
+    if CHECKSUM in value and value[CHECKSUM] != checksum(value):  # heads of older versions have none
+        raise DamagedError(f"{folder}/head.json was changed after it was written: train again, or restore it from a copy")
     try:
         if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:
             raise DamagedError(f"{folder / MODEL_FILE} is not the model that head.json describes: train again, or restore both from a copy")
         model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
-        head = Head(folder, model, _class_names(value["classes"]), Space.from_dict(value["space"]), _recipe(value["backbone"]))
+        head = Head(
+            folder=folder,
+            model=model,
+            classes=_class_names(value["classes"]),
+            space=Space.from_dict(value["space"]),
+            backbone=_recipe(value["backbone"]),
+            task=task_of(value["format"] == MULTI_LABEL_FORMAT),
+            fitted_on=str(value.get("set", "")),
+        )
         if model.output_shape[-1] != len(head.classes):
             raise ValueError(f"{len(head.classes)} classes for a model with {model.output_shape[-1]} outputs")
         return head
@@ -96,7 +133,7 @@ def _first_line(error: Exception) -> str:
 def _describe(fitted: FittedHead) -> dict[str, Any]:
     description = fitted.feature_set.description
     return {
-        "format": HEAD_FORMAT,
+        "format": MULTI_LABEL_FORMAT if fitted.options.multi_label else HEAD_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "space": description.space.to_dict(),
         "backbone": dict(description.backbone),

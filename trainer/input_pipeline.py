@@ -9,22 +9,28 @@ import numpy.typing as npt
 import tensorflow as tf
 
 BATCH_SIZE = 256
+BATCH_BYTES = 16 << 20  # 16 MiB of float32 features: fewer rows a batch where maps are large
+
+
+def rows_per_batch(shape: Sequence[int], limit: int = BATCH_SIZE) -> int:
+    """Rows of float32 features `shape` that fit a batch of BATCH_BYTES, from 1 to `limit`."""
+    return max(1, min(limit, BATCH_BYTES // (4 * int(np.prod(shape)))))
 
 
 def load(
     features: npt.NDArray[np.generic],
-    y: npt.NDArray[np.int64],
+    y: npt.NDArray[np.generic],
     positions: Sequence[int],
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
     epochs: int | None = 1,
 ) -> tf.data.Dataset:
-    """Batches (float32 [n, *shape], int64 [n]) of the chosen positions, `epochs` times over (None: without end).
+    """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end).
 
     seed: None keeps the given order; else epoch e is shuffled by (seed, e) alone, so that equal calls give equal streams. Rows are
-    gathered a batch at a time by one op; a Python call a row would cost more than the training step.
+    gathered a batch at a time out of NumPy's memory: tf.constant would copy all of it, and a Python call a row would cost more than
+    the training step.
     """
-    x_all, y_all = tf.constant(features), tf.constant(y)
     order = tf.constant(np.asarray(positions, np.int64))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -33,8 +39,14 @@ def load(
         )
         return tf.data.Dataset.from_tensor_slices(shuffled).batch(batch_size)
 
+    def take(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+        return features[rows], y[rows]
+
     def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(tf.gather(x_all, rows), tf.float32), tf.gather(y_all, rows)
+        x, labels = tf.numpy_function(take, [rows], (features.dtype, y.dtype), stateful=False)
+        x.set_shape((None, *features.shape[1:]))
+        labels.set_shape((None, *y.shape[1:]))
+        return tf.cast(x, tf.float32), labels
 
     plain = tf.autograph.experimental.do_not_convert  # nothing to convert
     numbers = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)

@@ -6,11 +6,12 @@ Items that share a digest are one image and never straddle a split, except where
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from storage.errors import UsageError
+from trainer.labels import Label
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _SPELLINGS = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
@@ -39,7 +40,7 @@ def split_items(
     """Split L items. Given splits are kept (an item without one then trains); else a share `test` is held out. A share `validation`
     of what is left to train is held out too, unless a validation split is given. Shares are by class and by image."""
     has_given = any(given)
-    names = [_normal(name) if name else TRAIN for name in given]
+    names = [normal_split(name) if name else TRAIN for name in given]
     if not has_given:
         for i in hold_out(digests, labels, range(len(names)), test, seed, TEST):
             names[i] = TEST
@@ -74,7 +75,17 @@ def hold_out(
     return sorted(chosen)
 
 
-def _normal(name: str) -> str:
+def strata(labels: Sequence[Label]) -> list[str]:
+    """The class by which each item is held out: its only one, or the rarest of several, which are the hardest to share out evenly.
+
+    "" for an item without classes. Iterative stratification (Sechidis et al. 2011) is evener, but there an added item moves others.
+    """
+    counts = Counter(name for label in labels for name in label)
+    return [min(label, key=lambda name: (counts[name], name), default="") for label in labels]
+
+
+def normal_split(name: str) -> str:
+    """train, validation or test, from any of their spellings; raises UsageError."""
     try:
         return _SPELLINGS[name.lower()]
     except KeyError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import pyarrow.parquet as pq
 import pytest
 
 import storage
@@ -27,6 +28,7 @@ BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size
         (),
         ("extract",),
         ("train",),
+        ("evaluate",),
         ("predict",),
         ("runs",),
         ("runs", "status"),
@@ -50,6 +52,7 @@ def test_every_leaf_command_takes_json() -> None:
     for words in (
         ["extract", "a", "b/c/d", "--backbone", "resnet50"],
         ["train", "a/b/c", "--out", "h"],
+        ["evaluate", "h", "a/b/c"],
         ["predict", "h", "i"],
         ["runs", "status", "r"],
         ["runs", "cancel", "r/t/s", "run"],
@@ -89,6 +92,10 @@ def test_every_leaf_command_takes_json() -> None:
         (["runs", "cancel", "s/t/n@3", "r"], 2, "leave out '@3'"),
         (["predict", "nohead", "photos/a.png"], 1, "no head at nohead"),
         (["predict", "nohead", "gone.png"], 1, "no such image: gone.png"),
+        (["predict", "nohead", "photos/a.png", "--out", "p.xlsx"], 2, "--out p.xlsx must end in .csv or .parquet; got .xlsx"),
+        (["predict", "nohead", "photos/a.png", "--all-probabilities"], 2, "--all-probabilities is about the columns of --out"),
+        (["evaluate", "h", "s/t/n"], 1, "s is not a feature store"),
+        (["train", "s/t/n", "--out", "h", "--hidden", "a,b"], 2, "expected sizes such as 128 or 512,128"),
         (["retrain"], 2, "invalid choice"),
     ],
 )  # fmt: skip
@@ -163,6 +170,36 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     code, _, err = say("predict", "heads/photos", "broken.jpg", "--weights", "random:2")
     assert code == 1
     assert "they differ in weights:" in err
+
+    code, out, _ = say("evaluate", "heads/photos", "features/me/photos", "--json")
+    evaluated = json.loads(out)
+    assert (code, evaluated["metrics"]["rows"], evaluated["unknown_classes"]) == (0, 60, {})
+    code, out, _ = say("evaluate", "heads/photos", "features/me/photos")
+    assert "all, confusion matrix" in out
+
+    code, out, err = say("predict", "heads/photos", "features/me/photos", "--json")
+    of_set = {p["key"]: p["probabilities"] for p in json.loads(out)["predictions"]}
+    assert code == 0
+    assert "predicting: 60 of 60" in err
+    of_images = {Path(p["image"]).relative_to(corpus).as_posix(): p["probabilities"] for p in predicted["predictions"]}
+    assert len(of_set) == 60
+    for key, probabilities in of_images.items():
+        assert probabilities == pytest.approx(of_set[key], abs=1e-4)
+    code, out, _ = say("predict", "heads/photos", "features/me/photos", "--out", "p.parquet", "--json")
+    assert (code, json.loads(out)["rows"]) == (0, 60)
+    assert pq.read_table("p.parquet").schema.names == ["corpus", "key", "class", "probability"]
+    code, out, _ = say("predict", "heads/photos", "features/me/photos")
+    assert "corpus" in out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.predict.MAX_TABLE_ROWS", 5)
+        code, out, _ = say("predict", "heads/photos", "features/me/photos")
+    assert "... and 55 more; --out FILE.csv or FILE.parquet writes all 60" in out
+    code, _, err = say("predict", "heads/photos", "features/me/photos", corpus)
+    assert code == 2
+    assert "features/me/photos is a feature set: predict one set, or images" in err
+    code, _, err = say("predict", "heads/photos", "features/me/photos", "--weights", "random:2")
+    assert code == 2
+    assert "--weights is for images" in err
 
     (tmp_path / "labels.csv").write_text("key,label\nnothing.jpg,ant\nother.jpg,bee\n")
     code, _, err = say("train", "features/me/photos", "--labels", "labels.csv", "--out", "heads/x")

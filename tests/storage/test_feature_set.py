@@ -99,6 +99,14 @@ def test_any_corpus_is_read_whole_in_any_batches(make_set: MakeSet, pictures: di
     sizes = [len(batch.keys) for batch in feature_set.batches(batch_size)]
     whole, rest = divmod(len(pictures), batch_size)
     assert sizes == [batch_size] * whole + [rest] * bool(rest)
+    assert [keys[i] for batch in feature_set.batches(batch_size) for i in batch.positions] == [
+        key for batch in feature_set.batches(batch_size) for key in batch.keys
+    ]
+    wanted = list(range(0, len(keys), 2))
+    chosen = {
+        int(i): row.tobytes() for b in feature_set.batches(batch_size, wanted) for i, row in zip(b.positions, b.embeddings, strict=True)
+    }
+    assert chosen == {i: values[i].tobytes() for i in wanted}
 
 
 def test_items_are_sorted_by_corpus_and_key_and_complete(made: MadeSet) -> None:

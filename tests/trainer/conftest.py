@@ -26,7 +26,9 @@ from storage.manifest import CorpusState, Manifest
 from storage.names import parse_set
 from storage.shard import SHARD_FORMATS, ShardLayout
 from storage.space import Space
-from trainer.fit import FitOptions, FittedHead, fit
+from trainer.fit import fit
+from trainer.fitted import FittedHead
+from trainer.options import FitOptions
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Row:
         return hashlib.sha256((self.image or self.key).encode()).digest()
 
 
-def _write_set(uri: str, rows: Sequence[Row], dtype: str = "float16") -> str:
+def write_set_to(uri: str, rows: Sequence[Row], dtype: str = "float16") -> str:
     """Commit rows as the next version of the set, in one Parquet shard; returns the set's name."""
     name = parse_set(uri)
     shape = rows[0].embedding.shape
@@ -104,7 +106,7 @@ def write_set(tmp_path: Path) -> Callable[..., str]:
     """Write rows as a version of a set in a store of the test's own; returns its name for `fit`."""
 
     def write(rows: Sequence[Row], name: str = "team/set", dtype: str = "float16") -> str:
-        return _write_set(f"{tmp_path}/store/{name}", rows, dtype)
+        return write_set_to(f"{tmp_path}/store/{name}", rows, dtype)
 
     return write
 
@@ -112,7 +114,7 @@ def write_set(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def separable_set(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A set of 120 labelled, separable rows in three classes, for reading only: each fit costs a second or two."""
-    return _write_set(f"{tmp_path_factory.mktemp('store')}/team/set", _separable_rows())
+    return write_set_to(f"{tmp_path_factory.mktemp('store')}/team/set", _separable_rows())
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import pytest
 
 import trainer
 from storage.errors import NotFoundError, UsageError
-from trainer.fit import FitOptions, FittedHead, fit, summary
+from trainer.fit import fit
+from trainer.fitted import FittedHead, summary
+from trainer.options import FitOptions
 
 # Small steps are for real features; these are few and far apart.
 FAST = FitOptions(learning_rate=0.03, max_epochs=40, batch_size=64)
@@ -31,7 +33,8 @@ def test_separable_features_are_learned(fitted: FittedHead) -> None:
         "test": True,
     }
     assert fitted.rows == {"train": 81, "validation": 15, "test": 24}
-    assert (fitted.unlabelled_items, fitted.unmatched_labels, fitted.straddling_duplicates, fitted.warnings) == (0, 0, 0, [])
+    report = fitted.labels
+    assert (report.unlabelled.count, report.unmatched.count, fitted.straddling_duplicates, fitted.warnings) == (0, 0, 0, [])
     assert fitted.metrics["test"].support.tolist() == [8, 8, 8]
 
 
@@ -89,10 +92,13 @@ def test_labels_come_from_a_file(write_set: WriteSet, separable_rows: MakeRows, 
     path = write_csv(["path", "label"], *[(row.key, f"my {row.label}") for row in rows[:-5]], ("elsewhere.jpg", "my hat"))
     fitted = fit(uri, path, FAST)
     assert fitted.classes == ("my coat", "my hat", "my shoe")
-    assert (fitted.unlabelled_items, fitted.unmatched_labels) == (5, 1)
-    assert fitted.warnings == ["1 labels fit no item of the set", "5 items have no label and were left out"]
-    assert fitted.label_source == str(path)
-    assert len(fitted.label_digest or "") == 64
+    assert (fitted.labels.unlabelled.count, fitted.labels.unmatched.count) == (5, 1)
+    assert fitted.warnings == [
+        "1 labels fit no item of the set, such as elsewhere.jpg",
+        "5 items have no label and were left out, such as shoe/035.jpg, shoe/036.jpg, shoe/037.jpg",
+    ]
+    assert fitted.labels.source == str(path)
+    assert len(fitted.labels.digest or "") == 64
 
 
 @pytest.mark.slow
@@ -200,9 +206,8 @@ def test_a_set_that_is_not_there_is_told(write_set: WriteSet, separable_rows: Ma
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"head": "svm"}, "unknown head 'svm': expected one of linear"),
-        ({"c": 0}, "c must be from"),
-        ({"c": float("nan")}, "c must be from"),
+        ({"class_weights": "even"}, "class_weights must be 'balanced' or weights by class name, got 'even'"),
+        ({"class_weights": {"hat": 0}}, "the weight of class 'hat' must be a positive number, got 0"),
         ({"learning_rate": -1}, "learning_rate must be from"),
         ({"test": 1.0}, "test must be from 0 to 0.9"),
         ({"validation": -0.1}, "validation must be from 0 to 0.9"),

@@ -14,8 +14,8 @@ import pytest
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.files import sha256_file
-from trainer.fit import FittedHead
-from trainer.head_folder import check_head_target, load_head, save_head
+from trainer.fitted import FittedHead
+from trainer.head_folder import CHECKSUM, check_head_target, checksum, load_head, save_head
 
 Features = np.random.default_rng(0).normal(0, 3, (30, 8)).astype(np.float16)
 
@@ -34,17 +34,18 @@ def head_folder(kept: Path, tmp_path: Path) -> Path:
 
 
 def tamper(folder: Path, **changes: Any) -> Path:
+    """Change head.json (... removes a field) and write the checksum that belongs to it: whoever forges one can forge both."""
     path = folder / "head.json"
-    value = json.loads(path.read_text())
-    value |= changes
-    path.write_text(json.dumps({name: item for name, item in value.items() if item is not ...}))
+    value = {**json.loads(path.read_text()), **changes}
+    value = {name: item for name, item in value.items() if item is not ...}
+    path.write_text(json.dumps(value | ({CHECKSUM: checksum(value)} if CHECKSUM in value else {})))
     return folder
 
 
 def test_a_head_that_was_kept_predicts_identically(fitted: FittedHead, head_folder: Path) -> None:
     head = load_head(head_folder)
     probabilities = head.predict(Features)
-    np.testing.assert_array_equal(probabilities, fitted.model.predict(Features.astype(np.float32), batch_size=1024, verbose=0))
+    np.testing.assert_array_equal(probabilities, fitted.model.predict_on_batch(Features.astype(np.float32)))
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -119,7 +120,26 @@ def test_a_link_to_an_older_head_is_followed_or_refused_in_words(fitted: FittedH
     assert load_head(head_folder)
 
 
+def test_a_head_of_an_older_version_loads(fitted: FittedHead, head_folder: Path) -> None:
+    """It knew neither the checksum nor several tasks, heads and poolings."""
+    options = {"head": "linear", "c": 0.01, "learning_rate": 0.001, "batch_size": 256}
+    tamper(head_folder, **{CHECKSUM: ...}, multi_label=..., options=options)
+    assert load_head(head_folder).classes == fitted.classes
+
+
+def test_a_head_opens_in_plain_keras(head_folder: Path) -> None:
+    model = keras.models.load_model(head_folder / "head.keras", safe_mode=True)
+    assert {layer.__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+
 # What cannot be loaded
+
+
+def test_an_edited_description_is_told(head_folder: Path) -> None:
+    path = head_folder / "head.json"
+    path.write_text(path.read_text().replace('"shoe"', '"boot"'))
+    with pytest.raises(DamagedError, match=r"head\.json was changed after it was written"):
+        load_head(head_folder)
 
 
 def test_a_head_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -132,7 +152,7 @@ def test_a_head_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 3},
         {"format": ...},
         {"space": ...},
         {"space": None},

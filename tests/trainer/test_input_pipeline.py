@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.input_pipeline import load
+from trainer.input_pipeline import load, rows_per_batch
 
 N = 20
 FEATURES = np.arange(N * 3, dtype=np.float16).reshape(N, 3)
@@ -78,3 +78,15 @@ def test_maps_come_as_float32_in_their_shape() -> None:
 
 def test_no_positions_give_no_batches() -> None:
     assert list(load(FEATURES, Y, [])) == []
+
+
+def test_features_are_not_copied() -> None:
+    features = np.zeros((4, 3), np.float16)
+    stream = load(features, np.arange(4), range(4))
+    features[:] = 7
+    assert [x.numpy().tolist() for x, _ in stream] == [[[7.0] * 3] * 4]
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((1280,), 256), ((7, 7, 2048), 41), ((64, 64, 2048), 1)])
+def test_batches_of_large_maps_have_fewer_rows(shape: tuple[int, ...], rows: int) -> None:
+    assert rows_per_batch(shape) == rows

@@ -3,23 +3,33 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import NotFoundError, PermafrostError, UsageError
-from trainer.labels import LabelSet, join, labels_of_items, read_labels
+from trainer.labels import ItemKey, Label, LabelReport, LabelSet, Unmet, join, labels_of_items, parse_label, read_labels
 
 WriteCsv = Callable[..., Path]
 
 
-def items(*rows: tuple[str, str | None, str | None]) -> pa.Table:
+def items(*rows: tuple[str, str | None, str | None], corpus: str = "photos") -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [[], [], []]
-    return pa.table({name: pa.array(values, pa.string()) for name, values in zip(("key", "label", "split"), columns, strict=True)})
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in zip(("key", "label", "split"), columns, strict=True)})
+    return table.append_column("corpus", pa.array([corpus] * len(rows), pa.string()))
+
+
+def by_key(values: Mapping[ItemKey, Any]) -> dict[str, Any]:
+    """Labels (as text) or splits of a label set that names no corpus."""
+    assert all(corpus is None for corpus, _ in values)
+    return {key: "|".join(value) if isinstance(value, tuple) else value for (_, key), value in values.items()}
 
 
 def write(tmp_path: Path, content: str | bytes) -> Path:
@@ -32,33 +42,33 @@ def write(tmp_path: Path, content: str | bytes) -> Path:
 def test_keys_labels_and_splits_are_read(write_csv: WriteCsv, column: str) -> None:
     path = write_csv([column, "label", "split"], ["a.jpg", "hat", "train"], ["b/c.jpg", "coat", ""])
     label_set = read_labels(path)
-    assert label_set.labels == {"a.jpg": "hat", "b/c.jpg": "coat"}
-    assert label_set.splits == {"a.jpg": "train"}
+    assert by_key(label_set.labels) == {"a.jpg": "hat", "b/c.jpg": "coat"}
+    assert by_key(label_set.splits) == {"a.jpg": "train"}
     assert (label_set.source, label_set.digest) == (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_key_goes_before_path(write_csv: WriteCsv) -> None:
-    assert read_labels(write_csv(["path", "key", "label"], ["p", "k", "hat"])).labels == {"k": "hat"}
+    assert by_key(read_labels(write_csv(["path", "key", "label"], ["p", "k", "hat"])).labels) == {"k": "hat"}
 
 
 def test_other_columns_and_their_order_do_not_matter(write_csv: WriteCsv) -> None:
-    assert read_labels(write_csv(["price", "label", "key"], ["3", "hat", "a.jpg"])).labels == {"a.jpg": "hat"}
+    assert by_key(read_labels(write_csv(["price", "label", "key"], ["3", "hat", "a.jpg"])).labels) == {"a.jpg": "hat"}
 
 
 def test_a_row_without_label_counts_as_unlabelled(write_csv: WriteCsv) -> None:
-    assert read_labels(write_csv(["key", "label"], ["a", ""], ["b", "  "], ["c", "hat"])).labels == {"c": "hat"}
+    assert by_key(read_labels(write_csv(["key", "label"], ["a", ""], ["b", "  "], ["c", "hat"])).labels) == {"c": "hat"}
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
-    assert read_labels(write(tmp_path, b"\xef\xbb\xbfkey,label\r\na.jpg,hat\r\n")).labels == {"a.jpg": "hat"}
+    assert by_key(read_labels(write(tmp_path, b"\xef\xbb\xbfkey,label\r\na.jpg,hat\r\n")).labels) == {"a.jpg": "hat"}
 
 
 def test_the_same_label_twice_is_fine(write_csv: WriteCsv) -> None:
-    assert read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "hat"])).labels == {"a": "hat"}
+    assert by_key(read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "hat"])).labels) == {"a": "hat"}
 
 
 def test_two_labels_for_a_key_are_told_with_the_line(write_csv: WriteCsv) -> None:
-    with pytest.raises(UsageError, match=r"gives 'a' two labels, 'hat' and 'coat' \(line 3\)"):
+    with pytest.raises(UsageError, match=r"labels\.csv, line 3: 'a' has two labels, 'hat' and 'coat'"):
         read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "coat"]))
 
 
@@ -118,12 +128,13 @@ def test_what_csv_writes_is_read_back(tmp_path: Path, labels: dict[str, str]) ->
     path = tmp_path / "labels.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("key", "label"), *labels.items()])
-    assert read_labels(path).labels == {key: label.strip() for key, label in labels.items()}
+    assert by_key(read_labels(path).labels) == {key: label.strip() for key, label in labels.items()}
 
 
 def test_labels_of_items_are_those_of_class_folders() -> None:
     label_set = labels_of_items(items(("a", "hat", "train"), ("b", None, None), ("c", "coat", None)), "the set")
-    assert (label_set.labels, label_set.splits, label_set.digest) == ({"a": "hat", "c": "coat"}, {"a": "train"}, None)
+    assert label_set.labels == {("photos", "a"): ("hat",), ("photos", "c"): ("coat",)}
+    assert (label_set.splits, label_set.digest) == ({("photos", "a"): "train"}, None)
 
 
 def test_items_without_any_label_are_told() -> None:
@@ -131,22 +142,176 @@ def test_items_without_any_label_are_told() -> None:
         labels_of_items(items(("a", None, None)), "the set")
 
 
-def test_join_keeps_item_order_and_counts_what_did_not_meet() -> None:
-    label_set = LabelSet({"c": "hat", "a": "coat", "x": "hat", "y": "hat"}, {"a": "test", "x": "train"}, "labels.csv")
+# Every format
+
+
+def write_rows(tmp_path: Path, suffix: str, rows: list[dict[str, Any]]) -> Path:
+    path = tmp_path / f"labels{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif suffix == ".csv":
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+FORMATS = [".csv", ".jsonl", ".ndjson", ".parquet"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_gives_the_same_label_set(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"path": "a.jpg", "label": "hat", "split": "train", "corpus": None, "price": 3},
+        {"path": "b é.jpg", "label": "coat", "split": None, "corpus": "mine", "price": 4},
+        {"path": "c.jpg", "label": None, "split": None, "corpus": None, "price": 5},
+    ]
+    label_set = read_labels(write_rows(tmp_path, suffix, rows))
+    assert label_set.labels == {(None, "a.jpg"): ("hat",), ("mine", "b é.jpg"): ("coat",)}
+    assert label_set.splits == {(None, "a.jpg"): "train"}
+    assert label_set.digest == hashlib.sha256((tmp_path / f"labels{suffix}").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_tells_missing_columns(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match=r"must have the columns key \(or path\) and label; it has key, class"):
+        read_labels(write_rows(tmp_path, suffix, [{"key": "a", "class": "hat"}]))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_tells_where_two_labels_are(tmp_path: Path, suffix: str) -> None:
+    rows = [{"key": "a", "label": "hat"}, {"key": "a", "label": "coat"}]
+    with pytest.raises(UsageError, match=r"(line 2|line 3|row 2): 'a' has two labels, 'hat' and 'coat'"):
+        read_labels(write_rows(tmp_path, suffix, rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("labels.xlsx", b"PK", "must end in .csv, .jsonl, .ndjson, .parquet; got .xlsx"),
+        ("labels", b"key,label", "got no ending"),
+        ("labels.parquet", b"key,label\na,hat\n", "is not a readable Parquet file"),
+        ("labels.jsonl", b'{"key": "a", "label": "hat"}\n{"key": "b"', "is not JSON in line 2"),
+        ("labels.jsonl", b'["a", "hat"]', "must hold one JSON object a line, line 1 has a list"),
+        ("labels.jsonl", b"[" * 100_000, "is not JSON in line 1"),
+        ("labels.jsonl", b"", "it has none"),
+        ("labels.jsonl", b'{"key": "a", "label": {"name": "hat"}}', r"line 1: expected text, a number or a truth value, got dict"),
+        ("labels.jsonl", b'{"label": "hat"}\n{"key": "a"}', r"line 1: there is no key"),
+        ("labels.jsonl", b'{"key": "a", "label": "\xe9"}', "is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_labels_are_told(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        read_labels(tmp_path / name)
+
+
+@given(st.binary(max_size=200), st.sampled_from(FORMATS))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_content_makes_a_traceback(tmp_path: Path, content: bytes, suffix: str) -> None:
+    (tmp_path / f"labels{suffix}").write_bytes(content)
+    with contextlib.suppress(UsageError):
+        read_labels(tmp_path / f"labels{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (3, "3"), (3.0, "3"), (0.5, "0.5"), (True, "true"), (False, "false"), (" hat ", "hat"), ("a|b", "a|b"),
+        (None, None), ("", None), (" ", None), (float("nan"), None),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_becomes_text(value: Any, label: str | None) -> None:
+    assert parse_label(value, multi_label=False) == (None if label is None else (label,))
+
+
+def test_whole_numbers_of_a_column_with_gaps_stay_whole(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": ["a", "b"], "label": pa.array([1.0, None])}), tmp_path / "labels.parquet")
+    assert by_key(read_labels(tmp_path / "labels.parquet").labels) == {"a": "1"}
+
+
+# Many labels an item
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("b|a", ("a", "b")), ("hat", ("hat",)), (" a | | b ", ("a", "b")), ("|", ()), ("", None), (None, None),
+        ([], ()), (["b", "a", "b"], ("a", "b")), (["a|b"], ("a|b",)), ([1, True, None], ("1", "true")), (7, ("7",)),
+    ],
+)  # fmt: skip
+def test_labels_of_many_classes(value: Any, label: tuple[str, ...] | None) -> None:
+    assert parse_label(value, multi_label=True) == label
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_list_without_multi_label_is_told_with_the_option(tmp_path: Path, suffix: str) -> None:
+    path = write_rows(tmp_path, suffix, [{"key": "a", "label": ["hat", "coat"]}, {"key": "b", "label": []}])
+    with pytest.raises(UsageError, match=r"(line|row) 1: the label \['hat', 'coat'\] is a list: pass --multi-label"):
+        read_labels(path)
+    assert by_key(read_labels(path, multi_label=True).labels) == {"a": "coat|hat", "b": ""}
+
+
+def test_labels_of_items_may_name_many_classes() -> None:
+    label_set = labels_of_items(items(("a", "hat|coat", None), ("b", None, None)), "the set", multi_label=True)
+    assert label_set.labels == {("photos", "a"): ("coat", "hat")}
+
+
+# Joining
+
+
+def test_join_keeps_item_order_and_tells_what_did_not_meet() -> None:
+    labels = {(None, key): (label,) for key, label in {"c": "hat", "a": "coat", "x": "hat", "y": "hat"}.items()}
+    label_set = LabelSet(labels, {(None, "a"): "test", (None, "x"): "train"}, "labels.csv", "digest")
     joined = join(items(("a", None, None), ("b", None, None), ("c", None, None)), label_set)
-    assert (joined.positions, joined.labels, joined.splits) == ([0, 2], ["coat", "hat"], ["test", None])
-    assert (joined.unlabelled_items, joined.unmatched_labels) == (1, 2)
+    assert (joined.positions, joined.labels, joined.splits) == ([0, 2], [("coat",), ("hat",)], ["test", None])
+    report = joined.report
+    assert report == LabelReport("labels.csv", "digest", Unmet(2, ("x", "y")), Unmet(1, ("b",)))
+    assert report.warnings() == [
+        "2 labels fit no item of the set, such as x, y",
+        "1 items have no label and were left out, such as b",
+    ]
+
+
+def test_only_a_few_examples_are_kept() -> None:
+    labels = {(None, f"x{i}"): ("hat",) for i in range(50)} | {(None, "a"): ("hat",)}
+    unmatched = join(items(("a", None, None)), LabelSet(labels, {}, "labels.csv")).report.unmatched
+    assert (unmatched.count, unmatched.examples) == (50, ("x0", "x1", "x2"))
+
+
+def test_a_label_goes_to_its_corpus_and_one_without_corpus_to_all() -> None:
+    table = pa.concat_tables([items(("a", None, None), ("b", None, None), corpus=name) for name in ("one", "two")])
+    labels: dict[ItemKey, Label] = {(None, "a"): ("any",), ("two", "b"): ("second",), ("three", "b"): ("nowhere",)}
+    splits: dict[ItemKey, str] = {(None, "a"): "train", ("two", "a"): "test"}
+    joined = join(table, LabelSet(labels, splits, "labels.csv"))
+    assert joined.positions == [0, 2, 3]
+    assert joined.labels == [("any",), ("any",), ("second",)]
+    assert joined.splits == ["train", "test", None]
+    assert joined.report.unmatched == Unmet(1, ("b (corpus three)",))
+    assert joined.report.unlabelled == Unmet(1, ("b (corpus one)",))
+    assert joined.report.shared == 1
+    assert joined.report.warnings()[-1] == "1 labels without corpus fit items of several corpora and were given to all of them"
+
+
+def test_a_label_with_corpus_goes_before_one_without() -> None:
+    table = pa.concat_tables([items(("a", None, None), corpus=name) for name in ("one", "two")])
+    joined = join(table, LabelSet({(None, "a"): ("any",), ("two", "a"): ("mine",)}, {}, "labels.csv"))
+    assert joined.labels == [("any",), ("mine",)]
+    assert (joined.report.unmatched.count, joined.report.shared) == (0, 0)
 
 
 def test_labels_that_fit_nothing_are_told_with_a_key_of_either_side() -> None:
     with pytest.raises(
         UsageError, match=r"none of the 1 labels in labels.csv fits any of the 1 items: .*'a/b.jpg', the labels like 'b.jpg'"
     ):
-        join(items(("a/b.jpg", None, None)), LabelSet({"b.jpg": "hat"}, {}, "labels.csv"))
+        join(items(("a/b.jpg", None, None)), LabelSet({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
 
 
 def test_an_empty_set_or_label_set_fits_nothing() -> None:
     with pytest.raises(UsageError, match=r"\(none\)"):
-        join(items(), LabelSet({"b.jpg": "hat"}, {}, "labels.csv"))
+        join(items(), LabelSet({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
     with pytest.raises(UsageError, match=r"\(none\)"):
         join(items(("a", None, None)), LabelSet({}, {}, "labels.csv"))

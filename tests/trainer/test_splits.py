@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import UsageError
-from trainer.splits import TEST, TRAIN, VALIDATION, Split, hold_out, split_items
+from trainer.splits import TEST, TRAIN, VALIDATION, Split, hold_out, split_items, strata
 
 CLASSES = ("coat", "hat", "shoe")
 # An item is the number of its image; an image's class follows from its number, so that duplicates have one label.
@@ -132,3 +133,28 @@ def test_positions_of_several_splits_are_ascending() -> None:
     result = Split([TEST, TRAIN, VALIDATION, TRAIN], False, 0)
     assert result.positions(TRAIN, TEST) == [0, 1, 3]
     assert result.positions() == []
+
+
+# Items of many classes
+
+
+MANY = st.lists(st.sets(st.sampled_from(CLASSES)).map(lambda names: tuple(sorted(names))), min_size=1, max_size=60)
+
+
+@given(MANY)
+def test_an_item_is_held_out_by_its_rarest_class(many: list[tuple[str, ...]]) -> None:
+    count = Counter(name for names in many for name in names)
+    for names, stratum in zip(many, strata(many), strict=True):
+        assert stratum in names or (stratum, names) == ("", ())
+        assert all(count[stratum] <= count[name] for name in names)
+
+
+@given(MANY, SHARES, SHARES, st.integers(0, 5))
+def test_no_image_of_many_classes_straddles(many: list[tuple[str, ...]], test: float, validation: float, seed: int) -> None:
+    images = [i // 2 for i in range(len(many))]  # each image twice, perhaps with other labels
+    result = split_items(digests(images), strata(many), [None] * len(images), test, validation, seed)
+    assert all(len(names) == 1 for names in by_image(images, result.names).values())
+
+
+def test_items_of_one_class_are_held_out_by_it() -> None:
+    assert strata([("hat",), ("coat",), ("hat",)]) == ["hat", "coat", "hat"]

@@ -1,0 +1,103 @@
+"""What holds for every head and every pooling of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.trainer.conftest import Row, write_set_to
+from trainer.fit import fit
+from trainer.head_folder import load_head, save_head
+from trainer.heads import HEADS
+from trainer.map_pooling import MAP_POOLINGS
+from trainer.options import FitOptions
+
+pytestmark = pytest.mark.slow
+FAST = FitOptions(learning_rate=0.03, max_epochs=12, batch_size=64)
+# Vectors with every head, every pooling with one.
+CASES = [
+    *((name, "", (8,), dtype) for name, dtype in zip(HEADS, ("float32", "float16"), strict=True)),
+    *(("mlp" if pooling == "flatten" else "linear", pooling, (2, 3, 8), "float16") for pooling in MAP_POOLINGS),
+    ("mlp", "attention", (4, 8), "float32"),
+]
+
+
+@pytest.mark.parametrize(("name", "pooling", "shape", "dtype"), CASES)
+def test_a_head_learns_keeps_and_predicts(
+    write_set: Callable[..., str],
+    separable_rows: Callable[..., list[Any]],
+    tmp_path: Path,
+    name: str,
+    pooling: str,
+    shape: tuple[int, ...],
+    dtype: str,
+) -> None:
+    rows = separable_rows(20, shape)
+    fitted = fit(write_set(rows, dtype=dtype), options=replace(FAST, head=name, c=None, map=pooling))
+    assert fitted.metrics["test"].accuracy > 0.9  # type: ignore[union-attr]
+    assert fitted.model.input_shape == (None, *shape)
+    save_head(fitted, tmp_path / "head")
+    features = np.stack([row.embedding for row in rows]).astype(dtype)
+    head = load_head(tmp_path / "head")
+    probabilities = head.predict(features)
+    np.testing.assert_array_equal(probabilities, fitted.model.predict_on_batch(features.astype(np.float32)))
+    np.testing.assert_allclose(head.predict(features[:1]), probabilities[:1], atol=1e-6)
+    assert head.predict(features[:0]).shape == (0, 3)
+
+
+def test_the_same_seed_gives_the_same_mlp_with_dropout(separable_set: str) -> None:
+    options = replace(FAST, head="mlp", c=None, hidden=(16,), dropout=0.5, max_epochs=3)
+    one, two, other = (fit(separable_set, options=replace(options, seed=seed)) for seed in (0, 0, 1))
+    assert one.history == two.history != other.history
+    for a, b in zip(one.model.weights, two.model.weights, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_class_weights_find_more_of_a_rare_class(write_set: Callable[..., str]) -> None:
+    """One feature, overlapping classes, nine to one: unweighted, the rare class is hardly ever worth predicting."""
+
+    random = np.random.default_rng(0)
+    labels = ["common"] * 180 + ["rare"] * 20
+    rows = [Row(f"{i}.jpg", random.normal(2.0 * (name == "rare"), 1.5, 2).astype(np.float32), name) for i, name in enumerate(labels)]
+    uri = write_set(rows)
+    options = replace(FAST, c=1.0, validation=0, test=0, max_epochs=40)
+    recall = {
+        str(weights): fit(uri, options=replace(options, class_weights=weights)).metrics["train"].recall[1]
+        for weights in (None, "balanced", {"rare": 9.0})
+    }
+    assert recall["balanced"] > recall["None"] + 0.2
+    assert recall["{'rare': 9.0}"] == pytest.approx(recall["balanced"], abs=0.1)  # 9 to 1 is what balances them
+
+
+# Many classes an item
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """240 items with the classes `big`, `red`, both or neither, each seen in a feature of its own."""
+
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(240):
+        has = {"big": i % 2 == 0, "red": i % 3 == 0}
+        vector = random.normal(0, 0.3, 4) + np.array([3 * has["big"], 3 * has["red"], 0, 0])
+        rows.append(Row(f"{i:03d}.jpg", vector.astype(np.float32), "|".join(name for name in has if has[name]) or "|"))
+    return write_set_to(f"{tmp_path_factory.mktemp('store')}/team/tagged", rows)
+
+
+def test_any_number_of_classes_is_learned_and_kept(tagged: str, tmp_path: Path) -> None:
+    fitted = fit(tagged, options=replace(FAST, multi_label=True, class_weights="balanced"))
+    assert fitted.classes == ("big", "red")
+    test = fitted.metrics["test"]
+    assert (test.mean_average_precision > 0.95, test.micro_f1 > 0.95) == (True, True)  # type: ignore[union-attr]
+    assert sum(fitted.rows.values()) == 240  # those without any class too
+    save_head(fitted, tmp_path / "head")
+    head = load_head(tmp_path / "head")
+    vectors = np.array([[3, 3, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]], np.float16)
+    assert [sorted(chosen) for chosen in head.task.chosen(head.predict(vectors))] == [[0, 1], [0], []]

@@ -1,0 +1,50 @@
+"""A fitted head with everything needed to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from storage.feature_set import FeatureSet
+from trainer.evaluate import Evaluation
+from trainer.evaluate_multi_label import MultiLabelEvaluation
+from trainer.labels import LabelReport
+from trainer.options import FitOptions
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """`model` maps features [N, *shape] to probabilities [N, C]."""
+
+    model: keras.Model
+    classes: tuple[str, ...]
+    feature_set: FeatureSet
+    options: FitOptions
+    metrics: dict[str, Evaluation | MultiLabelEvaluation]  # by split; validation as measured before the refit, the others on the kept head
+    epochs: int
+    history: dict[str, list[float]]
+    labels: LabelReport
+    rows: dict[str, int]  # items by split
+    straddling_duplicates: int
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+def summary(fitted: FittedHead) -> dict[str, Any]:
+    """What `head.json` and `--json` say of a fit."""
+    return {
+        "set": str(fitted.feature_set.name),
+        "version": fitted.feature_set.version,
+        "space_id": fitted.feature_set.space.id,
+        "classes": list(fitted.classes),
+        "multi_label": fitted.options.multi_label,
+        "rows": sum(fitted.rows.values()),
+        "rows_by_split": fitted.rows,
+        "metrics": {name: evaluation.to_dict() for name, evaluation in fitted.metrics.items()},
+        "epochs": fitted.epochs,
+        "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},
+        "seconds": fitted.seconds,
+        "warnings": fitted.warnings,
+    }

@@ -1,0 +1,50 @@
+"""How to fit: what head, on which share of the items, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Self
+
+from storage.errors import UsageError
+from trainer.class_weights import check_class_weights
+from trainer.heads import HeadOptions, require_range
+
+LEARNING_RATE = 1e-3
+# Adam moves each weight by the rate in each step, so a logit by the rate times the inputs: flattened 7x7x1280 maps (62,720 inputs) made
+# a linear head jump at 0.001 (0.78 to 0.88 test accuracy, by the batch size) and gave 0.88 and 0.89 at 0.0001 and 0.00003.
+FULL_RATE_INPUTS = 8192
+
+
+@dataclass(frozen=True)
+class FitOptions(HeadOptions):
+    """`multi_label`: an item has any number of classes, each decided apart. `class_weights`: "balanced", or weights by class name."""
+
+    multi_label: bool = False
+    class_weights: str | Mapping[str, float] | None = None
+    learning_rate: float | None = None  # of Adam; None: 0.001, less for more inputs than FULL_RATE_INPUTS
+    batch_size: int | None = None  # None: 256, or as many rows as make 16 MiB of float32 features if these are fewer
+    max_epochs: int = 200
+    patience: int = 10  # epochs without a better validation loss before stopping
+    test: float = 0.2  # share held out where no splits are given
+    validation: float = 0.15  # share of the rest held out where no validation split is given
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_class_weights(self.class_weights)
+        for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
+            if getattr(self, name) is not None:
+                require_range(self, name, low, high)
+        for name in ("batch_size", "max_epochs", "patience"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"seed must be from 0 to {2**31 - 1}, got {self.seed}")
+
+    def for_features(self, shape: Sequence[int]) -> Self:
+        """The same with what depends on the features' shape filled in: the pooling of maps and the learning rate."""
+        options = super().for_features(shape)
+        inputs = prod(shape) if options.map in ("", "flatten") else shape[-1]
+        return replace(options, learning_rate=self.learning_rate or LEARNING_RATE * min(1.0, FULL_RATE_INPUTS / inputs))

@@ -1,0 +1,59 @@
+"""Standardising features: mean and variance of the training rows, taken a chunk at a time, and the fixed layer that applies them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+CHUNK_BYTES = 16 << 20  # 16 MiB of float64 at a time: the features themselves stay in the stored dtype
+
+Rows = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance (of the population) of each of D features."""
+
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+
+
+def moments(features: npt.NDArray[np.generic], positions: Sequence[int], rows: Rows) -> Moments:
+    """Moments over `rows(chunk)` [m, D] of the features [N, *shape] at `positions`, in two passes (one would cancel digits)."""
+    count, total = 0, np.zeros(0)
+    for chunk in _chunks(features, positions, rows):
+        count, total = count + len(chunk), chunk.sum(axis=0) + (total if count else 0.0)
+    mean = total / count
+    squares = np.zeros_like(mean)
+    for chunk in _chunks(features, positions, rows):
+        chunk -= mean
+        squares += np.einsum("md,md->d", chunk, chunk)
+    return Moments(mean, squares / count)
+
+
+def _chunks(features: npt.NDArray[np.generic], positions: Sequence[int], rows: Rows) -> Iterator[npt.NDArray[np.float64]]:
+    size = max(1, CHUNK_BYTES // (8 * int(np.prod(features.shape[1:]))))
+    for start in range(0, len(positions), size):
+        yield rows(features[np.asarray(positions[start : start + size])].astype(np.float64))
+
+
+def standardised(x: Any, found: Moments) -> Any:
+    """x [..., D], symbolic, through a fixed layer (x - mean) / spread.
+
+    A feature that is constant in training (a dead ReLU) is only centred: dividing by its spread of zero would blow up its first other
+    value (scikit-learn's StandardScaler does as here).
+
+    BatchNormalization with epsilon 0 and not Normalization, which never divides by less than 1e-7: features of random networks are
+    that small, and would all become zero.
+    """
+    layer = keras.layers.BatchNormalization(epsilon=0.0, center=False, scale=False, trainable=False, name="standardise")
+    layer.build(x.shape)
+    layer.moving_mean.assign(found.mean.astype(np.float32))
+    constant = found.variance <= 1e-14 * found.mean**2
+    layer.moving_variance.assign(np.where(constant, 1.0, found.variance).astype(np.float32))
+    return layer(x)
