@@ -11,7 +11,7 @@ from extractor.content import Stamp, locate, read_stamp
 from extractor.corpus import Item, Listing, ListingReject, derived_id
 from storage.errors import UsageError
 from storage.items import RESERVED_COLUMNS
-from storage.table_file import as_text, read_table_file
+from storage.table_file import cell_text, read_table_file
 
 STAMP_THREADS = 32  # asking for a stamp waits for a disk or a server
 
@@ -70,7 +70,7 @@ def _require_columns(table: pa.Table, source: Path) -> None:
 
 
 def _required_text(table: pa.Table, name: str, source: Path) -> list[str]:
-    cells = as_text(table[name].to_pylist())
+    cells = [cell_text(cell) for cell in table[name].to_pylist()]
     found = [cell for cell in cells if cell is not None]
     if len(found) != len(cells):
         raise UsageError(f"the list {source} has no {name} in row {cells.index(None) + 1}")
@@ -78,7 +78,7 @@ def _required_text(table: pa.Table, name: str, source: Path) -> list[str]:
 
 
 def _optional_text(table: pa.Table, name: str) -> list[str | None]:
-    return as_text(table[name].to_pylist()) if name in table.column_names else [None] * table.num_rows
+    return [cell_text(cell) for cell in table[name].to_pylist()] if name in table.column_names else [None] * table.num_rows
 
 
 def _attributes(table: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
-from storage.table_file import as_text
+from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -89,7 +89,7 @@ def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schem
 def _attributes_as_text(table: pa.Table) -> pa.Table:
     for i, field in enumerate(table.schema):
         if field.name not in ITEM_SCHEMA.names and not pa.types.is_string(field.type):
-            table = table.set_column(i, field.name, pa.array(as_text(table[field.name].to_pylist()), pa.string()))
+            table = table.set_column(i, field.name, pa.array([cell_text(cell) for cell in table[field.name].to_pylist()], pa.string()))
     return table
 
 

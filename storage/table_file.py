@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,37 +35,48 @@ def read_table_file(path: Path, what: str) -> pa.Table:
     suffix = path.suffix.lower()
     if not is_table_file(path):
         raise UsageError(f"the {what} {path} should end in .csv, .jsonl or .parquet, which says how to read it")
+    data = _read(path, what)
     if suffix in _PARQUET:
-        return _read_parquet(path, what)
-    text = _read_text(path, what)
+        return _read_parquet(data, path, what)
+    text = _decode(data, path, what)
     table = _read_csv(text, path, what) if suffix in _CSV else _read_jsonl(text, path, what)
     if not table.num_columns:
         raise UsageError(f"the {what} {path} is empty")
     return table
 
 
-def as_text(values: list[Any]) -> list[str | None]:
-    """Cells as text: None and "" to None, true/false in lower case, lists joined by '|', which is how several labels are written."""
-    return [_text(value) for value in values]
+def cell_text(value: Any) -> str | None:
+    """A cell as text; None, "" and NaN become None, and a list `a|b`, which is how several labels are written.
+
+    3.0 becomes "3": writers turn whole numbers into floats where one of a column is missing.
+    """
+    match value:
+        case None | "":
+            return None
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case float():
+            return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+        case list():
+            return "|".join(text for text in map(cell_text, value) if text is not None)
+        case _:
+            return str(value)
 
 
-def _text(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "|".join(text for text in as_text(list(value)) if text is not None)
-    return value if isinstance(value, str) else str(value)
-
-
-def _read_text(path: Path, what: str) -> str:
+def _read(path: Path, what: str) -> bytes:
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the {what} {path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise NotFoundError(f"no such {what}: {path} ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _decode(data: bytes, path: Path, what: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the {what} {path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def _read_csv(text: str, path: Path, what: str) -> pa.Table:
@@ -116,11 +128,9 @@ def _array(values: list[Any]) -> pa.Array:
         return pa.array([value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values])
 
 
-def _read_parquet(path: Path, what: str) -> pa.Table:
+def _read_parquet(data: bytes, path: Path, what: str) -> pa.Table:
     try:
-        table = pq.read_table(path).replace_schema_metadata(None)
-    except FileNotFoundError:
-        raise NotFoundError(f"no such {what}: {path}") from None
+        table = pq.read_table(pa.BufferReader(data)).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"the {what} {path} is not a readable Parquet file ({str(error).splitlines()[0]})") from None
     # pandas keeps its index as a column; nobody asked for it.

@@ -5,7 +5,6 @@ A label is a tuple of class names: of one, or with --multi-label of any number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from storage.table_file import cell_text
 from trainer.label_files import LabelFile, read_label_file
 
 EXAMPLES = 3  # shown of what did not meet
@@ -118,13 +118,13 @@ def read_labels(path: str | Path, multi_label: bool = False) -> LabelSet:
     file = read_label_file(path)
     labels: dict[ItemKey, Label] = {}
     splits: dict[ItemKey, str] = {}
-    for where, row in file.rows:
+    for number, row in enumerate(file.rows, 1):
         try:
             item = _item_key(file, row)
             _put(labels, item, parse_label(row.get("label"), multi_label), "label")
             _put(splits, item, _text(row.get("split")), "split")
         except UsageError as error:
-            raise UsageError(f"the label file {path}, {where}: {error}") from None
+            raise UsageError(f"the label file {path}, row {number}: {error}") from None
     return LabelSet(labels, splits, file.path, file.digest)
 
 
@@ -172,8 +172,7 @@ def join(items: pa.Table, label_set: LabelSet) -> Joined:
 
 
 def _item_key(file: LabelFile, row: Mapping[str, Any]) -> ItemKey:
-    value = row.get(file.key_column)
-    key = value if isinstance(value, str) else _text(value)  # a key that is text is taken to the letter
+    key = cell_text(row.get(file.key_column))
     if not key:
         raise UsageError(f"there is no {file.key_column}")
     return _text(row.get("corpus")), key
@@ -192,20 +191,10 @@ def _names(values: Iterable[Any]) -> Label:
 
 
 def _text(value: Any) -> str | None:
-    """A value as text, None where it is empty. 3.0 becomes "3": writers turn whole numbers into floats where one is missing."""
-    match value:
-        case None:
-            return None
-        case str():
-            return value.strip() or None
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case float():
-            return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
-        case _:
-            raise UsageError(f"expected text, a number or a truth value, got {type(value).__name__} {value!r}")
+    """A value as text without space around it, None where it is empty."""
+    if isinstance(value, (dict, list)):
+        raise UsageError(f"expected text, a number or a truth value, got {type(value).__name__} {value!r}")
+    return (cell_text(value) or "").strip() or None
 
 
 def _repeated(keys: list[str]) -> int:

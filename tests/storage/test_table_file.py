@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import NotFoundError, UsageError
-from storage.table_file import as_text, is_table_file, read_table_file
+from storage.table_file import cell_text, is_table_file, read_table_file
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -87,8 +87,8 @@ def test_a_missing_table_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_cells_as_text() -> None:
-    values = ["a", "", None, 3, True, False, 1.5, ["x", "y"], [], [1, None]]
-    assert as_text(values) == ["a", None, None, "3", "true", "false", "1.5", "x|y", "", "1"]
+    values = ["a", "", None, 3, True, False, 1.5, 3.0, float("nan"), ["x", "y"], [], [1, None]]
+    assert [cell_text(cell) for cell in values] == ["a", None, None, "3", "true", "false", "1.5", "3", None, "x|y", "", "1"]
 
 
 def test_endings_are_recognised_in_any_case() -> None:

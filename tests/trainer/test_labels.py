@@ -68,7 +68,7 @@ def test_the_same_label_twice_is_fine(write_csv: WriteCsv) -> None:
 
 
 def test_two_labels_for_a_key_are_told_with_the_line(write_csv: WriteCsv) -> None:
-    with pytest.raises(UsageError, match=r"labels\.csv, line 3: 'a' has two labels, 'hat' and 'coat'"):
+    with pytest.raises(UsageError, match=r"labels\.csv, row 2: 'a' has two labels, 'hat' and 'coat'"):
         read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "coat"]))
 
 
@@ -77,9 +77,7 @@ def test_two_splits_for_a_key_are_told(write_csv: WriteCsv) -> None:
         read_labels(write_csv(["key", "label", "split"], ["a", "hat", "test"], ["a", "hat", "train"]))
 
 
-@pytest.mark.parametrize(
-    ("content", "has"), [("", "none"), ("a.jpg,hat\n", "a.jpg, hat"), ("key;label\na;b\n", "key;label"), ("key\na\n", "key")]
-)
+@pytest.mark.parametrize(("content", "has"), [("a.jpg,hat\n", "a.jpg, hat"), ("key;label\na;b\n", "key;label"), ("key\na\n", "key")])
 def test_missing_columns_are_told_with_those_that_are_there(tmp_path: Path, content: str, has: str) -> None:
     with pytest.raises(UsageError, match=f"must have the columns key .* and label; it has {has}"):
         read_labels(write(tmp_path, content))
@@ -95,13 +93,13 @@ def test_utf_16_is_not_utf8(tmp_path: Path) -> None:
         read_labels(write(tmp_path, "key,label\na,hat\n".encode("utf-16")))
 
 
-@pytest.mark.parametrize("name", ["nowhere.csv", "."])
+@pytest.mark.parametrize("name", ["nowhere.csv"])
 def test_a_file_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFoundError, match="no such label file"):
         read_labels(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["labels.csv/x", "x" * 5000, "a\0b"])
+@pytest.mark.parametrize("name", ["labels.csv/x.csv", "x" * 5000 + ".csv", "a\0b.csv", "a\0b.parquet"])
 def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path, name: str) -> None:
     write(tmp_path, "key,label\n")
     with pytest.raises(PermafrostError):
@@ -184,22 +182,22 @@ def test_every_format_tells_missing_columns(tmp_path: Path, suffix: str) -> None
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_tells_where_two_labels_are(tmp_path: Path, suffix: str) -> None:
     rows = [{"key": "a", "label": "hat"}, {"key": "a", "label": "coat"}]
-    with pytest.raises(UsageError, match=r"(line 2|line 3|row 2): 'a' has two labels, 'hat' and 'coat'"):
+    with pytest.raises(UsageError, match=r"row 2: 'a' has two labels, 'hat' and 'coat'"):
         read_labels(write_rows(tmp_path, suffix, rows))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("labels.xlsx", b"PK", "must end in .csv, .jsonl, .ndjson, .parquet; got .xlsx"),
-        ("labels", b"key,label", "got no ending"),
+        ("labels.xlsx", b"PK", r"should end in \.csv, \.jsonl or \.parquet"),
+        ("labels", b"key,label", r"should end in \.csv"),
         ("labels.parquet", b"key,label\na,hat\n", "is not a readable Parquet file"),
-        ("labels.jsonl", b'{"key": "a", "label": "hat"}\n{"key": "b"', "is not JSON in line 2"),
-        ("labels.jsonl", b'["a", "hat"]', "must hold one JSON object a line, line 1 has a list"),
-        ("labels.jsonl", b"[" * 100_000, "is not JSON in line 1"),
-        ("labels.jsonl", b"", "it has none"),
-        ("labels.jsonl", b'{"key": "a", "label": {"name": "hat"}}', r"line 1: expected text, a number or a truth value, got dict"),
-        ("labels.jsonl", b'{"label": "hat"}\n{"key": "a"}', r"line 1: there is no key"),
+        ("labels.jsonl", b'{"key": "a", "label": "hat"}\n{"key": "b"', "has no JSON object in line 2"),
+        ("labels.jsonl", b'["a", "hat"]', "a list in line 1; expected one JSON object a line"),
+        ("labels.jsonl", b"[" * 100_000, "has no JSON object in line 1"),
+        ("labels.jsonl", b"", "is empty"),
+        ("labels.jsonl", b'{"key": "a", "label": {"name": "hat"}}', r"row 1: expected text, a number or a truth value, got dict"),
+        ("labels.jsonl", b'{"label": "hat"}\n{"key": "a"}', r"row 1: there is no key"),
         ("labels.jsonl", b'{"key": "a", "label": "\xe9"}', "is not UTF-8 text"),
     ],
 )  # fmt: skip
