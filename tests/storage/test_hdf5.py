@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -195,3 +196,24 @@ def test_readers_leave_no_file_open(path: Path) -> None:
     with pytest.raises(DamagedError):
         Hdf5ShardReader(path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.slow
+def test_threads_write_and_read_shards_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 is not thread-safe; extraction on one machine writes with several threads."""
+    monkeypatch.setattr("storage.hdf5.CHUNK_BYTES", 100_000)
+    layout = ShardLayout((128,), "float16", "5" * 64)
+
+    def write_and_read(number: int) -> bool:
+        path, values = tmp_path / f"{number}.h5", np.full((10_000, 128), number, np.float16)
+        writer = Hdf5ShardWriter(path, layout)
+        for start in range(0, 10_000, 1000):
+            writer.append([bytes([number]) * 32] * 1000, [0] * 1000, values[start : start + 1000])
+        writer.close()
+        reader = Hdf5ShardReader(path)
+        same = np.array_equal(reader.read(0, reader.rows), values)
+        reader.close()
+        return same
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(write_and_read, range(60)))
