@@ -27,7 +27,7 @@ def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: s
     """Embed image files in the space that `owner` expects. Raises SpaceMismatchError, naming the fields, before any image is read."""
     worker = Worker(recipe, threads)
     received = worker.info().space
-    way_out = "Pass --weights FILE with the weights that the features were made with"
+    way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, received, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
     embeddings, outcomes = worker.embed_files(paths)
     positions = [i for i in range(len(paths)) if i not in outcomes.rejects]

@@ -24,6 +24,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
+    parser.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
     parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes")
     parser.set_defaults(run=run)
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from extractor.recipe import Recipe
 
     head = trainer.load_head(Path(args.head))
-    recipe = Recipe.from_dict({**head.backbone, **({"weights": args.weights} if args.weights else {})})
+    moved = {"weights": args.weights, "name": args.backbone}
+    recipe = Recipe.from_dict({**head.backbone, **{name: place for name, place in moved.items() if place}})
     embedded = embed_files(paths, recipe, head.space, f"the head {args.head}", threads=os.cpu_count() or 2)
     predictions: list[dict[str, Any]] = []
     if embedded.positions:
