@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from extractor.backbones import Backbone
+from extractor.keras_session import without_values
 from storage.errors import UsageError
 
 MAX_BATCH_CPU, MAX_BATCH_GPU = 32, 128  # images; larger ones are no faster
@@ -48,13 +49,21 @@ class TensorFlowEngine:
 
 
 def image_bytes(backbone: Backbone) -> int:
-    """Bytes that one image takes at the widest place: the float32 input, and the largest activation as input and output of a layer.
-
-    Where the graph leaves height and width open, the input's are taken, which is more than it will be.
-    """
+    """Bytes that one image takes at the widest place: the float32 input, and the largest activation as input and output of a layer."""
     size = backbone.recipe.input_size
-    shapes = [tuple(size if n is None else n for n in operation.output.shape[1:]) for operation in backbone.model.operations]
-    return 4 * (3 * size**2 + 2 * max(math.prod(shape) for shape in shapes))
+    model = backbone.model
+    if None in model.inputs[0].shape[1:]:
+        model = _at_fixed_size(model, size)
+    return 4 * (3 * size**2 + 2 * max(math.prod(operation.output.shape[1:]) for operation in model.operations))
+
+
+def _at_fixed_size(model: keras.Model, size: int) -> keras.Model:
+    """A twin without values, whose shapes are those for images of `size` pixels."""
+    config = model.get_config()
+    first = next(layer for layer in config["layers"] if layer["class_name"] == "InputLayer")
+    first["config"]["batch_shape"] = (None, size, size, 3)
+    with without_values():
+        return keras.Model.from_config(config)
 
 
 def _batch_size(backbone: Backbone, on_gpu: bool) -> int:
