@@ -26,12 +26,32 @@ class LayerInfo:
 
 def layers_of(model: keras.Model) -> list[LayerInfo]:
     """All layers with one output, in the order of the graph; the input is none."""
+    outputs = outputs_of(model)
     canonical = [layer["name"] for layer in canonical_graph(model)["layers"]]
     return [
-        LayerInfo(operation.name, name, type(operation).__name__, tuple(operation.output.shape[1:]))
+        LayerInfo(operation.name, name, type(operation).__name__, tuple(outputs[operation.name][0].shape[1:]))
         for operation, name in zip(model.operations, canonical, strict=True)
-        if _is_place(operation)
+        if len(outputs[operation.name]) == 1 and not isinstance(operation, keras.layers.InputLayer)
     ]
+
+
+def outputs_of(model: keras.Model) -> dict[str, list[Any]]:
+    """The tensors that each layer gives in this graph, by the layer's name: several where it has several outputs or uses.
+
+    Not `layer.output`, which is the first use anywhere, and for a model inside the model an inner tensor that the image never reaches.
+    """
+    nodes: dict[int, Any] = {}
+    waiting = list(model.outputs)
+    while waiting:
+        operation, index, _ = waiting.pop()._keras_history
+        node = operation._inbound_nodes[index]
+        if id(node) not in nodes:
+            nodes[id(node)] = node
+            waiting += node.input_tensors
+    outputs: dict[str, list[Any]] = {}
+    for node in nodes.values():
+        outputs.setdefault(node.operation.name, []).extend(node.output_tensors)
+    return outputs
 
 
 def has_layer(model: keras.Model, name: str) -> bool:
@@ -49,10 +69,11 @@ def cut(model: keras.Model, name: str, backbone: str) -> keras.Model:
         raise unknown_layer(model, name, backbone)
     if isinstance(operation, keras.layers.InputLayer):
         raise UsageError(f"--layer {name} of {backbone} is the input itself; choose a layer behind it")
-    if not _is_place(operation):
+    outputs = outputs_of(model)[operation.name]
+    if len(outputs) > 1:
         raise UsageError(f"--layer {name} of {backbone} has several outputs or is used several times; choose another layer")
     try:
-        return keras.Model(model.inputs[0], operation.output)
+        return keras.Model(model.inputs[0], outputs[0])
     except ValueError as error:
         raise UsageError(f"--layer {name} of {backbone} does not depend on the image: {str(error).splitlines()[0]}") from None
 
@@ -70,12 +91,3 @@ def _find(model: keras.Model, name: str) -> Any:
         return by_name[name]
     canonical = [layer["name"] for layer in canonical_graph(model)["layers"]]
     return dict(zip(canonical, model.operations, strict=True)).get(name)
-
-
-def _is_place(operation: Any) -> bool:
-    if isinstance(operation, keras.layers.InputLayer):
-        return False
-    try:
-        return hasattr(operation.output, "shape")
-    except (AttributeError, ValueError):  # used in several places, so there is no one output
-        return False

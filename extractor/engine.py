@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from extractor.backbones import Backbone
+from extractor.cut import outputs_of
 from extractor.keras_session import without_values
 from storage.errors import UsageError
 
@@ -54,7 +55,7 @@ def image_bytes(backbone: Backbone) -> int:
     model = backbone.model
     if None in model.inputs[0].shape[1:]:
         model = _at_fixed_size(model, size)
-    return 4 * (3 * size**2 + 2 * max(math.prod(operation.output.shape[1:]) for operation in model.operations))
+    return 4 * (3 * size**2 + 2 * max(math.prod(tensor.shape[1:]) for tensors in outputs_of(model).values() for tensor in tensors))
 
 
 def _at_fixed_size(model: keras.Model, size: int) -> keras.Model:

@@ -161,7 +161,7 @@ def test_the_top_of_a_file_is_dropped(weights_file: Path, tmp_path: Path, layout
 
 @pytest.mark.slow
 def test_a_layer_of_the_top_needs_weights_with_top(weights_file: Path) -> None:
-    with pytest.raises(UsageError, match="lies in the classification top of mobilenet_v2, and .* has none"):
+    with pytest.raises(UsageError, match=r"lies in the classification top of mobilenet_v2, and .* has none"):
         backbones.build(recipe(weights_file, layer="predictions"))
 
 

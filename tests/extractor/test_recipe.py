@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from extractor.backbone_table import BACKBONES
 from extractor.backbone_source import check_weights
+from extractor.backbone_table import BACKBONES
 from extractor.recipe import Recipe
 from storage.errors import NotFoundError, UsageError
 
