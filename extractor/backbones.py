@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import h5py
 import keras
-import numpy as np
 import tensorflow as tf
 
+from extractor.applications import IMAGENET_CLASSES, build_network, build_without_values
+from extractor.backbone_source import IMAGENET, RANDOM, is_file
 from extractor.backbone_table import BACKBONES
+from extractor.cut import LayerInfo, cut, has_layer, layers_of, unknown_layer
 from extractor.fingerprint import graph_digest, output_layer_name, weights_digest
+from extractor.hub import load_preset
+from extractor.keras_session import fresh_session
+from extractor.model_file import load_model_file
 from extractor.recipe import Recipe
+from extractor.weights_file import WeightsFile, open_weights
 from storage.errors import PermafrostError, UsageError
 from storage.space import Space
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen network without its top. `model` maps [N, H, W, 3] float32, already preprocessed, to the last feature map."""
+    """The frozen network up to the cut. `model` maps [N, H, W, 3] float32, already preprocessed, to a map, a sequence or a vector.
+
+    `recipe` has no open ends any more: input size and preprocessing are the network's own where the user named none, and the pooling
+    of a network that ends in a vector is "none".
+    """
 
     model: keras.Model
     recipe: Recipe
@@ -28,11 +37,13 @@ class Backbone:
 
 
 def build(recipe: Recipe) -> Backbone:
-    """Build the network and load its weights. Raises UsageError for weights that do not fit it."""
+    """Build the network, load its weights and cut it. Raises UsageError for weights, files and layers that do not fit it."""
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' for extraction")
-    _pin_keras()
-    model = _with_weights(recipe)
+    fresh_session()
+    network, recipe = whole_network(recipe)
+    model = cut(network, recipe.layer, recipe.name) if recipe.layer else network
+    recipe = replace(recipe, pooling=_pooling_of(model, recipe))
     model.trainable = False
     space = Space(
         graph=graph_digest(model),
@@ -48,115 +59,80 @@ def build(recipe: Recipe) -> Backbone:
     return Backbone(model, recipe, space)
 
 
-def _pin_keras() -> None:
-    """Settings that ~/.keras/keras.json or the program may have changed, and that would change values or graph behind the recipe."""
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_epsilon(1e-7)
+def whole_network(recipe: Recipe) -> tuple[keras.Model, Recipe]:
+    """The network before the cut, and the recipe with the input size and preprocessing that it settles."""
+    if recipe.name in BACKBONES:
+        return _application(recipe, _has_top(recipe)), recipe
+    return load_model_file(recipe) if is_file(recipe.name) else load_preset(recipe)
 
 
-def _with_weights(recipe: Recipe) -> keras.Model:
-    if recipe.weights == "imagenet":
-        try:
-            with redirect_stdout(sys.stderr):  # Keras shows its download on stdout, which belongs to --json
-                return _bare_model(recipe, "imagenet")
-        except Exception as error:  # noqa: BLE001 - keras.utils.get_file raises bare Exception when the download fails
-            raise PermafrostError(
-                f"the ImageNet weights of {recipe.name} could not be downloaded ({_first_line(error)}). "
-                "Without a network, pass --weights FILE (an .h5 weights file) or --weights random:SEED"
-            ) from None
-    if recipe.weights.startswith("random:"):
+def list_layers(recipe: Recipe) -> list[tuple[LayerInfo, str]]:
+    """Where the network of a recipe can be cut, in order, each with a note: the default, or that it belongs to the classification top."""
+    fresh_session()
+    if recipe.name not in BACKBONES:
+        layers = layers_of(whole_network(recipe)[0])
+        return [(layer, "default" if layer is layers[-1] else "") for layer in layers]
+    bare = layers_of(build_without_values(recipe))
+    names = {layer.name for layer in bare}
+    top = [layer for layer in layers_of(build_without_values(recipe, IMAGENET_CLASSES)) if layer.name not in names]
+    return [(layer, "default" if layer is bare[-1] else "") for layer in bare] + [(layer, "top") for layer in top]
+
+
+def _pooling_of(model: keras.Model, recipe: Recipe) -> str:
+    rank = len(model.outputs[0].shape)
+    if rank not in (2, 3, 4):
+        raise UsageError(
+            f"{recipe.name} ends in {model.outputs[0].shape}: expected a map [N, H, W, C], a sequence [N, T, C] or a vector [N, C]"
+        )
+    if rank == 2 and recipe.pooling == "max":
+        raise UsageError(f"--pooling max: {recipe.name} ends in a vector here, and there is nothing to pool")
+    return "none" if rank == 2 else recipe.pooling
+
+
+def _has_top(recipe: Recipe) -> bool:
+    """Whether the cut lies in the classification top, so that it has to be built. Told by a network without values."""
+    if not recipe.layer or has_layer(build_without_values(recipe), recipe.layer):
+        return False
+    whole = build_without_values(recipe, IMAGENET_CLASSES)
+    if not has_layer(whole, recipe.layer):
+        raise unknown_layer(whole, recipe.layer, recipe.name)
+    return True
+
+
+def _application(recipe: Recipe, top: bool) -> keras.Model:
+    if recipe.weights == IMAGENET:
+        return _downloaded(recipe, top)
+    if recipe.weights.startswith(RANDOM):
         # On the CPU, because initialisers are only reproducible on one kind of device.
         with tf.device("CPU"):
-            keras.utils.set_random_seed(int(recipe.weights.removeprefix("random:")))
-            return _bare_model(recipe, None)
-    model = _bare_model(recipe, None)
-    _load_tensors(model, recipe)
-    return model
+            keras.utils.set_random_seed(int(recipe.weights.removeprefix(RANDOM)))
+            return build_network(recipe, top * IMAGENET_CLASSES)
+    with open_weights(recipe.weights) as file:
+        model = build_network(recipe, _stored_classes(file, recipe) if top else 0)
+        called = f"{recipe.name} {'with' if top else 'without'} top"
+        file.load_into(model, 0 if top else BACKBONES[recipe.name].top, called)
+        return model
 
 
-def _bare_model(recipe: Recipe, weights: str | None) -> keras.Model:
-    builder = getattr(keras.applications, BACKBONES[recipe.name].builder)
+def _downloaded(recipe: Recipe, top: bool) -> keras.Model:
     try:
-        return builder(include_top=False, weights=weights, input_shape=(recipe.input_size, recipe.input_size, 3))
-    except ValueError as error:
-        if "Input size must be at least" in str(error):
-            raise UsageError(f"--input-size {recipe.input_size} is too small for {recipe.name}: {_first_line(error)}") from None
-        raise
-
-
-def _load_tensors(model: keras.Model, recipe: Recipe) -> None:
-    """Load an `.h5` file as tensors, by layer order; a model description inside it is never looked at.
-
-    Not through `Model.load_weights`, which takes the file's word for shapes and picks its reader by the file's name.
-    """
-    try:
-        with h5py.File(recipe.weights, "r") as file:
-            _refuse_links(file, recipe.weights)
-            stored = _stored_layers(file, recipe.weights)
-            layers = [layer for layer in model.layers if layer.weights]
-            expected = [(layer.name, [tuple(weight.shape) for weight in layer.weights]) for layer in layers]
-            received = [(name, [tuple(tensor.shape) for tensor in tensors]) for name, tensors in stored]
-            if [shapes for _, shapes in expected] != [shapes for _, shapes in received]:
-                raise UsageError(_misfit(recipe, expected, received))
-            for layer, (_, tensors) in zip(layers, stored, strict=True):
-                layer.set_weights([np.asarray(tensor, np.float32) for tensor in tensors])
+        with redirect_stdout(sys.stderr):  # Keras shows its download on stdout, which belongs to --json
+            return build_network(recipe, top * IMAGENET_CLASSES, IMAGENET)
     except UsageError:
         raise
-    except _HDF5_SYMPTOMS as error:
-        raise UsageError(f"--weights {recipe.weights} is not a readable HDF5 file of weights ({_first_line(error)})") from None
+    except Exception as error:  # noqa: BLE001 - keras.utils.get_file raises bare Exception when the download fails
+        raise PermafrostError(
+            f"the ImageNet weights of {recipe.name} could not be downloaded ({_first_line(error)}). "
+            "Without a network, pass --weights FILE (an .h5 weights file) or --weights random:SEED"
+        ) from None
 
 
-_Layers = list[tuple[str, list[tuple[int, ...]]]]
-# What h5py raises, beside OSError, for files whose parts are missing, of other kinds, or run in circles.
-_HDF5_SYMPTOMS = (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError, RuntimeError)
-
-
-def _stored_layers(file: h5py.File, path: str) -> list[tuple[str, list[h5py.Dataset]]]:
-    """Names and tensors of the layers with weights, in the file's own order (Keras' `.h5` weight layout)."""
-    group = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
-    if "layer_names" not in group.attrs:
-        kind = (
-            "it is in the layout of Keras 3's .weights.h5"
-            if "layers" in file or "_layer_checkpoint_dependencies" in file
-            else "it has no 'layer_names'"
-        )
-        raise UsageError(f"--weights {path} is not in the .h5 layout of keras.applications' weights: {kind}")
-    names = [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs["layer_names"]]
-    layers = [(name, [group[name][weight] for weight in group[name].attrs["weight_names"]]) for name in names]
-    return [(name, tensors) for name, tensors in layers if tensors]
-
-
-def _refuse_links(file: h5py.File, path: str) -> None:
-    """An HDF5 file can point into other files; a weights file has no business there."""
-
-    def check(group: h5py.Group) -> None:
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UsageError(f"--weights {path} is refused: {name!r} in it is a link, possibly to another file")
-            member = group[name]
-            if isinstance(member, h5py.Group):
-                check(member)
-            elif member.external or member.is_virtual:
-                raise UsageError(f"--weights {path} is refused: the data of {name!r} lies in another file")
-
-    check(file)
-
-
-def _misfit(recipe: Recipe, expected: _Layers, received: _Layers) -> str:
-    lines = [
-        f"the weights in {recipe.weights} do not fit {recipe.name} without top:",
-        f"  {recipe.name} has {len(expected)} layers with weights, the file {len(received)}",
-    ]
-    for i, ((name, shapes), (stored_name, stored)) in enumerate(zip(expected, received, strict=False)):
-        if shapes != stored:
-            lines.append(f"  first difference, layer {i}: expected {name} {shapes}, the file has {stored_name} {stored}")
-            break
-    lines.append(
-        "The file is of another architecture or width, or it includes the classification top; pass the no-top weights of this backbone"
-    )
-    return "\n".join(lines)
+def _stored_classes(file: WeightsFile, recipe: Recipe) -> int:
+    """How many classes the classification top in a weights file has."""
+    last = file.match(build_without_values(recipe, IMAGENET_CLASSES))[0][-1].stored
+    if last is None or not last.shapes[-1]:
+        raise UsageError(f"--layer {recipe.layer} lies in the classification top of {recipe.name}, and {recipe.weights} has none")
+    return last.shapes[-1][-1]
 
 
 def _first_line(error: BaseException) -> str:

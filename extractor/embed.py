@@ -34,7 +34,7 @@ def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: s
     """
     worker = Worker(recipe, threads)
     info = worker.info()
-    way_out = "Pass --weights FILE with the weights that the features were made with"
+    way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, info.space, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
     size = max(1, min(BATCH_IMAGES, BATCH_BYTES // embedding_bytes(info.shape, recipe.dtype)))
     return (_embed(worker, paths, range(start, min(start + size, len(paths)))) for start in range(0, len(paths), size))

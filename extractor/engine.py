@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -9,24 +11,33 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from extractor.backbones import Backbone
+from extractor.cut import outputs_of
+from extractor.keras_session import without_values
+from storage.errors import UsageError
 
-BATCH_SIZE_CPU, BATCH_SIZE_GPU = 32, 128
+MAX_BATCH_CPU, MAX_BATCH_GPU = 32, 128  # images; larger ones are no faster
+BATCH_BYTES_CPU, BATCH_BYTES_GPU = 256 << 20, 4 << 30  # 256 MiB, 4 GiB
+MAX_IMAGE_BYTES = 8 << 30  # 8 GiB
+MAX_FROZEN_BYTES = 32 << 20  # 32 MiB
 
 
 class TensorFlowEngine:
     """Preprocessing, network and pooling in one graph with one static signature; a short last batch is padded.
 
-    The variables are frozen to constants, which lets Grappler fold BatchNorm into convolutions: 170 against 113 images/s for
-    MobileNetV2 at 224 pixels on two cores, with equal values.
+    The variables of a small network are frozen to constants, which lets Grappler fold BatchNorm into convolutions: 170 against 113
+    images/s for MobileNetV2 at 224 pixels on two cores, with equal values. A large one would gain little (ResNet50 25 against 22
+    images/s, VGG16 nothing) and pay in memory, some 20 times its weights at the peak.
     """
 
     def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:
         tf.config.experimental.enable_tensor_float_32_execution(False)  # precision float32 means float32
-        self.batch_size = batch_size or (BATCH_SIZE_GPU if tf.config.list_logical_devices("GPU") else BATCH_SIZE_CPU)
+        self.batch_size = batch_size or _batch_size(backbone, bool(tf.config.list_logical_devices("GPU")))
         self.input_size = backbone.recipe.input_size
         signature = tf.TensorSpec((self.batch_size, self.input_size, self.input_size, 3), tf.uint8)
         traced = tf.function(_forward(backbone), input_signature=[signature], autograph=False).get_concrete_function()
-        self._function = convert_variables_to_constants_v2(traced)
+        small = 4 * backbone.model.count_params() <= MAX_FROZEN_BYTES
+        self._function = convert_variables_to_constants_v2(traced) if small else traced
+        self._model = None if small else backbone.model  # a traced function does not keep its variables alive
         self.shape: tuple[int, ...] = tuple(traced.outputs[0].shape[1:])
 
     def __call__(self, images: tf.Tensor) -> npt.NDArray[np.float32]:
@@ -34,7 +45,36 @@ class TensorFlowEngine:
         n = int(images.shape[0])
         if n < self.batch_size:
             images = tf.pad(images, [[0, self.batch_size - n], [0, 0], [0, 0], [0, 0]])
-        return np.asarray(self._function(images)[0].numpy()[:n], np.float32)
+        features = self._function(images)
+        return np.asarray((features[0] if isinstance(features, list) else features).numpy()[:n], np.float32)
+
+
+def image_bytes(backbone: Backbone) -> int:
+    """Bytes that one image takes at the widest place: the float32 input, and the largest activation as input and output of a layer."""
+    size = backbone.recipe.input_size
+    model = backbone.model
+    if None in model.inputs[0].shape[1:]:
+        model = _at_fixed_size(model, size)
+    return 4 * (3 * size**2 + 2 * max(math.prod(tensor.shape[1:]) for tensors in outputs_of(model).values() for tensor in tensors))
+
+
+def _at_fixed_size(model: keras.Model, size: int) -> keras.Model:
+    """A twin without values, whose shapes are those for images of `size` pixels."""
+    config = model.get_config()
+    first = next(layer for layer in config["layers"] if layer["class_name"] == "InputLayer")
+    first["config"]["batch_shape"] = (None, size, size, 3)
+    with without_values():
+        return keras.Model.from_config(config)
+
+
+def _batch_size(backbone: Backbone, on_gpu: bool) -> int:
+    """Images a batch, by bytes. Raises UsageError for a network that no machine has the memory for."""
+    needed = image_bytes(backbone)
+    if needed > MAX_IMAGE_BYTES:
+        where = f"{backbone.recipe.name} at {backbone.recipe.input_size} pixels"
+        raise UsageError(f"{where} needs {needed / 2**30:.1f} GiB for one image; choose a smaller --input-size")
+    budget, most = (BATCH_BYTES_GPU, MAX_BATCH_GPU) if on_gpu else (BATCH_BYTES_CPU, MAX_BATCH_CPU)
+    return max(1, min(most, budget // needed))
 
 
 def _forward(backbone: Backbone):  # type: ignore[no-untyped-def]
@@ -45,10 +85,11 @@ def _forward(backbone: Backbone):  # type: ignore[no-untyped-def]
         if recipe.preprocessing != "none":
             x = keras.applications.imagenet_utils.preprocess_input(x, mode=recipe.preprocessing)
         features = backbone.model(x, training=False)
+        positions = list(range(1, features.shape.rank - 1))  # height and width of a map, tokens of a sequence
         if recipe.pooling == "avg":
-            return tf.reduce_mean(features, axis=(1, 2))
+            return tf.reduce_mean(features, axis=positions)
         if recipe.pooling == "max":
-            return tf.reduce_max(features, axis=(1, 2))
+            return tf.reduce_max(features, axis=positions)
         return features
 
     return forward

@@ -21,18 +21,26 @@ def canonical_graph(model: keras.Model) -> dict[str, Any]:
 
     Keras' automatic names count what else was built before in the process (`conv2d_57`), so they cannot be part of an identity.
     """
-    config = model.get_config()
-    names = {layer["name"]: f"{layer['class_name'].lower()}_{i}" for i, layer in enumerate(config["layers"])}
+    return _canonical(model.get_config())
+
+
+def _canonical(config: dict[str, Any]) -> dict[str, Any]:
+    names = {layer["config"]["name"]: f"{layer['class_name'].lower()}_{i}" for i, layer in enumerate(config["layers"])}
     layers = [
         {
-            "name": names[layer["name"]],
-            "class": layer["class_name"],
+            "name": names[layer["config"]["name"]],
+            "class": _class_of(layer),
             "config": _relevant({k: v for k, v in layer["config"].items() if k != "name"}),
-            "inputs": _renamed(_relevant(layer["inbound_nodes"]), names),
+            "inputs": _renamed(_relevant(layer.get("inbound_nodes", [])), names),
         }
         for layer in config["layers"]
     ]
-    return {"layers": layers, "outputs": _renamed(config["output_layers"], names)}
+    return {"layers": layers, "outputs": _renamed(config.get("output_layers", []), names)}
+
+
+def _class_of(layer: dict[str, Any]) -> str:
+    """Keras' own classes go by their name; any other, such as KerasHub's, by the one it is registered under, package and all."""
+    return str(layer.get("registered_name") or layer["class_name"])
 
 
 def graph_digest(model: keras.Model) -> str:
@@ -57,6 +65,10 @@ def weights_digest(model: keras.Model) -> str:
 
 def _relevant(value: Any) -> Any:
     if isinstance(value, dict):
+        if "layers" in value and all(isinstance(layer, dict) and "config" in layer for layer in value["layers"]):
+            return _canonical(value)  # a model inside the model
+        if "name" in value and "trainable" in value:
+            value = {k: v for k, v in value.items() if k != "name"}  # a layer inside a layer
         return {k: _relevant(v) for k, v in value.items() if k not in _IRRELEVANT_KEYS and not k.endswith(_IRRELEVANT_SUFFIXES)}
     if isinstance(value, (list, tuple)):
         return [_relevant(item) for item in value]

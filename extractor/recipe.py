@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
+from extractor.backbone_args import Value, check_args
+from extractor.backbone_source import HUB, check_backbone, check_weights
 from extractor.backbone_table import BACKBONES
-from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.errors import DamagedError, UsageError
 from storage.stated_space import require_rebuildable
 
 POOLINGS = ("avg", "max", "none")
@@ -22,34 +22,47 @@ MIN_INPUT_SIZE, MAX_INPUT_SIZE = 32, 2048  # pixels
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build the frozen network. `weights` is "imagenet", "random:SEED" or the absolute path of a weights file."""
+    """How to build the frozen network.
+
+    `name` is a name of BACKBONES, the absolute path of a `.keras` model file, or "hub:PRESET". `weights` is "imagenet",
+    "random:SEED" or the absolute path of a weights file; "own" for model files and presets, which bring theirs.
+    """
 
     name: str
-    weights: str = "imagenet"
+    weights: str = ""  # "": imagenet, or own
     pooling: str = "avg"
     input_size: int = 0  # pixels; 0: the backbone's own
     preprocessing: str = ""  # "": the backbone's own
     image_policy: str = "image-v1"
     precision: str = "float32"
     dtype: str = "float16"
+    args: tuple[tuple[str, Value], ...] = ()  # of the builder, sorted by name; a mapping is accepted too
+    layer: str = ""  # the cut; "": the last layer before the classification top
 
     def __post_init__(self) -> None:
-        if self.name not in BACKBONES:
-            raise UsageError(f"unknown backbone {self.name!r}: expected one of {', '.join(BACKBONES)}")
-        entry = BACKBONES[self.name]
-        object.__setattr__(self, "input_size", self.input_size or entry.input_size)
-        object.__setattr__(self, "preprocessing", self.preprocessing or entry.preprocessing)
-        object.__setattr__(self, "weights", check_weights(self.weights))
+        object.__setattr__(self, "name", check_backbone(self.name))
+        object.__setattr__(self, "args", check_args(self.name, dict(self.args)))
+        object.__setattr__(self, "weights", check_weights(self.name, self.weights))
+        if self.name in BACKBONES:
+            entry = BACKBONES[self.name]
+            object.__setattr__(self, "input_size", self.input_size or entry.input_size)
+            object.__setattr__(self, "preprocessing", self.preprocessing or self._own_preprocessing())
         _choice("--pooling", self.pooling, POOLINGS)
-        _choice("--preprocessing", self.preprocessing, PREPROCESSINGS)
         _choice("--image-policy", self.image_policy, IMAGE_POLICIES)
         _choice("--precision", self.precision, PRECISIONS)
         _choice("--dtype", self.dtype, DTYPES)
-        if not MIN_INPUT_SIZE <= self.input_size <= MAX_INPUT_SIZE:
-            raise UsageError(f"--input-size must be {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE} pixels, got {self.input_size}")
+        if self.preprocessing or not self.name.startswith(HUB):
+            _choice("--preprocessing", self.preprocessing, PREPROCESSINGS)
+        if self.input_size or self.name in BACKBONES:
+            check_input_size(self.input_size)
+
+    def _own_preprocessing(self) -> str:
+        if dict(self.args).get("include_preprocessing", True):
+            return BACKBONES[self.name].preprocessing
+        raise UsageError("--backbone-arg include_preprocessing=false leaves the pixels as they are: state --preprocessing")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "args": dict(self.args)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
@@ -63,23 +76,14 @@ class Recipe:
         return cls(**value)
 
 
-def check_weights(weights: str) -> str:
-    """Return `weights` with a file made absolute. Raises UsageError for a malformed seed, NotFoundError for a missing file."""
-    if weights == "imagenet":
-        return weights
-    if weights.startswith("random:"):
-        seed = weights.removeprefix("random:")
-        if not re.fullmatch(r"[0-9]{1,10}", seed) or int(seed) >= 2**32:
-            raise UsageError(f"--weights {weights!r}: expected random:SEED with a seed from 0 to {2**32 - 1}, such as random:0")
-        return f"random:{int(seed)}"
-    path = Path(weights).expanduser().absolute()
-    if not path.is_file():
-        raise NotFoundError(f"--weights {weights}: no such file; expected imagenet, random:SEED or the path of an .h5 weights file")
-    if path.suffix not in (".h5", ".hdf5"):
-        raise UsageError(f"--weights {weights}: expected a weights file ending in .h5, got {path.suffix or 'no ending'}")
-    return str(path)
+def check_input_size(size: int) -> None:
+    """Raises UsageError outside of MIN_INPUT_SIZE to MAX_INPUT_SIZE."""
+    if not MIN_INPUT_SIZE <= size <= MAX_INPUT_SIZE:
+        raise UsageError(f"--input-size must be {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE} pixels, got {size}")
 
 
 def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if not value:
+        raise UsageError(f"state {option} ({', '.join(choices)}): a model file does not say how its pixels are scaled")
     if value not in choices:
         raise UsageError(f"{option} must be one of {', '.join(choices)}; got {value!r}")

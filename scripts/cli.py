@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from scripts import evaluate, extract, predict, runs, store, train
+from scripts import evaluate, extract, layers, predict, runs, store, train
 from scripts.console import print_json
 from storage.errors import PermafrostError, UsageError
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (extract, train, evaluate, predict, runs, store):
+    for module in (extract, layers, train, evaluate, predict, runs, store):
         module.add_command(commands)
     return parser
 

@@ -6,10 +6,11 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from extractor import ExtractOptions, ExtractResult, Recipe
+from extractor import ExtractOptions, ExtractResult
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
-from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS, PREPROCESSINGS
+from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS
+from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
 from storage.shard import SHARD_FORMATS
 
@@ -29,11 +30,15 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="a folder of images (class folders give labels), or a list: .csv, .jsonl or .parquet with a column path",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
-    parser.add_argument("--backbone", required=True, metavar="NAME", help=f"one of {', '.join(BACKBONES)}")
-    parser.add_argument("--weights", default="imagenet", metavar="W", help="imagenet (default), random:SEED or an .h5 weights file")
-    parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how the last feature map becomes a vector (default avg)")
-    parser.add_argument("--input-size", type=int, default=0, metavar="N", help="pixels (default: the backbone's own)")
-    parser.add_argument("--preprocessing", choices=PREPROCESSINGS, default="", help="scaling of pixels (default: the backbone's own)")
+    parser.add_argument(
+        "--backbone",
+        required=True,
+        metavar="NAME",
+        help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
+    )
+    add_backbone_options(parser)
+    parser.add_argument("--layer", default="", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
+    parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
     parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels")
     parser.add_argument("--format", choices=sorted(SHARD_FORMATS), default="parquet", help="of the shards")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
@@ -54,8 +59,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = Recipe(
-        args.backbone, args.weights, args.pooling, args.input_size, args.preprocessing, args.image_policy, args.precision, args.dtype
+    recipe = make_recipe(
+        args, layer=args.layer, pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
     )
     options = ExtractOptions(
         recipe,

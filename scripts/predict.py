@@ -63,8 +63,9 @@ class _Result:
 def run(args: argparse.Namespace) -> int:
     feature_set = _named_set(args.inputs)
     paths = [] if feature_set else _image_paths(args.inputs)
-    if feature_set and args.weights:
-        raise UsageError(f"--weights is for images: {args.inputs[0]} is a feature set, and no backbone is needed")
+    moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
+    if feature_set and moved:
+        raise UsageError(f"--weights and --backbone are for images: {args.inputs[0]} is a feature set, and no backbone is needed")
     if args.all_probabilities and not args.out:
         raise UsageError("--all-probabilities is about the columns of --out FILE; --json has the probabilities of all classes anyway")
     out = Path(args.out) if args.out else None
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         show = stack.enter_context(progress("predicting", "reading items" if feature_set else "building the network"))
         writer = stack.enter_context(open_predictions(out, result.columns)) if out else None
-        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, paths, args.weights, result.rejects, show)
+        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, paths, moved, result.rejects, show)
         for batch in batches:
             if writer:
                 writer.write(batch)
@@ -139,12 +140,12 @@ def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> 
 
 
 def _of_images(
-    head: Head, paths: list[Path], weights: str | None, rejects: list[dict[str, Any]], show: ShowProgress
+    head: Head, paths: list[Path], moved: dict[str, str], rejects: list[dict[str, Any]], show: ShowProgress
 ) -> Iterator[Predictions]:
     from extractor.embed import embed_files
     from extractor.recipe import Recipe
 
-    recipe = Recipe.from_dict({**head.backbone, **({"weights": weights} if weights else {})})
+    recipe = Recipe.from_dict({**head.backbone, **moved})
     batches = embed_files(paths, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
     names, done = printable([str(path) for path in paths]), 0
     show(0, len(paths))

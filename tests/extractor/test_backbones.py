@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +10,16 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from extractor import backbones
-from extractor.backbone_table import BACKBONES
+from extractor.applications import build_network
 from extractor.backbones import Backbone
+from extractor.engine import TensorFlowEngine
+from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from storage.errors import UsageError
+from storage.golden import cosines
 
 SIZE = 32
 
@@ -98,18 +103,6 @@ def test_each_option_is_in_the_space(small_backbone: Backbone) -> None:
     assert len(ids) == 5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_of_the_table_builds_at_its_size(name: str) -> None:
-    entry = BACKBONES[name]
-    backbone = backbones.build(Recipe(name, weights="random:0"))
-    assert backbone.model.input_shape == (None, entry.input_size, entry.input_size, 3)
-    assert backbone.model.output_shape[-1] == entry.features
-    output = backbone.model(np.zeros((1, entry.input_size, entry.input_size, 3), np.float32), training=False)
-    assert output.shape[-1] == entry.features
-    keras.backend.clear_session()
-
-
 def test_an_input_too_small_for_the_network_is_told() -> None:
     with pytest.raises(UsageError, match="--input-size 32 is too small for inception_v3"):
         backbones.build(Recipe("inception_v3", weights="random:0", input_size=32))
@@ -152,9 +145,32 @@ def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_with_top_is_refused(tmp_path: Path) -> None:
-    write_layers(tmp_path / "top.h5", bare(include_top=True, classes=7))
-    refuse(tmp_path / "top.h5", "or it includes the classification top")
+@pytest.mark.parametrize("layout", ["classic", "keras 3"])
+def test_the_top_of_a_file_is_dropped(weights_file: Path, tmp_path: Path, layout: str) -> None:
+    whole, base = bare(include_top=True, classes=7), backbones.build(recipe(weights_file))
+    for layer, known in zip(whole.layers, base.model.layers, strict=False):
+        layer.set_weights(known.get_weights())
+    path = tmp_path / "top.weights.h5"
+    write_layers(path, whole) if layout == "classic" else whole.save_weights(path)
+    assert backbones.build(recipe(path)).space == base.space
+    top = backbones.build(recipe(path, layer="predictions"))
+    assert top.model.output_shape == (None, 7)
+    assert top.recipe.pooling == top.space.pooling == "none"
+    assert np.array_equal(top.model.get_weights()[-1], whole.get_weights()[-1])
+
+
+@pytest.mark.slow
+def test_a_layer_of_the_top_needs_weights_with_top(weights_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"lies in the classification top of mobilenet_v2, and .* has none"):
+        backbones.build(recipe(weights_file, layer="predictions"))
+
+
+@pytest.mark.slow
+def test_more_than_a_top_is_refused(tmp_path: Path) -> None:
+    base = bare(include_top=True, classes=7)
+    more = keras.Model(base.input, keras.layers.Dense(3)(base.output))
+    write_layers(tmp_path / "more.h5", more)
+    refuse(tmp_path / "more.h5", "left over in the file: predictions, dense.*no classification top")
 
 
 def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
@@ -172,13 +188,18 @@ def test_a_truncated_file_is_refused(weights_file: Path, tmp_path: Path) -> None
 def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = np.zeros(3)
-    refuse(tmp_path / "data.h5", "no 'layer_names'")
+    refuse(tmp_path / "data.h5", "it has neither 'layer_names' nor 'layers'")
 
 
 @pytest.mark.slow
-def test_the_new_layout_of_keras_3_is_refused_in_words(tmp_path: Path) -> None:
-    bare().save_weights(tmp_path / "new.weights.h5")
-    refuse(tmp_path / "new.weights.h5", "layout of Keras 3's .weights.h5")
+@pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "xception", "efficientnet_v2_b0"])
+def test_keras_3s_own_layout_is_read_as_keras_reads_it(tmp_path: Path, name: str) -> None:
+    keras.utils.set_random_seed(5)
+    seeded = Recipe(name, weights="random:5", input_size=96)
+    model = build_network(seeded)
+    model.save_weights(tmp_path / "new.weights.h5")
+    loaded = backbones.build(Recipe(name, weights=str(tmp_path / "new.weights.h5"), input_size=96))
+    assert loaded.space == backbones.build(seeded).space
 
 
 @pytest.mark.slow
@@ -272,11 +293,53 @@ def test_a_malformed_file_is_refused(damaged: Callable[..., Path], change: Calla
     refuse(damaged(change), "--weights")
 
 
+# Real weights on real photographs
+
+
+def plain_keras(model: keras.Model, images: np.ndarray, mode: str) -> np.ndarray:
+    pixels = keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode=mode)
+    return keras.ops.convert_to_numpy(model(pixels, training=False)).mean(axis=(1, 2))
+
+
 @pytest.mark.slow
-def test_real_weights_load_and_with_top_are_refused(shared_data: Path) -> None:
+def test_real_weights_give_the_features_of_a_plain_keras_loop(shared_data: Path) -> None:
     folder = shared_data / "weights"
-    good = backbones.build(Recipe("mobilenet_v2", weights=str(folder / "mobilenet_v2_1.0_224_dequant_no_top.h5")))
-    assert good.model.output_shape == (None, 7, 7, 1280)
-    for name in ("mobilenet_v2_1.0_224_dequant.h5", "mobilenet_v2_0.35_224_no_top.h5", "mobilenet_7_5_224_tf_no_top.h5"):
+    v2, v1 = keras.applications.MobileNetV2, keras.applications.MobileNet
+    bare_file, top_file = folder / "mobilenet_v2_1.0_224_dequant_no_top.h5", folder / "mobilenet_v2_1.0_224_dequant.h5"
+    narrow, v1_file, squeezenet = (
+        folder / "mobilenet_v2_0.35_224_no_top.h5",
+        folder / "mobilenet_7_5_224_tf_no_top.h5",
+        folder / "squeezenet_1_1_notop.keras",
+    )
+    shape = {"input_shape": (224, 224, 3)}
+    cases = {
+        "with top": (Recipe("mobilenet_v2", weights=str(top_file)), v2(include_top=False, weights=str(bare_file), **shape), "tf"),
+        "0.35": (
+            Recipe("mobilenet_v2", weights=str(narrow), args={"alpha": "0.35"}),
+            v2(alpha=0.35, include_top=False, weights=str(narrow), **shape),
+            "tf",
+        ),  # type: ignore[arg-type]
+        "0.75": (
+            Recipe("mobilenet", weights=str(v1_file), args={"alpha": "0.75"}),
+            v1(alpha=0.75, include_top=False, weights=str(v1_file), **shape),
+            "tf",
+        ),  # type: ignore[arg-type]
+        "squeezenet": (Recipe(str(squeezenet), preprocessing="caffe"), keras.models.load_model(squeezenet), "caffe"),
+    }
+    with tarfile.open(shared_data / "clothing" / "images.tar") as tar:
+        photos = [member for member in tar.getmembers() if member.isfile()][:4]
+        images = np.stack([decode(tar.extractfile(photo).read(), 224) for photo in photos])  # type: ignore[union-attr]
+    spaces = set()
+    for name, (chosen, model, mode) in cases.items():
+        backbone = backbones.build(chosen)
+        assert cosines(TensorFlowEngine(backbone, 4)(tf.constant(images)), plain_keras(model, images, mode)).min() >= 0.99999, name
+        spaces.add(backbone.space.id)
+    assert len(spaces) == 4
+    assert backbones.build(Recipe("mobilenet_v2", weights=str(bare_file))).space.id in spaces  # top or not, it is one space
+
+
+@pytest.mark.slow
+def test_real_weights_of_another_width_are_refused(shared_data: Path) -> None:
+    for name in ("mobilenet_v2_0.35_224_no_top.h5", "mobilenet_7_5_224_tf_no_top.h5"):
         with pytest.raises(UsageError, match="do not fit mobilenet_v2 without top"):
-            backbones.build(Recipe("mobilenet_v2", weights=str(folder / name)))
+            backbones.build(Recipe("mobilenet_v2", weights=str(shared_data / "weights" / name)))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from extractor.backbone_source import check_weights
 from extractor.backbone_table import BACKBONES
-from extractor.recipe import Recipe, check_weights
+from extractor.recipe import Recipe
 from storage.errors import NotFoundError, UsageError
 
 
@@ -56,7 +57,7 @@ def test_an_input_size_out_of_range_is_refused(size: int) -> None:
 
 @pytest.mark.parametrize(("given", "kept"), [("imagenet", "imagenet"), ("random:7", "random:7"), ("random:007", "random:7")])
 def test_weights_by_name_have_one_spelling(given: str, kept: str) -> None:
-    assert check_weights(given) == kept
+    assert check_weights("mobilenet", given) == kept
 
 
 @pytest.mark.parametrize(
@@ -64,34 +65,34 @@ def test_weights_by_name_have_one_spelling(given: str, kept: str) -> None:
 )
 def test_a_malformed_seed_is_refused(weights: str) -> None:
     with pytest.raises(UsageError, match="expected random:SEED"):
-        check_weights(weights)
+        check_weights("mobilenet", weights)
 
 
 def test_a_seed_of_thousands_of_digits_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="expected random:SEED"):
-        check_weights("random:" + "9" * 5000)
+        check_weights("mobilenet", "random:" + "9" * 5000)
 
 
 def test_a_weights_file_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "w.h5").touch()
     monkeypatch.chdir(tmp_path)
-    assert check_weights("w.h5") == os.path.join(tmp_path, "w.h5")
+    assert check_weights("mobilenet", "w.h5") == os.path.join(tmp_path, "w.h5")
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "w.hdf5").touch()
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert check_weights("~/w.hdf5") == str(tmp_path / "w.hdf5")
+    assert check_weights("mobilenet", "~/w.hdf5") == str(tmp_path / "w.hdf5")
 
 
 @pytest.mark.parametrize("weights", ["nowhere.h5", "/", "a\0b.h5"])
 def test_a_weights_file_that_is_not_there_is_told(weights: str) -> None:
     with pytest.raises(NotFoundError, match="no such file"):
-        check_weights(weights)
+        check_weights("mobilenet", weights)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.pkl", "model.pt", "weights"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(UsageError, match=r"expected a weights file ending in \.h5"):
-        check_weights(str(tmp_path / name))
+        check_weights("mobilenet", str(tmp_path / name))

@@ -69,7 +69,7 @@ def test_every_leaf_command_takes_json() -> None:
         (["extract", "nowhere", "s/t/n", *BACKBONE], 1, "no such folder or list: nowhere"),
         (["extract", "empty", "s/t/n", *BACKBONE], 2, "no images in empty"),
         (["extract", "a.txt", "s/t/n", *BACKBONE], 2, "a.txt is neither a folder nor a list"),
-        (["extract", "photos", "s/t/n", "--backbone", "resnet51"], 2, "unknown backbone 'resnet51': expected one of mobilenet_v2"),
+        (["extract", "photos", "s/t/n", "--backbone", "resnet51"], 2, "unknown backbone 'resnet51': expected a .keras model file"),
         (["extract", "photos", "onlyname", *BACKBONE], 2, "expected ROOT/TEAM/SET"),
         (["extract", "photos", "s/../n", *BACKBONE], 2, "team '..' is not a usable name"),
         (["extract", "photos", "s/heads/n", *BACKBONE], 2, "team 'heads' is reserved"),
