@@ -35,15 +35,16 @@ def fit(uri: str, labels: str | Path | None = None, options: FitOptions | None =
     _require_all_classes(data, split)
     solver = Solver(data, task, options)
     train, validation = split.positions(TRAIN), split.positions(VALIDATION)
-    model, epochs, history = solver.with_validation(train, validation)
+    logits, epochs, history = solver.with_validation(train, validation)
+    model = with_activation(logits, task.activation())
     metrics = {}
     if validation:
         metrics[VALIDATION] = _measure(model, solver, validation)
-        del model  # with the optimiser's memory, before that of the next one is needed
-        model = solver.for_epochs(train + validation, epochs)
+        del logits, model  # with the optimiser's memory, before that of the next one is needed
+        model = with_activation(solver.for_epochs(train + validation, epochs), task.activation())
     metrics |= {name: _measure(model, solver, split.positions(name)) for name in (TRAIN, TEST) if split.positions(name)}
     return FittedHead(
-        model=with_activation(model, task.activation()),
+        model=model,
         classes=data.classes,
         feature_set=feature_set,
         options=options,
@@ -59,7 +60,7 @@ def fit(uri: str, labels: str | Path | None = None, options: FitOptions | None =
 
 
 def _measure(model: keras.Model, solver: Solver, positions: list[int]) -> Evaluation | MultiLabelEvaluation:
-    probabilities = with_activation(model, solver.task.activation()).predict(solver.stream(positions), verbose=0)
+    probabilities = model.predict(solver.stream(positions), verbose=0)
     return solver.task.evaluate([(solver.data.y[positions], probabilities)], solver.data.classes)
 
 

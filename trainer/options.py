@@ -35,8 +35,7 @@ class FitOptions(HeadOptions):
         super().__post_init__()
         check_class_weights(self.class_weights)
         for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
-            if getattr(self, name) is not None:
-                require_range(self, name, low, high)
+            require_range(self, name, low, high)
         for name in ("batch_size", "max_epochs", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -44,7 +43,7 @@ class FitOptions(HeadOptions):
             raise UsageError(f"seed must be from 0 to {2**31 - 1}, got {self.seed}")
 
     def for_features(self, shape: Sequence[int]) -> Self:
-        """The same with what depends on the features' shape filled in: the pooling of maps and the learning rate."""
+        """The same with all that was left open filled in, for features [*shape]."""
         options = super().for_features(shape)
         inputs = prod(shape) if options.map in ("", "flatten") else shape[-1]
         return replace(options, learning_rate=self.learning_rate or LEARNING_RATE * min(1.0, FULL_RATE_INPUTS / inputs))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from storage.commit import commit, create_set, open_newest
 from storage.feature_set import SetDescription
@@ -29,6 +30,9 @@ from storage.space import Space
 from trainer.fit import fit
 from trainer.fitted import FittedHead
 from trainer.options import FitOptions
+
+settings.register_profile("trainer", deadline=None)
+settings.load_profile("trainer")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def test_features_of_random_networks_are_standardised_however_small(scale: float
 def test_only_the_training_positions_count() -> None:
     features = np.random.default_rng(0).normal(5, 3, (50, 2))
     features[20:] = 1e6
-    model = build_head(HeadOptions(), HeadInput(features, range(20), 2))
+    model = build_head(HeadOptions(c=1.0), HeadInput(features, range(20), 2))
     np.testing.assert_allclose(standardised(model, features[:20]).mean(axis=0), 0, atol=1e-5)
 
 
@@ -161,7 +161,8 @@ def test_a_pooling_of_vectors_is_told() -> None:
 
 def test_maps_are_flattened_unless_told() -> None:
     assert HeadOptions().for_features((7, 7, 8)).map == "flatten"
-    assert FitOptions("mlp", map="max", seed=3).for_features((7, 8)) == FitOptions("mlp", map="max", seed=3, learning_rate=1e-3)
+    filled = FitOptions("mlp", map="max", hidden=(128,), c=0.1, seed=3, learning_rate=1e-3)
+    assert FitOptions("mlp", map="max", seed=3).for_features((7, 8)) == filled
 
 
 @pytest.mark.parametrize(
@@ -201,9 +202,9 @@ def test_wrong_options_are_told(options: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_has_its_own_defaults(name: str) -> None:
-    options = HeadOptions(name)
+    options = HeadOptions(name).for_features((5,))
     assert (options.c, options.hidden) == (HEADS[name].c, HEADS[name].hidden)
-    assert HeadOptions(name, c=3.0).c == 3.0
+    assert HeadOptions(name, c=3.0).for_features((5,)).c == 3.0
 
 
 def test_a_head_describes_itself() -> None:
