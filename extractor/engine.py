@@ -15,6 +15,8 @@ from extractor.cut import outputs_of
 from extractor.keras_session import without_values
 from storage.errors import UsageError
 
+# One --local extraction of 300 photographs into 224-pixel maps (random weights, 2 cores) peaks at 1.36 GiB resident with ResNet50,
+# 32 images a batch, and at 1.14 GiB with VGG16, 10 a batch: 0.7 GiB of that is TensorFlow. With frozen weights ResNet50 took 2.8 GiB.
 MAX_BATCH_CPU, MAX_BATCH_GPU = 32, 128  # images; larger ones are no faster
 BATCH_BYTES_CPU, BATCH_BYTES_GPU = 256 << 20, 4 << 30  # 256 MiB, 4 GiB
 MAX_IMAGE_BYTES = 8 << 30  # 8 GiB
@@ -55,7 +57,8 @@ def image_bytes(backbone: Backbone) -> int:
     model = backbone.model
     if None in model.inputs[0].shape[1:]:
         model = _at_fixed_size(model, size)
-    return 4 * (3 * size**2 + 2 * max(math.prod(tensor.shape[1:]) for tensors in outputs_of(model).values() for tensor in tensors))
+    widest: int = max(math.prod(tensor.shape[1:]) for tensors in outputs_of(model).values() for tensor in tensors)
+    return 4 * (3 * size**2 + 2 * widest)
 
 
 def _at_fixed_size(model: keras.Model, size: int) -> keras.Model:
