@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from extractor.recipe import Recipe
 from storage.errors import UsageError
@@ -35,3 +36,6 @@ class ExtractOptions:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "recipe": self.recipe.to_dict()}

@@ -66,7 +66,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "workers": [worker.where for worker in workers],
         "environment": workers[0].environment,
         "space_id": result.space_id,
-        "settings": asdict(options),
+        "settings": options.to_dict(),
     }
 
 

@@ -7,7 +7,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -227,7 +227,7 @@ class _Run:
                 "corpus": self.listing.corpus_id,
                 "source": str(self.listing.source),
                 "base_version": base.version if base else None,
-                "options": asdict(self.options),
+                "options": self.options.to_dict(),
                 "units": [{"id": u.id, "items": len(u.items), "first": u.items[0].key, "last": u.items[-1].key} for u in units],
             }
         )

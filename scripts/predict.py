@@ -36,6 +36,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
     parser.add_argument("inputs", nargs="+", metavar="IMAGE|ROOT/TEAM/SET", help="image files, folders of them, or one feature set")
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
+    parser.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
     parser.add_argument("--out", metavar="FILE", help="write all predictions to a .csv or .parquet file")
     parser.add_argument("--all-probabilities", action="store_true", help="with --out: a column p(CLASS) for every class")
     parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes unless --out")

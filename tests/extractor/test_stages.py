@@ -50,7 +50,7 @@ def seconds_of(paths: list[Path], slow_claim: float = 0.0, slow_consumer: float 
         return [True] * len(digests)  # type: ignore[arg-type]
 
     started = time.perf_counter()
-    pipeline = DecodePipeline(paths, claim, 32, 4, threads=2)
+    pipeline = DecodePipeline([str(path) for path in paths], claim, 32, 4, threads=2)
     for _ in pipeline.batches():
         time.sleep(slow_consumer)
     return pipeline.outcomes.seconds, time.perf_counter() - started
