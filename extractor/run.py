@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import platform
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.compute
 
 from extractor.corpus import Item, Listing
 from extractor.diff import diff
+from extractor.draft import draft_manifest, write_state
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
 from extractor.heartbeat import Heartbeat
@@ -24,8 +20,9 @@ from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
-from extractor.plan import Unit, bytes_needed, make_units
+from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
+from extractor.refusals import require_own_corpus, require_room, require_space, require_storable
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
@@ -36,21 +33,18 @@ from extractor.unit_queue import LostUnit
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
-from storage.files import FileEntry, free_bytes, remove_private_files
+from storage.files import FileEntry, remove_private_files
 from storage.golden import GoldenImages, write_golden
-from storage.items import write_items, write_table
 from storage.lending import Lender, copy_embeddings, find_lenders
-from storage.manifest import CorpusState, Manifest
+from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.runs import RunFolder, new_run_id
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
-from storage.space import require_same_space
 from storage.store import require_possible_root
 
 logger = logging.getLogger(__name__)
 
-MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
 MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
 
@@ -112,15 +106,17 @@ class _Run:
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
         if base:
-            self._require_own_corpus(base.manifest)
+            self._accept(base.manifest)
         workers = self.executor.start()
         self.clock.lap("start")
         if base:
-            _require_space(base.description, self.name, workers[0])
+            require_space(base.description, self.name, workers[0])
         ledger = self._open_ledger(base)
         if self.options.dry_run:
             outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
+        if self.options.check_disk:
+            require_room(len(ledger.diff.to_read), workers[0], self.name)
         with self.heartbeat:
             return self._embed_and_commit(base, ledger, workers, on_progress)
 
@@ -140,10 +136,9 @@ class _Run:
         golden = base.golden() if base else self._new_golden()
         description = create_set(self.name, self._describe(workers[0]))
         self.heartbeat.start()
-        _require_space(description, self.name, workers[0])
+        require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
-        self._require_room(len(ledger.diff.to_read), job.layout.embedding_bytes)
         lenders = find_lenders(self.name, description.space) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
@@ -169,16 +164,6 @@ class _Run:
         self._write_report(result, workers, standing, base, manifest)
         return result
 
-    def _require_room(self, items: int, embedding_bytes: int) -> None:
-        """A disk that is full in the middle of the night loses nothing, but the night."""
-        needed, free = bytes_needed(items, embedding_bytes), free_bytes(self.name.folder)
-        if needed > free and self.options.check_disk:
-            raise RunError(
-                f"{items} images to read may take {needed / 2**20:,.0f} MiB in {self.name.root}, which has {free / 2**20:,.0f} MiB left. "
-                "Make room, store less of each (--pooling avg, --dtype float16), or pass --no-disk-check if most of them are copies of "
-                "images that the store has already"
-            )
-
     def _write_report(
         self, result: ExtractResult, workers: list[WorkerInfo], standing: Standing, base: FeatureSet | None, manifest: Manifest
     ) -> None:
@@ -200,7 +185,7 @@ class _Run:
         base = open_newest(self.name)
         if base is None:
             raise ConflictError(f"{self.name}: another run is at work on it; run it again")
-        self._require_own_corpus(base.manifest)
+        self._accept(base.manifest)
         self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
         return base
 
@@ -272,61 +257,21 @@ class _Run:
             if isinstance(result, Receipt):
                 ledger.add(result)
                 self.throughput.add(result)
-                _require_storable(ledger, self.options.recipe.dtype)
+                require_storable(ledger, self.options.recipe.dtype)
             yield result
 
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
         """The new manifest, or the base's own object where nothing has changed."""
-        state = self._corpus_state(standing)
+        state = write_state(standing, self.listing, self.folder)
         before = base.manifest.corpora.get(self.listing.corpus_id) if base else None
         if base and before and replace(before, skipped=state.skipped) == state:
             return base.manifest
-        used = set(state.shards)
-        draft = Manifest(
-            version=0,
-            parent=None,
-            nonce=secrets.token_hex(16),
-            created=_now(),
-            space_id=worker.space.id,
-            shards=tuple(entry for sha256, entry in sorted(ledger.index.shards.items()) if sha256 in used),
-            golden=golden,
-            corpora={self.listing.corpus_id: state},
-            provenance={
-                "operation": "extract",
-                "run": self.folder.run_id,
-                "permafrost": installed_version("permafrost"),
-                "environment": worker.environment,
-            },
-        )
+        draft = draft_manifest(state, self.listing, ledger.index, golden, worker, self.folder, _now())
+        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, self._accept)
 
-        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, self._require_own_corpus)
-
-    def _require_own_corpus(self, manifest: Manifest) -> None:
-        """A second corpus enters a set only with --add: a mistyped folder must not. Checked at the start, and again at the commit."""
-        listing = self.listing
-        if self.options.add or listing.corpus_id in manifest.corpora:
-            return
-        for known, state in manifest.corpora.items():
-            raise ConflictError(
-                f"{self.name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that "
-                f"corpus has moved, pass --corpus-id {known}: what is unchanged is reused. To have both in the set, pass --add"
-            )
-
-    def _corpus_state(self, standing: Standing) -> CorpusState:
-        rejects = None
-        if standing.rejects.num_rows:
-            rejects = write_table(standing.rejects, self.name.folder, "rejects")
-        return CorpusState(
-            source=str(self.listing.source),
-            listed=self.listing.listed,
-            rows=standing.items.num_rows,
-            rejected=standing.rejects.num_rows,
-            pending=standing.pending,
-            skipped=self.listing.skipped,
-            items=write_items(standing.items, self.name.folder),
-            shards=tuple(sorted(pa.compute.unique(standing.items["shard"].cast(pa.string())).to_pylist())),
-            rejects=rejects,
-        )
+    def _accept(self, manifest: Manifest) -> None:
+        if not self.options.add:
+            require_own_corpus(manifest, self.name, self.listing)
 
 
 def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
@@ -334,25 +279,6 @@ def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
     if lost and not standing.items.num_rows:
         raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
     return standing
-
-
-def _require_space(description: SetDescription, name: SetName, worker: WorkerInfo) -> None:
-    require_same_space(
-        description.space,
-        worker.space,
-        f"the set {name.folder}",
-        "this run",
-        "Use the options that the set was made with (`permafrost store show`), or choose another set name",
-    )
-
-
-def _require_storable(ledger: Ledger, dtype: str) -> None:
-    if ledger.unstorable > MAX_UNSTORABLE * len(ledger.listing.items):
-        way_out = "extract with --dtype float32" if dtype == "float16" else "check the weights: the network itself gives no numbers"
-        raise RunError(
-            f"{ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of the "
-            f"items, so the run was stopped: {way_out}"
-        )
 
 
 def _now() -> str:

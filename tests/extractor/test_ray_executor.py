@@ -19,6 +19,7 @@ from extractor.plan import Unit
 from extractor.ray_executor import RayExecutor
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
+from scripts.campaign_kills import command, descendants
 from storage.errors import PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
@@ -37,15 +38,8 @@ def started() -> Iterator[RayExecutor]:
 
 
 def actor_processes() -> list[int]:
-    """Process ids of this machine's Permafrost actors, by the name that Ray gives their processes."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::_Actor"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+    """Process ids of the actors below this process, by the name that Ray gives them; other tests may have theirs."""
+    return [pid for pid in descendants(os.getpid()) if command(pid).startswith("ray::_Actor")]
 
 
 def test_a_killed_actor_costs_its_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:

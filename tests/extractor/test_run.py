@@ -626,7 +626,7 @@ def test_pooled_features_are_derived_from_stored_maps_without_decoding(run: Run,
 @pytest.mark.slow
 def test_a_disk_that_is_too_small_is_told_before_the_work(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(5)
-    monkeypatch.setattr("extractor.run.free_bytes", lambda folder: 5 * 4 * 1280)  # the embeddings would fit, but nothing else
+    monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5 * 4 * 1280)  # the embeddings would fit, but nothing else
     with pytest.raises(RunError, match=r"5 images to read may take 0 MiB in .*--no-disk-check"):
         run(corpus)
     assert run(corpus, check_disk=False).rows == 5

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from extractor.receipt import RECEIPT_FIELDS, Receipt
-from scripts.campaign_kills import EXECUTORS, campaign, done_again, draw_corpus, embedded_twice, undisturbed
+from scripts.campaign_kills import EXECUTORS, Kill, done_again, draw_corpus, embedded_twice, one, undisturbed
 
 
 @pytest.mark.slow
@@ -17,7 +17,7 @@ def test_killed_drivers_leave_what_they_finished_to_the_next_run(tmp_path: Path)
     corpus = draw_corpus(tmp_path / "photos", seed=3)
     whole = undisturbed(corpus, f"{tmp_path}/undisturbed/team/photos", "local")
     for executor in EXECUTORS:
-        [outcome] = campaign(tmp_path / executor, corpus, whole, executor, moments=1, seed=3)
+        outcome = one(Kill(executor, "driver", at_start=False, moment=0.3), corpus, f"{tmp_path}/{executor}/team/photos", whole)
         assert outcome.problems == []
         assert outcome.landed == "work"
 

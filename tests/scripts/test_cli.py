@@ -199,7 +199,7 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert "features/me/photos is a feature set: predict one set, or images" in err
     code, _, err = say("predict", "heads/photos", "features/me/photos", "--weights", "random:2")
     assert code == 2
-    assert "--weights is for images" in err
+    assert "--weights and --backbone are for images" in err
 
     (tmp_path / "labels.csv").write_text("key,label\nnothing.jpg,ant\nother.jpg,bee\n")
     code, _, err = say("train", "features/me/photos", "--labels", "labels.csv", "--out", "heads/x")

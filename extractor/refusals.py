@@ -1,0 +1,60 @@
+"""What a run refuses, and why, in words: each check raises or returns nothing."""
+
+from __future__ import annotations
+
+from extractor.corpus import Listing
+from extractor.job import WorkerInfo
+from extractor.ledger import Ledger
+from extractor.plan import bytes_needed
+from storage.errors import ConflictError, RunError
+from storage.feature_set import SetDescription
+from storage.files import free_bytes
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.shard import embedding_bytes
+from storage.space import require_same_space
+
+MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
+
+
+def require_own_corpus(manifest: Manifest, name: SetName, listing: Listing) -> None:
+    """A second corpus enters a set only with --add: a mistyped folder must not. Raises ConflictError."""
+    if listing.corpus_id in manifest.corpora:
+        return
+    for known, state in manifest.corpora.items():
+        raise ConflictError(
+            f"{name.folder} mirrors corpus {known!r} ({state.source}), not {listing.corpus_id!r} ({listing.source}). If that "
+            f"corpus has moved, pass --corpus-id {known}: what is unchanged is reused. To have both in the set, pass --add"
+        )
+
+
+def require_space(description: SetDescription, name: SetName, worker: WorkerInfo) -> None:
+    """Raises SpaceMismatchError, naming the fields, if the run's features are not those of the set."""
+    require_same_space(
+        description.space,
+        worker.space,
+        f"the set {name.folder}",
+        "this run",
+        "Use the options that the set was made with (`permafrost store show`), or choose another set name",
+    )
+
+
+def require_room(items: int, worker: WorkerInfo, name: SetName) -> None:
+    """A disk that is full in the middle of the night loses nothing, but the night. Raises RunError."""
+    needed, free = bytes_needed(items, embedding_bytes(worker.shape, worker.space.dtype)), free_bytes(name.folder)
+    if needed > free:
+        raise RunError(
+            f"{items} images to read may take {needed / 2**20:,.0f} MiB in {name.root}, which has {free / 2**20:,.0f} MiB left. "
+            "Make room, store less of each (--pooling avg, --dtype float16), or pass --no-disk-check if most of them are copies of "
+            "images that the store has already"
+        )
+
+
+def require_storable(ledger: Ledger, dtype: str) -> None:
+    """Raises RunError once too many embeddings cannot be held by the stored dtype."""
+    if ledger.unstorable > MAX_UNSTORABLE * len(ledger.listing.items):
+        way_out = "extract with --dtype float32" if dtype == "float16" else "check the weights: the network itself gives no numbers"
+        raise RunError(
+            f"{ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of the "
+            f"items, so the run was stopped: {way_out}"
+        )
