@@ -187,8 +187,8 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def kill_tree_root(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the driver alone; then wait until its orphans have noticed, so that what they finished is known."""
-    orphans = descendants(process.pid)
+    """SIGKILL to the driver alone; then wait until its orphaned actors have noticed, so that what they finished is known."""
+    orphans = [pid for pid in descendants(process.pid) if "_Actor" in command(pid)]
     process.kill()
     process.communicate()
     deadline = time.monotonic() + SECONDS_TO_DIE
