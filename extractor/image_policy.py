@@ -1,10 +1,12 @@
-"""`image-v1`: the one rule from encoded bytes to the network's input. Never changed; a better rule gets a new name.
+"""`image-v1` and `keras-v1`: the rules from encoded bytes to the network's input. Never changed; a better rule gets a new name.
 
 EXIF orientation applied; RGB; alpha over white; 16-bit scaled to 8; first frame; squashed to the input size (no crop), bilinear with
 antialiasing; rounded to uint8. A JPEG at least twice the input size in both directions is decoded at the largest DCT scale (1/2, 1/4,
 1/8) that stays at or above twice the input.
 
-Two decoders share the rule, and the file alone decides which one is used. JPEGs in grey or YCbCr go through TensorFlow (C++ threads,
+`keras-v1` has neither antialiasing nor DCT scales: the pixels of `tf.image.resize(..., method="bilinear", antialias=False)`, rounded.
+
+Two decoders share each rule, and the file alone decides which one is used. JPEGs in grey or YCbCr go through TensorFlow (C++ threads,
 no interpreter lock: 1.09 against 1.47 ms an image on two cores, 400x534 to 224x224), all else through Pillow, which knows the other
 formats, modes and colour spaces. They agree within one grey level: Pillow rounds between its two passes.
 """
@@ -20,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
+
+from extractor.image_policy_table import IMAGE_POLICIES
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit: 256 MiB as RGB, 1 GiB while alpha is laid over white
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
@@ -64,7 +68,7 @@ class UndecodableError(Exception):
         self.reason = reason
 
 
-def read_header(encoded: bytes, size: int) -> Header:
+def read_header(encoded: bytes, size: int, policy: str = "image-v1") -> Header:
     """Decide how to decode; costs about 20 microseconds and never raises. Anything odd goes to Pillow, whose errors are kept."""
     try:
         image = Image.open(io.BytesIO(encoded), formats=("JPEG",))
@@ -72,26 +76,32 @@ def read_header(encoded: bytes, size: int) -> Header:
         return Header(Decoder.PILLOW)
     if image.mode not in ("RGB", "L") or image.format != "JPEG" or image.width * image.height > MAX_PIXELS:
         return Header(Decoder.PILLOW)
-    return Header(Decoder.TENSORFLOW, _orientation(image), _dct_exponent(image.width, image.height, size))
+    dct = _dct_exponent(image.width, image.height, size) if IMAGE_POLICIES[policy].dct else 0
+    return Header(Decoder.TENSORFLOW, _orientation(image), dct)
 
 
-def decode_in_graph(encoded: tf.Tensor, decoder: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int) -> tf.Tensor:
+def decode_in_graph(
+    encoded: tf.Tensor, decoder: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int, policy: str = "image-v1"
+) -> tf.Tensor:
     """One image, uint8 [size, size, 3], for use in `tf.data`; an image that cannot be decoded is an op error."""
 
     def pillow() -> tf.Tensor:
-        return tf.numpy_function(lambda data: decode_with_pillow(data, size), [encoded], tf.uint8)
+        return tf.numpy_function(lambda data: decode_with_pillow(data, size, policy), [encoded], tf.uint8)
 
-    image = tf.cond(tf.equal(decoder, Decoder.TENSORFLOW), lambda: _jpeg_in_graph(encoded, orientation, dct, size), pillow)
+    def tensorflow() -> tf.Tensor:
+        return _jpeg_in_graph(encoded, orientation, dct, size, policy)
+
+    image = tf.cond(tf.equal(decoder, Decoder.TENSORFLOW), tensorflow, pillow)
     return tf.ensure_shape(image, (size, size, 3))
 
 
-def decode(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
+def decode(encoded: bytes, size: int, policy: str = "image-v1") -> npt.NDArray[np.uint8]:
     """One image, uint8 [size, size, 3], by whichever decoder can: for files on which the usual one failed.
 
     Raises UndecodableError with Pillow's reason if TensorFlow cannot either.
     """
     try:
-        return decode_with_pillow(encoded, size)
+        return decode_with_pillow(encoded, size, policy)
     except UndecodableError as error:
         if error.reason == "too-large":
             raise
@@ -99,10 +109,10 @@ def decode(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
             pixels = tf.io.decode_image(encoded, expand_animations=False).numpy()
         except tf.errors.OpError:
             raise error from None
-        return _finish(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), size, 1)
+        return _finish(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), size, 1, policy)
 
 
-def decode_with_pillow(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
+def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1") -> npt.NDArray[np.uint8]:
     """The policy in Pillow: uint8 [size, size, 3]. Raises UndecodableError with a reason code."""
     if not encoded:
         raise UndecodableError("empty", "the file has no bytes")
@@ -110,11 +120,11 @@ def decode_with_pillow(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}x{image.height}")
-        if image.format == "JPEG":
+        if image.format == "JPEG" and IMAGE_POLICIES[policy].dct:
             image.draft(None, (2 * size, 2 * size))
         image.load()
         # After load(): Pillow turns TIFFs by itself and then drops their tag.
-        return _finish(image, size, _orientation(image))
+        return _finish(image, size, _orientation(image), policy)
     except Image.DecompressionBombError as error:
         raise UndecodableError("too-large", f"more than {MAX_PIXELS} pixels: {error}") from None
     except UnidentifiedImageError:
@@ -125,12 +135,25 @@ def decode_with_pillow(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
         raise UndecodableError("corrupt", f"{type(error).__name__}: {error}") from None
 
 
-def _finish(image: Image.Image, size: int, orientation: int) -> npt.NDArray[np.uint8]:
+def _finish(image: Image.Image, size: int, orientation: int, policy: str) -> npt.NDArray[np.uint8]:
     """RGB over white, squashed, turned. Turning the small square is the same as turning first, and cheaper."""
-    small = _to_rgb(image).resize((size, size), Image.Resampling.BILINEAR)
+    rgb = _to_rgb(image)
+    small = rgb.resize((size, size), Image.Resampling.BILINEAR) if IMAGE_POLICIES[policy].antialias else _nearest_four(rgb, size)
     for transpose in _TRANSPOSES.get(orientation, ()):
         small = small.transpose(transpose)
     return np.asarray(small, np.uint8)
+
+
+def _nearest_four(rgb: Image.Image, size: int) -> Image.Image:
+    """Bilinear without antialiasing, by TensorFlow: Pillow's `transform` rounds down, half a grey level too dark, and is slower."""
+    with tf.device("CPU"):
+        return Image.fromarray(_resize_in_tensorflow(np.asarray(rgb), size, antialias=False).numpy())
+
+
+def _resize_in_tensorflow(image: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:
+    resized = tf.image.resize(image, (size, size), method="bilinear", antialias=antialias)
+    small = tf.cast(resized, tf.float32)  # an image that has the size already is left as uint8
+    return tf.cast(tf.clip_by_value(tf.floor(small + 0.5), 0.0, 255.0), tf.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -148,13 +171,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _jpeg_in_graph(encoded: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int) -> tf.Tensor:
+def _jpeg_in_graph(encoded: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int, policy: str) -> tf.Tensor:
     def at_scale(exponent: int) -> tf.Tensor:
         return tf.io.decode_jpeg(encoded, channels=3, ratio=1 << exponent, dct_method="INTEGER_ACCURATE")
 
     image = tf.switch_case(dct, [lambda e=exponent: at_scale(e) for exponent in range(4)])
-    small = tf.image.resize(image, (size, size), method="bilinear", antialias=True)
-    small = tf.cast(tf.clip_by_value(tf.floor(small + 0.5), 0.0, 255.0), tf.uint8)
+    small = _resize_in_tensorflow(image, size, IMAGE_POLICIES[policy].antialias)
     small = tf.cond(orientation >= 5, lambda: tf.transpose(small, (1, 0, 2)), lambda: small)
     # After the transpose of 5 to 8: 5 needs nothing more, 6 a mirror, 8 a flip, 7 both (and 2, 4, 3 likewise without it).
     small = tf.cond(tf.reduce_any(orientation == [2, 3, 6, 7]), lambda: tf.reverse(small, [1]), lambda: small)

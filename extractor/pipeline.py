@@ -52,12 +52,15 @@ class _DecodeTimes:
 class DecodePipeline:
     """Decodes the claimed ones of n files. Use once: iterate `batches()` to the end, then read `outcomes`."""
 
-    def __init__(self, locations: Sequence[str], claim: Claim, input_size: int, batch_size: int, threads: int) -> None:
+    def __init__(
+        self, locations: Sequence[str], claim: Claim, input_size: int, batch_size: int, threads: int, policy: str = "image-v1"
+    ) -> None:
         self._locations = locations
         self._claim = claim
         self._size = input_size
         self._batch_size = batch_size
         self._threads = threads
+        self._policy = policy
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_claimed_files`
@@ -93,7 +96,7 @@ class DecodePipeline:
             started = tf.timestamp()
             with tf.control_dependencies([started]):
                 encoded = tf.identity(encoded)
-            image = image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size)
+            image = image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size, self._policy)
             with tf.control_dependencies([image]):
                 return position, image, started, tf.timestamp()
 
@@ -107,7 +110,7 @@ class DecodePipeline:
         self._reader = Stopwatch()
         try:
             for position, encoded in self._read_and_claim():
-                header = image_policy.read_header(encoded, self._size)
+                header = image_policy.read_header(encoded, self._size, self._policy)
                 self._reader.lap("hash")
                 yield position, encoded, int(header.decoder), header.orientation, header.dct
                 self._reader.lap("wait_decoder")
@@ -167,7 +170,7 @@ class DecodePipeline:
         file = read_content(self._locations[position])
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
-        return image_policy.decode(file.encoded, self._size)
+        return image_policy.decode(file.encoded, self._size, self._policy)
 
 
 def _timed_read(location: str) -> tuple[Content, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from extractor.backbone_args import Value, check_args
 from extractor.backbone_source import HUB, check_backbone, check_weights
 from extractor.backbone_table import BACKBONES
+from extractor.image_policy_table import IMAGE_POLICIES
 from storage.errors import DamagedError, UsageError
 from storage.stated_space import require_rebuildable
 
@@ -16,7 +17,6 @@ POOLINGS = ("avg", "max", "none")
 PREPROCESSINGS = ("caffe", "tf", "torch", "none")
 DTYPES = ("float16", "float32")
 PRECISIONS = ("float32",)
-IMAGE_POLICIES = ("image-v1",)
 MIN_INPUT_SIZE, MAX_INPUT_SIZE = 32, 2048  # pixels
 
 
@@ -82,7 +82,7 @@ def check_input_size(size: int) -> None:
         raise UsageError(f"--input-size must be {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE} pixels, got {size}")
 
 
-def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+def _choice(option: str, value: str, choices: Collection[str]) -> None:
     if not value:
         raise UsageError(f"state {option} ({', '.join(choices)}): a model file does not say how its pixels are scaled")
     if value not in choices:

@@ -124,7 +124,8 @@ class Worker:
         return [positions[i] for i in kept], embeddings[kept]
 
     def _pipeline(self, locations: Sequence[str], claim: Claim) -> DecodePipeline:
-        return DecodePipeline(locations, claim, self._engine.input_size, self._engine.batch_size, self._threads)
+        engine = self._engine
+        return DecodePipeline(locations, claim, engine.input_size, engine.batch_size, self._threads, self._recipe.image_policy)
 
     def _receipt(
         self, unit: Unit, job: Job, outcomes: Outcomes, rows: dict[int, int], shard: FileEntry | None, seconds: dict[str, float]

@@ -9,7 +9,8 @@ from contextlib import redirect_stdout
 from extractor import ExtractOptions, ExtractResult
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
-from extractor.recipe import DTYPES, IMAGE_POLICIES, POOLINGS, PRECISIONS
+from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
 from storage.shard import SHARD_FORMATS
@@ -39,7 +40,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_backbone_options(parser)
     parser.add_argument("--layer", default="", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
     parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
-    parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels")
+    parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
     parser.add_argument("--format", choices=sorted(SHARD_FORMATS), default="parquet", help="of the shards")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")

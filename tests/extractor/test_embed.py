@@ -9,6 +9,7 @@ import pytest
 
 from extractor import embed
 from extractor.embed import embed_files
+from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.errors import SpaceMismatchError
@@ -37,3 +38,16 @@ def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..
     assert [len(batch.positions) + len(batch.rejects) for batch in embed_files(paths, RECIPE, worker.info().space, "the head")] == [3, 3, 3]
     with pytest.raises(SpaceMismatchError, match="Pass --weights FILE"):  # before any image is asked for
         embed_files([Path("nowhere.jpg")], RECIPE, replace(worker.info().space, weights="0" * 64), "the head")
+
+
+@pytest.mark.slow
+def test_a_worker_decodes_by_the_policy_of_its_recipe(
+    tmp_path: Path, photo: Callable[..., np.ndarray], encode: Callable[..., bytes]
+) -> None:
+    worker = Worker(replace(RECIPE, image_policy="keras-v1"))
+    encoded = encode(photo(300, 300, noise=60), "JPEG")
+    images = [encoded, *(encode(decode(encoded, 32, policy), "PNG") for policy in ("keras-v1", "image-v1"))]  # no policy resizes 32 x 32
+    by_worker, by_keras_v1, by_image_v1 = worker.embed_images(images)
+    assert worker.info().space.image_policy == "keras-v1"
+    np.testing.assert_allclose(by_worker, by_keras_v1, rtol=1e-3, atol=1e-12)
+    assert np.abs(by_worker - by_image_v1).max() > 0.01 * np.abs(by_worker).max()

@@ -1,4 +1,4 @@
-"""`image-v1`, by both decoders.
+"""`image-v1` and `keras-v1`, by both decoders.
 
 Measured on JPEGs of 1x1 to 777x1000 pixels (with and without DCT scaling, grey, progressive, 4:4:4, RGB, smooth and rough), the two
 decoders differ by at most one grey level.
@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,42 +23,54 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from extractor.image_policy import MAX_PIXELS, Decoder, UndecodableError, decode, decode_in_graph, decode_with_pillow, read_header
+from extractor.image_policy_table import IMAGE_POLICIES
 
 Pixels = npt.NDArray[np.uint8]
 Photo = Callable[..., Pixels]
 Encode = Callable[..., bytes]
-Decode = Callable[[bytes, int], Pixels]
+Decode = partial[Pixels]  # (encoded, size), with the policy given
 
-_in_graph: dict[int, Any] = {}
+_in_graph: dict[tuple[int, str], Any] = {}
 
 
-def by_header(encoded: bytes, size: int) -> Pixels:
+def by_header(encoded: bytes, size: int, policy: str = "image-v1") -> Pixels:
     """As the pipeline decodes: header first, then in the graph, by the decoder that the header names."""
-    if size not in _in_graph:
+    if (size, policy) not in _in_graph:
         scalars = [tf.TensorSpec((), tf.int32)] * 3
         signature = [tf.TensorSpec((), tf.string), *scalars]
-        _in_graph[size] = tf.function(lambda e, d, o, s: decode_in_graph(e, d, o, s, size), input_signature=signature)
-    header = read_header(encoded, size)
-    return np.asarray(_in_graph[size](encoded, int(header.decoder), header.orientation, header.dct).numpy())
+        graph = tf.function(lambda e, d, o, s: decode_in_graph(e, d, o, s, size, policy), input_signature=signature)
+        _in_graph[size, policy] = graph
+    header = read_header(encoded, size, policy)
+    return np.asarray(_in_graph[size, policy](encoded, int(header.decoder), header.orientation, header.dct).numpy())
 
 
 DECODERS = {"as the pipeline": by_header, "Pillow": decode_with_pillow, "second chance": decode}
 
 
+@pytest.fixture(params=IMAGE_POLICIES)
+def policy(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=DECODERS)
-def decoder(request: pytest.FixtureRequest) -> Decode:
-    return DECODERS[request.param]
+def decoder(request: pytest.FixtureRequest, policy: str) -> Decode:
+    return partial(DECODERS[request.param], policy=policy)
 
 
 def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> int:
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
-def squashed(image: Image.Image, size: int) -> Pixels:
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+def squashed(image: Image.Image, size: int, policy: str) -> Pixels:
+    rgb = image.convert("RGB")
+    return nearest_four(np.asarray(rgb), size) if policy == "keras-v1" else np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def reason(encoded: bytes, decoder: Decode = decode) -> str:
+def nearest_four(pixels: Pixels, size: int) -> Pixels:
+    return np.floor(tf.image.resize(pixels.astype(np.float32), (size, size), "bilinear", antialias=False).numpy() + 0.5).astype(np.uint8)
+
+
+def reason(encoded: bytes, decoder: Callable[[bytes, int], Pixels] = decode) -> str:
     with pytest.raises(UndecodableError) as caught:
         decoder(encoded, 32)
     assert str(caught.value)
@@ -75,10 +88,12 @@ def oriented(photo: Photo, encode: Encode, format_name: str, orientation: int, h
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_every_orientation_is_applied(photo: Photo, encode: Encode, decoder: Decode, format_name: str, orientation: int) -> None:
+def test_every_orientation_is_applied(
+    photo: Photo, encode: Encode, decoder: Decode, policy: str, format_name: str, orientation: int
+) -> None:
     encoded = oriented(photo, encode, format_name, orientation, 60, 40)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
-    assert difference(decoder(encoded, 32), squashed(upright, 32)) <= 1
+    assert difference(decoder(encoded, 32), squashed(upright, 32, policy)) <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -96,9 +111,9 @@ def test_orientation_is_applied_to_a_jpeg_decoded_at_a_dct_scale(photo: Photo, e
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_ignored(photo: Photo, encode: Encode, decoder: Decode, value: int) -> None:
+def test_an_orientation_that_does_not_exist_is_ignored(photo: Photo, encode: Encode, decoder: Decode, policy: str, value: int) -> None:
     encoded = oriented(photo, encode, "JPEG", value, 60, 40)
-    assert difference(decoder(encoded, 32), decode_with_pillow(encode(photo(60, 40), "JPEG"), 32)) <= 1
+    assert difference(decoder(encoded, 32), decode_with_pillow(encode(photo(60, 40), "JPEG"), 32, policy)) <= 1
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff"])
@@ -120,19 +135,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_both_decoders_agree_on_jpegs(photo: Photo, encode: Encode, height: int, width: int, options: dict[str, Any]) -> None:
+def test_both_decoders_agree_on_jpegs(photo: Photo, encode: Encode, policy: str, height: int, width: int, options: dict[str, Any]) -> None:
     for noise in (0.0, 60.0):
         encoded = encode(photo(height, width, noise=noise), "JPEG", **options)
-        assert read_header(encoded, 32).decoder == Decoder.TENSORFLOW
-        assert difference(by_header(encoded, 32), decode_with_pillow(encoded, 32)) <= 1
+        assert read_header(encoded, 32, policy).decoder == Decoder.TENSORFLOW
+        assert difference(by_header(encoded, 32, policy), decode_with_pillow(encoded, 32, policy)) <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_both_decoders_agree_on_grey_jpegs(photo: Photo, encode: Encode, height: int, width: int) -> None:
+def test_both_decoders_agree_on_grey_jpegs(photo: Photo, encode: Encode, policy: str, height: int, width: int) -> None:
     encoded = encode(Image.fromarray(photo(height, width)).convert("L"), "JPEG")
-    assert read_header(encoded, 32).decoder == Decoder.TENSORFLOW
-    decoded = by_header(encoded, 32)
-    assert difference(decoded, decode_with_pillow(encoded, 32)) <= 1
+    assert read_header(encoded, 32, policy).decoder == Decoder.TENSORFLOW
+    decoded = by_header(encoded, 32, policy)
+    assert difference(decoded, decode_with_pillow(encoded, 32, policy)) <= 1
     assert (decoded == decoded[:, :, :1]).all()
 
 
@@ -144,9 +159,34 @@ def test_the_dct_scale_stays_at_or_above_twice_the_input(photo: Photo, encode: E
     assert read_header(encode(np.zeros((height, width, 3), np.uint8), "JPEG"), 32).dct == exponent
 
 
+# The definition of keras-v1. Images of the input's size, smaller ones, and such as image-v1 decodes at a DCT scale.
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 90), (20, 30), (32, 32), (33, 31), (200, 300), (600, 500)])
+def test_keras_v1_is_a_full_decode_resized_without_antialiasing(photo: Photo, encode: Encode, height: int, width: int) -> None:
+    encoded = encode(photo(height, width, noise=60), "JPEG")
+    full = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    assert full.shape == (height, width, 3)
+    assert difference(by_header(encoded, 32, "keras-v1"), nearest_four(full, 32)) == 0
+    assert difference(decode_with_pillow(encoded, 32, "keras-v1"), nearest_four(full, 32)) <= 1
+    if height > 33:
+        assert difference(by_header(encoded, 32), nearest_four(full, 32)) > 10
+
+
+def test_keras_v1_takes_the_four_pixels_nearest_to_a_centre(encode: Encode) -> None:
+    stripes = np.zeros((32, 16, 3), np.uint8)
+    stripes[:, 0::4] = 255  # of four columns to one the outer two do not count
+    stripes[:, 1::4] = 100
+    for decoder in DECODERS.values():
+        assert (decoder(encode(stripes, "PNG"), 4, "keras-v1") == 50).all()
+
+
+def test_keras_v1_knows_no_dct_scale(encode: Encode) -> None:
+    encoded = encode(np.zeros((512, 512, 3), np.uint8), "JPEG")
+    assert {name: read_header(encoded, 32, name).dct for name in IMAGE_POLICIES} == {"image-v1": 3, "keras-v1": 0}
+
+
 def test_dct_scaling_moves_little(photo: Photo, encode: Encode) -> None:
     encoded = encode(photo(600, 600), "JPEG", quality=95)
-    full = squashed(Image.open(io.BytesIO(encoded)), 32)
+    full = squashed(Image.open(io.BytesIO(encoded)), 32, "image-v1")
     assert np.abs(by_header(encoded, 32).astype(int) - full).mean() < 2
 
 
@@ -158,12 +198,13 @@ def test_both_decoders_agree_whatever_the_jpeg(height: int, width: int, seed: in
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, exif=exif)
-    assert difference(by_header(buffer.getvalue(), 32), decode_with_pillow(buffer.getvalue(), 32)) <= 1
+    for name in IMAGE_POLICIES:
+        assert difference(by_header(buffer.getvalue(), 32, name), decode_with_pillow(buffer.getvalue(), 32, name)) <= 1
 
 
-def test_bytes_behind_the_image_do_no_harm(photo: Photo, encode: Encode, decoder: Decode) -> None:
+def test_bytes_behind_the_image_do_no_harm(photo: Photo, encode: Encode, decoder: Decode, policy: str) -> None:
     encoded = encode(photo(40, 40), "JPEG")
-    assert difference(decoder(encoded + b"\0" * 100, 32), decode_with_pillow(encoded, 32)) <= 1
+    assert difference(decoder(encoded + b"\0" * 100, 32), decode_with_pillow(encoded, 32, policy)) <= 1
 
 
 # Formats
@@ -173,33 +214,33 @@ LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "PPM": {}, "WEBP": {"lossless": Tr
 
 # Each format of the list must be one that Pillow registers: one unknown name ("MPO") once made every other format a KeyError.
 @pytest.mark.parametrize("format_name", LOSSLESS)
-def test_each_format_is_decoded_by_pillow(photo: Photo, encode: Encode, format_name: str) -> None:
+def test_each_format_is_decoded_by_pillow(photo: Photo, encode: Encode, policy: str, format_name: str) -> None:
     image = Image.fromarray(photo(40, 40)).quantize(256).convert("RGB") if format_name == "GIF" else Image.fromarray(photo(40, 40))
     encoded = encode(image, format_name, **LOSSLESS[format_name])
     assert read_header(encoded, 32).decoder == Decoder.PILLOW
-    assert difference(decode_with_pillow(encoded, 32), squashed(image, 32)) <= 1
-    assert difference(by_header(encoded, 32), squashed(image, 32)) <= 1
+    assert difference(decode_with_pillow(encoded, 32, policy), squashed(image, 32, policy)) <= 1
+    assert difference(by_header(encoded, 32, policy), squashed(image, 32, policy)) <= 1
 
 
-def test_avif_is_decoded(photo: Photo, encode: Encode, decoder: Decode) -> None:
+def test_avif_is_decoded(photo: Photo, encode: Encode, decoder: Decode, policy: str) -> None:
     encoded = encode(photo(40, 40), "AVIF", quality=95)
-    assert np.abs(decoder(encoded, 32).astype(int) - squashed(Image.fromarray(photo(40, 40)), 32)).mean() < 3
+    assert np.abs(decoder(encoded, 32).astype(int) - squashed(Image.fromarray(photo(40, 40)), 32, policy)).mean() < 3
 
 
-def test_the_first_image_of_an_mpo_is_decoded(photo: Photo, encode: Encode, decoder: Decode) -> None:
+def test_the_first_image_of_an_mpo_is_decoded(photo: Photo, encode: Encode, decoder: Decode, policy: str) -> None:
     encoded = encode(photo(40, 40), "MPO", save_all=True, append_images=[Image.fromarray(photo(40, 40, seed=9))])
-    assert np.abs(decoder(encoded, 32).astype(int) - squashed(Image.fromarray(photo(40, 40)), 32)).mean() < 4
+    assert np.abs(decoder(encoded, 32).astype(int) - squashed(Image.fromarray(photo(40, 40)), 32, policy)).mean() < 4
 
 
 def test_a_raw_image_that_ends_in_zero_bytes_is_not_cut_off(decoder: Decode) -> None:
     assert (decoder(b"P6 2 2 255\n" + b"\xff" * 6 + b"\0" * 6, 2) == [[[255] * 3] * 2, [[0] * 3] * 2]).all()
 
 
-def test_a_cmyk_jpeg_goes_to_pillow(photo: Photo, encode: Encode, decoder: Decode) -> None:
+def test_a_cmyk_jpeg_goes_to_pillow(photo: Photo, encode: Encode, decoder: Decode, policy: str) -> None:
     image = Image.fromarray(photo(60, 40)).convert("CMYK")
     encoded = encode(image, "JPEG", quality=95)
     assert read_header(encoded, 32).decoder == Decoder.PILLOW
-    assert np.abs(decoder(encoded, 32).astype(int) - squashed(image, 32)).mean() < 3
+    assert np.abs(decoder(encoded, 32).astype(int) - squashed(image, 32, policy)).mean() < 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB"])
@@ -319,7 +360,7 @@ def test_the_first_frame_counts(encode: Encode, decoder: Decode, format_name: st
 
 
 def test_no_bytes_are_empty(decoder: Decode) -> None:
-    if decoder is by_header:
+    if decoder.func is by_header:
         with pytest.raises(tf.errors.OpError):
             decoder(b"", 32)
     else:
@@ -402,14 +443,15 @@ def test_extreme_aspect_ratios_are_decoded(encode: Encode, decoder: Decode) -> N
 
 
 def only_undecodable(encoded: bytes) -> None:
-    read_header(encoded, 32)
-    for decoder in (decode, decode_with_pillow):
-        try:
-            assert decoder(encoded, 32).shape == (32, 32, 3)
-        except UndecodableError as error:
-            assert error.reason in {"corrupt", "not-an-image", "too-large", "empty"}  # noqa: PT017
-    with contextlib.suppress(tf.errors.OpError):
-        assert by_header(encoded, 32).shape == (32, 32, 3)
+    for policy in IMAGE_POLICIES:
+        read_header(encoded, 32, policy)
+        for decoder in (decode, decode_with_pillow):
+            try:
+                assert decoder(encoded, 32, policy).shape == (32, 32, 3)
+            except UndecodableError as error:
+                assert error.reason in {"corrupt", "not-an-image", "too-large", "empty"}  # noqa: PT017
+        with contextlib.suppress(tf.errors.OpError):
+            assert by_header(encoded, 32, policy).shape == (32, 32, 3)
 
 
 MAGIC = (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF....WEBP", b"II*\0", b"MM\0*", b"P6 ", b"\0\0\1\0")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from extractor.content import MAX_FILE_BYTES
 from extractor.image_policy import decode
+from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
 
 SIZE = 32
@@ -41,10 +42,10 @@ class OncePerDigest:
 
 
 def run(
-    paths: Sequence[Path], claim: Callable[[Sequence[bytes]], list[bool]] = grant_all, batch_size: int = 4
+    paths: Sequence[Path], claim: Callable[[Sequence[bytes]], list[bool]] = grant_all, batch_size: int = 4, policy: str = "image-v1"
 ) -> tuple[dict[int, npt.NDArray[np.uint8]], Outcomes, list[list[int]]]:
     """(image by position, outcomes, positions of each batch)."""
-    pipeline = DecodePipeline([str(path) for path in paths], claim, SIZE, batch_size, threads=2)
+    pipeline = DecodePipeline([str(path) for path in paths], claim, SIZE, batch_size, threads=2, policy=policy)
     images: dict[int, npt.NDArray[np.uint8]] = {}
     batches = []
     for positions, batch in pipeline.batches():
@@ -93,6 +94,18 @@ def test_good_files_become_images_of_the_policy(files: Callable[..., list[Path]]
     assert outcomes.digests == [hashlib.sha256(path.read_bytes()).digest() for path in paths]
     assert outcomes.bytes_read == sum(path.stat().st_size for path in paths)
     assert (outcomes.read, outcomes.rejects) == (3, {})
+
+
+@pytest.mark.parametrize("policy", IMAGE_POLICIES)
+def test_all_files_are_decoded_by_the_policy_that_is_named(tmp_path: Path, photo: Photo, encode: Encode, policy: str) -> None:
+    paths = [tmp_path / "by-tensorflow.jpg", tmp_path / "by-pillow.png"]
+    for path, format_name in zip(paths, ("JPEG", "PNG"), strict=True):
+        path.write_bytes(encode(photo(200, 200, noise=60), format_name))
+    images, _, _ = run(paths, policy=policy)
+    for position, path in enumerate(paths):
+        for name in IMAGE_POLICIES:
+            difference = np.abs(images[position].astype(int) - decode(path.read_bytes(), SIZE, name)).max()
+            assert difference <= 1 if name == policy else difference > 10
 
 
 def test_every_position_has_exactly_one_outcome(files: Callable[..., list[Path]]) -> None:
