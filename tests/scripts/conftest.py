@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,3 +28,11 @@ def say(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def clothing(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clothing")
+    with tarfile.open(shared_data / "clothing" / "images.tar") as tar:
+        tar.extractall(folder, filter="data")
+    return folder
