@@ -46,3 +46,8 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the shared test data is not at hand (looked for {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the checkout)")
     return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole line first: its few tests take longest, and at the end one process would wait for the other."""
+    items.sort(key=lambda item: (item.path.parent.name != "scripts", item.path.parent.name != "extractor"))
