@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import UsageError
-from storage.files import private_file, sync
+from storage.files import private_file, publish_as
 
 SEPARATOR = "|"  # between several classes in one cell of a CSV
 SUFFIXES = (".csv", ".parquet")
@@ -118,9 +118,7 @@ def open_predictions(path: Path, columns: Columns) -> Iterator[PredictionWriter]
             yield writer
         finally:
             writer.close()
-        sync(partial)
-        os.replace(partial, path)
-        sync(path.absolute().parent)
+        publish_as(partial, path)
 
 
 def _cell(value: Any) -> str:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.files import list_names, private_file, sync, to_json, write_atomic
+from storage.files import list_names, private_file, publish_as, to_json, write_atomic
 from storage.names import SetName
 
 
@@ -77,9 +77,7 @@ class RunFolder:
         target = self.path / "receipts" / f"{unit}.parquet"
         with private_file(target.parent) as unfinished:
             pq.write_table(table, unfinished, compression="zstd")
-            sync(unfinished)
-            unfinished.replace(target)
-        sync(target.parent)
+            publish_as(unfinished, target)
 
     def read_receipt(self, unit: str) -> pa.Table | None:
         """The receipt of a unit, or None if it has none."""
