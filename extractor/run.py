@@ -6,13 +6,12 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from extractor.corpus import Item, Listing
 from extractor.diff import diff
-from extractor.draft import draft_manifest, write_state
 from extractor.executor import Executor
 from extractor.golden_images import draw_golden_images
 from extractor.heartbeat import Heartbeat
@@ -30,7 +29,8 @@ from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
-from storage.commit import commit, create_set, open_newest
+from storage.commit import create_set, open_newest
+from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry, remove_private_files
@@ -262,12 +262,22 @@ class _Run:
 
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
         """The new manifest, or the base's own object where nothing has changed."""
-        state = write_state(standing, self.listing, self.folder)
-        before = base.manifest.corpora.get(self.listing.corpus_id) if base else None
-        if base and before and replace(before, skipped=state.skipped) == state:
-            return base.manifest
-        draft = draft_manifest(state, self.listing, ledger.index, golden, worker, self.folder, _now())
-        return commit(self.name, base.manifest if base else None, draft, self.listing.corpus_id, self._accept)
+        listing = self.listing
+        settled = Settled(
+            listing.corpus_id, str(listing.source), listing.listed, standing.items, standing.rejects, standing.pending, listing.skipped
+        )
+        provenance = {"operation": "extract", "run": self.folder.run_id, "environment": worker.environment}
+        return commit_state(
+            self.name,
+            base.manifest if base else None,
+            listing.corpus_id,
+            write_state(settled, self.name),
+            ledger.index.shards.values(),
+            golden,
+            worker.space.id,
+            provenance,
+            self._accept,
+        )
 
     def _accept(self, manifest: Manifest) -> None:
         if not self.options.add:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from storage.commit import commit, create_set, open_newest
+from storage.commit import create_set, open_newest
+from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, UsageError
-from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
-from storage.files import FileEntry
+from storage.feature_set import SetDescription, open_set, read_description
 from storage.flat_file import FlatFile, as_text, open_flat
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_options import ImportOptions
-from storage.import_rows import Imported, read_rows, write_rows
-from storage.items import write_items, write_table
-from storage.manifest import CorpusState, Manifest
+from storage.import_rows import read_rows, write_rows
+from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
 from storage.shard import shard_format
@@ -90,10 +87,20 @@ def import_features(file: Path, uri: str, options: ImportOptions = ImportOptions
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
         imported = write_rows(flat, rows, corpus, name.folder, shard_format(description.shard_format), layout)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    state = _state(imported, file, name)
+    state = write_state(Settled(corpus, str(file.absolute()), len(rows), imported.items_table(), imported.rejects_table()), name)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
-    manifest = _commit(name, base, state, imported, golden_entry, corpus, file)
+    manifest = commit_state(
+        name,
+        base.manifest if base else None,
+        corpus,
+        state,
+        imported.shards,
+        golden_entry,
+        description.space.id,
+        {"operation": "import", "environment": {"engine": "unknown (imported)", "numpy": np.__version__}, "file": file.name},
+        lambda latest: _require_corpus(latest, name, corpus),
+    )
     return ImportResult(
         str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in rows), manifest.golden.rows,
@@ -168,43 +175,3 @@ def _require_corpus(manifest: Manifest, name: SetName, corpus: str) -> None:
                 f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
                 f"--corpus-id {known}; otherwise choose another set name"
             )
-
-
-def _state(imported: Imported, file: Path, name: SetName) -> CorpusState:
-    rejects = write_table(imported.rejects_table(), name.folder, "rejects") if imported.rejects else None
-    return CorpusState(
-        source=str(file.absolute()),
-        listed=len(imported.items) + len(imported.rejects),
-        rows=len(imported.items),
-        rejected=len(imported.rejects),
-        pending=0,
-        skipped={},
-        items=write_items(imported.items_table(), name.folder),
-        shards=tuple(sorted({shard.sha256 for shard in imported.shards})),
-        rejects=rejects,
-    )
-
-
-def _commit(
-    name: SetName, base: FeatureSet | None, state: CorpusState, imported: Imported, golden: FileEntry, corpus: str, file: Path
-) -> Manifest:
-    """The new manifest, or the base's own object where nothing has changed."""
-    if base and base.manifest.corpora.get(corpus) == state:
-        return base.manifest
-    draft = Manifest(
-        version=0,
-        parent=None,
-        nonce=secrets.token_hex(16),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        space_id=read_description(name).space.id,
-        shards=tuple(imported.shards),
-        golden=golden,
-        corpora={corpus: state},
-        provenance={
-            "operation": "import",
-            "permafrost": installed_version("permafrost"),
-            "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
-            "file": file.name,
-        },
-    )
-    return commit(name, base.manifest if base else None, draft, corpus, lambda latest: _require_corpus(latest, name, corpus))

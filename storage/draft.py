@@ -1,0 +1,81 @@
+"""From the settled rows of one corpus to a committed version: what extraction and import do alike at their end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from storage.commit import commit
+from storage.files import FileEntry
+from storage.items import write_items, write_table
+from storage.manifest import CorpusState, Manifest
+from storage.names import SetName
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where every listed entry of a corpus stands. `listed` is counted apart, so that the sum can be checked (`CorpusState`)."""
+
+    corpus: str
+    source: str
+    listed: int
+    items: pa.Table  # ITEM_SCHEMA and attributes
+    rejects: pa.Table  # REJECT_SCHEMA
+    pending: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_state(settled: Settled, name: SetName) -> CorpusState:
+    """Write the item files and rejects of the corpus; nobody sees them before a manifest lists them."""
+    rejected = settled.rejects.num_rows
+    return CorpusState(
+        source=settled.source,
+        listed=settled.listed,
+        rows=settled.items.num_rows,
+        rejected=rejected,
+        pending=settled.pending,
+        skipped=settled.skipped,
+        items=write_items(settled.items, name.folder),
+        shards=tuple(sorted(pa.compute.unique(settled.items["shard"].cast(pa.string())).to_pylist())),
+        rejects=write_table(settled.rejects, name.folder, "rejects") if rejected else None,
+    )
+
+
+def commit_state(
+    name: SetName,
+    base: Manifest | None,
+    corpus: str,
+    state: CorpusState,
+    shards: Iterable[FileEntry],
+    golden: FileEntry,
+    space_id: str,
+    provenance: Mapping[str, Any],
+    accept: Callable[[Manifest], None],
+) -> Manifest:
+    """Commit the state of a corpus on top of what is there; `base` itself where it holds that state already.
+
+    shards: those that the state points at, and any others. accept and the errors are those of `storage.commit.commit`.
+    """
+    before = base.corpora.get(corpus) if base else None
+    if base and before and replace(before, skipped=state.skipped) == state:
+        return base
+    used = set(state.shards)
+    draft = Manifest(
+        version=0,
+        parent=None,
+        nonce=secrets.token_hex(16),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        space_id=space_id,
+        shards=tuple(sorted((entry for entry in shards if entry.sha256 in used), key=lambda entry: entry.sha256)),
+        golden=golden,
+        corpora={corpus: state},
+        provenance={**provenance, "permafrost": installed_version("permafrost")},
+    )
+    return commit(name, base, draft, corpus, accept)
