@@ -169,9 +169,10 @@ def _require_fit(description: SetDescription, name: SetName, flat: FlatFile, sou
 
 
 def _require_corpus(manifest: Manifest, name: SetName, corpus: str) -> None:
+    if corpus in manifest.corpora:
+        return
     for known, state in manifest.corpora.items():
-        if known != corpus:
-            raise ConflictError(
-                f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
-                f"--corpus-id {known}; otherwise choose another set name"
-            )
+        raise ConflictError(
+            f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
+            f"--corpus-id {known}; otherwise choose another set name"
+        )

@@ -288,6 +288,16 @@ def test_a_set_of_another_corpus_refuses(make_set: MakeSet, desk: Desk) -> None:
     assert desk.read_in(like=made.uri, corpus_id="photos").version == 2
 
 
+def test_one_of_several_corpora_is_put_in_its_place_and_the_others_stay(make_set: MakeSet, desk: Desk) -> None:
+    made = make_set((6,), "float32")
+    made.commit("photos", PICTURES)
+    made.commit("others", {"x.jpg": 77})
+    desk.write("npz", KEYS, values())
+    desk.uri = made.uri
+    desk.read_in(like=made.uri, corpus_id="photos")
+    assert {name: state.rows for name, state in desk.open().manifest.corpora.items()} == {"photos": len(KEYS), "others": 1}
+
+
 def test_an_export_of_two_corpora_needs_a_name_for_all(make_set: MakeSet, tmp_path: Path) -> None:
     made = make_set()
     made.commit("one", {"a": 1})
