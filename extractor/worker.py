@@ -27,9 +27,10 @@ from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.recipe import Recipe
 from extractor.stopwatch import Stopwatch
 from storage.errors import RunError
-from storage.files import FileEntry, private_file, publish_by_content
+from storage.files import FileEntry
 from storage.golden import require_no_drift
-from storage.shard import ShardWriter, shard_format
+from storage.new_shard import NewShard, new_shard
+from storage.shard import shard_format
 from storage.stored import UNSTORABLE, to_stored
 
 _numbers = itertools.count(1)  # of the workers of this process
@@ -87,30 +88,24 @@ class Worker:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
         pipeline = self._pipeline([locate(job.base, item) for item in unit.items], claim)
         kind = shard_format(job.format)
-        folder = job.run.set_folder / "shards"
-        with private_file(folder, job.run.run_id) as partial:
-            writer = kind.writer(partial, job.layout)
+        with new_shard(job.run.set_folder, kind, job.layout, job.run.run_id) as shard:
             clock = Stopwatch()
-            rows = self._fill(writer, pipeline, clock)
-            written = writer.close()
-            shard = None
-            if written:
-                sha256, size = publish_by_content(partial, folder, kind.suffix)
-                shard = FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written)
+            rows = self._fill(shard, pipeline, clock)
+            entry = shard.publish()
             clock.lap("publish")
-        receipt = self._receipt(unit, job, pipeline.outcomes, rows, shard, {**clock.seconds, **pipeline.outcomes.seconds})
+        receipt = self._receipt(unit, job, pipeline.outcomes, rows, entry, {**clock.seconds, **pipeline.outcomes.seconds})
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt
 
-    def _fill(self, writer: ShardWriter, pipeline: DecodePipeline, clock: Stopwatch) -> dict[int, int]:
-        """Embed all batches into the writer; returns row by position."""
+    def _fill(self, shard: NewShard, pipeline: DecodePipeline, clock: Stopwatch) -> dict[int, int]:
+        """Embed all batches into the shard; returns row by position."""
         rows: dict[int, int] = {}
         for positions, images in pipeline.batches():
             clock.lap("wait")
             finite, embeddings = self._embed(positions, images, pipeline.outcomes)
             clock.lap("infer")
             digests = [pipeline.outcomes.digests[position] for position in finite]
-            writer.append([digest for digest in digests if digest], [0] * len(finite), embeddings)
+            shard.append([digest for digest in digests if digest], embeddings)
             rows.update({position: len(rows) + i for i, position in enumerate(finite)})
             clock.lap("write")
         clock.lap("wait")

@@ -12,12 +12,14 @@ import numpy as np
 from storage.catalog import set_names
 from storage.derive import Derivation, derivation
 from storage.errors import DamagedError, PermafrostError
-from storage.feature_set import read_description
-from storage.files import FileEntry, private_file, publish_by_content, sha256_file
+from storage.feature_set import list_versions, read_description, read_manifest
+from storage.files import FileEntry, sha256_file
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
+from storage.new_shard import new_shard
 from storage.shard import ShardFormat, ShardLayout, shard_format
 from storage.space import Space
+from storage.stated_space import STATED
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,22 @@ class Copied:
 def find_lenders(borrower: SetName, space: Space) -> list[Lender]:
     """The other sets of the store whose features are in the space, or lead to it without a forward pass; those in the space first.
 
-    A damaged one lends nothing, and is no reason to stop either.
+    A damaged one lends nothing, and is no reason to stop either. Nor does one with features that somebody only said to be in its space.
     """
     lenders: list[tuple[bool, Lender]] = []
     for name in set_names(borrower.root):
         if name.folder != borrower.folder:
             with suppress(PermafrostError, OSError):
                 description = read_description(name)
-                if way := derivation(description.space, space):
+                if (way := derivation(description.space, space)) and not _has_stated_features(name):
                     lender = Lender(name, shard_format(description.shard_format), way, committed_index(name))
                     lenders.append((description.space != space, lender))
     return [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
+
+
+def _has_stated_features(name: SetName) -> bool:
+    manifests = (read_manifest(name.folder, version) for version in list_versions(name.folder))
+    return any(manifest.provenance.get("space") == STATED for manifest in manifests)
 
 
 def copy_embeddings(
@@ -92,12 +99,7 @@ def _copy_one(
             raise DamagedError(f"the items of {lender.name} point at wrong rows of {path}")
         embeddings, good = lender.derivation.apply(reader.read(first, last)[positions - first])
     digests = tuple(digest for digest, is_good in zip(digests, good, strict=True) if is_good)
-    if not digests:
-        return None
-    folder = borrower.folder / "shards"
-    with private_file(folder) as partial:
-        writer = kind.writer(partial, layout)
-        writer.append(digests, [0] * len(digests), embeddings[good])
-        written = writer.close()
-        sha256, size = publish_by_content(partial, folder, kind.suffix)
-    return Copied(FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written), digests)
+    with new_shard(borrower.folder, kind, layout) as shard_of_ours:
+        shard_of_ours.append(digests, embeddings[good])
+        entry = shard_of_ours.publish()
+    return Copied(entry, digests) if entry else None

@@ -1,0 +1,46 @@
+"""A new shard of a set: private while it is written, then published under the name that its content gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.files import FileEntry, private_file, publish_by_content
+from storage.shard import ShardFormat
+from storage.shard_layout import ShardLayout
+
+FOLDER = "shards"
+
+
+class NewShard:
+    """Rows of view 0, in the order appended. Nothing of it is seen before `publish`."""
+
+    def __init__(self, folder: Path, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+        self._folder, self._partial, self._suffix = folder, partial, kind.suffix
+        self._writer = kind.writer(partial, layout)
+        self.rows = 0
+
+    def append(self, digests: Sequence[bytes], embeddings: npt.NDArray[np.generic]) -> None:
+        """embeddings: [n, *shape] in the layout's dtype, one for each of the n digests."""
+        self._writer.append(digests, [0] * len(digests), embeddings)
+        self.rows += len(digests)
+
+    def publish(self) -> FileEntry | None:
+        """Finish and publish the file; None, and nothing published, if it has no rows."""
+        written = self._writer.close()
+        if not written:
+            return None
+        sha256, size = publish_by_content(self._partial, self._folder, self._suffix)
+        return FileEntry(f"{FOLDER}/{sha256}{self._suffix}", sha256, size, written)
+
+
+@contextmanager
+def new_shard(set_folder: Path, kind: ShardFormat, layout: ShardLayout, owner: str = "") -> Iterator[NewShard]:
+    """A shard to append to; left without `publish`, nothing remains of it. owner: see `private_file`."""
+    folder = set_folder / FOLDER
+    with private_file(folder, owner) as partial:
+        yield NewShard(folder, partial, kind, layout)
