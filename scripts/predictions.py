@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from storage.errors import UsageError
 from storage.files import private_file, publish_as
+from storage.table_file import SEPARATOR
 
-SEPARATOR = "|"  # between several classes in one cell of a CSV
 SUFFIXES = (".csv", ".parquet")
 
 

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         warn("the set has no golden images, since nothing was embedded here: drift of the network cannot be seen")
     if result.differing:
         warn(f"{result.differing} rows have the digest of an earlier row and another embedding; the earlier one stands for both")
+    if result.left_out:
+        warn(f"not kept as attributes: {', '.join(result.left_out)} (names of the set's own, or no short value a row)")
     if args.json:
         print_json(result.to_dict())
     else:

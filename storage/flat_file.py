@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from storage.errors import NotFoundError, UsageError
 from storage.origin import Origin
+from storage.table_file import cell_text
 
 Shape = tuple[int, ...]
 
@@ -25,18 +27,19 @@ class FlatNames:
 
 
 class FlatFile(Protocol):
-    """N rows with keys and embeddings [N, *shape]. Attributes are read whole, embeddings in batches, front to back."""
+    """N rows with keys and embeddings [N, *shape]. Columns are read whole, embeddings in batches, front to back."""
 
     path: Path
     origin: Origin | None  # of an export of ours
     rows: int
     shape: Shape  # of one embedding
     dtype: np.dtype[Any]  # floating point
+    further: Mapping[str, pa.DataType | None]  # the other columns; None for what has not one value a row
 
     def keys(self) -> list[Any]: ...
 
-    def attribute(self, name: str) -> list[Any] | None:
-        """Values of `label`, `split`, `corpus` or `digest`, or None if the file has no such column."""
+    def column(self, name: str) -> pa.Array | pa.ChunkedArray:
+        """The values of one of the `further` columns, [N]."""
         ...
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.generic]]: ...
@@ -93,11 +96,27 @@ def missing(path: Path, name: str, there: list[str], option: str) -> UsageError:
     return UsageError(f"{path} has no {name!r}; it has {', '.join(map(str, there)) or 'nothing'}. Name the right one with {option}")
 
 
-def as_text(value: Any, path: Path) -> str | None:
+def text_cell(value: Any, path: Path) -> str | None:
     """A text from any file; what is empty is missing. Raises UsageError for bytes that are no UTF-8."""
     if isinstance(value, bytes):
         try:
             value = value.decode()
         except UnicodeDecodeError:
             raise UsageError(f"{path}: {value!r} is not UTF-8 text") from None
-    return None if value is None or value == "" else str(value)
+    return cell_text(value)
+
+
+def type_of_array(name: str, shape: Shape | None, dtype: np.dtype[Any], rows: int) -> pa.DataType | None:
+    """The type of an array's values as a column; None if they are not one a row."""
+    if name == "digest" and dtype == np.uint8 and shape and len(shape) == 2 and shape[0] == rows:
+        return pa.binary(shape[1])
+    if shape != (rows,) or dtype.kind not in "biufSUO":
+        return None
+    return pa.string() if dtype.kind in "SUO" else pa.from_numpy_dtype(dtype)
+
+
+def column_of_array(values: npt.NDArray[Any], kind: pa.DataType, path: Path) -> pa.Array:
+    """The values as a column of that type; an empty text, which is how these files say that there is none, is null."""
+    if pa.types.is_string(kind):
+        return pa.array([text_cell(value, path) for value in values.tolist()], kind)
+    return pa.array([row.tobytes() for row in values] if values.ndim == 2 else values, kind)

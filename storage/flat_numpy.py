@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from storage.damage import damage_named
 from storage.errors import DamagedError, UsageError
 from storage.export import NPZ_NAMES
-from storage.flat_file import FlatNames, missing, require_embeddings
+from storage.flat_file import FlatNames, column_of_array, missing, require_embeddings, type_of_array
 from storage.origin import ORIGIN_KEY, Origin
 
+_NAMES = {member: name for name, member in NPZ_NAMES.items()}  # what a member is called elsewhere
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -23,6 +25,7 @@ class NpyFlat:
     """One array, mapped into memory, and keys from elsewhere."""
 
     origin: Origin | None = None
+    further: Mapping[str, pa.DataType | None] = {}
 
     def __init__(self, path: Path, keys: list[str]) -> None:
         self.path, self._keys = path, keys
@@ -36,8 +39,8 @@ class NpyFlat:
     def keys(self) -> list[Any]:
         return self._keys
 
-    def attribute(self, name: str) -> list[Any] | None:
-        return None
+    def column(self, name: str) -> pa.Array:
+        raise KeyError(name)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.generic]]:
         for start in range(0, self.rows, size):
@@ -55,11 +58,11 @@ class NpzFlat:
         self._key, self._embedding = names.key or NPZ_NAMES["key"], names.embedding or NPZ_NAMES["embedding"]
         with damage_named(path, "file"):
             self._zip = zipfile.ZipFile(path)
-        self._members = {name.removesuffix(".npy") for name in self._zip.namelist()}
+        self._members = {name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")}
         try:
             note = self._array(ORIGIN_KEY) if ORIGIN_KEY in self._members else None
             self.origin = Origin.from_json(str(note).encode(), path) if note is not None else None
-            self._keys = self._require(self._key, "--key-column")
+            self._keys = self._read_keys()
             with self._open(self._embedding, "--embedding-column") as member, damage_named(path, "file"):
                 shape, self._fortran, self.dtype = _read_header(member, path)
             require_embeddings(path, self._embedding, shape, self.dtype, len(self._keys))
@@ -67,13 +70,17 @@ class NpzFlat:
             self._zip.close()
             raise
         self.rows, self.shape = shape[0], shape[1:]
+        others = sorted(self._members - {self._key, self._embedding, ORIGIN_KEY})
+        self._member_of = {_NAMES.get(member, member): member for member in others}
+        self.further: Mapping[str, pa.DataType | None] = {name: self._type(name) for name in self._member_of}
 
     def keys(self) -> list[Any]:
         return self._keys
 
-    def attribute(self, name: str) -> list[Any] | None:
-        member = NPZ_NAMES.get(name, name)
-        return self._require(member, "") if member in self._members else None
+    def column(self, name: str) -> pa.Array:
+        kind = self.further[name]
+        assert kind is not None
+        return column_of_array(self._array(self._member_of[name]), kind, self.path)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.generic]]:
         if self._fortran:  # column after column: no row is whole before the end
@@ -93,19 +100,23 @@ class NpzFlat:
     def close(self) -> None:
         self._zip.close()
 
-    def _require(self, member: str, option: str) -> list[Any]:
-        if member not in self._members:
-            raise missing(self.path, member, sorted(self._members), option)
-        array = self._array(member)
-        if array.ndim == 2 and array.dtype == np.uint8:
-            return [row.tobytes() for row in array]
+    def _read_keys(self) -> list[Any]:
+        array = self._array(self._key, "--key-column")
         if array.ndim != 1:
-            raise UsageError(f"{self.path}: {member} should have one value a row, its shape is {list(array.shape)}")
-        values: list[Any] = array.tolist()
-        return values
+            raise UsageError(f"{self.path}: {self._key} should have one value a row, its shape is {list(array.shape)}")
+        keys: list[Any] = array.tolist()
+        return keys
 
-    def _array(self, member: str) -> npt.NDArray[Any]:
-        with self._open(member, "") as file, damage_named(self.path, "file"):
+    def _type(self, name: str) -> pa.DataType | None:
+        with self._open(self._member_of[name], "") as file, damage_named(self.path, "file"):
+            try:
+                shape, _, dtype = _read_header(file, self.path)
+            except UsageError:
+                return None
+        return None if dtype.hasobject else type_of_array(name, shape, dtype, self.rows)
+
+    def _array(self, member: str, option: str = "") -> npt.NDArray[Any]:
+        with self._open(member, option) as file, damage_named(self.path, "file"):
             _, _, dtype = _read_header(file, self.path)
             if dtype.hasobject:
                 raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class ParquetFlat:
             self.rows = int(self._file.metadata.num_rows)
             note = (self._schema.metadata or {}).get(ORIGIN_KEY.encode())
             self.origin = Origin.from_json(note, path) if note else None
+            if len(set(self._schema.names)) != len(self._schema.names):
+                raise UsageError(f"{path} has two columns of one name: {', '.join(self._schema.names)}")
             for name, option in ((self._key, "--key-column"), (self._embedding, "--embedding-column")):
                 if name not in self._schema.names:
                     raise missing(path, name, self._schema.names, option)
@@ -38,27 +40,27 @@ class ParquetFlat:
         except BaseException:
             self._file.close()
             raise
+        self.further: Mapping[str, pa.DataType | None] = {
+            field.name: field.type for field in self._schema if field.name not in (self._key, self._embedding)
+        }
 
     def keys(self) -> list[Any]:
-        return self._column(self._key)
+        values: list[Any] = self.column(self._key).to_pylist()
+        return values
 
-    def attribute(self, name: str) -> list[Any] | None:
-        return self._column(name) if name in self._schema.names else None
+    def column(self, name: str) -> pa.ChunkedArray:
+        with damage_named(self.path, "file"):
+            return self._file.read(columns=[name]).column(name)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.generic]]:
         start = 0
         with damage_named(self.path, "file"):
             for batch in self._file.iter_batches(size, columns=[self._embedding]):
-                yield self._values(batch.column(0), start)
+                yield self._values(batch.column(self._embedding), start)
                 start += batch.num_rows
 
     def close(self) -> None:
         self._file.close()
-
-    def _column(self, name: str) -> list[Any]:
-        with damage_named(self.path, "file"):
-            values: list[Any] = self._file.read(columns=[name]).column(0).to_pylist()
-        return values
 
     def _layout(self, kind: pa.DataType) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """(shape of one embedding, dtype) of the column."""
@@ -87,7 +89,7 @@ class ParquetFlat:
     def _first_width(self) -> int:
         with damage_named(self.path, "file"):
             first = next(self._file.iter_batches(1, columns=[self._embedding]), None)
-        return len(first.column(0)[0].as_py() or ()) if first is not None else 0
+        return len(first.column(self._embedding)[0].as_py() or ()) if first is not None else 0
 
     def _values(self, column: pa.Array, start: int) -> npt.NDArray[np.generic]:
         if column.null_count:

@@ -154,6 +154,13 @@ def own_dataset(file: Hdf5File, name: str) -> h5py.Dataset:
     return cast("h5py.Dataset", h5py.Dataset(identity))
 
 
+def holds_texts(dataset: h5py.Dataset) -> bool:
+    """Whether its values are strings, of fixed or variable length."""
+    import h5py
+
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
 def plain_dataset(file: Hdf5File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> h5py.Dataset:
     """The dataset (N, *shape) of exactly `dtype` as it is written here: in chunks, all there, without filters; else DamagedError."""
     import h5py

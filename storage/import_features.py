@@ -15,17 +15,18 @@ from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, UsageError
 from storage.feature_set import SetDescription, open_set, read_description
-from storage.flat_file import FlatFile, as_text, open_flat
+from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
+from storage.import_columns import attribute_names, own_column, read_attributes
 from storage.import_options import ImportOptions
-from storage.import_rows import read_rows, write_rows
+from storage.import_rows import Imported, read_rows, write_rows
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
-from storage.stated_space import read_space
+from storage.stated_space import STATED, read_space
 from storage.store import require_possible_root
 
 DEFAULT_CORPUS = "imported"
@@ -46,6 +47,7 @@ class ImportResult:
     copies: int  # rows with the digest of an earlier row, whose embedding they share
     differing: int  # of these, rows whose own embedding was another one
     image_digests: int  # rows with the digest of an image; the others have stand-ins and hit no cache
+    left_out: tuple[str, ...]  # columns that are not kept as attributes
     golden: int  # golden images of the set
     shards: int
     bytes: int
@@ -85,7 +87,9 @@ def import_features(file: Path, uri: str, options: ImportOptions = ImportOptions
         description = _set_for(name, flat, source, options)
         _require_fit(description, name, flat, source)
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        imported = write_rows(flat, rows, corpus, name.folder, shard_format(description.shard_format), layout)
+        kept, left_out = attribute_names(flat)
+        imported = Imported(corpus, read_attributes(flat, kept))
+        write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
     state = write_state(Settled(corpus, str(file.absolute()), len(rows), imported.items_table(), imported.rejects_table()), name)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
@@ -98,12 +102,17 @@ def import_features(file: Path, uri: str, options: ImportOptions = ImportOptions
         imported.shards,
         golden_entry,
         description.space.id,
-        {"operation": "import", "environment": {"engine": "unknown (imported)", "numpy": np.__version__}, "file": file.name},
+        {
+            "operation": "import",
+            "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
+            "file": file.name,
+            "space": "of the export" if flat.origin else STATED,
+        },
         lambda latest: _require_corpus(latest, name, corpus),
     )
     return ImportResult(
         str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
-        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in rows), manifest.golden.rows,
+        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in rows), tuple(left_out), manifest.golden.rows,
         len(imported.shards), sum(shard.bytes for shard in imported.shards), description.space.id,
     )  # fmt: skip
 
@@ -146,7 +155,7 @@ def _corpus_of(flat: FlatFile) -> str:
     """The corpus of an export, so that a set can come back as it went; else the one that imports have."""
     if not flat.origin:
         return DEFAULT_CORPUS
-    corpora = sorted({text for value in flat.attribute("corpus") or [] if (text := as_text(value, flat.path))})
+    corpora = sorted({text for value in own_column(flat, "corpus") if (text := text_cell(value, flat.path))})
     if len(corpora) > 1:
         raise UsageError(f"{flat.path} holds the corpora {', '.join(corpora)}, and a set mirrors one: pass --corpus-id ID for all of them")
     return corpora[0] if corpora else DEFAULT_CORPUS

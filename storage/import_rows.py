@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import UsageError
-from storage.files import FileEntry, private_file, publish_by_content, sha256_file
-from storage.flat_file import FlatFile, as_text
+from storage.files import FileEntry, sha256_file
+from storage.flat_file import FlatFile, text_cell
+from storage.import_columns import own_column
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
-from storage.shard import ShardFormat, ShardWriter
+from storage.new_shard import NewShard, new_shard
+from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
 from storage.stored import to_stored
 
@@ -31,6 +34,7 @@ _HEX_CHARACTERS = 64
 class Row:
     """What is known of a row apart from its embedding. `digest` is an image's, or a stand-in that is none."""
 
+    number: int  # in the file
     key: str
     digest: bytes
     is_image: bool
@@ -44,6 +48,7 @@ class Imported:
     """Where the rows went. `copies` share an earlier row's digest and point at its embedding; `differing` of them had another one."""
 
     corpus: str
+    attributes: pa.Table  # of all rows of the file
     shards: list[FileEntry] = field(default_factory=list)
     items: list[tuple[Row, int, int]] = field(default_factory=list)  # the row, number of the shard, row in it
     rejects: list[tuple[Row, str, str]] = field(default_factory=list)  # the row, reason, message
@@ -62,7 +67,11 @@ class Imported:
             "label": [row.label for row in rows],
             "split": [row.split for row in rows],
         }
-        return pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+        table = pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
+        attributes = self.attributes.take(pa.array([row.number for row in rows], pa.int64()))
+        for name in attributes.column_names:
+            table = table.append_column(name, attributes[name])
+        return table
 
     def rejects_table(self) -> pa.Table:
         columns = {
@@ -87,11 +96,11 @@ def stand_in_digest(corpus: str, key: str) -> bytes:
 
 def read_rows(flat: FlatFile, corpus: str, images: Path | None) -> list[Row]:
     """Keys, labels, splits and digests of all rows. Raises UsageError for a row without a key and for digests that are none."""
-    columns = [flat.keys(), *(flat.attribute(name) or [None] * flat.rows for name in ("label", "split", "digest"))]
+    columns = [flat.keys(), *(own_column(flat, name) for name in ("label", "split", "digest"))]
     seen: dict[str, int] = {}
     rows = []
     for number, (raw_key, label, split, digest) in enumerate(zip(*columns, strict=True)):
-        key = as_text(raw_key, flat.path)
+        key = text_cell(raw_key, flat.path)
         if key is None:
             raise UsageError(f"{flat.path}: row {number} has no key")
         reject = ("repeated-key", f"row {number} has the key of row {seen[key]}, which stands") if key in seen else None
@@ -99,13 +108,15 @@ def read_rows(flat: FlatFile, corpus: str, images: Path | None) -> list[Row]:
         found, missing = _image_digest(images, key) if images and not reject else (_given_digest(digest, flat.path, number), None)
         stand_in = stand_in_digest(corpus, key)
         is_image = found not in (None, stand_in)  # an export of an import brings the stand-ins back
-        rows.append(Row(key, found or stand_in, is_image, as_text(label, flat.path), as_text(split, flat.path), reject or missing))
+        rows.append(
+            Row(number, key, found or stand_in, is_image, text_cell(label, flat.path), text_cell(split, flat.path), reject or missing)
+        )
     return rows
 
 
-def write_rows(flat: FlatFile, rows: Sequence[Row], corpus: str, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> Imported:
-    """Write the embeddings of all rows that have one to new shards, a batch at a time."""
-    imported, places = Imported(corpus), _Places()
+def write_rows(flat: FlatFile, rows: Sequence[Row], imported: Imported, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+    """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
+    places = _Places()
     with _Shards(set_folder, kind, layout) as shards:
         start = 0
         for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
@@ -124,7 +135,6 @@ def write_rows(flat: FlatFile, rows: Sequence[Row], corpus: str, set_folder: Pat
             shards.append([rows[start + i].digest for i in new], stored[new])
             start += len(batch)
     imported.shards = shards.published
-    return imported
 
 
 class _Places:
@@ -143,26 +153,28 @@ class _Shards:
     """Shards of about SHARD_BYTES, written one after the other; `published` once the context is left without an error."""
 
     def __init__(self, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> None:
-        self._folder, self._kind, self._layout = set_folder / "shards", kind, layout
+        self._begin = partial(new_shard, set_folder, kind, layout)
         self._most_rows = max(1, SHARD_BYTES // layout.embedding_bytes)
         self._open = ExitStack()
-        self._writer: ShardWriter | None = None
-        self._partial = Path()
-        self.rows = 0  # of the shard being written
+        self._shard: NewShard | None = None
         self.published: list[FileEntry] = []
 
     @property
     def number(self) -> int:
+        """Of the shard being written, or of the next one if none is."""
         return len(self.published)
+
+    @property
+    def rows(self) -> int:
+        """So far in that shard."""
+        return self._shard.rows if self._shard else 0
 
     def append(self, digests: Sequence[bytes], embeddings: np.ndarray[Any, Any]) -> None:
         if not digests:
             return
-        if self._writer is None:
-            self._partial = self._open.enter_context(private_file(self._folder))
-            self._writer = self._kind.writer(self._partial, self._layout)
-        self._writer.append(digests, [0] * len(digests), embeddings)
-        self.rows += len(digests)
+        if self._shard is None:
+            self._shard = self._open.enter_context(self._begin())
+        self._shard.append(digests, embeddings)
         if self.rows >= self._most_rows:
             self._publish()
 
@@ -171,16 +183,14 @@ class _Shards:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._open:
-            if kind is None and self._writer is not None:
+            if kind is None:
                 self._publish()
 
     def _publish(self) -> None:
-        assert self._writer is not None
-        rows = self._writer.close()
-        sha256, size = publish_by_content(self._partial, self._folder, self._kind.suffix)
-        self.published.append(FileEntry(f"shards/{sha256}{self._kind.suffix}", sha256, size, rows))
+        if self._shard is not None and (entry := self._shard.publish()):
+            self.published.append(entry)
         self._open.close()
-        self._writer, self.rows = None, 0
+        self._shard = None
 
 
 def _image_digest(images: Path, key: str) -> tuple[bytes | None, tuple[str, str] | None]:

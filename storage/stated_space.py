@@ -14,7 +14,7 @@ from storage.files import read_json
 from storage.shard_layout import STORED_DTYPES
 from storage.space import Space
 
-STATED = "stated"  # name of a backbone that is only a statement
+STATED = "stated"  # name of a backbone that is only a statement; in provenance, a space that the file itself did not tell
 _SPACE_FIELDS = {field.name for field in fields(Space)}
 _TEXT_FIELDS = ("weights", "layer", "pooling", "image_policy", "preprocessing", "precision")
 

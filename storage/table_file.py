@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import NotFoundError, UsageError
 
+SEPARATOR = "|"  # between the labels in one text
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CSV, _JSONL, _PARQUET = (".csv",), (".jsonl", ".ndjson"), (".parquet", ".pq")
 
@@ -46,7 +47,7 @@ def read_table_file(path: Path, what: str) -> pa.Table:
 
 
 def cell_text(value: Any) -> str | None:
-    """A cell as text; None, "" and NaN become None, and a list `a|b`, which is how several labels are written.
+    """A cell as text; None, "" and NaN become None, and a list `a|b`, which is how several labels are written. Bytes are UTF-8.
 
     3.0 becomes "3": writers turn whole numbers into floats where one of a column is missing.
     """
@@ -55,12 +56,14 @@ def cell_text(value: Any) -> str | None:
             return None
         case str():
             return value
+        case bytes():
+            return value.decode(errors="backslashreplace") or None
         case bool():
             return str(value).lower()
         case float():
             return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
         case list():
-            return "|".join(text for text in map(cell_text, value) if text is not None)
+            return SEPARATOR.join(text for text in map(cell_text, value) if text is not None)
         case _:
             return str(value)
 

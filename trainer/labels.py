@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
-from storage.table_file import cell_text
+from storage.table_file import SEPARATOR, cell_text
 from trainer.label_files import LabelFile, read_label_file
 
 EXAMPLES = 3  # shown of what did not meet
-SEPARATOR = "|"  # between the classes of a label that is text
 
 ItemKey = tuple[str | None, str]  # corpus (None: any) and key
 Label = tuple[str, ...]

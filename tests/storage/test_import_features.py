@@ -36,7 +36,8 @@ KEYS = ["b.png", "a.png", "ü/é.png", "c.png"]
 
 def write_npz(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
     plural = {"label": "labels", "split": "splits", "digest": "digests"}
-    np.savez_compressed(path, keys=np.array(keys), embeddings=embeddings, **{plural[name]: value for name, value in attributes.items()})
+    named = {plural.get(name, name): value for name, value in attributes.items()}
+    np.savez_compressed(path, keys=np.array(keys), embeddings=embeddings, **named)
 
 
 def write_h5(path: Path, keys: Sequence[str], embeddings: Array, **attributes: Any) -> None:
@@ -136,6 +137,67 @@ def test_labels_and_splits_come_along_and_empty_ones_are_missing(desk: Desk, kin
     desk.read_in()
     items = {row["key"]: (row["label"], row["split"]) for row in desk.open().items.to_pylist()}
     assert items == {"b.png": ("ant", "train"), "a.png": (None, "test"), "ü/é.png": ("bée", None), "c.png": ("ant", "train")}
+
+
+@KINDS
+def test_further_columns_become_attributes(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS, values(), price=np.array([1.5, 2, np.nan, 4]), stock=np.array([3, 1, 2, 0], np.int32), shop=["a", "b", "ü", "d"])
+    result = desk.read_in()
+    assert result.left_out == ()
+    rows = {row["key"]: (row["stock"], row["shop"], row["price"]) for row in desk.open().items.to_pylist()}
+    assert rows["a.png"] == (1, "b", 2.0)
+    assert rows["ü/é.png"][:2] == (2, "ü")
+    assert np.isnan(rows["ü/é.png"][2])
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5"])
+def test_arrays_that_are_no_columns_are_left_out_and_told(desk: Desk, kind: str) -> None:
+    further = {"classes": ["ant", "bee"], "box": np.zeros((4, 4)), "row": np.arange(4), "scale": np.array(2.0), "mass": np.arange(4)}
+    desk.write(kind, KEYS, values(), **further)
+    assert sorted(desk.read_in().left_out) == ["box", "classes", "row", "scale"]
+    assert {row["key"]: row["mass"] for row in desk.open().items.to_pylist()}["a.png"] == 1
+
+
+def test_images_and_other_embeddings_in_a_table_are_left_out_and_tags_are_kept(desk: Desk) -> None:
+    image = pa.array([{"bytes": b"\x89PNG", "path": "a.png"}] * 4)
+    other = pa.array([[1.0, 2.0]] * 4, pa.list_(pa.float32(), 2))
+    seen = pa.array([np.datetime64("2026-01-02T03:04:05", "ns")] * 4)
+    desk.write("parquet", KEYS, values(), image=image, raw=[b"\x00"] * 4, clip=other, tags=[["red", "new"], [], None, ["old"]], seen=seen)
+    assert desk.read_in().left_out == ("image", "raw", "clip")
+    items = desk.open().items
+    assert items.schema.field("seen").type == pa.timestamp("ns")
+    assert {row["key"]: row["tags"] for row in items.select(["key", "tags"]).to_pylist()} == {
+        "b.png": ["red", "new"], "a.png": [], "ü/é.png": None, "c.png": ["old"]
+    }  # fmt: skip
+
+
+def test_attributes_of_rejects_go_with_them(desk: Desk) -> None:
+    desk.write("npz", ["a.png", "a.png", "b.png"], values(3), stock=np.array([1, 2, 3]))
+    assert desk.read_in().rejected == 1
+    assert {row["key"]: row["stock"] for row in desk.open().items.to_pylist()} == {"a.png": 1, "b.png": 3}
+
+
+def test_labels_that_are_lists_are_kept_as_one_text(desk: Desk) -> None:
+    desk.write("parquet", KEYS, values(), label=[["ant", "bee"], ["ant"], [], None])
+    desk.read_in()
+    assert {row["key"]: row["label"] for row in desk.open().items.to_pylist()} == {
+        "b.png": "ant|bee", "a.png": "ant", "ü/é.png": "", "c.png": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5"])
+def test_labels_that_are_not_one_a_row_are_refused(desk: Desk, kind: str) -> None:
+    desk.write(kind, KEYS, values(), label=np.zeros((4, 3)))
+    with pytest.raises(UsageError, match="label should be a text or number for each of the 4 rows"):
+        desk.read_in()
+
+
+def test_a_table_with_a_column_twice_is_refused(desk: Desk) -> None:
+    desk.write("parquet", KEYS, values())
+    table = pq.read_table(desk.file)
+    pq.write_table(table.append_column("key", table["key"]), desk.file)
+    with pytest.raises(UsageError, match="two columns of one name"):
+        desk.read_in()
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".h5", ".npz", "list"])

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from storage.commit import commit
+from storage.export import export_set
+from storage.import_features import import_features
+from storage.import_options import ImportOptions
 from storage.lending import copy_embeddings, find_lenders
 from storage.shard import SHARD_FORMATS, ShardLayout
 
@@ -68,6 +71,21 @@ def test_what_float16_cannot_hold_is_not_derived(make_set: MakeSet, tmp_path: Pa
     object.__setattr__(wide, "embedding", lambda picture: np.full(3, 1e6 if picture == 1 else 1, np.float32))
     wide.commit("a", {"k": 1, "l": 2})
     assert borrow(make_set((3,), root=tmp_path, name="narrow"), [1, 2]) == {2: np.ones(3, np.float16).tobytes()}
+
+
+def test_features_that_are_only_said_to_be_in_a_space_are_not_lent_and_those_of_an_export_are(make_set: MakeSet, tmp_path: Path) -> None:
+    """Nobody can check what `--like` says, and a wrong word in one set must not spread to others."""
+    made = make_set(root=tmp_path / "elsewhere", name="one")
+    made.commit("a", {"k": 1, "l": 2})
+    borrower = make_set(root=tmp_path / "here", name="borrower")
+    flat, stated = tmp_path / "export.npz", tmp_path / "stated.npz"
+    export_set(made.open(), flat)
+    with np.load(flat) as arrays:
+        np.savez(stated, **{name: arrays[name] for name in arrays if name != "permafrost"})
+    import_features(stated, f"{tmp_path}/here/team/stated", ImportOptions(like=made.uri))
+    assert borrow(borrower, [1, 2]) == {}
+    import_features(flat, f"{tmp_path}/here/team/exported")
+    assert borrow(borrower, [1, 2]) == {n: borrower.embedding(n).tobytes() for n in (1, 2)}
 
 
 def test_a_set_lends_nothing_to_itself(make_set: MakeSet, tmp_path: Path) -> None:

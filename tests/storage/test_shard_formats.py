@@ -252,6 +252,7 @@ def opened(kind: ShardFormat, path: Path) -> ShardReader | None:
         return None
 
 
+@pytest.mark.slow
 def test_opening_a_damaged_shard_works_or_is_refused_in_words(kind: ShardFormat, path: Path) -> None:
     write(kind, path, values_of(12))
     problems: set[str] = set()
