@@ -48,6 +48,14 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run what is marked `full`, too: minutes more, for cases much like others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The whole line first: its few tests take longest, and at the end one process would wait for the other."""
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="at full length only: pytest --full"))
     items.sort(key=lambda item: (item.path.parent.name != "scripts", item.path.parent.name != "extractor"))

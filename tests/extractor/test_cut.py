@@ -93,6 +93,7 @@ def test_a_cut_at_the_default_is_no_cut(name: str) -> None:
     assert not has_layer(model, "predictions")
 
 
+@pytest.mark.slow
 def test_a_cut_backbone_embeds_its_part(small_backbone: Backbone) -> None:
     backbone = backbones.build(Recipe("mobilenet_v2", weights="random:0", input_size=32, layer="block_3_depthwise"))
     assert backbone.space.layer.startswith("depthwiseconv2d_")

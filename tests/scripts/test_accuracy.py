@@ -39,7 +39,9 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("network", REFERENCES)
+@pytest.mark.parametrize(
+    "network", [name if name in ("mobilenet_v2", "squeezenet") else pytest.param(name, marks=pytest.mark.full) for name in REFERENCES]
+)
 def test_every_format_and_dtype_reaches_the_reference(network: str, clothing: Path, shared_data: Path, tmp_path: Path) -> None:
     reference = REFERENCES[network]
     file = str(shared_data / "weights" / reference.file)
