@@ -1,10 +1,9 @@
-"""Embedding image files into memory, for prediction: the same decoding and network as extraction, without a store."""
+"""Embedding images into memory, for prediction: the same decoding and network as extraction, without a store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +26,8 @@ class Embedded:
     rejects: dict[int, tuple[str, str]]
 
 
-def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: str, threads: int = 2) -> Iterator[Embedded]:
-    """Embed image files in the space that `owner` expects, batch after batch, with one network and in memory for one batch.
+def embed_images(locations: Sequence[str], recipe: Recipe, expected: Space, owner: str, threads: int = 2) -> Iterator[Embedded]:
+    """Embed images (paths or URIs) in the space that `owner` expects, batch after batch, with one network and in memory for one batch.
 
     Raises SpaceMismatchError, naming the fields, before any image is read.
     """
@@ -37,11 +36,11 @@ def embed_files(paths: Sequence[Path], recipe: Recipe, expected: Space, owner: s
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, info.space, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
     size = max(1, min(BATCH_IMAGES, BATCH_BYTES // embedding_bytes(info.shape, recipe.dtype)))
-    return (_embed(worker, paths, range(start, min(start + size, len(paths)))) for start in range(0, len(paths), size))
+    return (_embed(worker, locations, range(start, min(start + size, len(locations)))) for start in range(0, len(locations), size))
 
 
-def _embed(worker: Worker, paths: Sequence[Path], wanted: range) -> Embedded:
-    embeddings, outcomes = worker.embed_files(paths[wanted.start : wanted.stop])
+def _embed(worker: Worker, locations: Sequence[str], wanted: range) -> Embedded:
+    embeddings, outcomes = worker.embed_located(locations[wanted.start : wanted.stop])
     kept = [i for i in range(len(wanted)) if i not in outcomes.rejects]
     rejects = {wanted[i]: fault for i, fault in sorted(outcomes.rejects.items())}
     return Embedded([wanted[i] for i in kept], embeddings[kept], rejects)

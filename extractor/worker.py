@@ -61,17 +61,20 @@ class Worker:
             paths = [Path(folder) / str(i) for i in range(len(images))]
             for path, image in zip(paths, images, strict=True):
                 path.write_bytes(image)
-            embeddings, outcomes = self.embed_files(paths)
+            embeddings, outcomes = self.embed_located([str(path) for path in paths])
         if outcomes.rejects:
             reason, message = next(iter(outcomes.rejects.values()))
             way_out = " (use --dtype float32)" if reason in UNSTORABLE and self._recipe.dtype == "float16" else ""
             raise RunError(f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}")
         return embeddings
 
-    def embed_files(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.generic], Outcomes]:
-        """Embed image files into memory: [n, *shape] in the stored dtype; rows of rejects are zero. Duplicates are embedded again."""
-        pipeline = self._pipeline([str(path) for path in paths], lambda digests: [True] * len(digests))
-        out = np.zeros((len(paths), *self._engine.shape), self._recipe.dtype)
+    def embed_located(self, locations: Sequence[str]) -> tuple[npt.NDArray[np.generic], Outcomes]:
+        """Embed images at paths or URIs into memory: [n, *shape] in the stored dtype; rows of rejects are zero.
+
+        Duplicates are embedded again.
+        """
+        pipeline = self._pipeline(locations, lambda digests: [True] * len(digests))
+        out = np.zeros((len(locations), *self._engine.shape), self._recipe.dtype)
         for positions, images in pipeline.batches():
             finite, embeddings = self._embed(positions, images, pipeline.outcomes)
             out[finite] = embeddings

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import storage
-from extractor.folder_corpus import list_folder
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
-from scripts.predictions import Columns, Predictions, check_out, open_predictions, printable, rows_of
+from scripts.named_images import NamedImages, name_images
+from scripts.predictions import Columns, Predictions, check_out, open_predictions, rows_of
 from storage.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog="example: permafrost predict heads/photos new/*.jpg --out predictions.csv",
     )
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE|ROOT/TEAM/SET", help="image files, folders of them, or one feature set")
+    parser.add_argument("inputs", nargs="+", metavar="IMAGES|ROOT/TEAM/SET", help="images, folders or lists of them, or a feature set")
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
     parser.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
     parser.add_argument("--out", metavar="FILE", help="write all predictions to a .csv or .parquet file")
@@ -51,7 +51,7 @@ class _Result:
     total: int = 0
     by_class: Counter[str] = field(default_factory=Counter)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    rejects: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, batch: Predictions, keep: int | None) -> None:
         self.total += len(batch.chosen)
@@ -63,7 +63,7 @@ class _Result:
 
 def run(args: argparse.Namespace) -> int:
     feature_set = _named_set(args.inputs)
-    paths = [] if feature_set else _image_paths(args.inputs)
+    images = NamedImages() if feature_set else name_images(args.inputs)
     moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
     if feature_set and moved:
         raise UsageError(f"--weights and --backbone are for images: {args.inputs[0]} is a feature set, and no backbone is needed")
@@ -78,12 +78,12 @@ def run(args: argparse.Namespace) -> int:
 
     head = trainer.load_head(Path(args.head))
     names = ("corpus", "key") if feature_set else ("image",)
-    result = _Result(Columns(names, head.classes, head.task.multi_label, args.all_probabilities))
+    result = _Result(Columns(names, head.classes, head.task.multi_label, args.all_probabilities), rejects=images.rejects)
     keep = 0 if out else None if args.json else MAX_TABLE_ROWS
     with ExitStack() as stack:
         show = stack.enter_context(progress("predicting", "reading items" if feature_set else "building the network"))
         writer = stack.enter_context(open_predictions(out, result.columns)) if out else None
-        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, paths, moved, result.rejects, show)
+        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, images, moved, show)
         for batch in batches:
             if writer:
                 writer.write(batch)
@@ -116,17 +116,6 @@ def _is_set(text: str) -> bool:
         return False
 
 
-def _image_paths(names: list[str]) -> list[Path]:
-    """Files as given, folders as their listing. Raises NotFoundError for what is not there."""
-    paths: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if not path.exists():
-            raise NotFoundError(f"no such image: {name} (nor a folder or feature set of this name)")
-        paths += [path / item.key for item in list_folder(path).items] if path.is_dir() else [path]
-    return paths
-
-
 def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> Iterator[Predictions]:
     """Predictions in storage order, which reads each shard once."""
     head.require_space_of(feature_set)
@@ -140,25 +129,24 @@ def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> 
         show(done, feature_set.rows)
 
 
-def _of_images(
-    head: Head, paths: list[Path], moved: dict[str, str], rejects: list[dict[str, Any]], show: ShowProgress
-) -> Iterator[Predictions]:
-    from extractor.embed import embed_files
+def _of_images(head: Head, images: NamedImages, moved: dict[str, str], show: ShowProgress) -> Iterator[Predictions]:
+    """Predictions of what can be embedded; the rest joins the rejects of `images`."""
+    from extractor.embed import embed_images
     from extractor.recipe import Recipe
 
     recipe = Recipe.from_dict({**head.backbone, **moved})
-    batches = embed_files(paths, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
-    names, done = printable([str(path) for path in paths]), 0
-    show(0, len(paths))
+    batches = embed_images(images.locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
+    names, done = images.names, 0
+    show(0, len(names))
     for batch in batches:
-        rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in batch.rejects.items()]
+        images.rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in batch.rejects.items()]
         probabilities = head.predict(batch.embeddings)
         yield Predictions({"image": [names[i] for i in batch.positions]}, head.task.chosen(probabilities), probabilities)
         done += len(batch.positions) + len(batch.rejects)
-        show(done, len(paths))
+        show(done, len(names))
 
 
-def _say_rejects(rejects: list[dict[str, Any]]) -> None:
+def _say_rejects(rejects: list[dict[str, str]]) -> None:
     for reject in rejects[:MAX_NOTES]:
         warn(f"{reject['image']}: {reject['reason']}: {reject['message']}")
     if len(rejects) > MAX_NOTES:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +124,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return SEPARATOR.join(map(_cell, value))
     return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def printable(names: Sequence[str]) -> list[str]:
-    """File names as valid Unicode: bytes that are none are escaped."""
-    return [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from extractor import embed
-from extractor.embed import embed_files
+from extractor.embed import embed_images
 from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from extractor.worker import Worker
@@ -21,23 +21,27 @@ RECIPE = Recipe("mobilenet_v2", "random:0", input_size=32, dtype="float32")
 def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(8)
     (corpus / "broken.jpg").write_bytes(b"no image")
-    paths = sorted(corpus.rglob("*.*"))
+    paths = sorted(map(str, corpus.rglob("*.*")))
     worker = Worker(RECIPE)
-    expected, outcomes = worker.embed_files(paths)
+    expected, outcomes = worker.embed_located(paths)
     monkeypatch.setattr(embed, "Worker", lambda recipe, threads: worker)
     for size in (4, 100):
         monkeypatch.setattr(embed, "BATCH_IMAGES", size)
-        batches = list(embed_files(paths, RECIPE, worker.info().space, "the head"))
+        batches = list(embed_images(paths, RECIPE, worker.info().space, "the head"))
         positions = [i for batch in batches for i in batch.positions]
         assert len(batches) == -(-len(paths) // size)
         assert [i for i in range(len(paths)) if i not in outcomes.rejects] == positions
         assert {i: fault for batch in batches for i, fault in batch.rejects.items()} == outcomes.rejects
         np.testing.assert_allclose(np.concatenate([batch.embeddings for batch in batches]), expected[positions], rtol=1e-3, atol=1e-12)
-    assert list(embed_files([], RECIPE, worker.info().space, "the head")) == []
+    assert list(embed_images([], RECIPE, worker.info().space, "the head")) == []
     monkeypatch.setattr(embed, "BATCH_BYTES", 3 * 1280 * 4)
-    assert [len(batch.positions) + len(batch.rejects) for batch in embed_files(paths, RECIPE, worker.info().space, "the head")] == [3, 3, 3]
+    assert [len(batch.positions) + len(batch.rejects) for batch in embed_images(paths, RECIPE, worker.info().space, "the head")] == [
+        3,
+        3,
+        3,
+    ]
     with pytest.raises(SpaceMismatchError, match="Pass --weights FILE"):  # before any image is asked for
-        embed_files([Path("nowhere.jpg")], RECIPE, replace(worker.info().space, weights="0" * 64), "the head")
+        embed_images(["nowhere.jpg"], RECIPE, replace(worker.info().space, weights="0" * 64), "the head")
 
 
 @pytest.mark.slow

@@ -160,11 +160,12 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert "is finished: there is nothing to stop" in err
 
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    code, out, err = say("predict", "heads/photos", corpus / "ant", "broken.jpg", "--json")
+    (tmp_path / "more.csv").write_text("path,key\nbroken.jpg,broken\ngone.jpg,gone\n")
+    code, out, err = say("predict", "heads/photos", corpus / "ant", "more.csv", "--json")
     predicted = json.loads(out)
     assert code == 3
     assert len(predicted["predictions"]) == 40
-    assert predicted["rejects"] == [{"image": "broken.jpg", "reason": "not-an-image", "message": predicted["rejects"][0]["message"]}]
+    assert [(reject["image"], reject["reason"]) for reject in predicted["rejects"]] == [("gone", "missing"), ("broken", "not-an-image")]
     assert all(abs(sum(p["probabilities"].values()) - 1) < 1e-5 for p in predicted["predictions"])
 
     code, _, err = say("predict", "heads/photos", "broken.jpg", "--weights", "random:2")

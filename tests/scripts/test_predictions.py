@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.predictions import Columns, Predictions, check_out, open_predictions, printable, rows_of
+from scripts.predictions import Columns, Predictions, check_out, open_predictions, rows_of
 from storage.errors import UsageError
 
 CLASSES = ("coat", "hat")
@@ -100,7 +100,3 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "p.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder: name a file in it"):
         check_out(tmp_path / "p.csv")
-
-
-def test_names_that_are_no_text_are_escaped() -> None:
-    assert printable(["é.jpg", "caf\udce9.jpg"]) == ["é.jpg", "caf\\xe9.jpg"]
