@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         for layer, note in list_layers(recipe)
     ]
     if args.json:
-        print_json({"backbone": recipe.name, "input_size": recipe.input_size, "layers": rows})
+        print_json({"backbone": recipe.name, "input_size": recipe.input_size or None, "layers": rows})
     else:
         shapes = ["x".join("?" if n is None else str(n) for n in row["shape"]) for row in rows]
         print_table(

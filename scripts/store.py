@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import storage
 from scripts import store_export, store_import
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
-from storage.feature_set import FeatureSet
+from storage.feature_set import FeatureSet, SetDescription
 from storage.queries import duckdb_query, h5py_snippet, polars_query
 from storage.stated_space import STATED
 
@@ -80,7 +78,7 @@ def _print_set(feature_set: FeatureSet) -> None:
                 "embeddings",
                 f"{counts['embeddings']} of shape {_shape(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])}",
             ),
-            ("backbone", _backbone(description.backbone)),
+            ("backbone", _backbone(description)),
             ("feature space", feature_set.space.id),
             ("environment", ", ".join(f"{k} {v}" for k, v in manifest.provenance.get("environment", {}).items())),
         ]
@@ -94,10 +92,12 @@ def _print_set(feature_set: FeatureSet) -> None:
         print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
 
 
-def _backbone(recipe: Mapping[str, Any]) -> str:
+def _backbone(description: SetDescription) -> str:
+    recipe, space = description.backbone, description.space
     if recipe["name"] == STATED:
         return ", ".join(["stated only", *(f"{name} {value}" for name, value in recipe.get("statement", {}).items())])
-    return f"{recipe['name']}, weights {recipe['weights']}, pooling {recipe['pooling']}, input {recipe['input_size']} px"
+    cut = f", cut at {recipe['layer']}" if recipe.get("layer") else ""
+    return f"{recipe['name']}, weights {recipe['weights']}{cut}, pooling {space.pooling}, input {space.input_size} px"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
