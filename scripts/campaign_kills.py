@@ -132,8 +132,9 @@ def undisturbed(corpus: Path, uri: str, executor: str) -> Undisturbed:
     process = start(corpus, uri, executor)
     wait_for_work(uri, process)
     working = time.monotonic()
-    result(process)
+    wait_for("versions/*.json", uri, process)  # not for its end: closing down Ray takes as long as the work, and is no work
     ended = time.monotonic()
+    result(process)
     feature_set = storage.open(uri)
     keys, embeddings = feature_set.to_numpy()
     return Undisturbed(contents(feature_set), keys, embeddings, rejects(feature_set), working - started, ended - working)
@@ -173,8 +174,12 @@ def start(corpus: Path, uri: str, executor: str) -> subprocess.Popen[str]:
 
 def wait_for_work(uri: str, process: subprocess.Popen[str]) -> None:
     """The plan is written when the workers are ready."""
-    runs = parse_set(uri).folder / "runs"
-    while process.poll() is None and not list(runs.glob("*/plan.json")):
+    wait_for("runs/*/plan.json", uri, process)
+
+
+def wait_for(pattern: str, uri: str, process: subprocess.Popen[str]) -> None:
+    """Wait until there is such a file in the set's folder, or the process has ended."""
+    while process.poll() is None and not list(parse_set(uri).folder.glob(pattern)):
         time.sleep(0.005)
 
 
