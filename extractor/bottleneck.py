@@ -13,6 +13,7 @@ _WAYS_OUT = {
     "infer on GPUs": "more GPUs would help",
     "write": "a faster disk for the store would help",
     "no_unit": "fewer workers would take as long",
+    "replaced": "find out why they die: not enough memory is the usual cause",
     "decode": "more CPU cores or smaller images would help",
     "read": "a faster disk or network to the corpus would help",
     "hash": "more CPU cores would help",
@@ -25,7 +26,7 @@ _NAMES = {"decode": "decoding", "read": "reading", "hash": "hashing", "claim": "
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """`stage`: infer, write, no_unit, decode, read, hash, claim, fill; "" where no work was done. `share` of the workers' time."""
+    """`stage`: infer, write, no_unit, replaced, decode, read, hash, claim, fill; "" without work. `share` of the workers' time."""
 
     stage: str
     share: float
@@ -38,12 +39,14 @@ def worker_seconds(seconds: Mapping[str, float], workers: int) -> dict[str, floa
     return busy | {"no_unit": max(0.0, workers * seconds.get("work", 0.0) - sum(busy.values()))}
 
 
-def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = False) -> Bottleneck:
-    """seconds: by stage, as in ExtractResult.stage_seconds."""
+def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = False, replaced: int = 0) -> Bottleneck:
+    """seconds: by stage, as in ExtractResult.stage_seconds. replaced: workers that died during the work."""
     spent = worker_seconds(seconds, workers)
     total = sum(spent.values())
     if not any(seconds.get(name) for name in ("wait", "infer")):
         return Bottleneck("", 0.0, "Workers finished no unit: there was none, or none could be finished.")
+    if not seconds.get("infer") and not seconds.get("decode"):
+        return Bottleneck("", 0.0, "No image was decoded: each file that was read is known, or is a reject.")
     shares = {
         "infer": spent["infer"] / total,
         "write": (spent["write"] + spent["publish"]) / total,
@@ -59,6 +62,8 @@ def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = F
         return Bottleneck("infer", round(share, 4), f"The forward pass: it was busy {share:.0%} of the workers' time{aside}; {way_out}.")
     if largest == "write":
         return _told("write", share, f"Writing: it took {share:.0%} of the workers' time")
+    if largest == "no_unit" and replaced:
+        return _told("replaced", share, f"Dead workers: {replaced} died, and the workers were without a unit {share:.0%} of their time")
     if largest == "no_unit":
         return _told("no_unit", share, f"The end of the run: workers had no unit left to do {share:.0%} of their time")
     cause = _why_it_waited(seconds)

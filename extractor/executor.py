@@ -23,6 +23,8 @@ def go_on() -> None:
 class Executor(Protocol):
     """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
 
+    replaced: int  # workers that died and were replaced
+
     def start(self) -> list[WorkerInfo]:
         """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""
         ...

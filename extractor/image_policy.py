@@ -24,6 +24,7 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.quiet_tiff import quiet_libtiff
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit: 256 MiB as RGB, 1 GiB while alpha is laid over white
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
@@ -44,6 +45,7 @@ _TRANSPOSES = {
 # Pillow warns of odd EXIF, palettes and sizes; here each file has an outcome instead. By module and once, because
 # warnings.catch_warnings is not safe in the threads that decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+quiet_libtiff()
 
 
 class Decoder(IntEnum):

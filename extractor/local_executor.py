@@ -26,6 +26,8 @@ _Result = Receipt | LostUnit | PermafrostError
 class LocalExecutor:
     """Workers as threads: no start-up cost and no Ray. TensorFlow, reading and hashing all run without the interpreter lock."""
 
+    replaced = 0  # a thread does not die alone
+
     def __init__(self, recipe: Recipe, workers: int | None = None) -> None:
         self._recipe = recipe
         self._count = workers or 1

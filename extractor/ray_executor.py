@@ -94,6 +94,7 @@ class RayExecutor:
         self._slots: list[_Slot] = []
         self._job: Job | None = None
         self._deaths = 0
+        self.replaced = 0
         self._owns_connection = False
 
     def start(self) -> list[WorkerInfo]:
@@ -111,7 +112,8 @@ class RayExecutor:
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job
-        self._claims = ray.remote(Claims).options(num_cpus=0).remote(list(known))
+        # Dies it, then it begins again with what was known: an image may be embedded twice then, and is kept once.
+        self._claims = ray.remote(Claims).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(list(known))
         self._get([slot.actor.begin.remote(job, self._claims) for slot in self._slots])
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
@@ -183,6 +185,7 @@ class RayExecutor:
                 f"{self._deaths} workers died in a row ({_last_line(error)}). Not enough memory is the usual cause: try fewer "
                 "--workers. What was finished is kept; run the same command again to go on"
             )
+        self.replaced += 1
         slot.actor = self._new_actor()
         slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
 

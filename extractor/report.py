@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from extractor.bottleneck import find_bottleneck, worker_seconds
+from extractor.bottleneck import Bottleneck, find_bottleneck, worker_seconds
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.result import ExtractResult
@@ -61,13 +61,19 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         },
         "seconds": _seconds(result),
         "images_per_second": result.images_per_second,
-        "bottleneck": asdict(find_bottleneck(result.stage_seconds, result.workers, workers[0].environment["device"] != "CPU")),
+        "bottleneck": asdict(_bottleneck(result, workers)),
         "throughput": around.throughput,
         "workers": [worker.where for worker in workers],
+        "replaced_workers": result.replaced_workers,
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),
     }
+
+
+def _bottleneck(result: ExtractResult, workers: Sequence[WorkerInfo]) -> Bottleneck:
+    on_gpu = workers[0].environment["device"] != "CPU"
+    return find_bottleneck(result.stage_seconds, result.workers, on_gpu, result.replaced_workers)
 
 
 def _rejects(reasons: dict[str, int], rejects: pa.Table) -> dict[str, Any]:

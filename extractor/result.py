@@ -40,6 +40,7 @@ class ExtractResult:
     bytes: int  # of the new shards
     run: str
     workers: int
+    replaced_workers: int  # died, and had others in their place
     complete: bool  # nothing pending, and rejects within --max-rejects
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
     to_read: int = 0  # a dry run: what would be read
@@ -61,6 +62,7 @@ class Outcome:
     committed: bool
     seconds: float
     work_seconds: float = 0.0
+    replaced_workers: int = 0
     lost: Sequence[LostUnit] = ()
     report: str | None = None
 
@@ -97,6 +99,7 @@ def summarise(
         bytes=sum(shard.bytes for shard in new_shards),
         run=outcome.run,
         workers=len(workers),
+        replaced_workers=outcome.replaced_workers,
         complete=standing.pending == 0 and rejected <= options.max_rejects * listing.listed,
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
         to_read=len(ledger.diff.to_read),

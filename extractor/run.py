@@ -61,7 +61,9 @@ def _silent(_: Progress) -> None:
     return None
 
 
-def extract(corpus: str | Path, uri: str, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent) -> ExtractResult:
+def extract(
+    corpus: str | Path, uri: str | Path, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent
+) -> ExtractResult:
     """Mirror a folder or list of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
     Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
@@ -159,7 +161,17 @@ class _Run:
         self.clock.lap("commit")
         ledger.seconds.update(self.clock.seconds)
         page = str(self.folder.page)
-        outcome = Outcome(str(self.name), self.folder.run_id, manifest.version, committed, self._seconds(), work_seconds, lost, page)
+        outcome = Outcome(
+            str(self.name),
+            self.folder.run_id,
+            manifest.version,
+            committed,
+            self._seconds(),
+            work_seconds,
+            self.executor.replaced,
+            lost,
+            page,
+        )
         result = summarise(ledger, standing, workers, self.options, outcome)
         self._write_report(result, workers, standing, base, manifest)
         return result

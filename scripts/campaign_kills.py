@@ -33,6 +33,8 @@ from storage.names import parse_set
 from storage.runs import RunFolder
 
 EXECUTORS = ("local", "ray")
+RAY_VICTIMS = ("driver", "worker", "driver", "worker", "driver", "claims")
+_ACTORS = {"worker": "_Actor", "claims": "Claims"}  # names of their processes
 IMAGES, COPIES, BAD = 300, 20, 6
 UNIT_ITEMS = 8  # about forty units, so that a moment has a before and an after
 AT_START = 0.1  # share of the kills that fall before the work
@@ -45,7 +47,7 @@ class Kill:
     """When and whom: `moment` as a share of the undisturbed run's work (or, `at_start`, of its start)."""
 
     executor: str
-    victim: str  # driver | worker
+    victim: str  # driver | worker | claims (the register of who embeds what)
     at_start: bool
     moment: float
 
@@ -103,7 +105,7 @@ def campaign(folder: Path, corpus: Path, whole: Undisturbed, executor: str, mome
     """Kill one run after another, each in a store of its own, and yield what came of it."""
     chance = random.Random(f"{seed}-{executor}")
     for number in range(moments):
-        victim = "worker" if executor == "ray" and number % 2 else "driver"
+        victim = RAY_VICTIMS[number % len(RAY_VICTIMS)] if executor == "ray" else "driver"
         kill = Kill(executor, victim, victim == "driver" and chance.random() < AT_START, chance.uniform(0, 1.1))
         root = folder / f"store-{number}"
         yield one(kill, corpus, f"{root}/team/photos", whole)
@@ -149,8 +151,8 @@ def one(kill: Kill, corpus: Path, uri: str, whole: Undisturbed) -> Outcome:
         wait_for_work(uri, process)
         time.sleep(kill.moment * whole.work_seconds)
     outcome = Outcome(kill, "end" if process.poll() is not None else "start" if kill.at_start else "work")
-    if kill.victim == "worker":
-        kill_a_worker(process, kill, outcome)
+    if kill.victim != "driver":
+        kill_an_actor(process, kill, outcome)
         answer = result(process)
         outcome.read, outcome.embedded = answer["read"], answer["embedded"]
     else:
@@ -201,10 +203,10 @@ def kill_tree_root(process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-def kill_a_worker(process: subprocess.Popen[str], kill: Kill, outcome: Outcome) -> None:
-    workers = [pid for pid in descendants(process.pid) if "_Actor" in command(pid)]
-    if workers:
-        os.kill(workers[int(kill.moment * 1000) % len(workers)], signal.SIGKILL)
+def kill_an_actor(process: subprocess.Popen[str], kill: Kill, outcome: Outcome) -> None:
+    found = [pid for pid in descendants(process.pid) if f"ray::{_ACTORS[kill.victim]}" in command(pid)]
+    if found:
+        os.kill(found[int(kill.moment * 1000) % len(found)], signal.SIGKILL)
     else:
         outcome.landed = "end"
 

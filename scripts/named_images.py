@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +17,19 @@ from storage.table_file import is_table_file
 
 @dataclass
 class NamedImages:
-    """`names` as they are shown, `locations` to read them from, and entries of folders and lists that cannot be images."""
+    """`names` as they are shown, `locations` to read them from, entries of folders and lists that cannot be images, and how many names
+    of folders were passed over, by reason."""
 
     names: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
     rejects: list[dict[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def add(self, listing: Listing, prefix: str) -> None:
         self.names += [prefix + item.key for item in listing.items]
         self.locations += [locate(listing.base, item) for item in listing.items]
         self.rejects += [{"image": prefix + r.key, "reason": r.reason, "message": r.message} for r in listing.rejects]
+        self.skipped.update(listing.skipped)
 
 
 def name_images(inputs: Sequence[str]) -> NamedImages:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import storage
-from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.console import counts_text, import_tensorflow, print_json, print_pairs, print_table, progress, warn
 from scripts.named_images import NamedImages, name_images
-from scripts.predictions import Columns, Predictions, check_out, open_predictions, rows_of
+from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
 from storage.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ class _Result:
     total: int = 0
     by_class: Counter[str] = field(default_factory=Counter)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    rejects: list[dict[str, str]] = field(default_factory=list)
+    rejects: list[dict[str, str]] = field(default_factory=list)  # images that could not be embedded
+    without: int = 0  # items of a set that have no embedding
+
+    @property
+    def missing(self) -> int:
+        return len(self.rejects) + self.without
 
     def add(self, batch: Predictions, keep: int | None) -> None:
         self.total += len(batch.chosen)
@@ -79,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     head = trainer.load_head(Path(args.head))
     names = ("corpus", "key") if feature_set else ("image",)
     result = _Result(Columns(names, head.classes, head.task.multi_label, args.all_probabilities), rejects=images.rejects)
+    if out:
+        require_clear(out, result.columns)
     keep = 0 if out else None if args.json else MAX_TABLE_ROWS
     with ExitStack() as stack:
         show = stack.enter_context(progress("predicting", "reading items" if feature_set else "building the network"))
@@ -90,9 +97,12 @@ def run(args: argparse.Namespace) -> int:
             result.add(batch, keep)
     if feature_set and (without := feature_set.manifest.counts["listed"] - feature_set.rows):
         warn(f"{without} items of the set have no embedding, and so no prediction")
+        result.without = without
+    if images.skipped:
+        warn(f"names that are no images were passed over: {counts_text(images.skipped)}")
     _say_rejects(result.rejects)
     _show(result, args)
-    return EXIT_INCOMPLETE if result.rejects else 0
+    return EXIT_INCOMPLETE if result.missing else 0
 
 
 def require_head(folder: str) -> None:
@@ -131,10 +141,20 @@ def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> 
 
 def _of_images(head: Head, images: NamedImages, moved: dict[str, str], show: ShowProgress) -> Iterator[Predictions]:
     """Predictions of what can be embedded; the rest joins the rejects of `images`."""
+    from extractor.backbone_source import OWN
     from extractor.embed import embed_images
     from extractor.recipe import Recipe
 
-    recipe = Recipe.from_dict({**head.backbone, **moved})
+    try:
+        recipe = Recipe.from_dict({**head.backbone, **moved})
+    except NotFoundError as error:
+        if moved:
+            raise
+        place = head.backbone["name"] if head.backbone["weights"] == OWN else head.backbone["weights"]
+        option = "--backbone" if head.backbone["weights"] == OWN else "--weights"
+        raise NotFoundError(
+            f"the head {head.folder} was made with {place}, which is not there: pass {option} FILE where it is now"
+        ) from error
     batches = embed_images(images.locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
     names, done = images.names, 0
     show(0, len(names))
@@ -157,12 +177,12 @@ def _show(result: _Result, args: argparse.Namespace) -> None:
     if args.out:
         counts = {"out": args.out, "rows": result.total, "rows_by_class": dict(sorted(result.by_class.items()))}
         if args.json:
-            print_json({**counts, "rejects": result.rejects})
+            print_json({**counts, "rejects": result.rejects, "without_prediction": result.missing})
         else:
             by_class = ", ".join(f"{n} {name}" for name, n in result.by_class.most_common(20))
-            print_pairs([("predictions", result.total), ("classes", by_class), ("no prediction", len(result.rejects)), ("file", args.out)])
+            print_pairs([("predictions", result.total), ("classes", by_class), ("no prediction", result.missing), ("file", args.out)])
     elif args.json:
-        print_json({"predictions": result.shown, "rejects": result.rejects})
+        print_json({"predictions": result.shown, "rejects": result.rejects, "without_prediction": result.missing})
     elif result.shown:
         fields = result.columns.schema.names
         print_table(fields, [[_cell(row[name]) for name in fields] for row in result.shown])

@@ -107,6 +107,15 @@ def check_out(path: Path) -> None:
         raise UsageError(f"--out {path} is a folder: name a file in it, such as {path}/predictions{path.suffix}")
 
 
+def require_clear(path: Path, columns: Columns) -> None:
+    """Raise UsageError for a CSV in which several classes of an item could not be told apart."""
+    unclear = [name for name in columns.classes if SEPARATOR in name]
+    if columns.multi_label and path.suffix.lower() == ".csv" and unclear:
+        raise UsageError(
+            f"class names contain {SEPARATOR!r}, which separates classes in a CSV ({unclear[0]}): write a .parquet file instead"
+        )
+
+
 @contextmanager
 def open_predictions(path: Path, columns: Columns) -> Iterator[PredictionWriter]:
     """A writer for `path`, which gets its name (and replaces an older file) only when everything is written."""

@@ -59,6 +59,8 @@ def _sets(target: str) -> list[SetName]:
     if (Path(target) / STORE_FILE).exists():
         require_store(Path(target))
         return set_names(Path(target))
+    if (Path(target).parent / STORE_FILE).exists() and Path(target).is_dir():
+        raise UsageError(f"{target} is a team: name the store, {Path(target).parent}, or one of the team's sets")
     try:
         return [_one_set(target)]
     except UsageError:

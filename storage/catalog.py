@@ -42,7 +42,7 @@ def set_names(root: Path) -> list[SetName]:
     ]
 
 
-def list_manifests(uri: str) -> list[Manifest]:
+def list_manifests(uri: str | Path) -> list[Manifest]:
     """The manifests of all versions of a set, oldest first."""
     name = parse_set(uri)
     if name.at:

@@ -190,12 +190,12 @@ def _rows(reader: ShardReader, read: ShardRead, shard: str) -> npt.NDArray[np.ge
     return reader.read(start, stop)[read.rows - start]
 
 
-def open_set(uri: str | SetName) -> FeatureSet:
+def open_set(uri: str | Path | SetName) -> FeatureSet:
     """Open `ROOT/TEAM/SET[@VERSION|@TAG]` for reading; without '@' the newest version.
 
     Raises UsageError (malformed name), NotFoundError (no such store, set, version or tag), DamagedError.
     """
-    name = parse_set(uri) if isinstance(uri, str) else uri
+    name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
     description = read_description(name)
     versions = list_versions(name.folder)

@@ -66,7 +66,7 @@ class _Source:
     golden: GoldenImages | None = None
 
 
-def import_features(file: Path, uri: str, options: ImportOptions = ImportOptions()) -> ImportResult:
+def import_features(file: Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
     """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as the one corpus of the set `ROOT/TEAM/SET`.
 
     Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),

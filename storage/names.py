@@ -37,8 +37,9 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def parse_set(text: str) -> SetName:
+def parse_set(uri: str | Path) -> SetName:
     """Parse `ROOT/TEAM/SET[@VERSION|@TAG]`; raises UsageError with an example."""
+    text = str(uri)
     if "://" in text:
         raise UsageError(f"{text!r}: only stores in local or network folders are supported so far, not {text.split('://')[0]}://")
     head, _, last = text.rstrip("/").rpartition("/")

@@ -1,4 +1,4 @@
-"""How a run stands: running, finished, failed, interrupted, cancelled or broken. A pure function of what its folder holds."""
+"""How a run stands: running, finished, failed, interrupted, cancelled, broken or unreadable. A pure function of what its folder holds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class RunFacts:
     """What a run's folder holds; None for a file that is not there, {} for one that cannot be read."""
 
     run: str
+    readable: bool = True  # False: this user may not look into the folder
     plan: Mapping[str, Any] | None = None
     heartbeat: Mapping[str, Any] | None = None
     end: Mapping[str, Any] | None = None
@@ -27,7 +28,7 @@ class RunFacts:
 @dataclass(frozen=True)
 class RunStatus:
     run: str
-    state: str  # running, finished, failed, interrupted, cancelled, broken
+    state: str  # running, finished, failed, interrupted, cancelled, broken, unreadable
     message: str = ""
     started: str | None = None  # UTC, ISO 8601
     ended: str | None = None
@@ -67,6 +68,8 @@ def status_of(facts: RunFacts) -> RunStatus:
 
 
 def _state(facts: RunFacts) -> tuple[str, str]:
+    if not facts.readable:
+        return "unreadable", "you may not read its folder"
     if facts.report is not None:
         return "finished", "" if facts.report else "its report cannot be read"
     if facts.end is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,8 +41,10 @@ def cancel_run(name: SetName, run_id: str) -> RunStatus:
 
 
 def _facts(folder: RunFolder, now: Callable[[], float]) -> RunFacts:
+    if not os.access(folder.path, os.R_OK | os.X_OK):
+        return RunFacts(folder.run_id, readable=False)
     plan, beat, end, report = (_read(folder.path / f"{part}.json") for part in ("plan", "heartbeat", "end", "report"))
-    facts = RunFacts(folder.run_id, plan, beat, end, report, folder.cancel_requested)
+    facts = RunFacts(folder.run_id, True, plan, beat, end, report, folder.cancel_requested)
     if beat is None or end is not None or report is not None:
         return facts
     silent = max(0.0, now() - (folder.path / "heartbeat.json").stat().st_mtime)
@@ -54,7 +57,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return read_json(path, path.stem)
     except NotFoundError:
         return None
-    except DamagedError:
+    except (DamagedError, OSError):  # OSError: another team's, perhaps, and not ours to read
         return {}
 
 

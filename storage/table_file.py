@@ -30,8 +30,8 @@ def read_table_file(path: Path, what: str) -> pa.Table:
     """Read a whole table; `what` names it in errors, e.g. "label file".
 
     CSV: UTF-8 with a header line; every column is text, because CSV has no types (an article number 007 stays one); an empty cell is
-    null. JSONL: one object a line; a column whose values are of several kinds becomes text. Parquet: types as they are.
-    Raises NotFoundError, or UsageError for another ending or unreadable content.
+    null. JSONL: one object a line; a column whose values are of several kinds becomes text, or lists of texts if some are lists.
+    Parquet: types as they are. Raises NotFoundError, or UsageError for another ending or unreadable content.
     """
     suffix = path.suffix.lower()
     if not is_table_file(path):
@@ -62,6 +62,8 @@ def cell_text(value: Any) -> str | None:
             return str(value).lower()
         case float():
             return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+        case dict():
+            return json.dumps(value, ensure_ascii=False, default=str)
         case list():
             return SEPARATOR.join(text for text in map(cell_text, value) if text is not None)
         case _:
@@ -87,6 +89,8 @@ def _read_csv(text: str, path: Path, what: str) -> pa.Table:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         names = next(reader, [])
+        if len(names) == 1 and (found := next((mark for mark in (";", "\t") if mark in names[0]), None)):
+            raise UsageError(f"the {what} {path} has {found!r} between its columns; expected commas: save it as a CSV with commas")
         if len(set(names)) != len(names):
             raise UsageError(f"the {what} {path} has a column name twice in its header: {', '.join(names)}")
         columns: list[list[str | None]] = [[] for _ in names]
@@ -128,7 +132,15 @@ def _array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.array([value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values])
+        return pa.array(_alike(values))
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Values of several kinds as ones of one kind: as lists of texts where some are lists, else as texts."""
+    if not any(isinstance(value, list) for value in values):
+        return [cell_text(value) for value in values]
+    lists = [value if value is None or isinstance(value, list) else [value] for value in values]
+    return [None if cells is None else [text for text in map(cell_text, cells) if text is not None] for cells in lists]
 
 
 def _read_parquet(data: bytes, path: Path, what: str) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from storage.errors import UsageError
 
 BALANCED = "balanced"
+LEAST, MOST = 1e-6, 1e6  # far beyond what balances anything; 1e30 made every number of the head NaN
 
 
 def parse_class_weights(text: str) -> str | dict[str, float]:
@@ -20,8 +20,11 @@ def parse_class_weights(text: str) -> str | dict[str, float]:
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, marker, number = part.rpartition("=")
+        name = name.strip()
+        if name in weights:
+            raise UsageError(f"class {name!r} has two weights in {text!r}")
         try:
-            weights[name.strip()] = float(number)
+            weights[name] = float(number)
         except ValueError:
             marker = ""
         if not marker:
@@ -30,13 +33,14 @@ def parse_class_weights(text: str) -> str | dict[str, float]:
 
 
 def check_class_weights(weights: str | Mapping[str, float] | None) -> None:
-    """Raise UsageError for another word than "balanced" and for weights that are not positive numbers."""
-    if isinstance(weights, str) and weights != BALANCED:
+    """Raise UsageError for anything but None, "balanced" and numbers from 1e-6 to 1e6 by class name."""
+    if weights is None or weights == BALANCED:
+        return
+    if not isinstance(weights, Mapping):
         raise UsageError(f"class_weights must be {BALANCED!r} or weights by class name, got {weights!r}")
-    if isinstance(weights, Mapping):
-        for name, weight in weights.items():
-            if not (weight > 0 and math.isfinite(weight)):
-                raise UsageError(f"the weight of class {name!r} must be a positive number, got {weight}")
+    for name, weight in weights.items():
+        if not (isinstance(weight, (int, float)) and LEAST <= weight <= MOST):
+            raise UsageError(f"the weight of class {name!r} must be a number from {LEAST:g} to {MOST:g}, got {weight!r}")
 
 
 def named_weights(weights: Mapping[str, float], classes: Sequence[str]) -> npt.NDArray[np.float64]:

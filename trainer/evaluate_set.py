@@ -51,7 +51,7 @@ class SetEvaluation:
 
 
 def evaluate_head(
-    head: Head, uri: str, labels: str | Path | None = None, split: str | None = None, show: ShowProgress = lambda done, total: None
+    head: Head, uri: str | Path, labels: str | Path | None = None, split: str | None = None, show: ShowProgress = lambda done, total: None
 ) -> SetEvaluation:
     """Measure a head on the labelled items of the set `uri` (of one given split only, if named), in memory for a batch.
 

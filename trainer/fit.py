@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import storage
 from storage.errors import UsageError
@@ -21,7 +22,7 @@ from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_items, strata
 from trainer.task import task_of
 
 
-def fit(uri: str, labels: str | Path | None = None, options: FitOptions | None = None) -> FittedHead:
+def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions | None = None) -> FittedHead:
     """Fit a head on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
 
     Raises UsageError (labels that fit nothing, one class only, an empty train split), NotFoundError, DamagedError.
@@ -61,6 +62,8 @@ def fit(uri: str, labels: str | Path | None = None, options: FitOptions | None =
 
 def _measure(model: keras.Model, solver: Solver, positions: list[int]) -> Evaluation | MultiLabelEvaluation:
     probabilities = model.predict(solver.stream(positions), verbose=0)
+    if not np.isfinite(probabilities).all():
+        raise UsageError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
     return solver.task.evaluate([(solver.data.y[positions], probabilities)], solver.data.classes)
 
 

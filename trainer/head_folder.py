@@ -55,8 +55,9 @@ class Head:
         require_same_space(self.space, feature_set.space, f"the head {self.folder}", str(feature_set.name), way_out)
 
 
-def save_head(fitted: FittedHead, folder: Path) -> None:
+def save_head(fitted: FittedHead, folder: str | Path) -> None:
     """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder."""
+    folder = Path(folder)
     check_head_target(folder)
     with private_file(folder) as partial:
         model = partial.with_suffix(".keras")  # Keras goes by the ending
@@ -81,8 +82,9 @@ def check_head_target(folder: Path) -> None:
         raise AlreadyExistsError(f"{folder} exists and is not a head folder: choose another --out")
 
 
-def load_head(folder: Path) -> Head:
+def load_head(folder: str | Path) -> Head:
     """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError."""
+    folder = Path(folder)
     if not (folder / "head.json").is_file():
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
     value = read_json(folder / "head.json", "head description")

@@ -38,8 +38,8 @@ class HeadOptions:
         kind = HEADS[self.head]
         if not kind.hidden and (self.hidden or self.dropout):
             raise UsageError(f"the {self.head} head has no hidden layer: leave out hidden and dropout, or choose the head mlp")
-        if not all(1 <= units <= MAX_HIDDEN for units in self.hidden):
-            raise UsageError(f"hidden layers must have 1 to {MAX_HIDDEN} units, got {', '.join(map(str, self.hidden))}")
+        if not isinstance(self.hidden, tuple) or not all(type(units) is int and 1 <= units <= MAX_HIDDEN for units in self.hidden):
+            raise UsageError(f"hidden must be layers of 1 to {MAX_HIDDEN} units, such as (128,); got {self.hidden!r}")
         require_range(self, "c", 1e-9, 1e9)
         require_range(self, "dropout", 0, 0.95)
 
@@ -66,8 +66,8 @@ class HeadOptions:
 def require_range(options: object, name: str, low: float, high: float) -> None:
     """Raise UsageError unless low <= options.name <= high (so also for NaN), or it is None: left open."""
     value = getattr(options, name)
-    if value is not None and not low <= value <= high:
-        raise UsageError(f"{name} must be from {low:g} to {high:g}, got {value}")
+    if value is not None and not (isinstance(value, (int, float)) and low <= value <= high):
+        raise UsageError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -151,10 +151,8 @@ def join(items: pa.Table, label_set: LabelSet) -> Joined:
     found = [key if key in label_set.labels else (None, key[1]) for key in keys]
     positions = [i for i, key in enumerate(found) if key in label_set.labels]
     if not positions:
-        ours, theirs = (keys or [(None, "(none)")])[0][1], next(iter(label_set.labels), (None, "(none)"))[1]
         raise UsageError(
-            f"none of the {len(label_set.labels)} labels in {label_set.source} fits any of the {len(keys)} items: "
-            f"the items have keys like {ours!r}, the labels like {theirs!r}. Keys are paths relative to the corpus folder"
+            f"none of the {len(label_set.labels)} labels in {label_set.source} fits any of the {len(keys)} items: {_why(keys, label_set)}"
         )
     used = {found[i] for i in positions}
     several = len({corpus for corpus, _ in keys}) > 1
@@ -168,6 +166,15 @@ def join(items: pa.Table, label_set: LabelSet) -> Joined:
     )
     splits = [label_set.splits.get(keys[i]) or label_set.splits.get((None, keys[i][1])) for i in positions]
     return Joined(positions, [label_set.labels[found[i]] for i in positions], splits, report)
+
+
+def _why(keys: list[ItemKey], label_set: LabelSet) -> str:
+    """Why nothing matches: the corpora, or else the keys."""
+    corpora, named = sorted({str(corpus) for corpus, _ in keys}), sorted({corpus for corpus, _ in label_set.labels if corpus})
+    if {key for _, key in keys} & {key for _, key in label_set.labels}:
+        return f"their keys are the same, but the labels are for the corpus {', '.join(named)}, and the set holds {', '.join(corpora)}"
+    ours, theirs = (keys or [(None, "(none)")])[0][1], next(iter(label_set.labels), (None, "(none)"))[1]
+    return f"the items have keys like {ours!r}, the labels like {theirs!r}. Keys are paths relative to the corpus folder"
 
 
 def _item_key(file: LabelFile, row: Mapping[str, Any]) -> ItemKey:

@@ -37,10 +37,9 @@ class FitOptions(HeadOptions):
         for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
             require_range(self, name, low, high)
         for name in ("batch_size", "max_epochs", "patience"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(f"seed must be from 0 to {2**31 - 1}, got {self.seed}")
+            require_range(self, name, 1, 1e6)
+        if type(self.seed) is not int or not 0 <= self.seed < 2**31:
+            raise UsageError(f"seed must be from 0 to {2**31 - 1}, got {self.seed!r}")
 
     def for_features(self, shape: Sequence[int]) -> Self:
         """The same with all that was left open filled in, for features [*shape]."""

@@ -38,11 +38,11 @@ def started() -> Iterator[RayExecutor]:
 
 
 def actor_processes() -> list[int]:
-    """Process ids of the actors below this process, by the name that Ray gives them; other tests may have theirs."""
-    return [pid for pid in descendants(os.getpid()) if command(pid).startswith("ray::_Actor")]
+    """Process ids of the actors below this process, by the names that Ray gives them; other tests may have theirs."""
+    return [pid for pid in descendants(os.getpid()) if command(pid).startswith(("ray::_Actor", "ray::Claims"))]
 
 
-def test_a_killed_actor_costs_its_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
     images = tuple(draw_golden_images().values())
     golden = GoldenImages(("a", "b", "c", "d"), images, started.embed_images(images))
@@ -52,6 +52,7 @@ def test_a_killed_actor_costs_its_unit_one_attempt(started: RayExecutor, make_co
     items = list_folder(source).items
     results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
     first = next(results)
+    assert len(actor_processes()) == 2
     for pid in actor_processes():
         os.kill(pid, signal.SIGKILL)
     receipts = [first, *results]

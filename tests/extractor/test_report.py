@@ -63,6 +63,7 @@ def test_a_report_is_json_and_rendering_leaves_it_alone() -> None:
          "The forward pass: it was busy 90% of the workers' time, while the decoding threads had nothing to do 75% of theirs"),
         ({"work": 10, "wait": 1, "infer": 1, "write": 1, "publish": 7}, "write", "Writing: it took 80% of the workers' time"),
         ({"work": 10, "infer": 2}, "no_unit", "The end of the run: workers had no unit left to do 80% of their time"),
+        ({"work": 10, "wait": 3, "hash": 3}, "", "No image was decoded"),
         ({"work": 0.1, "list": 3}, "", "Workers finished no unit"),
         ({}, "", "Workers finished no unit"),
     ],
@@ -71,6 +72,12 @@ def test_what_binds_is_told_in_words(seconds: dict[str, float], stage: str, said
     found = find_bottleneck(seconds, workers=1)
     assert found.stage == stage
     assert said in found.words
+
+
+def test_time_lost_to_dead_workers_is_not_called_the_end_of_the_run() -> None:
+    found = find_bottleneck({"work": 10, "infer": 2}, 1, replaced=5)
+    assert (found.stage, found.share) == ("replaced", 0.8)
+    assert "5 died, and the workers were without a unit 80%" in found.words
 
 
 def test_a_gpu_is_not_told_to_get_a_gpu() -> None:

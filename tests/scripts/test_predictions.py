@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.predictions import Columns, Predictions, check_out, open_predictions, rows_of
+from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
 from storage.errors import UsageError
 
 CLASSES = ("coat", "hat")
@@ -94,6 +94,14 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path, suffix: str) -> None:
 def test_other_endings_are_told(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         check_out(tmp_path / name)
+
+
+def test_classes_that_a_csv_could_not_tell_apart_are_told() -> None:
+    columns = Columns(("image",), ("coat", "a|b"), True)
+    with pytest.raises(UsageError, match=r"class names contain '\|'.*a\|b.*parquet"):
+        require_clear(Path("p.csv"), columns)
+    require_clear(Path("p.parquet"), columns)
+    require_clear(Path("p.csv"), Columns(("image",), ("coat", "a|b"), False))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ FACTS = RunFacts("20260131T120000Z-0a1b2c3d")
         ({"report": {}}, "finished", "cannot be read"),
         ({"plan": {"started": "then"}}, "broken", "no sign of life"),
         ({}, "broken", "no sign of life"),
+        ({"readable": False}, "unreadable", "you may not read its folder"),
     ],
 )
 def test_the_state_follows_from_the_folder(facts: dict[str, Any], state: str, said: str) -> None:

@@ -42,6 +42,27 @@ def test_jsonl_columns_of_several_kinds_become_text(tmp_path: Path) -> None:
     assert [row["x"] for row in rows(path)] == ["1", "one", '{"y": [2]}', None]
 
 
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        (["hat", ["hat", "coat"], None], [["hat"], ["hat", "coat"], None]),
+        ([["hat", 3], ["coat", 3.0, None]], [["hat", "3"], ["coat", "3"]]),
+        ([3, 3.0, "x"], ["3", "3", "x"]),
+        ([float("nan"), "x", True], [None, "x", "true"]),
+    ],
+)
+def test_jsonl_columns_of_several_kinds_mean_what_they_mean_alone(tmp_path: Path, values: list[Any], read: list[Any]) -> None:
+    path = written(tmp_path, "a.jsonl", "".join(json.dumps({"x": value}) + "\n" for value in values))
+    assert [row["x"] for row in rows(path)] == read
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_with_another_separator_is_told(tmp_path: Path, mark: str) -> None:
+    path = written(tmp_path, "a.csv", f"path{mark}label\na.jpg{mark}hat\n")
+    with pytest.raises(UsageError, match="between its columns; expected commas"):
+        read_table_file(path, "list")
+
+
 def test_parquet_keeps_types_and_drops_the_index_of_pandas(tmp_path: Path) -> None:
     table = pa.table({"path": ["a"], "n": pa.array([1], pa.int16()), "__index_level_0__": [5]})
     pq.write_table(table, tmp_path / "a.parquet")

@@ -80,6 +80,11 @@ def test_weights_are_parsed(text: str, weights: Any) -> None:
     assert parse_class_weights(text) == weights
 
 
+def test_two_weights_for_one_class_are_refused() -> None:
+    with pytest.raises(UsageError, match="class 'hat' has two weights"):
+        parse_class_weights("hat=1,coat=2, hat=3")
+
+
 @pytest.mark.parametrize("text", ["", "hat", "hat=", "hat=x", "hat=1,", "even"])
 def test_weights_that_are_none_are_told(text: str) -> None:
     with pytest.raises(UsageError, match="class weights must be balanced or NAME=W"):

@@ -189,7 +189,7 @@ def test_the_learning_rate_is_less_for_many_inputs(shape: tuple[int, ...], pooli
         ({"map": "median"}, "unknown map pooling 'median': expected one of flatten, avg, max, attention"),
         ({"hidden": (128,)}, "the linear head has no hidden layer"),
         ({"dropout": 0.5}, "the linear head has no hidden layer"),
-        ({"head": "mlp", "hidden": (128, 0)}, "hidden layers must have 1 to 65536 units, got 128, 0"),
+        ({"head": "mlp", "hidden": (128, 0)}, r"hidden must be layers of 1 to 65536 units, such as \(128,\); got \(128, 0\)"),
         ({"head": "mlp", "dropout": 1.0}, "dropout must be from 0 to 0.95"),
         ({"c": 0}, "c must be from"),
         ({"c": float("nan")}, "c must be from"),

@@ -77,7 +77,7 @@ def test_two_splits_for_a_key_are_told(write_csv: WriteCsv) -> None:
         read_labels(write_csv(["key", "label", "split"], ["a", "hat", "test"], ["a", "hat", "train"]))
 
 
-@pytest.mark.parametrize(("content", "has"), [("a.jpg,hat\n", "a.jpg, hat"), ("key;label\na;b\n", "key;label"), ("key\na\n", "key")])
+@pytest.mark.parametrize(("content", "has"), [("a.jpg,hat\n", "a.jpg, hat"), ("key\na\n", "key")])
 def test_missing_columns_are_told_with_those_that_are_there(tmp_path: Path, content: str, has: str) -> None:
     with pytest.raises(UsageError, match=f"must have the columns key .* and label; it has {has}"):
         read_labels(write(tmp_path, content))
@@ -306,6 +306,11 @@ def test_labels_that_fit_nothing_are_told_with_a_key_of_either_side() -> None:
         UsageError, match=r"none of the 1 labels in labels.csv fits any of the 1 items: .*'a/b.jpg', the labels like 'b.jpg'"
     ):
         join(items(("a/b.jpg", None, None)), LabelSet({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
+
+
+def test_labels_for_another_corpus_are_told_by_its_name() -> None:
+    with pytest.raises(UsageError, match="the labels are for the corpus elsewhere, and the set holds photos"):
+        join(items(("a.jpg", None, None), corpus="photos"), LabelSet({("elsewhere", "a.jpg"): ("hat",)}, {}, "labels.csv"))
 
 
 def test_an_empty_set_or_label_set_fits_nothing() -> None:
