@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -38,8 +39,12 @@ def check_backbone(name: str) -> str:
         )
     if (path / "saved_model.pb").exists() or path.suffix == ".pb":
         raise UsageError(f"--backbone {name} is refused: a SavedModel can run code. Save the Keras model as .keras")
-    known = ", ".join(BACKBONES)
-    raise UsageError(f"unknown backbone {name!r}: expected a .keras model file, hub:PRESET (of KerasHub), or one of {known}")
+    simple = {known.replace("_", ""): known for known in BACKBONES}
+    near = difflib.get_close_matches(name.lower().replace("_", "").replace("-", ""), simple, 3)
+    hint = f"near ones are {', '.join(simple[word] for word in near)}" if near else f"or one of {', '.join(BACKBONES)}"
+    raise UsageError(
+        f"unknown backbone {name!r}: expected a .keras model file, hub:PRESET (of KerasHub), a name of keras.applications; {hint}"
+    )
 
 
 def _check_preset(preset: str) -> str:

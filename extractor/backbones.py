@@ -7,10 +7,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from extractor.applications import IMAGENET_CLASSES, build_network, build_without_values
-from extractor.backbone_source import IMAGENET, RANDOM, is_file
+from extractor.backbone_source import IMAGENET, OWN, RANDOM, is_file
 from extractor.backbone_table import BACKBONES
 from extractor.cut import LayerInfo, cut, has_layer, layers_of, unknown_layer
 from extractor.fingerprint import graph_digest, output_layer_name, weights_digest
@@ -44,6 +45,7 @@ def build(recipe: Recipe) -> Backbone:
     network, recipe = whole_network(recipe)
     model = cut(network, recipe.layer, recipe.name) if recipe.layer else network
     recipe = replace(recipe, pooling=_pooling_of(model, recipe))
+    _require_finite(model, recipe)
     model.trainable = False
     space = Space(
         graph=graph_digest(model),
@@ -57,6 +59,17 @@ def build(recipe: Recipe) -> Backbone:
         dtype=recipe.dtype,
     )
     return Backbone(model, recipe, space)
+
+
+def _require_finite(model: keras.Model, recipe: Recipe) -> None:
+    """Activations can hide a NaN (ReLU6 gives 0 or 6), and then each image has the same features."""
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = recipe.name if recipe.weights == OWN else recipe.weights
+            raise UsageError(
+                f"the weights in {place} are no numbers (NaN or infinite) in {weight.path}: they are those of no trained network"
+            )
 
 
 def whole_network(recipe: Recipe) -> tuple[keras.Model, Recipe]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,7 +12,7 @@ from extractor.content import Stamp, locate, read_stamp
 from extractor.corpus import Item, Listing, ListingReject, derived_id
 from storage.errors import UsageError
 from storage.items import RESERVED_COLUMNS
-from storage.table_file import cell_text, read_table_file
+from storage.table_file import cell_text, label_text, read_table_file
 
 STAMP_THREADS = 32  # asking for a stamp waits for a disk or a server
 
@@ -32,14 +33,16 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
     _require_columns(table, source)
     paths = _required_text(table, "path", source)
     keys = _required_text(table, "key", source) if "key" in table.column_names else paths
-    labels, splits = _optional_text(table, "label"), _optional_text(table, "split")
+    labels = [label_text(cell) for cell in _optional(table, "label")]
+    splits = [cell_text(cell) for cell in _optional(table, "split")]
     entries = [Item(*entry) for entry in zip(keys, [""] * len(keys), labels, splits, paths, strict=True)]
     base = source.parent
     with ThreadPoolExecutor(STAMP_THREADS) as pool:
         stamps = list(pool.map(lambda item: read_stamp(locate(base, item)), entries))
     chosen, rejects = _settle(entries, stamps)
     if not chosen:
-        raise UsageError(f"none of the {len(entries)} images in {source} is there; the first is {locate(base, entries[0])}")
+        hint = ". Its paths have backslashes: write them with /" if "\\" in entries[0].location else ""
+        raise UsageError(f"none of the {len(entries)} images in {source} is there; the first is {locate(base, entries[0])}{hint}")
     items = tuple(Item(e.key, stamps[i].value, e.label, e.split, "" if e.location == e.key else e.location) for i, e in chosen)
     attributes = _attributes(table).take(pa.array([i for i, _ in chosen], pa.int64()))
     return Listing(corpus_id or derived_id(source), source, base, items, tuple(rejects), {}, attributes)
@@ -77,8 +80,8 @@ def _required_text(table: pa.Table, name: str, source: Path) -> list[str]:
     return found
 
 
-def _optional_text(table: pa.Table, name: str) -> list[str | None]:
-    return [cell_text(cell) for cell in table[name].to_pylist()] if name in table.column_names else [None] * table.num_rows
+def _optional(table: pa.Table, name: str) -> list[Any]:
+    return list(table[name].to_pylist()) if name in table.column_names else [None] * table.num_rows
 
 
 def _attributes(table: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import keras
 
+from extractor.inlined import inlined
 from extractor.keras_session import without_values
 from extractor.recipe import Recipe, check_input_size
 from extractor.weights_file import open_tensors
@@ -87,7 +88,7 @@ def as_image_network(model: keras.Model, recipe: Recipe, own_size: int = 0) -> t
     if not size:
         raise UsageError(f"state --input-size: {recipe.name} takes images of any size")
     check_input_size(size)
-    return keras.Model(model.inputs[0], model.outputs[0]), replace(recipe, input_size=size)
+    return inlined(keras.Model(model.inputs[0], model.outputs[0])), replace(recipe, input_size=size)
 
 
 def _read_config(archive: zipfile.ZipFile, called: str) -> Any:

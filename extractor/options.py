@@ -8,13 +8,13 @@ from typing import Any
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 from storage.names import check_name
-from storage.shard import shard_format
+from storage.shard import DEFAULT_FORMAT, shard_format
 
 
 @dataclass(frozen=True)
 class ExtractOptions:
     recipe: Recipe
-    format: str = "parquet"
+    format: str | None = None  # of the shards; None: that of the set, parquet for a new one
     workers: int | None = None  # None: the executor's own choice
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
@@ -25,7 +25,7 @@ class ExtractOptions:
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
     def __post_init__(self) -> None:
-        shard_format(self.format)
+        shard_format(self.format or DEFAULT_FORMAT)
         if self.workers is not None and not 1 <= self.workers <= 4096:
             raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
         if self.ray_address == "":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from extractor.corpus import Listing
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
@@ -37,6 +40,15 @@ def require_space(description: SetDescription, name: SetName, worker: WorkerInfo
         "this run",
         "Use the options that the set was made with (`permafrost store show`), or choose another set name",
     )
+
+
+def require_different(embeddings: npt.NDArray[np.generic]) -> None:
+    """embeddings: [n, *shape] of n different images. Raises RunError if they are all the same."""
+    if (embeddings == embeddings[:1]).all():
+        raise RunError(
+            f"the network gives the same features for {len(embeddings)} different images, so they say nothing of any image: check "
+            "--weights, --layer and --preprocessing"
+        )
 
 
 def require_room(items: int, worker: WorkerInfo, name: SetName) -> None:

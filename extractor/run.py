@@ -21,7 +21,7 @@ from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt
-from extractor.refusals import require_own_corpus, require_room, require_space, require_storable
+from extractor.refusals import require_different, require_own_corpus, require_room, require_space, require_storable
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
@@ -39,7 +39,7 @@ from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.runs import RunFolder, new_run_id
-from storage.shard import shard_format
+from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
 from storage.store import require_possible_root
 
@@ -113,6 +113,7 @@ class _Run:
         self.clock.lap("start")
         if base:
             require_space(base.description, self.name, workers[0])
+            base.description.require_format(self.options.format, self.name)
         ledger = self._open_ledger(base)
         if self.options.dry_run:
             outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
@@ -206,11 +207,13 @@ class _Run:
 
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
-        return SetDescription(worker.space, self.options.format, worker.shape, recipe.dtype, recipe.to_dict(), _now())
+        return SetDescription(worker.space, self.options.format or DEFAULT_FORMAT, worker.shape, recipe.dtype, recipe.to_dict(), _now())
 
     def _new_golden(self) -> GoldenImages:
         images = draw_golden_images()
-        return GoldenImages(tuple(images), tuple(images.values()), self.executor.embed_images(tuple(images.values())))
+        embeddings = self.executor.embed_images(tuple(images.values()))
+        require_different(embeddings)
+        return GoldenImages(tuple(images), tuple(images.values()), embeddings)
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)

@@ -13,6 +13,7 @@ from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
+from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
 EXIT_INCOMPLETE = 3
@@ -38,10 +39,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
     )
     add_backbone_options(parser)
-    parser.add_argument("--layer", default="", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
+    parser.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
     parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
     parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
-    parser.add_argument("--format", choices=sorted(SHARD_FORMATS), default="parquet", help="of the shards")
+    parser.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
     parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores")
@@ -60,8 +61,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.layer == "":
+        raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
     recipe = make_recipe(
-        args, layer=args.layer, pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
+        args, layer=args.layer or "", pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
     )
     options = ExtractOptions(
         recipe,

@@ -34,8 +34,10 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     images_help = "folder in which the keys are files: their sha256 are the digests (default: the digest column, else stand-ins)"
     action.add_argument("--images", type=Path, metavar="FOLDER", help=images_help)
     action.add_argument("--dtype", choices=STORED_DTYPES, help="of the stored embeddings (default: that of the set, or of the file)")
-    action.add_argument("--format", choices=sorted(SHARD_FORMATS), default="parquet", help="of the shards of a new set")
+    action.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     action.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: that of an export, else imported)")
+    action.add_argument("--corpus", metavar="ID", help="only the rows of this one of several corpora in an export")
+    action.add_argument("--add", action="store_true", help="put the corpus into a set that holds others")
     action.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     action.add_argument("--json", action="store_true", help="print one JSON document")
     action.set_defaults(run=run)
@@ -43,7 +45,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run(args: argparse.Namespace) -> int:
     names = FlatNames(args.key_column, args.embedding_column)
-    options = ImportOptions(names, args.keys, args.space, args.like, args.images, args.dtype, args.format, args.corpus_id)
+    options = ImportOptions(
+        names, args.keys, args.space, args.like, args.images, args.dtype, args.format, args.corpus_id, args.corpus, args.add
+    )
     result = import_features(Path(args.file), args.set, options)
     if not result.golden:
         warn("the set has no golden images, since nothing was embedded here: drift of the network cannot be seen")

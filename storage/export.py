@@ -7,7 +7,7 @@ another attribute is missing, Parquet has a null; HDF5 and npz, which have none,
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from storage.files import private_file, publish_as
 from storage.hdf5_file import create_file
 from storage.origin import ORIGIN_KEY, Origin, origin_of
 from storage.shard_layout import ShardLayout
+from storage.table_file import cell_text
 
 LAYOUTS = ("binary", "list")
 NPZ_NAMES = {"key": "keys", "corpus": "corpora", "label": "labels", "split": "splits", "digest": "digests", "embedding": "embeddings"}
@@ -62,6 +63,7 @@ def export_set(feature_set: FeatureSet, path: Path, layout: str = "binary", forc
     _require_free(path, force)
     attributes, origin = _attributes(feature_set), origin_of(feature_set)
     if path.suffix != ".parquet":
+        _require_names(attributes.column_names, path)
         attributes = _without_nulls(attributes)
     batch_size = max(1, min(BATCH_BYTES // feature_set.embedding_bytes, feature_set.rows))
     with private_file(path.parent) as partial:
@@ -215,12 +217,27 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _without_nulls(attributes: pa.Table) -> pa.Table:
-    """Numbers and digests as they are, everything else, and numbers with gaps, as text."""
-    columns = []
-    for column in attributes.columns:
-        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_fixed_size_binary(column.type)
-        columns.append(column if is_number and not column.null_count else column.cast(pa.string()).fill_null(""))
-    return pa.table(columns, names=attributes.column_names)
+    """Numbers, truth values and digests as they are, and floats with NaN for null; everything else, and integers with gaps, as text."""
+    return pa.table([_without_null(column) for column in attributes.columns], names=attributes.column_names)
+
+
+def _without_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return column.fill_null(float("nan"))
+    if not column.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_fixed_size_binary(kind)):
+        return column
+    if pa.types.is_string(kind):
+        return column.fill_null("")
+    return pa.chunked_array([pa.array([cell_text(value) or "" for value in column.to_pylist()], pa.string())])
+
+
+def _require_names(names: Sequence[str], path: Path) -> None:
+    """Raise UsageError for attributes that such a file could not hold beside what it holds anyway."""
+    taken = {*NPZ_NAMES.values(), ORIGIN_KEY} if path.suffix == ".npz" else {ORIGIN_KEY}
+    for name in names:
+        if name not in NPZ_NAMES and (name in taken or not name or name == "." or "/" in name or "\0" in name):
+            raise UsageError(f"{path.name} cannot hold the attribute {name!r} beside the embeddings: export to .parquet instead")
 
 
 def _numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage.errors import DamagedError, NotFoundError
+from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import list_names, read_json
 from storage.golden import GoldenImages, read_golden
 from storage.items import REJECT_SCHEMA, read_items, read_tables
@@ -42,6 +42,11 @@ class SetDescription:
     backbone: Mapping[str, Any]
     created: str
     card: Mapping[str, str] = field(default_factory=dict)
+
+    def require_format(self, wanted: str | None, name: SetName) -> None:
+        """Raise UsageError if another shard format was asked for than that of the set; None: none was."""
+        if wanted not in (None, self.shard_format):
+            raise UsageError(f"the shards of {name} are {self.shard_format}, and stay so: leave out --format, or choose another set name")
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -72,6 +72,8 @@ class ParquetFlat:
             dtype = np.dtype(self.origin.dtype).newbyteorder("<")
             self._require_width(kind.byte_width, dtype.itemsize)
             return self.origin.shape, dtype
+        if isinstance(kind, pa.FixedShapeTensorType):
+            return tuple(kind.shape), np.dtype(kind.value_type.to_pandas_dtype())
         if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
             raise UsageError(f"{self.path}: {self._embedding!r} should be lists of floats, not {kind}")
         if not pa.types.is_floating(kind.value_type):
@@ -97,6 +99,8 @@ class ParquetFlat:
         if pa.types.is_fixed_size_binary(column.type):
             return np.frombuffer(b"".join(column.to_pylist()), self.dtype).reshape(len(column), *self.shape)
         width = int(np.prod(self.shape))
+        if isinstance(column, pa.ExtensionArray):  # a tensor of fixed shape is stored as the list of its values
+            column = column.storage
         if not pa.types.is_fixed_size_list(column.type):
             sizes = pa.compute.list_value_length(column).to_numpy(zero_copy_only=False)
             if (sizes != width).any():

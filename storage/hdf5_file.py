@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from storage.errors import DamagedError
+from storage.errors import DamagedError, UsageError
 
 if TYPE_CHECKING:
     import h5py
@@ -59,6 +59,9 @@ class Hdf5Writer:
         self.create_dataset(name, h5py.string_dtype(), (), chunk_rows)
 
     def append_texts(self, name: str, texts: Sequence[str]) -> None:
+        """Raises UsageError for a text with a NUL, where HDF5 would end it."""
+        if nul := next((text for text in texts if "\0" in text), None):
+            raise UsageError(f"HDF5 cannot hold {nul!r}, a {name} with a NUL character: export to .parquet instead")
         with self._disk_checked():
             dataset = self._file[name]
             start = len(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from storage.import_rows import Imported, read_rows, write_rows
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
-from storage.shard import shard_format
+from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
@@ -79,19 +79,25 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         if not flat.rows:
             raise UsageError(f"{file} has no rows, so there is nothing to import")
         source = _source(flat, options, name)
-        corpus = options.corpus_id or _corpus_of(flat)
-        rows = read_rows(flat, corpus, options.images)
+        corpus = options.corpus_id or options.corpus or _corpus_of(flat)
+        rows = read_rows(flat, corpus, options.images, options.corpus)
+        chosen = [row for row in rows if row]
+        if not chosen:
+            raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
+        accept = _acceptance(name, corpus, options.add)
         if base:
-            _require_corpus(base.manifest, name, corpus)
+            accept(base.manifest)
         description = _set_for(name, flat, source, options)
+        description.require_format(options.format, name)
         _require_fit(description, name, flat, source)
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
         kept, left_out = attribute_names(flat)
         imported = Imported(corpus, read_attributes(flat, kept))
         write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
+        _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    state = write_state(Settled(corpus, str(file.absolute()), len(rows), imported.items_table(), imported.rejects_table()), name)
+    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), imported.items_table(), imported.rejects_table()), name)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
     manifest = commit_state(
@@ -108,11 +114,11 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
             "file": file.name,
             "space": "of the export" if flat.origin else STATED,
         },
-        lambda latest: _require_corpus(latest, name, corpus),
+        accept,
     )
     return ImportResult(
         str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
-        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in rows), tuple(left_out), manifest.golden.rows,
+        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
         len(imported.shards), sum(shard.bytes for shard in imported.shards), description.space.id,
     )  # fmt: skip
 
@@ -157,7 +163,10 @@ def _corpus_of(flat: FlatFile) -> str:
         return DEFAULT_CORPUS
     corpora = sorted({text for value in own_column(flat, "corpus") if (text := text_cell(value, flat.path))})
     if len(corpora) > 1:
-        raise UsageError(f"{flat.path} holds the corpora {', '.join(corpora)}, and a set mirrors one: pass --corpus-id ID for all of them")
+        raise UsageError(
+            f"{flat.path} holds the corpora {', '.join(corpora)}: pass --corpus ID to import one of them (and --add with each further "
+            "one), or --corpus-id ID to make one corpus of all of them"
+        )
     return corpora[0] if corpora else DEFAULT_CORPUS
 
 
@@ -167,7 +176,7 @@ def _set_for(name: SetName, flat: FlatFile, source: _Source, options: ImportOpti
     if (name.folder / "set.json").exists():
         return read_description(name)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return SetDescription(source.space, options.format, flat.shape, source.space.dtype, source.backbone, created)
+    return SetDescription(source.space, options.format or DEFAULT_FORMAT, flat.shape, source.space.dtype, source.backbone, created)
 
 
 def _require_fit(description: SetDescription, name: SetName, flat: FlatFile, source: _Source) -> None:
@@ -177,11 +186,23 @@ def _require_fit(description: SetDescription, name: SetName, flat: FlatFile, sou
         raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, the set {name.folder} of {list(description.shape)}")
 
 
-def _require_corpus(manifest: Manifest, name: SetName, corpus: str) -> None:
-    if corpus in manifest.corpora:
-        return
-    for known, state in manifest.corpora.items():
-        raise ConflictError(
-            f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
-            f"--corpus-id {known}; otherwise choose another set name"
-        )
+def _require_any(imported: Imported, flat: FlatFile) -> None:
+    """A file of which nothing can be used is a mistake, and must not take the place of a good version. Raises UsageError."""
+    if not imported.items:
+        row, reason, message = imported.rejects[0]
+        raise UsageError(f"no row of {flat.path} can be imported; the first, {row.key!r}, is {reason}: {message}")
+
+
+def _acceptance(name: SetName, corpus: str, add: bool) -> Callable[[Manifest], None]:
+    """Raises ConflictError for versions that do not hold the corpus, unless it may be added."""
+
+    def accept(manifest: Manifest) -> None:
+        if add or corpus in manifest.corpora:
+            return
+        for known, state in manifest.corpora.items():
+            raise ConflictError(
+                f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
+                f"--corpus-id {known}; to have both in the set pass --add"
+            )
+
+    return accept

@@ -8,7 +8,7 @@ from pathlib import Path
 from storage.errors import NotFoundError, UsageError
 from storage.flat_file import FlatNames
 from storage.names import check_name
-from storage.shard import shard_format
+from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import STORED_DTYPES
 
 
@@ -20,11 +20,13 @@ class ImportOptions:
     like: str | None = None  # ROOT/TEAM/SET in whose space the embeddings are
     images: Path | None = None  # a folder in which the keys are files, to take digests from
     dtype: str | None = None  # stored dtype of a space that is only stated; None: that of the set, or of the file (float32 for float64)
-    format: str = "parquet"
+    format: str | None = None  # of the shards; None: that of the set, parquet for a new one
     corpus_id: str | None = None  # None: that of the file if it is an export, else "imported"
+    corpus: str | None = None  # only the rows of this one of several corpora in the file
+    add: bool = False  # True: the corpus may enter a set that holds others
 
     def __post_init__(self) -> None:
-        shard_format(self.format)
+        shard_format(self.format or DEFAULT_FORMAT)
         if self.space and self.like:
             raise UsageError("--space and --like both name the feature space; pass one of them")
         if self.dtype is not None and self.dtype not in STORED_DTYPES:

@@ -23,6 +23,7 @@ from storage.new_shard import NewShard, new_shard
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
 from storage.stored import to_stored
+from storage.table_file import label_text
 
 SHARD_BYTES = 64 << 20  # 64 MiB of embeddings a shard, as in extraction
 BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
@@ -94,12 +95,18 @@ def stand_in_digest(corpus: str, key: str) -> bytes:
     return hashlib.sha256(b"permafrost: stands in for an image that was not at hand\0" + f"{corpus}\0{key}".encode()).digest()
 
 
-def read_rows(flat: FlatFile, corpus: str, images: Path | None) -> list[Row]:
-    """Keys, labels, splits and digests of all rows. Raises UsageError for a row without a key and for digests that are none."""
-    columns = [flat.keys(), *(own_column(flat, name) for name in ("label", "split", "digest"))]
+def read_rows(flat: FlatFile, corpus: str, images: Path | None, only: str | None = None) -> list[Row | None]:
+    """Keys, labels, splits and digests of all rows; None for those of other corpora than `only`, if that is given.
+
+    Raises UsageError for a row without a key and for digests that are none.
+    """
+    columns = [flat.keys(), *(own_column(flat, name) for name in ("label", "split", "digest", "corpus"))]
     seen: dict[str, int] = {}
-    rows = []
-    for number, (raw_key, label, split, digest) in enumerate(zip(*columns, strict=True)):
+    rows: list[Row | None] = []
+    for number, (raw_key, label, split, digest, owner) in enumerate(zip(*columns, strict=True)):
+        if only is not None and text_cell(owner, flat.path) != only:
+            rows.append(None)
+            continue
         key = text_cell(raw_key, flat.path)
         if key is None:
             raise UsageError(f"{flat.path}: row {number} has no key")
@@ -108,31 +115,33 @@ def read_rows(flat: FlatFile, corpus: str, images: Path | None) -> list[Row]:
         found, missing = _image_digest(images, key) if images and not reject else (_given_digest(digest, flat.path, number), None)
         stand_in = stand_in_digest(corpus, key)
         is_image = found not in (None, stand_in)  # an export of an import brings the stand-ins back
-        rows.append(
-            Row(number, key, found or stand_in, is_image, text_cell(label, flat.path), text_cell(split, flat.path), reject or missing)
-        )
+        rows.append(Row(number, key, found or stand_in, is_image, _label(label, flat.path), text_cell(split, flat.path), reject or missing))
     return rows
 
 
-def write_rows(flat: FlatFile, rows: Sequence[Row], imported: Imported, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+def write_rows(
+    flat: FlatFile, rows: Sequence[Row | None], imported: Imported, set_folder: Path, kind: ShardFormat, layout: ShardLayout
+) -> None:
     """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
     places = _Places()
     with _Shards(set_folder, kind, layout) as shards:
         start = 0
         for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
             stored, faults = to_stored(batch, layout.dtype)
-            new: list[int] = []
+            new: list[tuple[int, bytes]] = []
             for i, row in enumerate(rows[start : start + len(batch)]):
+                if row is None:
+                    continue
                 if reject := row.reject or faults.get(i):
                     imported.rejects.append((row, *reject))
                     continue
                 place, is_new, differs = places.of(row.digest, stored[i].tobytes(), (shards.number, shards.rows + len(new)))
                 if is_new:
-                    new.append(i)
+                    new.append((i, row.digest))
                 imported.copies += not is_new
                 imported.differing += differs
                 imported.items.append((row, *place))
-            shards.append([rows[start + i].digest for i in new], stored[new])
+            shards.append([digest for _, digest in new], stored[[i for i, _ in new]])
             start += len(batch)
     imported.shards = shards.published
 
@@ -191,6 +200,10 @@ class _Shards:
             self.published.append(entry)
         self._open.close()
         self._shard = None
+
+
+def _label(value: Any, path: Path) -> str | None:
+    return label_text(value) if isinstance(value, list) else text_cell(value, path)
 
 
 def _image_digest(images: Path, key: str) -> tuple[bytes | None, tuple[str, str] | None]:

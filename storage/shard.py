@@ -20,7 +20,7 @@ from storage.hdf5 import Hdf5ShardReader, Hdf5ShardWriter
 from storage.parquet import ParquetShardReader, ParquetShardWriter
 from storage.shard_layout import ShardLayout
 
-__all__ = ["SHARD_FORMATS", "ShardFormat", "ShardLayout", "ShardReader", "ShardWriter", "shard_format"]
+__all__ = ["DEFAULT_FORMAT", "SHARD_FORMATS", "ShardFormat", "ShardLayout", "ShardReader", "ShardWriter", "shard_format"]
 
 
 class ShardWriter(Protocol):
@@ -65,6 +65,7 @@ class ShardFormat:
     reader: _MakeReader
 
 
+DEFAULT_FORMAT = "parquet"
 SHARD_FORMATS: dict[str, ShardFormat] = {
     "parquet": ShardFormat(".parquet", ParquetShardWriter, ParquetShardReader),
     "hdf5": ShardFormat(".h5", Hdf5ShardWriter, Hdf5ShardReader),

@@ -28,6 +28,10 @@ def read_space(path: Path, dtype: str) -> tuple[Space, dict[str, Any]]:
         value = read_json(path, "statement of a space")
     except DamagedError as error:
         raise UsageError(str(error)) from None
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise UsageError(f"{path}: NaN and Infinity are not JSON; say it in words") from None
     if set(value) != _SPACE_FIELDS:
         return state_space(value, dtype), {"name": STATED, "statement": value}
     try:

@@ -70,6 +70,11 @@ def cell_text(value: Any) -> str | None:
             return str(value)
 
 
+def label_text(value: Any) -> str | None:
+    """A label as text. An empty list, none of the classes, is a lone separator: the empty text says that there is no label."""
+    return SEPARATOR if value == [] else cell_text(value)
+
+
 def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
@@ -81,7 +86,7 @@ def _decode(data: bytes, path: Path, what: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"the {what} {path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise UsageError(f"the {what} {path} is not UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8") from None
 
 
 def _read_csv(text: str, path: Path, what: str) -> pa.Table:
@@ -91,11 +96,15 @@ def _read_csv(text: str, path: Path, what: str) -> pa.Table:
         names = next(reader, [])
         if len(names) == 1 and (found := next((mark for mark in (";", "\t") if mark in names[0]), None)):
             raise UsageError(f"the {what} {path} has {found!r} between its columns; expected commas: save it as a CSV with commas")
+        if any(name.startswith(" ") for name in names):  # "path, label": the space belongs to the commas, here and below
+            reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+            names = next(reader)
+        names = [name.strip() for name in names]
         if len(set(names)) != len(names):
             raise UsageError(f"the {what} {path} has a column name twice in its header: {', '.join(names)}")
         columns: list[list[str | None]] = [[] for _ in names]
         for row in reader:
-            if not row:
+            if not "".join(row).strip() and len(row) != len(names):  # a line without anything, or with spaces
                 continue
             if len(row) != len(names):
                 raise UsageError(f"the {what} {path} has {len(row)} cells in line {reader.line_num}, its header {len(names)}")
@@ -103,7 +112,8 @@ def _read_csv(text: str, path: Path, what: str) -> pa.Table:
                 column.append(cell or None)
     except csv.Error as error:
         raise UsageError(f"the {what} {path} is not a readable CSV: {error} (an unclosed quote?)") from None
-    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
+    # The column without a name is the index that pandas' to_csv writes.
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True) if name})
 
 
 def _read_jsonl(text: str, path: Path, what: str) -> pa.Table:
@@ -145,6 +155,9 @@ def _alike(values: list[Any]) -> list[Any]:
 
 def _read_parquet(data: bytes, path: Path, what: str) -> pa.Table:
     try:
+        names = pq.read_schema(pa.BufferReader(data)).names
+        if len(set(names)) != len(names):
+            raise UsageError(f"the {what} {path} has two columns of one name: {', '.join(names)}")
         table = pq.read_table(pa.BufferReader(data)).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"the {what} {path} is not a readable Parquet file ({str(error).splitlines()[0]})") from None

@@ -87,6 +87,6 @@ def strata(labels: Sequence[Label]) -> list[str]:
 def normal_split(name: str) -> str:
     """train, validation or test, from any of their spellings; raises UsageError."""
     try:
-        return _SPELLINGS[name.lower()]
+        return _SPELLINGS[name.strip().lower()]
     except KeyError:
         raise UsageError(f"unknown split {name!r}: expected train, validation (val, valid) or test") from None

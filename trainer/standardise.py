@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 CHUNK_BYTES = 16 << 20  # 16 MiB of float64 at a time: the features themselves stay in the stored dtype
 
+LEAST_VARIANCE = 1e-30  # of float32, which ends at 1e-38, with room for what is divided by it
+
 Rows = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
@@ -46,14 +48,24 @@ def standardised(x: Any, found: Moments) -> Any:
     """x [..., D], symbolic, through a fixed layer (x - mean) / spread.
 
     A feature that is constant in training (a dead ReLU) is only centred: dividing by its spread of zero would blow up its first other
-    value (scikit-learn's StandardScaler does as here).
+    value (scikit-learn's StandardScaler does as here). So is one whose spread is nothing beside that of the others.
 
     BatchNormalization with epsilon 0 and not Normalization, which never divides by less than 1e-7: features of random networks are
     that small, and would all become zero.
     """
+    scale = _scale(found)
+    if scale != 1:
+        x = keras.layers.Rescaling(scale, name="rescale")(x)
+    mean, variance = found.mean * scale, found.variance * scale**2
     layer = keras.layers.BatchNormalization(epsilon=0.0, center=False, scale=False, trainable=False, name="standardise")
     layer.build(x.shape)
-    layer.moving_mean.assign(found.mean.astype(np.float32))
-    constant = found.variance <= 1e-14 * found.mean**2
-    layer.moving_variance.assign(np.where(constant, 1.0, found.variance).astype(np.float32))
+    layer.moving_mean.assign(mean.astype(np.float32))
+    constant = (variance <= 1e-14 * mean**2) | (variance < LEAST_VARIANCE)
+    layer.moving_variance.assign(np.where(constant, 1.0, variance).astype(np.float32))
     return layer(x)
+
+
+def _scale(found: Moments) -> float:
+    """A power of two that brings the largest spread near 1 where float32 could not hold its square, else 1."""
+    spread = float(np.sqrt(found.variance.max(initial=0.0)))
+    return 1.0 if spread == 0 or 1e-9 < spread < 1e9 else float(2.0 ** -np.round(np.log2(spread)))

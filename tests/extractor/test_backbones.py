@@ -185,6 +185,18 @@ def test_a_truncated_file_is_refused(weights_file: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_weights_that_are_no_numbers_are_refused(weights_file: Path, tmp_path: Path) -> None:
+    """ReLU6 hides them: each image would have the same features, and nobody would be told."""
+    broken = tmp_path / "nan.h5"
+    shutil.copy(weights_file, broken)
+    with h5py.File(broken, "r+") as file:
+        first: list[h5py.Dataset] = []
+        file.visititems(lambda _, item: first.append(item) if isinstance(item, h5py.Dataset) and item.ndim == 4 else None)
+        first[0][...] = np.nan
+    refuse(broken, "are no numbers")
+
+
+@pytest.mark.slow
 def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = np.zeros(3)

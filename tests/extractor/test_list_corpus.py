@@ -104,6 +104,7 @@ def test_numbers_and_lists_as_labels_become_text(write_files: WriteFiles) -> Non
         (("path", "digest", "row"), [("a.jpg", "x", "1")], "that a feature set uses itself: digest, row"),
         (("path", "label"), [("a.jpg", "x"), (None, "y")], "has no path in row 2"),
         (("path", "key"), [("a.jpg", None)], "has no key in row 1"),
+        (("path",), [("a\\gone.jpg",)], "Its paths have backslashes: write them with /"),
         (("path",), [("gone.jpg",), ("also.jpg",)], "none of the 2 images in .* is there; the first is .*gone.jpg"),
     ],
 )

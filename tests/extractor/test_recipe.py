@@ -31,6 +31,12 @@ def test_a_recipe_survives_the_way_through_json(tmp_path: Path) -> None:
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
+@pytest.mark.parametrize("name", ["MobileNetV2", "mobile_netv2", "mobilenet-v2"])
+def test_a_name_that_is_nearly_right_gets_the_right_one(name: str) -> None:
+    with pytest.raises(UsageError, match="near ones are mobilenet_v2"):
+        Recipe(name)
+
+
 def test_an_unknown_backbone_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"unknown backbone 'resnet51'.*resnet50"):
         Recipe("resnet51")

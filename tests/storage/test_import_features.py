@@ -131,6 +131,16 @@ def test_maps_keep_their_shape(desk: Desk, kind: str) -> None:
     assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, given, strict=True)}
 
 
+def test_tensors_of_arrow_keep_their_shape(desk: Desk) -> None:
+    given = values(4, (2, 2, 3))
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(given)
+    desk.file = desk.folder / "embeddings.parquet"
+    pq.write_table(pa.table({"key": KEYS, "embedding": tensors}), desk.file, row_group_size=3)
+    desk.read_in()
+    assert desk.open().shape == (2, 2, 3)
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, given, strict=True)}
+
+
 @KINDS
 def test_labels_and_splits_come_along_and_empty_ones_are_missing(desk: Desk, kind: str) -> None:
     desk.write(kind, KEYS, values(), label=["ant", "", "bée", "ant"], split=["train", "test", "", "train"])
@@ -181,7 +191,7 @@ def test_labels_that_are_lists_are_kept_as_one_text(desk: Desk) -> None:
     desk.write("parquet", KEYS, values(), label=[["ant", "bee"], ["ant"], [], None])
     desk.read_in()
     assert {row["key"]: row["label"] for row in desk.open().items.to_pylist()} == {
-        "b.png": "ant|bee", "a.png": "ant", "ü/é.png": "", "c.png": None
+        "b.png": "ant|bee", "a.png": "ant", "ü/é.png": "|", "c.png": None
     }  # fmt: skip
 
 
@@ -368,6 +378,50 @@ def test_an_export_of_two_corpora_needs_a_name_for_all(make_set: MakeSet, tmp_pa
     with pytest.raises(UsageError, match="holds the corpora one, two"):
         import_features(tmp_path / "flat.npz", f"{tmp_path}/store/team/back")
     assert import_features(tmp_path / "flat.npz", f"{tmp_path}/store/team/back", ImportOptions(corpus_id="all")).rows == 2
+
+
+def test_the_corpora_of_an_export_come_back_one_by_one(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    made.commit("two", {"a": 3})
+    export_set(made.open(), tmp_path / "flat.parquet")
+    uri = f"{tmp_path}/store/team/back"
+    with pytest.raises(UsageError, match=r"holds the corpora one, two: pass --corpus ID to import one of them \(and --add"):
+        import_features(tmp_path / "flat.parquet", uri)
+    assert import_features(tmp_path / "flat.parquet", uri, ImportOptions(corpus="one")).listed == 2
+    with pytest.raises(ConflictError, match="to have both in the set pass --add"):
+        import_features(tmp_path / "flat.parquet", uri, ImportOptions(corpus="two"))
+    assert import_features(tmp_path / "flat.parquet", uri, ImportOptions(corpus="two", add=True)).listed == 1
+    columns = ["key", "corpus", "digest"]
+    assert open_set(uri).items.select(columns).to_pylist() == made.open().items.select(columns).to_pylist()
+    with pytest.raises(UsageError, match="has no rows of the corpus 'three'"):
+        import_features(tmp_path / "flat.parquet", uri, ImportOptions(corpus="three"))
+
+
+def test_a_file_of_which_nothing_is_good_replaces_no_version(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    desk.write("npz", KEYS, np.full((4, 6), np.nan, np.float32))
+    with pytest.raises(UsageError, match=r"no row of .* can be imported; the first, 'b.png', is non-finite"):
+        desk.read_in()
+    assert desk.open().version == 1
+
+
+def test_the_shards_of_a_set_keep_their_format(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in(format="hdf5")
+    desk.write("npz", KEYS[:2], values(2))
+    with pytest.raises(UsageError, match="are hdf5, and stay so: leave out --format"):
+        desk.read_in(format="parquet")
+    assert desk.read_in().version == 2
+    assert desk.open().description.shard_format == "hdf5"
+
+
+def test_a_statement_is_json(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.state(model="clip", scale=float("nan"))
+    with pytest.raises(UsageError, match="NaN and Infinity are not JSON"):
+        desk.read_in()
 
 
 def test_an_export_that_is_said_to_be_of_another_space_is_refused(make_set: MakeSet, desk: Desk) -> None:

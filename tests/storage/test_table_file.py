@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import NotFoundError, UsageError
-from storage.table_file import cell_text, is_table_file, read_table_file
+from storage.table_file import cell_text, is_table_file, label_text, read_table_file
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -61,6 +61,21 @@ def test_a_csv_with_another_separator_is_told(tmp_path: Path, mark: str) -> None
     path = written(tmp_path, "a.csv", f"path{mark}label\na.jpg{mark}hat\n")
     with pytest.raises(UsageError, match="between its columns; expected commas"):
         read_table_file(path, "list")
+
+
+def test_the_index_of_pandas_and_spaces_around_names_are_no_columns(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", ',path, label ,note\n0,a.jpg, hat,"x, y"\n  \n1,b.jpg, coat,z\n')
+    assert rows(path) == [{"path": "a.jpg", "label": "hat", "note": "x, y"}, {"path": "b.jpg", "label": "coat", "note": "z"}]
+
+
+def test_a_table_with_a_column_twice_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["a"], ["b"]], names=["path", "path"]), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="two columns of one name"):
+        read_table_file(tmp_path / "a.parquet", "list")
+
+
+def test_an_empty_list_is_a_label_and_an_empty_text_is_none() -> None:
+    assert [label_text(value) for value in ([], ["a"], ["a", "b"], "", None)] == ["|", "a", "a|b", None, None]
 
 
 def test_parquet_keeps_types_and_drops_the_index_of_pandas(tmp_path: Path) -> None:
