@@ -36,6 +36,7 @@ class Stamp:
     value: str = ""
     reason: str = ""
     message: str = ""
+    bytes: int | None = None
 
 
 def locate(base: Path, item: Item) -> str:
@@ -71,7 +72,7 @@ def _local_stamp(location: str) -> Stamp:
         return Stamp(reason="missing", message=f"no such file ({getattr(error, 'strerror', None) or error})")
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
         return Stamp(reason="not-a-file", message="a folder or device, not a file")
-    return Stamp(stamp_of(status))
+    return Stamp(stamp_of(status), bytes=status.st_size)
 
 
 def _read_local(location: str) -> Content:
@@ -93,7 +94,7 @@ def _remote_stamp(location: str) -> Stamp:
         return Stamp(reason="missing", message="the server has no such object")
     except (BaseError, OSError, ValueError):
         return Stamp()
-    return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+    return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}", bytes=meta["size"])
 
 
 def _read_remote(location: str) -> Content:

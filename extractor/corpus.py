@@ -22,6 +22,7 @@ class Item:
     stamp: str  # changes when the bytes do: size and mtime in ns, or etag; "" where none is to be had
     label: str | None = None
     split: str | None = None
+    bytes: int | None = None  # size of its encoded bytes, where the source says it
     location: str = ""  # a path relative to the corpus' base, an absolute one, or a URI; "": the key
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from extractor.content import stamp_of
 from extractor.corpus import Item, Listing, ListingReject, derived_id
 from storage.errors import PermafrostError, UsageError
 from storage.store import STORE_FILE
@@ -28,13 +29,13 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
     """
     root = source.resolve()
     skipped: Counter[str] = Counter()
-    found = sorted(_walk(root, skipped), key=lambda pair: os.fsencode(pair[0]))
-    has_splits = _tops_are_splits([key for key, _ in found])
+    found = sorted(_walk(root, skipped), key=lambda entry: os.fsencode(entry[0]))
+    has_splits = _tops_are_splits([key for key, _, _ in found])
     items, rejects = [], []
-    for key, stamp in found:
+    for key, stamp, size in found:
         label, split = _label_and_split(key, has_splits)
         if _is_unicode(key):
-            items.append(Item(key, stamp, label, split))
+            items.append(Item(key, stamp, label, split, size))
         else:
             escaped = os.fsencode(key).decode("utf-8", "backslashreplace")
             rejects.append(ListingReject(escaped, stamp, "bad-name", "the file name is not valid UTF-8"))
@@ -43,7 +44,9 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
     return Listing(corpus_id or derived_id(root), root, root, tuple(items), tuple(rejects), dict(sorted(skipped.items())))
 
 
-def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
+def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str, int]]:
+    """(key, stamp, size) of every image file."""
+
     def unreadable(error: OSError) -> None:
         raise PermafrostError(f"cannot list {error.filename}: {error.strerror}; its images would be missing without a word")
 
@@ -60,28 +63,28 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
                 skipped["link-to-folder"] += 1  # os.walk does not follow it: it would list images twice or run in circles
         for name in names:
             path = os.path.join(folder, name)
-            reason, stamp = _look_at(path, name, root)
+            reason, stamp, size = _look_at(path, name, root)
             if reason:
                 skipped[reason] += 1
             else:
-                yield os.path.relpath(path, root).replace(os.sep, "/"), stamp
+                yield os.path.relpath(path, root).replace(os.sep, "/"), stamp, size
 
 
-def _look_at(path: str, name: str, root: Path) -> tuple[str, str]:
-    """(reason to skip, "") or ("", stamp)."""
+def _look_at(path: str, name: str, root: Path) -> tuple[str, str, int]:
+    """(reason to skip, "", 0) or ("", stamp, size)."""
     if name.startswith("."):
-        return "hidden", ""
+        return "hidden", "", 0
     if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-        return "not-an-image-name", ""
+        return "not-an-image-name", "", 0
     try:
         if os.path.islink(path) and not Path(path).resolve(strict=True).is_relative_to(root):
-            return "link-outside", ""
+            return "link-outside", "", 0
         status = os.stat(path)
     except (OSError, RuntimeError):  # RuntimeError: a link that leads to itself
-        return "broken-link", ""
+        return "broken-link", "", 0
     if not stat.S_ISREG(status.st_mode):
-        return "not-a-file", ""
-    return "", f"{status.st_size}-{status.st_mtime_ns}"
+        return "not-a-file", "", 0
+    return "", stamp_of(status), status.st_size
 
 
 def _tops_are_splits(keys: list[str]) -> bool:

@@ -35,7 +35,7 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
     keys = _required_text(table, "key", source) if "key" in table.column_names else paths
     labels = [label_text(cell) for cell in _optional(table, "label")]
     splits = [cell_text(cell) for cell in _optional(table, "split")]
-    entries = [Item(*entry) for entry in zip(keys, [""] * len(keys), labels, splits, paths, strict=True)]
+    entries = [Item(key, "", label, split, location=path) for key, label, split, path in zip(keys, labels, splits, paths, strict=True)]
     base = source.parent
     with ThreadPoolExecutor(STAMP_THREADS) as pool:
         stamps = list(pool.map(lambda item: read_stamp(locate(base, item)), entries))
@@ -43,7 +43,9 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
     if not chosen:
         hint = ". Its paths have backslashes: write them with /" if "\\" in entries[0].location else ""
         raise UsageError(f"none of the {len(entries)} images in {source} is there; the first is {locate(base, entries[0])}{hint}")
-    items = tuple(Item(e.key, stamps[i].value, e.label, e.split, "" if e.location == e.key else e.location) for i, e in chosen)
+    items = tuple(
+        Item(e.key, stamps[i].value, e.label, e.split, stamps[i].bytes, "" if e.location == e.key else e.location) for i, e in chosen
+    )
     attributes = _attributes(table).take(pa.array([i for i, _ in chosen], pa.int64()))
     return Listing(corpus_id or derived_id(source), source, base, items, tuple(rejects), {}, attributes)
 
