@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from extractor.corpus import Item
@@ -22,22 +22,47 @@ class Known:
 
 @dataclass(frozen=True)
 class Diff:
+    """Before anything is read. What the new and changed items are, apart from that, their bytes tell (`extractor.novelty`)."""
+
     to_read: list[Item]
     unchanged: dict[str, Known]  # by key: same stamp, so neither read nor embedded again
-    new: int
-    changed: int
-    deleted: int
+    read_before: dict[str, Known]  # by key, of those to read: what was known of them
+    deleted_items: dict[str, Known]  # by key: known, and no longer listed
+    moved: int  # new keys with the stamp of a deleted one: renamed, in all likelihood
+
+    @property
+    def new(self) -> int:
+        """Keys that were not known."""
+        return len(self.to_read) - len(self.read_before)
+
+    @property
+    def changed(self) -> int:
+        """Keys that were known with another stamp, or whose reject may have passed."""
+        return len(self.read_before)
+
+    @property
+    def deleted(self) -> int:
+        return len(self.deleted_items)
 
 
-def diff(items: tuple[Item, ...], known: Mapping[str, Known]) -> Diff:
-    """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final."""
-    to_read, unchanged, new = [], {}, 0
+def diff(items: Sequence[Item], known: Mapping[str, Known], rehash: bool = False) -> Diff:
+    """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final.
+
+    rehash: trust no stamp, so that every item is read, and its bytes tell.
+    """
+    to_read, unchanged = [], {}
     for item in items:
         before = known.get(item.key)
-        if before is not None and before.stamp == item.stamp and not (before.reject and before.reject[0] in PASSING_REASONS):
+        if before is not None and before.stamp == item.stamp and not (rehash or _may_pass(before)):
             unchanged[item.key] = before
         else:
             to_read.append(item)
-            new += before is None
     listed = {item.key for item in items}
-    return Diff(to_read, unchanged, new, len(to_read) - new, sum(key not in listed for key in known))
+    deleted = {key: before for key, before in known.items() if key not in listed}
+    stamps = {before.stamp for before in deleted.values() if before.digest}
+    moved = sum(item.key not in known and item.stamp in stamps for item in to_read)
+    return Diff(to_read, unchanged, {item.key: known[item.key] for item in to_read if item.key in known}, deleted, moved)
+
+
+def _may_pass(known: Known) -> bool:
+    return known.reject is not None and known.reject[0] in PASSING_REASONS

@@ -33,6 +33,10 @@ class Executor(Protocol):
         """Embed a few images on one worker."""
         ...
 
+    def measure(self, locations: Sequence[str]) -> float:
+        """Images a second of all workers together, from files to features; tried on the images at these locations."""
+        ...
+
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         """Set the job; `known` digests are never embedded. Raises DriftError if a worker fails the golden images."""
         ...

@@ -11,6 +11,7 @@ import pyarrow.compute
 
 from extractor.corpus import Item, Listing
 from extractor.diff import Diff, Known
+from extractor.novelty import classify
 from extractor.receipt import Receipt
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
@@ -29,6 +30,7 @@ class Ledger:
     seconds: Counter[str] = field(default_factory=Counter)
     new_shards: list[str] = field(default_factory=list)  # sha256, in order of completion
     _seen: dict[str, Known] = field(default_factory=dict)
+    _embedded: set[bytes] = field(default_factory=set)  # digests of the images that this run embedded
     _bad_digests: dict[bytes, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
@@ -38,6 +40,8 @@ class Ledger:
             self._seen[key] = known
             if known.digest and known.reject:
                 self._bad_digests[known.digest] = known.reject
+        held = pa.compute.is_valid(receipt.items["row"])
+        self._embedded.update(receipt.items["digest"].filter(held).to_pylist())
         if receipt.shard:
             self.index.unusable.discard(receipt.shard.sha256)  # just published: a damaged one of this content is whole again
             self.new_shards.append(receipt.shard.sha256)
@@ -54,6 +58,7 @@ class Ledger:
         self.seconds.update(earlier.seconds)
         self.new_shards += earlier.new_shards
         self._bad_digests.update(earlier._bad_digests)
+        self._embedded.update(earlier._embedded)
 
     def add_copied(self, copied: Copied) -> None:
         """Enter embeddings that were copied from another set."""
@@ -69,6 +74,11 @@ class Ledger:
     def unresolved(self) -> list[Item]:
         """Items whose digest was left to another unit, which then did not deliver it."""
         return [item for item in self.diff.to_read if item.key in self._seen and self._standing(item) is None]
+
+    def kinds(self) -> dict[str, int]:
+        """What the items that had to be read turned out to be, by kind (`extractor.novelty`)."""
+        standing = {item.key: self._standing(item) for item in self.diff.to_read}
+        return classify(self.diff, {key: known for key, known in standing.items() if known}, self._embedded)
 
     def settle(self) -> Standing:
         rows, pending = [], 0

@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,11 @@ class LocalExecutor:
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         return self._workers[0].embed_images(images)
+
+    def measure(self, locations: Sequence[str]) -> float:
+        shares = [locations[i :: self._count] for i in range(self._count)]
+        with ThreadPoolExecutor(self._count) as pool:
+            return sum(pool.map(Worker.measure, self._workers, shares))
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job

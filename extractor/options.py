@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 from storage.names import check_name
 from storage.shard import DEFAULT_FORMAT, shard_format
+from storage.store import require_store
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,10 @@ class ExtractOptions:
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
     add: bool = False  # True: the corpus may enter a set that mirrors others
+    rehash: bool = False  # True: trust no stamp, read every file and go by its bytes
+    reuse_from: tuple[str, ...] = ()  # further stores whose sets lend embeddings
     dry_run: bool = False
+    price: float | None = None  # of an hour of the machines, in whatever currency
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
@@ -32,10 +37,14 @@ class ExtractOptions:
             raise UsageError("--ray is empty: expected an address such as auto or host:6379; leave it out for a private cluster")
         if self.local and self.ray_address:
             raise UsageError("--local and --ray exclude each other: drop one of them")
+        if self.price is not None and not 0 <= self.price <= 1e6:
+            raise UsageError(f"--price must be the price of an hour, from 0 to a million; got {self.price}")
+        for root in self.reuse_from:
+            require_store(Path(root))
         if not 0 <= self.max_rejects <= 1:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "recipe": self.recipe.to_dict()}
+        return {**asdict(self), "reuse_from": list(self.reuse_from), "recipe": self.recipe.to_dict()}

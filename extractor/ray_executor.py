@@ -62,6 +62,9 @@ class _Actor:
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         return self._worker.embed_images(images)
 
+    def measure(self, locations: Sequence[str]) -> float:
+        return self._worker.measure(locations)
+
     def begin(self, job: Job, claims: Any) -> None:
         self._job = job
         self._claims = claims
@@ -109,6 +112,10 @@ class RayExecutor:
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         [embeddings] = self._get([self._slots[0].actor.embed_images.remote(images)])
         return np.asarray(embeddings)
+
+    def measure(self, locations: Sequence[str]) -> float:
+        n = len(self._slots)
+        return float(sum(self._get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._slots)])))
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job

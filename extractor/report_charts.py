@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from extractor.html import Markup, join, tag
+from storage.sizes import human_seconds
 
 BINS = 60
 _WIDTH, _HEIGHT = 600, 100  # of the SVG's own coordinates; it is stretched to its place
@@ -36,7 +37,7 @@ def rate_chart(title: str, values: Sequence[float], bin_seconds: float, unit: st
     bars = []
     for i, value in enumerate(values):
         height = _HEIGHT * value / top
-        told = f"{seconds_told(i * bin_seconds)} to {seconds_told((i + 1) * bin_seconds)}: {value:,.1f} {unit}"
+        told = f"{human_seconds(i * bin_seconds)} to {human_seconds((i + 1) * bin_seconds)}: {value:,.1f} {unit}"
         place = {"x": f"{i * width:g}", "y": f"{_HEIGHT - height:.2f}", "width": f"{width:g}", "height": f"{height:.2f}"}
         bars.append(tag("rect", tag("title", told), class_=f"fill {class_}", **place))
     mean = sum(values) / len(values)
@@ -66,11 +67,3 @@ def round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
-
-
-def seconds_told(seconds: float) -> str:
-    """49.6 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
-    minutes, left = divmod(round(seconds), 60)
-    return f"{minutes} min {left:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extractor.html import Markup, join, tag
-from extractor.report_charts import BINS, rate_chart, rates, seconds_told, share_bar
+from extractor.novelty import KINDS
+from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
 from extractor.stages import STAGES, THREADS
-from storage.sizes import human_bytes
+from storage.sizes import human_bytes, human_seconds
 
 # Were a text to get through unescaped after all, the browser would still run nothing and ask nobody.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -27,7 +28,7 @@ def render(report: Mapping[str, Any]) -> str:
         tag("title", f"{name}, run {report['run']}"),
         tag("style", Markup(STYLE)),
     )
-    sections = (_account, _failures, _bottleneck, _throughput, _stages, _rejects, _skipped, _workers, _settings)
+    sections = (_account, _kinds, _failures, _bottleneck, _throughput, _stages, _rejects, _skipped, _workers, _settings)
     body = tag("body", tag("main", _header(report, name), *[section(report) for section in sections], _footer(report)))
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
@@ -48,19 +49,41 @@ def _account(report: Mapping[str, Any]) -> Markup:
     version = f"{before} → {versions['after']}" if versions["committed"] else f"{versions['after']}, nothing changed"
     figures = {
         "version": version,
-        "time": seconds_told(report["seconds"]["total"]),
+        "time": human_seconds(report["seconds"]["total"]),
         "images embedded": f"{counts['embedded']:,}",
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
         "files read": f"{counts['read']:,} ({human_bytes(sizes['bytes_read'])})",
         "rows reused": f"{counts['reused']:,}",
         "copied from other sets": f"{counts['copied']:,}",
         "new / changed / deleted": f"{counts['new']:,} / {counts['changed']:,} / {counts['deleted']:,}",
+        "forecast": _forecast(report),
+        "saved by reuse": _saved(report),
         "new shards": f"{sizes['new_shards']:,} ({human_bytes(sizes['new_shard_bytes'])})",
         "the version's shards": f"{sizes['version_shards']:,} ({human_bytes(sizes['version_bytes'])})",
     }
     bar = share_bar([(name, name, counts[name]) for name in ("rows", "rejected", "pending")])
     pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in figures.items()]
     return tag("section", tag("div", *parts, class_="account"), bar, tag("dl", *pairs, class_="figures"))
+
+
+def _forecast(report: Mapping[str, Any]) -> str:
+    forecast = report["forecast"]
+    if not forecast or forecast["seconds"] is None:
+        return "none: no run had measured this space on this hardware"
+    told = f"{human_seconds(forecast['seconds'])} for at most {forecast['images']:,} images, by {forecast['rate_source']}"
+    return f"{told}; the work took {human_seconds(report['seconds']['driver']['work'])}"
+
+
+def _saved(report: Mapping[str, Any]) -> str:
+    seconds, price = report["saved_seconds"], report["settings"]["price"]
+    if not seconds:
+        return "nothing"
+    return f"{human_seconds(seconds)} of the same workers' time" + (f", {seconds / 3600 * price:,.2f} in money" if price else "")
+
+
+def _kinds(report: Mapping[str, Any]) -> Markup:
+    rows = [tag("tr", tag("th", kind), _n(f"{n:,}"), tag("td", KINDS[kind])) for kind, n in report["kinds"].items() if n]
+    return tag("section", tag("h2", "What the files were"), _table(["kind", "#files", ""], rows)) if rows else join()
 
 
 def _failures(report: Mapping[str, Any]) -> Markup:
@@ -74,7 +97,9 @@ def _failures(report: Mapping[str, Any]) -> Markup:
 def _bottleneck(report: Mapping[str, Any]) -> Markup:
     driver, total = report["seconds"]["driver"], report["seconds"]["total"]
     before = sum(driver[name] for name in ("list", "start", "compare", "prepare"))
-    start = f"{seconds_told(before)} of {seconds_told(total)} passed before work on units began, {seconds_told(driver['start'])} of them "
+    start = (
+        f"{human_seconds(before)} of {human_seconds(total)} passed before work on units began, {human_seconds(driver['start'])} of them "
+    )
     aside = tag("p", start + "to start workers and build the network.")
     return tag("section", tag("h2", "What binds"), tag("p", report["bottleneck"]["words"]), aside, class_="binds")
 
@@ -87,7 +112,7 @@ def _throughput(report: Mapping[str, Any]) -> Markup:
     width = end / BINS
     charts = [rate_chart("Images embedded a second", rates(points, 2), width, "images/s", "images")] if images else []
     charts.append(rate_chart("Bytes read a second", [value / 1e6 for value in rates(points, 3)], width, "MB/s", "low"))
-    ticks = tag("div", tag("span", "0"), *[tag("span", seconds_told(end * i / 4)) for i in range(1, 5)], class_="ticks")
+    ticks = tag("div", tag("span", "0"), *[tag("span", human_seconds(end * i / 4)) for i in range(1, 5)], class_="ticks")
     note = tag("p", tag("small", "Time since work began. A unit's work is spread evenly over the time it took."))
     return tag("section", heading, tag("div", *charts, ticks, class_="chart"), note)
 

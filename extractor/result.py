@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from extractor.forecast import Forecast
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
@@ -31,6 +32,7 @@ class ExtractResult:
     new: int
     changed: int
     deleted: int
+    kinds: dict[str, int]  # of the files to read, what they turned out to be: KINDS of extractor.novelty
     seconds: float
     images_per_second: float  # embedded, over the time from first unit to last
     version: int | None  # None: a dry run of a set without versions
@@ -46,6 +48,8 @@ class ExtractResult:
     to_read: int = 0  # a dry run: what would be read
     dry_run: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, which says whose they are
+    forecast: dict[str, Any] | None = None  # extractor.forecast; None: how fast this space is embedded here was not known
+    saved_seconds: float | None = None  # what the forward passes of the reused rows would have taken
     report: str | None = None  # path of report.html; None: a dry run
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +67,7 @@ class Outcome:
     seconds: float
     work_seconds: float = 0.0
     replaced_workers: int = 0
+    forecast: Forecast | None = None
     lost: Sequence[LostUnit] = ()
     report: str | None = None
 
@@ -74,6 +79,9 @@ def summarise(
     listing, counters = ledger.listing, ledger.counters
     new_shards = [ledger.index.shards[sha256] for sha256 in ledger.new_shards]
     rows, rejected = standing.items.num_rows, standing.rejects.num_rows
+    rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
+    reused = rows - (counters["embedded"] - ledger.unstorable)
+    usual = rate or (outcome.forecast and outcome.forecast.images_per_second)
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,
@@ -81,7 +89,7 @@ def summarise(
         read=counters["read"],
         embedded=counters["embedded"],
         copied=counters["copied"],
-        reused=rows - (counters["embedded"] - ledger.unstorable),
+        reused=reused,
         rows=rows,
         rejected=rejected,
         pending=standing.pending,
@@ -90,8 +98,9 @@ def summarise(
         new=ledger.diff.new,
         changed=ledger.diff.changed,
         deleted=ledger.diff.deleted,
+        kinds=ledger.kinds(),
         seconds=round(outcome.seconds, 3),
-        images_per_second=round(counters["embedded"] / outcome.work_seconds, 2) if outcome.work_seconds else 0.0,
+        images_per_second=round(rate, 2),
         version=outcome.version,
         committed=outcome.committed,
         space_id=workers[0].space.id,
@@ -105,5 +114,7 @@ def summarise(
         to_read=len(ledger.diff.to_read),
         dry_run=options.dry_run,
         stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
+        forecast=outcome.forecast.to_dict() if outcome.forecast else None,
+        saved_seconds=round(reused / usual, 1) if usual else None,
         report=outcome.report,
     )

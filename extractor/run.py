@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from extractor.content import locate
 from extractor.corpus import Item, Listing
 from extractor.diff import diff
 from extractor.executor import Executor
+from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
 from extractor.golden_images import draw_golden_images
 from extractor.heartbeat import Heartbeat
 from extractor.job import Job, WorkerInfo
@@ -41,6 +43,7 @@ from storage.names import SetName, parse_set
 from storage.runs import RunFolder, new_run_id
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
+from storage.space import Space
 from storage.store import require_possible_root
 
 logger = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ class _Run:
         self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
         self.folder = RunFolder(name.folder, new_run_id())
         self.units_made = 0
+        self.forecast: Forecast | None = None
         self.throughput = Throughput()
         self.heartbeat = Heartbeat(self.folder, self.throughput.now)
 
@@ -115,19 +119,33 @@ class _Run:
             require_space(base.description, self.name, workers[0])
             base.description.require_format(self.options.format, self.name)
         ledger = self._open_ledger(base)
+        rate = measured_rate(self.name, workers)
         if self.options.dry_run:
-            outcome = Outcome(str(self.name), self.folder.run_id, base.version if base else None, False, self._seconds())
+            self.forecast = make_forecast(
+                ledger.diff, workers[0], rate or self._calibrate(ledger.diff.to_read, len(workers)), self.options.price
+            )
+            version = base.version if base else None
+            outcome = Outcome(str(self.name), self.folder.run_id, version, False, self._seconds(), forecast=self.forecast)
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
+        self.forecast = make_forecast(ledger.diff, workers[0], rate, self.options.price) if rate else None
         if self.options.check_disk:
             require_room(len(ledger.diff.to_read), workers[0], self.name)
         with self.heartbeat:
             return self._embed_and_commit(base, ledger, workers, on_progress)
 
+    def _calibrate(self, items: Sequence[Item], workers: int) -> Rate | None:
+        """A rate by trying, where no run has measured one."""
+        chosen = sample(items, workers)
+        if not chosen:
+            return None
+        rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
+        return Rate(rate, f"a try with {len(chosen)} of the images")
+
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        ledger = Ledger(self.listing, diff(self.listing.items, known), index)
+        ledger = Ledger(self.listing, diff(self.listing.items, known, self.options.rehash), index)
         if earlier:
             ledger.carry_over(earlier)
         self.clock.lap("compare")
@@ -142,7 +160,7 @@ class _Run:
         require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
-        lenders = find_lenders(self.name, description.space) if ledger.diff.to_read else []
+        lenders = self._lenders(description.space) if ledger.diff.to_read else []
         self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
         started = time.perf_counter()
         self.clock.lap("prepare")
@@ -170,6 +188,7 @@ class _Run:
             self._seconds(),
             work_seconds,
             self.executor.replaced,
+            self.forecast,
             lost,
             page,
         )
@@ -201,6 +220,9 @@ class _Run:
         self._accept(base.manifest)
         self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
         return base
+
+    def _lenders(self, space: Space) -> list[Lender]:
+        return find_lenders(self.name, space, [Path(root) for root in self.options.reuse_from])
 
     def _seconds(self) -> float:
         return self.clock.total

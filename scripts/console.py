@@ -18,6 +18,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from storage.sizes import human_bytes as human_bytes
+from storage.sizes import human_seconds as human_seconds
 
 PLAIN_SECONDS = 5.0  # between two lines of progress where there is no terminal
 

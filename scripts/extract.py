@@ -12,7 +12,7 @@ from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
-from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
+from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, share, warn
 from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
@@ -53,7 +53,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    parser.add_argument("--rehash", action="store_true", help="trust no stamp (size and time): read every file, and go by its bytes")
+    parser.add_argument(
+        "--reuse-from", action="append", default=[], metavar="ROOT", help="another store whose sets lend their embeddings; may be repeated"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
+    parser.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
     parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
     parser.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -74,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
         ray_address=args.ray,
         corpus_id=args.corpus_id,
         add=args.add,
+        rehash=args.rehash,
+        reuse_from=tuple(args.reuse_from),
         dry_run=args.dry_run,
+        price=args.price,
         check_disk=not args.no_disk_check,
         max_rejects=args.max_rejects,
     )
@@ -88,14 +96,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_dict())
     else:
-        _print(result)
+        _print(result, options.price)
     return 0 if result.complete or result.dry_run else EXIT_INCOMPLETE
 
 
-def _print(result: ExtractResult) -> None:
+def _print(result: ExtractResult, price: float | None) -> None:
     if result.dry_run:
-        pairs: list[tuple[str, object]] = [("would read", f"{result.to_read} of {result.listed} images"), ("known already", result.rows)]
-        print_pairs([*pairs, ("rejected before", result.rejected), *_skipped(result), ("feature space", result.space_id)])
+        print_pairs(_planned(result))
         return
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
@@ -109,12 +116,48 @@ def _print(result: ExtractResult) -> None:
             *_skipped(result),
             *([("reasons", counts_text(result.reasons))] if result.reasons else []),
             ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused{copied}"),
+            *([("files were", _told(result.kinds))] if result.read else []),
             ("time", f"{result.seconds:.1f} s, {speed}"),
+            *_saved(result, price),
             ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
             ("feature space", result.space_id),
             ("report", result.report),
         ]
     )
+
+
+def _planned(result: ExtractResult) -> list[tuple[str, object]]:
+    """A dry run: what would be done."""
+    assert result.forecast is not None
+    plan = result.forecast
+    moved = result.to_read - plan["images"]
+    size = f", {human_bytes(plan['bytes_to_read'])}" if plan["bytes_to_read"] is not None else ""
+    keys = f"{result.new} new ({moved} only moved, by their stamps), {result.changed} changed, {result.deleted} deleted"
+    pairs: list[tuple[str, object]] = [
+        ("would read", f"{result.to_read} of {result.listed} images{size}"),
+        ("keys", keys),
+        ("known already", result.rows),
+        ("rejected before", result.rejected),
+        ("would embed", f"at most {plan['images']} images: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"),
+    ]
+    if plan["seconds"] is not None:
+        pairs.append(
+            ("time", f"at most {human_seconds(plan['seconds'])} at {plan['images_per_second']:.0f} images/s ({plan['rate_source']})")
+        )
+    if plan["price"] is not None:
+        pairs.append(("price", f"at most {plan['price']:,.2f}"))
+    return [*pairs, *_skipped(result), ("feature space", result.space_id)]
+
+
+def _saved(result: ExtractResult, price: float | None) -> list[tuple[str, object]]:
+    if not result.saved_seconds:
+        return []
+    money = f", {result.saved_seconds / 3600 * price:,.2f} in money" if price else ""
+    return [("reuse saved", f"{human_seconds(result.saved_seconds)} of work{money}")]
+
+
+def _told(kinds: dict[str, int]) -> str:
+    return counts_text({kind: n for kind, n in kinds.items() if n})
 
 
 def _skipped(result: ExtractResult) -> list[tuple[str, object]]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -40,14 +41,16 @@ class Copied:
     digests: tuple[bytes, ...]
 
 
-def find_lenders(borrower: SetName, space: Space) -> list[Lender]:
-    """The other sets of the store whose features are in the space, or lead to it without a forward pass; those in the space first.
+def find_lenders(borrower: SetName, space: Space, further: Sequence[Path] = ()) -> list[Lender]:
+    """The other sets of its store, and of the `further` stores, whose features are in the space, or lead to it without a forward pass.
+
+    Those in the space come first, and among them those of the borrower's own store.
 
     A damaged one lends nothing, and is no reason to stop either. Nor does one with features that somebody only said to be in its space.
     """
     lenders: list[tuple[bool, Lender]] = []
-    for name in set_names(borrower.root):
-        if name.folder != borrower.folder:
+    for name in [name for root in (borrower.root, *further) for name in set_names(root)]:
+        if name.folder.resolve() != borrower.folder.resolve():
             with suppress(PermafrostError, OSError):
                 description = read_description(name)
                 if (way := derivation(description.space, space)) and not _has_stated_features(name):

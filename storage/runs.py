@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.damage import damage_named
-from storage.errors import DamagedError
-from storage.files import list_names, private_file, publish_as, to_json, write_atomic
+from storage.errors import DamagedError, NotFoundError
+from storage.files import list_names, private_file, publish_as, read_json, to_json, write_atomic
 from storage.names import SetName
 
 
@@ -53,6 +53,13 @@ class RunFolder:
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json: the mark of a finished run."""
         write_atomic(self.path / "report.json", to_json(report))
+
+    def read_report(self) -> dict[str, Any] | None:
+        """The report of a finished run; None where there is none that can be read."""
+        try:
+            return read_json(self.path / "report.json", "report")
+        except (NotFoundError, DamagedError):
+            return None
 
     def write_heartbeat(self, heartbeat: dict[str, Any]) -> None:
         """Write heartbeat.json: the driver does so every few seconds, and its age says whether the run still lives."""

@@ -1,4 +1,4 @@
-"""Sizes in words."""
+"""Sizes and times in words."""
 
 from __future__ import annotations
 
@@ -10,3 +10,11 @@ def human_bytes(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def human_seconds(seconds: float) -> str:
+    """49.6 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -18,12 +18,25 @@ def one(item: Item, known: dict[str, Known]) -> Diff:
 
 def test_an_item_never_seen_is_new_and_read() -> None:
     result = one(Item("a.jpg", "1-1"), {})
-    assert result == Diff([Item("a.jpg", "1-1")], {}, new=1, changed=0, deleted=0)
+    assert (result.to_read, result.unchanged, result.new, result.changed, result.deleted) == ([Item("a.jpg", "1-1")], {}, 1, 0, 0)
 
 
 def test_an_item_with_an_equal_stamp_is_not_read() -> None:
     known = {"a.jpg": Known("1-1", DIGEST)}
-    assert one(Item("a.jpg", "1-1"), known) == Diff([], known, new=0, changed=0, deleted=0)
+    assert one(Item("a.jpg", "1-1"), known) == Diff([], known, {}, {}, 0)
+
+
+def test_who_distrusts_stamps_reads_everything() -> None:
+    known = {"a.jpg": Known("1-1", DIGEST), "b.jpg": Known("1-1", DIGEST, ("corrupt", ""))}
+    result = diff((Item("a.jpg", "1-1"), Item("b.jpg", "1-1")), known, rehash=True)
+    assert (len(result.to_read), result.unchanged, result.read_before) == (2, {}, known)
+
+
+def test_a_new_key_with_the_stamp_of_a_deleted_one_has_probably_moved() -> None:
+    known = {"a.jpg": Known("10-1", DIGEST), "bad.jpg": Known("20-1", None, ("corrupt", "")), "c.jpg": Known("30-1", DIGEST)}
+    items = (Item("b/a.jpg", "10-1"), Item("b/bad.jpg", "20-1"), Item("c.jpg", "30-1"), Item("d.jpg", "30-1"))
+    result = diff(items, known)
+    assert (result.new, result.deleted, result.moved) == (3, 2, 1)
 
 
 def test_an_item_with_another_stamp_is_changed_and_read() -> None:
@@ -36,7 +49,8 @@ def test_a_new_label_alone_needs_no_reading() -> None:
 
 
 def test_an_item_that_is_gone_is_deleted() -> None:
-    assert diff((), {"a.jpg": Known("1-1", DIGEST)}) == Diff([], {}, new=0, changed=0, deleted=1)
+    known = {"a.jpg": Known("1-1", DIGEST)}
+    assert diff((), known) == Diff([], {}, {}, known, 0)
 
 
 @pytest.mark.parametrize("reason", ["corrupt", "not-an-image", "empty", "too-large", "non-finite"])

@@ -216,7 +216,7 @@ def test_nothing_vanishes_and_the_order_of_receipts_does_not_matter(outcomes: li
 
 def test_a_diff_without_anything_to_read_settles_by_itself() -> None:
     listed = listing("a.jpg")
-    book = Ledger(listed, Diff([], {"a.jpg": Known("1-1", digest("a"))}, 0, 0, 0), EmbeddingIndex({digest("a"): ("s", 0)}))
+    book = Ledger(listed, Diff([], {"a.jpg": Known("1-1", digest("a"))}, {}, {}, 0), EmbeddingIndex({digest("a"): ("s", 0)}))
     assert book.settle().items.num_rows == 1
 
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extractor.html import Markup, join, tag
-from extractor.report_charts import BINS, rates, round_up, seconds_told
+from extractor.report_charts import BINS, rates, round_up
 from extractor.report_page import render
+from storage.sizes import human_seconds
 from tests.extractor.report_example import HOSTILE, make_example
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -124,7 +125,7 @@ def test_scales_end_at_round_numbers(value: float, rounded: float) -> None:
     ("seconds", "told"), [(0, "0.0 s"), (49.62, "49.6 s"), (110, "110 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (119.99, "120 s")]
 )
 def test_seconds_in_words(seconds: float, told: str) -> None:
-    assert seconds_told(seconds) == told
+    assert human_seconds(seconds) == told
 
 
 def look_with_chromium(page: Path) -> tuple[str, list[str], list[str]]:

@@ -22,7 +22,7 @@ from extractor.job import WorkerInfo
 from extractor.local_executor import LocalExecutor
 from extractor.stages import STAGES
 from extractor.worker import Worker
-from storage.errors import ConflictError, DriftError, RunCancelledError, RunError, SpaceMismatchError, UsageError
+from storage.errors import ConflictError, DriftError, NotFoundError, RunCancelledError, RunError, SpaceMismatchError, UsageError
 from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
 from storage.run_watch import cancel_run, run_statuses
@@ -132,6 +132,7 @@ def test_renamed_and_duplicate_images_are_hits(run: Run, make_corpus: MakeCorpus
     assert after["ant/new name.jpg"] == before["ant/0001.jpg"]
     assert after["bee/copy.png"] == before["bee/0000.png"]
     assert result.deleted == 1
+    assert (result.kinds["renamed"], result.kinds["duplicate"], sum(result.kinds.values())) == (1, 1, 2)
 
 
 @pytest.mark.slow
@@ -299,9 +300,37 @@ def test_the_same_version_local_and_ray(run: Run, make_corpus: MakeCorpus, small
 
 
 def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
-    result = run(make_corpus(5), dry_run=True)
+    corpus = make_corpus(5)
+    result = run(corpus, dry_run=True, price=2.0)
     assert (result.to_read, result.rows, result.version) == (5, 0, None)
     assert not (tmp_path / "features").exists()
+    assert result.forecast is not None
+    assert result.forecast["images"] == 5
+    assert result.forecast["bytes_to_read"] == sum(path.stat().st_size for path in corpus.rglob("*.*"))
+    assert (result.forecast["shards"], result.forecast["shard_bytes"]) == (1, 5 * 1280 * 4)
+    assert result.forecast["rate_source"] == "a try with 5 of the images"
+    assert result.forecast["seconds"] > 0
+
+
+def test_the_next_forecast_goes_by_the_rate_of_the_last_run(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.forecast.MIN_IMAGES", 5)
+    first = run(make_corpus(5))
+    assert first.forecast is None
+    for i in range(3):
+        (tmp_path / "photos" / f"new {i}.png").write_bytes(draw(i + 90))
+    plan = run(tmp_path / "photos", dry_run=True).forecast
+    assert plan is not None
+    assert (plan["images"], plan["images_per_second"]) == (3, first.images_per_second)
+    assert plan["rate_source"].startswith(f"run {first.run} in this space on CPU")
+    second = run(tmp_path / "photos", price=1.0)
+    assert (second.new, second.kinds["new"], second.reused) == (3, 3, 5)
+    assert second.forecast == {**plan, "price": second.forecast["price"]} if second.forecast else False
+    assert second.saved_seconds == pytest.approx(5 / second.images_per_second, abs=0.1)
+    report = json.loads((Path(second.report or "").parent / "report.json").read_text())
+    assert report["forecast"]["images"] == 3
+    assert report["kinds"]["new"] == 3
 
 
 @pytest.mark.slow
@@ -417,6 +446,34 @@ def test_another_set_of_the_store_in_the_same_space_lends_its_embeddings(run: Ru
     lent, borrowed = contents(first), contents(result)
     assert all(borrowed[key][1:] == value[1:] for key, value in lent.items())
     assert account(run(other, "theirs")) == (0, 0, 12, 12, 0, 0)
+
+
+@pytest.mark.slow
+def test_another_store_lends_when_it_is_named(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(6)
+    run(corpus, store="theirs")
+    assert account(run(corpus, "alone", store="ours")) == (6, 6, 0, 6, 0, 0)
+    shutil.rmtree(tmp_path / "ours")
+    result = run(corpus, store="ours", reuse_from=(str(tmp_path / "theirs"),))
+    assert (account(result), result.copied, result.kinds["elsewhere"]) == ((6, 0, 6, 6, 0, 0), 6, 6)
+    assert contents(result) == contents(run(corpus, store="theirs"))
+    with pytest.raises(NotFoundError, match="is not a feature store"):
+        run(corpus, reuse_from=(str(corpus),))
+
+
+def test_who_distrusts_stamps_finds_a_change_that_they_hide(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(4)
+    run(corpus)
+    path = corpus / "ant" / "0001.jpg"
+    status, other = path.stat(), draw(77, format_name="JPEG")
+    path.write_bytes(other[: status.st_size].ljust(status.st_size, b"\0"))  # a JPEG that ends early, or has zeros behind it
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert account(run(corpus)) == (0, 0, 4, 4, 0, 0)
+    result = run(corpus, rehash=True)
+    assert result.read == 4
+    assert (result.kinds["same"], result.kinds["new"] + result.kinds["rejected"]) == (3, 1)
+    assert contents(result).get("ant/0001.jpg", (None, b""))[1] in (b"", hashlib.sha256(path.read_bytes()).digest())
+    assert account(run(corpus, rehash=True))[:2] == (4, 0)
 
 
 @pytest.mark.slow

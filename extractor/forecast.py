@@ -1,0 +1,91 @@
+"""What a run will take, before it: images, bytes, shards, time and money; and how fast this space was embedded on this hardware before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from extractor.corpus import Item
+from extractor.diff import Diff
+from extractor.job import WorkerInfo
+from extractor.plan import make_units
+from storage.catalog import set_names
+from storage.errors import PermafrostError
+from storage.feature_set import read_description
+from storage.names import SetName
+from storage.runs import run_folders
+from storage.shard import embedding_bytes
+
+MIN_IMAGES = 100  # of a run whose rate is worth something
+SAMPLE = 64  # images that a calibration embeds with each worker
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images a second of all workers together, and in words where the number comes from."""
+
+    images_per_second: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Upper bounds: of the images to read, those that turn out to be known are read and not embedded. None: not known."""
+
+    images: int
+    bytes_to_read: int | None
+    shards: int
+    shard_bytes: int
+    images_per_second: float | None
+    rate_source: str
+    seconds: float | None
+    price: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_forecast(diff: Diff, worker: WorkerInfo, rate: Rate | None, price_an_hour: float | None) -> Forecast:
+    """Of the items to read, those that seem to have only moved are not counted as images to embed."""
+    images = len(diff.to_read) - diff.moved
+    each = embedding_bytes(worker.shape, worker.space.dtype)
+    sizes = [item.bytes for item in diff.to_read]
+    seconds = images / rate.images_per_second if rate and rate.images_per_second else None
+    return Forecast(
+        images=images,
+        bytes_to_read=None if None in sizes else sum(size or 0 for size in sizes),
+        shards=len(make_units(diff.to_read, each)),
+        shard_bytes=images * each,
+        images_per_second=round(rate.images_per_second, 2) if rate else None,
+        rate_source=rate.source if rate else "",
+        seconds=round(seconds, 1) if seconds is not None else None,
+        price=round(seconds / 3600 * price_an_hour, 2) if seconds is not None and price_an_hour is not None else None,
+    )
+
+
+def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
+    """That of the newest run in the store that embedded in the same space on the same kind of device, for this number of workers."""
+    space, device = workers[0].space.id, workers[0].environment["device"]
+    newest: tuple[str, float] | None = None
+    for each in set_names(name.root):
+        with suppress(PermafrostError):
+            if read_description(each).space.id == space:
+                newest = max(filter(None, (newest, _newest_rate(each, device))), default=None)
+    return Rate(newest[1] * len(workers), f"run {newest[0]} in this space on {device}") if newest else None
+
+
+def sample(items: Sequence[Item], workers: int) -> list[Item]:
+    """Evenly spread over the items, SAMPLE for each worker at most."""
+    wanted = min(len(items), SAMPLE * workers)
+    return [items[i * len(items) // wanted] for i in range(wanted)]
+
+
+def _newest_rate(name: SetName, device: str) -> tuple[str, float] | None:
+    """(run, images a second and worker) of the set's newest run on such a device."""
+    for folder in reversed(run_folders(name)):
+        report = folder.read_report() or {}
+        if report.get("environment", {}).get("device") == device and report.get("counts", {}).get("embedded", 0) >= MIN_IMAGES:
+            return folder.run_id, report["images_per_second"] / len(report["workers"])
+    return None

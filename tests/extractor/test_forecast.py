@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from extractor.corpus import Item
+from extractor.diff import Known, diff
+from extractor.forecast import Rate, make_forecast, sample
+from extractor.job import WorkerInfo
+from storage.space import Space
+
+SPACE = Space("g", "w", "l", "avg", 224, "image-v1", "tf", "float32", "float16")
+WORKER = WorkerInfo(SPACE, (1280,), "here", {"device": "CPU"})
+
+
+def items(n: int, size: int | None = 1000) -> list[Item]:
+    return [Item(f"{i:05d}.jpg", f"{i}-1", bytes=size) for i in range(n)]
+
+
+def test_a_forecast_is_what_the_numbers_say() -> None:
+    plan = make_forecast(diff(items(7200), {}), WORKER, Rate(2.0, "a run"), 3.0)
+    assert (plan.images, plan.bytes_to_read, plan.shard_bytes) == (7200, 7_200_000, 7200 * 2560)
+    assert (plan.seconds, plan.price) == (3600.0, 3.0)
+    assert plan.shards == 29  # units of 256
+
+
+def test_what_only_moved_is_read_and_not_embedded() -> None:
+    gone = {"old.jpg": Known("5-1", b"d" * 32)}
+    plan = make_forecast(diff(items(10), gone), WORKER, Rate(1.0, "a run"), None)
+    assert (plan.images, plan.bytes_to_read, plan.seconds, plan.price) == (9, 10_000, 9.0, None)
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    plan = make_forecast(diff([*items(3), *items(1, None)], {}), WORKER, None, 3.0)
+    assert (plan.bytes_to_read, plan.images_per_second, plan.seconds, plan.price) == (None, None, None, None)
+
+
+def test_nothing_to_do_takes_no_time() -> None:
+    plan = make_forecast(diff([], {}), WORKER, Rate(5.0, "a run"), 1.0)
+    assert (plan.images, plan.shards, plan.seconds, plan.price) == (0, 0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "workers", "taken"), [(0, 1, 0), (10, 1, 10), (1000, 1, 64), (1000, 3, 192)])
+def test_a_sample_is_spread_over_all(n: int, workers: int, taken: int) -> None:
+    chosen = sample(items(n), workers)
+    assert len({item.key for item in chosen}) == taken
+    assert not n or chosen[-1].key >= f"{n * 9 // 10 - 1:05d}"
