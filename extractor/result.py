@@ -81,7 +81,8 @@ def summarise(
     rows, rejected = standing.items.num_rows, standing.rejects.num_rows
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable)
-    usual = rate or (outcome.forecast and outcome.forecast.images_per_second)
+    # A run that embeds few images is no measure: most of its time is none of theirs.
+    usual = (outcome.forecast and outcome.forecast.images_per_second) or rate
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,

@@ -142,10 +142,10 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
     ]
     if plan["seconds"] is not None:
         pairs.append(
-            ("time", f"at most {human_seconds(plan['seconds'])} at {plan['images_per_second']:.0f} images/s ({plan['rate_source']})")
+            ("time", f"about {human_seconds(plan['seconds'])} at {plan['images_per_second']:.0f} images/s ({plan['rate_source']})")
         )
     if plan["price"] is not None:
-        pairs.append(("price", f"at most {plan['price']:,.2f}"))
+        pairs.append(("price", f"about {plan['price']:,.2f}"))
     return [*pairs, *_skipped(result), ("feature space", result.space_id)]
 
 

@@ -327,7 +327,7 @@ def test_the_next_forecast_goes_by_the_rate_of_the_last_run(
     second = run(tmp_path / "photos", price=1.0)
     assert (second.new, second.kinds["new"], second.reused) == (3, 3, 5)
     assert second.forecast == {**plan, "price": second.forecast["price"]} if second.forecast else False
-    assert second.saved_seconds == pytest.approx(5 / second.images_per_second, abs=0.1)
+    assert second.saved_seconds == pytest.approx(5 / first.images_per_second, abs=0.1)
     report = json.loads((Path(second.report or "").parent / "report.json").read_text())
     assert report["forecast"]["images"] == 3
     assert report["kinds"]["new"] == 3
