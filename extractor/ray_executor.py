@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ CONNECT_SECONDS = 10.0
 CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
 MAX_DEATHS_IN_A_ROW = 6  # actors that died with no unit finished in between: the cause is not one unit
+MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
 _CHECK_ADDRESS = "Check --ray (and RAY_ADDRESS), or leave it out for a private cluster on this machine"
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -57,7 +58,9 @@ class _Actor:
         from extractor.worker import Worker
 
         self._worker = Worker(self._recipe, self._threads)
-        return self._worker.info()
+        info = self._worker.info()
+        seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
+        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         return self._worker.embed_images(images)
@@ -105,13 +108,14 @@ class RayExecutor:
             self._owns_connection = _connect(self._address)
         self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
         self._slots = [_Slot(self._new_actor()) for _ in range(count)]
-        building = [slot.actor.build.remote() for slot in self._slots]
-        _say_while_waiting(building)
-        return self._get(building)
+        return self._ask_all(lambda actor: actor.build.remote())
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
-        [embeddings] = self._get([self._slots[0].actor.embed_images.remote(images)])
-        return np.asarray(embeddings)
+        def ask(actor: Any) -> Any:
+            return actor.embed_images.remote(images)
+
+        slot = self._slots[0]
+        return np.asarray(self._answer(slot, ask(slot.actor), ask))
 
     def measure(self, locations: Sequence[str]) -> float:
         n = len(self._slots)
@@ -121,7 +125,7 @@ class RayExecutor:
         self._job = job
         # Dies it, then it begins again with what was known: an image may be embedded twice then, and is kept once.
         self._claims = ray.remote(Claims).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(list(known))
-        self._get([slot.actor.begin.remote(job, self._claims) for slot in self._slots])
+        self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         waiting = UnitQueue(units)
@@ -195,6 +199,27 @@ class RayExecutor:
         self.replaced += 1
         slot.actor = self._new_actor()
         slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
+
+    def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
+        """Ask every actor, all at once."""
+        references = [ask(slot.actor) for slot in self._slots]
+        _say_while_waiting(references)
+        return [self._answer(slot, reference, ask) for slot, reference in zip(self._slots, references, strict=True)]
+
+    def _answer(self, slot: _Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
+        """An actor's answer, before there are units. One that dies meanwhile, as on a lost node, is replaced and asked again."""
+        for _ in range(MAX_STARTS):
+            try:
+                return ray.get(reference)
+            except RayActorError:
+                logger.warning("a worker died before it had work, and is replaced")
+                slot.actor = self._new_actor()
+                slot.actor.build.remote()
+                reference = ask(slot.actor)
+            except RayError:
+                break
+        [answer] = self._get([reference])
+        return answer
 
     def _new_actor(self) -> Any:
         return ray.remote(_Actor).options(**self._actor_options).remote(self._recipe, self._threads)

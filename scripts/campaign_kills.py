@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,18 +112,18 @@ def campaign(folder: Path, corpus: Path, whole: Undisturbed, executor: str, mome
         shutil.rmtree(root, ignore_errors=True)
 
 
-def draw_corpus(root: Path, seed: int) -> Path:
+def draw_corpus(root: Path, seed: int, images: int = IMAGES) -> Path:
     """Small photographs in two classes, copies of some under other names, and a few files that are no images."""
     pixels = np.random.default_rng(seed)
     for label in ("ant", "bee"):
         (root / label).mkdir(parents=True)
-    for i in range(IMAGES):
+    for i in range(images):
         buffer = io.BytesIO()
         Image.fromarray(pixels.integers(0, 255, (48, 48, 3), np.uint8)).save(buffer, "JPEG" if i % 2 else "PNG")
         path = root / ("ant", "bee")[i % 3 == 0] / f"{i:04d}.{'jpg' if i % 2 else 'png'}"
         path.write_bytes(buffer.getvalue())
         if i < COPIES:
-            (root / "ant" / f"{IMAGES - i:04d}-copy{path.suffix}").write_bytes(buffer.getvalue())
+            (root / "ant" / f"{images - i:04d}-copy{path.suffix}").write_bytes(buffer.getvalue())
         if i < BAD:
             (root / "bee" / f"{i * 40:04d}-bad.jpg").write_bytes(b"no image" + bytes([i]))
     return root
@@ -167,11 +167,18 @@ def one(kill: Kill, corpus: Path, uri: str, whole: Undisturbed) -> Outcome:
 
 
 def start(corpus: Path, uri: str, executor: str) -> subprocess.Popen[str]:
-    where = ["--local"] if executor == "local" else ["--workers", "2"]
+    return launch(corpus, uri, ["--local"] if executor == "local" else ["--workers", "2"])
+
+
+def launch(
+    corpus: Path, uri: str, where: Sequence[str], around: Callable[..., list[str]] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start an extraction in small units. around: what the command is wrapped in; options: of Popen."""
     words = ["extract", str(corpus), uri, *_RECIPE, *where, "--json"]
     code = f"import sys, extractor.plan as p; p.MIN_UNIT_ITEMS, p.UNITS_AIMED_AT = {UNIT_ITEMS}, 10**6; "
     code += "from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.Popen(around(*command) if around else command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def wait_for_work(uri: str, process: subprocess.Popen[str]) -> None:
