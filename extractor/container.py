@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import weakref
+from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
@@ -80,13 +81,16 @@ class Window:
     def __init__(self, container: Container) -> None:
         self._container = container
         self._least = REMOTE_WINDOW if is_uri(container.location) else LOCAL_WINDOW
-        self._start, self._bytes = 0, b""
+        # Two: a record that holds an image has something to be read on both sides of it, and in both directions.
+        self._blocks: deque[tuple[int, bytes]] = deque([(0, b"")], maxlen=2)
 
     def read(self, start: int, length: int) -> bytes:
-        offset = start - self._start
-        if offset < 0 or offset + length > len(self._bytes):
-            self._start, self._bytes, offset = start, self._container.read(start, max(length, self._least)), 0
-        return self._bytes[offset : offset + length]
+        for first, data in self._blocks:
+            if first <= start and start + length <= first + len(data):
+                return data[start - first : start - first + length]
+        data = self._container.read(start, max(length, self._least))
+        self._blocks.appendleft((start, data))
+        return data[:length]
 
 
 class _File(io.RawIOBase):

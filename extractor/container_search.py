@@ -64,11 +64,11 @@ def containers_by_uri(uri: str) -> Containers:
     parts = urlsplit(uri)
     path = _path_of(uri)
     root = f"{parts.scheme}://{parts.netloc}"
-    base = fixed_folder(path) if is_pattern(path) else path.rpartition("/")[0] if is_container_name(path) else path.rstrip("/")
+    base = "/" + unquote(fixed_folder(path) if is_pattern(path) else path.rpartition("/")[0] if is_container_name(path) else path)
     names = sorted(set(_remote_names(root, path)))
     if not names:
         raise NotFoundError(f"no containers of images at {uri}; expected names such as shard-000.tar, part.parquet or train.tfrecord")
-    return Containers(uri, Path("/"), {os.path.relpath("/" + name, "/" + base): f"{root}/{quote(name)}" for name in names})
+    return Containers(uri, Path("/"), {os.path.relpath("/" + name, base): f"{root}/{quote(name)}" for name in names})
 
 
 def _path_of(uri: str) -> str:

@@ -6,8 +6,10 @@ Example {1: Features}; Features {1: map entry}; entry {1: name, 2: Feature}; Fea
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from extractor.container import Window
 
@@ -31,15 +33,16 @@ def read_features(window: Window, record: Span) -> dict[str, Span]:
         for entry in _messages(window, features, 1):
             if len(found) == MAX_FEATURES:
                 raise ValueError(f"more than {MAX_FEATURES} features")
-            names, values = list(_messages(window, entry, 1)), list(_messages(window, entry, 2))
-            if values:  # of what is there twice the last one counts, as everywhere in protobuf
-                found[_text(window, names[-1]) if names else ""] = values[-1]
+            name, value = _last(_messages(window, entry, 1)), _last(_messages(window, entry, 2))
+            if name and value:
+                found[_text(window, name)] = value
     return found
 
 
 def bytes_span(window: Window, feature: Span) -> Span | None:
     """Where the one value of a BytesList lies; None if there is none, or several."""
-    values = [value for kind in _messages(window, feature, 1) for value in _messages(window, kind, 1)]
+    every = (value for kind in _messages(window, feature, 1) for value in _messages(window, kind, 1))
+    values = list(islice(every, 2))  # a hostile record has billions
     return values[0] if len(values) == 1 else None
 
 
@@ -54,6 +57,12 @@ def label_of(window: Window, feature: Span) -> str | int | None:
                 integer, _ = _varint(window, start, end)
                 return integer - (1 << 64) if integer >> 63 else integer
     return None
+
+
+def _last(spans: Iterator[Span]) -> Span | None:
+    """Of what is there twice the last one counts, as everywhere in protobuf."""
+    kept = deque(spans, maxlen=1)
+    return kept[0] if kept else None
 
 
 def _text(window: Window, span: Span) -> str:
@@ -85,6 +94,8 @@ def _fields(window: Window, span: Span) -> Iterator[tuple[int, int, int, int]]:
             end = start + (8 if wire == _FIXED64 else 4)
         else:
             raise ValueError(f"no protobuf field at offset {at}")
+        if tag < 8:
+            raise ValueError(f"a field of number 0 at offset {at}")
         if end > span.end:
             raise ValueError(f"the field at offset {at} is longer than what holds it")
         yield tag >> 3, wire, start, end
