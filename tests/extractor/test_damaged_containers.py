@@ -1,4 +1,4 @@
-"""Containers with random damage: a listing that accounts for what it saw, or an error in words; nothing else, and never a crash in reading."""
+"""Containers with random damage: a listing that accounts for what it saw, or an error in words; nothing else, nor any crash in reading."""
 
 from __future__ import annotations
 
