@@ -17,7 +17,7 @@ from extractor.tar_corpus import read_tar
 from extractor.tfrecord_corpus import read_tfrecord
 from storage.errors import UsageError
 
-LISTING_THREADS = 8  # containers looked at together: over a network the time goes into waiting
+LISTING_THREADS = 32  # containers looked at together: over a network the time goes into waiting
 
 _READERS: dict[str, Callable[[Container, str, str], Contents]] = {TAR: read_tar, PARQUET: read_parquet, TFRECORD: read_tfrecord}
 

@@ -6,7 +6,6 @@ Example {1: Features}; Features {1: map entry}; entry {1: name, 2: Feature}; Fea
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from extractor.container import Window
 
 MAX_FEATURES = 10_000  # of one record
 MAX_TEXT = 64 << 10  # bytes of a name or label
+MAX_VARINT = 10  # bytes
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -33,9 +33,9 @@ def read_features(window: Window, record: Span) -> dict[str, Span]:
         for entry in _messages(window, features, 1):
             if len(found) == MAX_FEATURES:
                 raise ValueError(f"more than {MAX_FEATURES} features")
-            name, value = _last(_messages(window, entry, 1)), _last(_messages(window, entry, 2))
-            if name and value:
-                found[_text(window, name)] = value
+            parts = {number: Span(start, end) for number, wire, start, end in _fields(window, entry) if wire == _LENGTH and number < 3}
+            if len(parts) == 2:  # of what is there twice the last one counts, as everywhere in protobuf
+                found[_text(window, parts[1])] = parts[2]
     return found
 
 
@@ -54,15 +54,9 @@ def label_of(window: Window, feature: Span) -> str | int | None:
     for kind in _messages(window, feature, 3):
         for number, wire, start, end in _fields(window, kind):
             if number == 1 and start < end and wire in (_VARINT, _LENGTH):  # packed or not
-                integer, _ = _varint(window, start, end)
+                integer, _ = _varint(window.read(start, min(MAX_VARINT, end - start)), 0, start)
                 return integer - (1 << 64) if integer >> 63 else integer
     return None
-
-
-def _last(spans: Iterator[Span]) -> Span | None:
-    """Of what is there twice the last one counts, as everywhere in protobuf."""
-    kept = deque(spans, maxlen=1)
-    return kept[0] if kept else None
 
 
 def _text(window: Window, span: Span) -> str:
@@ -83,17 +77,18 @@ def _fields(window: Window, span: Span) -> Iterator[tuple[int, int, int, int]]:
     """(number, wire type, start of the value, its end) of each field."""
     at = span.start
     while at < span.end:
-        tag, start = _varint(window, at, span.end)
-        wire = tag & 7
+        head = window.read(at, min(2 * MAX_VARINT, span.end - at))
+        tag, used = _varint(head, 0, at)
+        wire, length = tag & 7, 0
         if wire == _VARINT:
-            _, end = _varint(window, start, span.end)
+            length = _varint(head, used, at)[1] - used
         elif wire == _LENGTH:
-            length, start = _varint(window, start, span.end)
-            end = start + length
+            length, used = _varint(head, used, at)
         elif wire in (_FIXED64, _FIXED32):
-            end = start + (8 if wire == _FIXED64 else 4)
+            length = 8 if wire == _FIXED64 else 4
         else:
             raise ValueError(f"no protobuf field at offset {at}")
+        start, end = at + used, at + used + length
         if tag < 8:
             raise ValueError(f"a field of number 0 at offset {at}")
         if end > span.end:
@@ -102,11 +97,11 @@ def _fields(window: Window, span: Span) -> Iterator[tuple[int, int, int, int]]:
         at = end
 
 
-def _varint(window: Window, start: int, end: int) -> tuple[int, int]:
-    """(value, the place behind it)."""
+def _varint(data: bytes, start: int, at: int) -> tuple[int, int]:
+    """(value, the index behind it). at: where the data lies, for the message."""
     value = 0
-    for i, byte in enumerate(window.read(start, min(10, end - start))):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value & ((1 << 64) - 1), start + i + 1
-    raise ValueError(f"no number at offset {start}")
+    for i in range(start, min(start + MAX_VARINT, len(data))):
+        value |= (data[i] & 0x7F) << (7 * (i - start))
+        if data[i] < 0x80:
+            return value & ((1 << 64) - 1), i + 1
+    raise ValueError(f"no number in the field at offset {at}")

@@ -29,8 +29,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "corpus",
         metavar="CORPUS",
-        help="a folder of images (class folders give labels); a list: .csv, .jsonl or .parquet with a column path; or WebDataset tars, Parquet "
-        "with image bytes or TFRecord files: one, a folder, a pattern such as 'shards-{000..009}.tar', a URI or prefix of an object store",
+        help="a folder of images (class folders give labels); a list: .csv, .jsonl or .parquet with a column path; or WebDataset tars, "
+        "Parquet with image bytes or TFRecord files: one, a folder, a pattern such as 'shards-{000..009}.tar', a URI, a prefix of a bucket",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
     parser.add_argument(

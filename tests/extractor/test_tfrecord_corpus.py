@@ -69,7 +69,7 @@ GOOD = {"image/encoded": b"good"}
         ({"image/raw": b"x"}, "expected a tf.train.Example with image/encoded, it has image/raw"),
         ({"image/encoded": 5}, "image/encoded is not one text of bytes"),
         (b"", "it has no features"),
-        (b"\xff" * 50, "no number at offset"),
+        (b"\xff" * 50, "no number in the field at offset"),
         (b"\x0b\x0b", "no protobuf field"),
         (b"\x00\x00", "a field of number 0"),
         (b"\x08\x01", "field 1 at offset .* is of the wrong kind"),
