@@ -47,7 +47,9 @@ def containers_in_folder(folder: Path) -> Containers:
 
 def containers_by_pattern(pattern: str) -> Containers:
     """Braces name files that must all be there; wildcards name those that are. Raises NotFoundError, UsageError."""
-    pattern = os.path.abspath(pattern)
+    if not os.path.isabs(pattern):  # what looks like a wildcard in the current folder's name is none
+        pattern = os.path.join(glob.escape(os.getcwd()), pattern)
+    pattern = os.path.normpath(pattern)
     base = Path(fixed_folder(pattern) or "/")
     found: list[str] = []
     for name in expand_braces(pattern):

@@ -111,6 +111,15 @@ def test_an_empty_prefix_and_secrets_are_refused(bucket: Path) -> None:
         assert "signature" not in str(told.value)
 
 
+def test_a_list_may_name_parts_of_containers(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a b.tar", {"0.jpg": b"one", "1.jpg": b"other"})
+    first, second = list_corpus(tar).items
+    (tmp_path / "l.csv").write_text(f"key,path\nx,{first.location}\ny,{tar.as_uri()}{second.location.removeprefix('a b.tar')}\n")
+    listing = list_corpus(tmp_path / "l.csv")
+    assert [(item.stamp, item.bytes) for item in listing.items] == [(item.stamp, item.bytes) for item in (first, second)]
+    assert [read_content(locate(listing.base, item)).encoded for item in listing.items] == [b"one", b"other"]
+
+
 def test_a_container_that_shrank_is_a_changed_item(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", {"0.jpg": b"x" * 5000})
     item = list_corpus(tar).items[0]

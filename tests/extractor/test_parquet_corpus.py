@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ def test_an_image_over_the_limit_is_rejected_by_its_size(tmp_path: Path, monkeyp
     monkeypatch.setattr(content, "MAX_FILE_BYTES", 10)
     listing = list_corpus(write_parquet(tmp_path / "p.parquet", [b"x" * 11]))
     assert read_content(locate(listing.base, listing.items[0])).reason == "too-large"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_rows, "MAX_UNPACKED", 100_000)
+    for images, reason in (([bytes(200_000)], "unreadable"), ([random.Random(0).randbytes(200_000)], ""), ([bytes(90_000)], "")):
+        listing = list_corpus(write_parquet(tmp_path / "p.parquet", images))
+        assert read_content(locate(listing.base, listing.items[0])).reason == reason
 
 
 def test_damaged_images_are_rejects_and_a_damaged_footer_an_error(tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ def test_a_pattern_names_the_same_tars_as_their_folder(tmp_path: Path, pattern: 
     assert whole.corpus_id != chosen.corpus_id
 
 
+def test_a_current_folder_with_brackets_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_source("tar", tmp_path / "data[1]")
+    monkeypatch.chdir(folder)
+    listing = list_corpus("shard-{000..001}.tar")
+    assert len(read_all(list_corpus(listing.source))) == 5
+
+
 def test_a_shard_of_braces_that_is_not_there_is_told(tmp_path: Path) -> None:
     folder = write_source("tar", tmp_path)
     with pytest.raises(NotFoundError, match=r"no such file: .*shard-002\.tar"):
