@@ -1,4 +1,4 @@
-"""An item's bytes: from a local path, or from a URI of an object store or web server (obstore)."""
+"""An item's bytes: from a local path, or from a URI of an object store or web server (obstore); whole, or a part of a container."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from extractor.corpus import Item
+from extractor.part import ByteRange, ParquetRow, split_part
+from storage.errors import PermafrostError
 
 MAX_FILE_BYTES = 128 << 20  # 128 MiB
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
@@ -44,7 +46,10 @@ def locate(base: Path, item: Item) -> str:
     location = item.location or item.key
     if not is_uri(location):
         return os.path.join(base, location)
-    return unquote(urlsplit(location).path) if location.lower().startswith("file://") else location
+    if not location.lower().startswith("file://"):
+        return location
+    container, part = split_part(location)
+    return unquote(urlsplit(container).path) + str(part or "")
 
 
 def is_uri(location: str) -> bool:
@@ -53,11 +58,25 @@ def is_uri(location: str) -> bool:
 
 def read_stamp(location: str) -> Stamp:
     """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty stamp."""
-    return _remote_stamp(location) if is_uri(location) else _local_stamp(location)
+    container, part = split_part(location)
+    stamp = _remote_stamp(container) if is_uri(container) else _local_stamp(container)
+    if part is None or not stamp.value:
+        return stamp
+    return Stamp(f"{stamp.value}{part}", bytes=part.length if isinstance(part, ByteRange) else None)
 
 
 def read_content(location: str) -> Content:
-    """Read one item whole; never raises for what is wrong with the item or its source."""
+    """Read one item, and no more than that of its container; never raises for what is wrong with the item or its source."""
+    container, part = split_part(location)
+    if isinstance(part, ParquetRow):
+        return _read_row(container, part)
+    if part:
+        if too_large := _too_large(part.length):
+            return too_large
+        found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
+        if not found.reason and len(found.encoded) != part.length:
+            return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
+        return found
     return _read_remote(location) if is_uri(location) else _read_local(location)
 
 
@@ -83,12 +102,33 @@ def _read_local(location: str) -> Content:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
 
 
+def _read_local_range(location: str, part: ByteRange) -> Content:
+    try:
+        with open(location, "rb", buffering=0) as file:
+            file.seek(part.start)
+            return Content(file.read(part.length))
+    except OSError as error:
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
+
+
+def _read_row(location: str, part: ParquetRow) -> Content:
+    from extractor.parquet_rows import read_row  # it reads containers, which come from here
+
+    try:
+        encoded = read_row(location, part)
+    except PermafrostError as error:
+        return Content(reason="unreadable", message=str(error))
+    if encoded is None:
+        return Content(reason="empty", message="the row has no image bytes")
+    return _too_large(len(encoded)) or Content(encoded)
+
+
 def _remote_stamp(location: str) -> Stamp:
     import obstore
     from obstore.exceptions import BaseError
 
     try:
-        store, path = _open(location)
+        store, path = open_remote(location)
         meta = obstore.head(store, path)
     except FileNotFoundError:
         return Stamp(reason="missing", message="the server has no such object")
@@ -102,18 +142,31 @@ def _read_remote(location: str) -> Content:
     from obstore.exceptions import BaseError
 
     try:
-        store, path = _open(location)
+        store, path = open_remote(location)
         answer = obstore.get(store, path)
         return _too_large(answer.meta["size"]) or Content(bytes(answer.bytes()))
     except (BaseError, OSError, ValueError) as error:
-        return Content(reason="unreadable", message=f"{type(error).__name__}: {_without_secrets(error)}")
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
+
+
+def _read_remote_range(location: str, part: ByteRange) -> Content:
+    import obstore
+    from obstore.exceptions import BaseError
+
+    if not part.length:  # a range without bytes cannot be asked for
+        return Content()
+    try:
+        store, path = open_remote(location)
+        return Content(bytes(obstore.get_range(store, path, start=part.start, length=part.length)))
+    except (BaseError, OSError, ValueError) as error:
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
 
 
 def _too_large(size: int) -> Content | None:
     return Content(reason="too-large", message=f"{size} bytes, the limit is {MAX_FILE_BYTES}") if size > MAX_FILE_BYTES else None
 
 
-def _open(location: str) -> tuple[Any, str]:
+def open_remote(location: str) -> tuple[Any, str]:
     """(store, path in it). A signed URL is a store of its own, because a path cannot carry its query."""
     parts = urlsplit(location)
     if parts.query:
@@ -128,6 +181,6 @@ def _store(url: str) -> Any:
     return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)
 
 
-def _without_secrets(error: Exception) -> str:
+def without_secrets(error: Exception) -> str:
     """The first line of an error; what stands behind a '?' may be a signature."""
     return re.sub(r"\?\S+", "?...", (str(error).strip().splitlines() or [""])[0])[:300]

@@ -6,14 +6,14 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from storage.names import check_name
 
 # Reject reasons that the listing itself finds, anew each time: nothing is known of such an entry from earlier runs.
-LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file"})
+LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-label", "bad-record"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Item:
     label: str | None = None
     split: str | None = None
     bytes: int | None = None  # size of its encoded bytes, where the source says it
-    location: str = ""  # a path relative to the corpus' base, an absolute one, or a URI; "": the key
+    location: str = (
+        ""  # a path relative to the corpus' base, an absolute one, or a URI, perhaps with a part (`extractor.part`); "": the key
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Listing:
     """The items of a corpus, sorted by key; what is no item; and how many names were passed over, by reason."""
 
     corpus_id: str
-    source: Path  # the folder, or the list file
+    source: Path | str  # the folder, list file or container; a pattern or URI is text
     base: Path  # the folder that relative locations start from
     items: tuple[Item, ...]
     rejects: tuple[ListingReject, ...] = ()
@@ -53,7 +55,7 @@ class Listing:
         return len(self.items) + len(self.rejects)
 
 
-def derived_id(source: Path) -> str:
+def derived_id(source: Path | str) -> str:
     """A corpus id from its resolved location: readable, and different for two sources of one name."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.") or "corpus"
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePosixPath(source).name).strip("-.") or "corpus"
     return check_name(f"{readable[:60]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}", "corpus id")

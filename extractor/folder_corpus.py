@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from extractor.content import stamp_of
@@ -29,7 +29,7 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
     """
     root = source.resolve()
     skipped: Counter[str] = Counter()
-    found = sorted(_walk(root, skipped), key=lambda entry: os.fsencode(entry[0]))
+    found = sorted(walk_files(root, is_image_name, skipped), key=lambda entry: os.fsencode(entry[0]))
     has_splits = _tops_are_splits([key for key, _, _ in found])
     items, rejects = [], []
     for key, stamp, size in found:
@@ -44,8 +44,12 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
     return Listing(corpus_id or derived_id(root), root, root, tuple(items), tuple(rejects), dict(sorted(skipped.items())))
 
 
-def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str, int]]:
-    """(key, stamp, size) of every image file."""
+def is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def walk_files(root: Path, is_wanted: Callable[[str], bool], skipped: Counter[str]) -> Iterator[tuple[str, str, int]]:
+    """(path below the root with '/', stamp, size) of every file whose name is wanted. What is passed over is counted by reason."""
 
     def unreadable(error: OSError) -> None:
         raise PermafrostError(f"cannot list {error.filename}: {error.strerror}; its images would be missing without a word")
@@ -63,18 +67,18 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[tuple[str, str, int]]:
                 skipped["link-to-folder"] += 1  # os.walk does not follow it: it would list images twice or run in circles
         for name in names:
             path = os.path.join(folder, name)
-            reason, stamp, size = _look_at(path, name, root)
+            reason, stamp, size = _look_at(path, name, root, is_wanted)
             if reason:
                 skipped[reason] += 1
             else:
                 yield os.path.relpath(path, root).replace(os.sep, "/"), stamp, size
 
 
-def _look_at(path: str, name: str, root: Path) -> tuple[str, str, int]:
+def _look_at(path: str, name: str, root: Path, is_wanted: Callable[[str], bool]) -> tuple[str, str, int]:
     """(reason to skip, "", 0) or ("", stamp, size)."""
     if name.startswith("."):
         return "hidden", "", 0
-    if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+    if not is_wanted(name):
         return "not-an-image-name", "", 0
     try:
         if os.path.islink(path) and not Path(path).resolve(strict=True).is_relative_to(root):

@@ -29,7 +29,11 @@ def bytes_needed(items: int, embedding_bytes: int) -> int:
 
 
 def make_units(items: Sequence[Item], embedding_bytes: int, first_id: int = 0) -> list[Unit]:
-    """Cut items, in order, into units of equal size: about 64 units, at least 256 items each, at most 64 MiB of embeddings each."""
+    """Cut items into units of equal size: about 64 units, at least 256 items each, at most 64 MiB of embeddings each.
+
+    They are in the order of their places, so that a container is read front to back even where its keys are in another order.
+    """
+    items = sorted(items, key=lambda item: item.location)  # stable: what has no location of its own stays in the order of its keys
     by_bytes = max(1, SHARD_BYTES // embedding_bytes)
     size = min(by_bytes, max(MIN_UNIT_ITEMS, -(-len(items) // UNITS_AIMED_AT)))
     starts = range(0, len(items), size)

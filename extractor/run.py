@@ -67,7 +67,7 @@ def _silent(_: Progress) -> None:
 def extract(
     corpus: str | Path, uri: str | Path, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent
 ) -> ExtractResult:
-    """Mirror a folder or list of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
+    """Mirror a corpus of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
     Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
     """

@@ -1,4 +1,4 @@
-"""`permafrost extract`: a folder or list of images becomes a version of a feature set."""
+"""`permafrost extract`: a folder, list or containers of images become a version of a feature set."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ EXIT_INCOMPLETE = 3
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "extract",
-        help="embed a folder or list of images into a feature set",
-        description="Mirror a folder or a list of images into a feature set. Only images that no version of the set holds are embedded.",
+        help="embed a folder, list or containers of images into a feature set",
+        description="Mirror a corpus of images into a feature set. Only images that no version of the set holds are embedded.",
         epilog="example: permafrost extract photos features/me/photos --backbone resnet50 --weights random:0",
     )
     parser.add_argument(
         "corpus",
         metavar="CORPUS",
-        help="a folder of images (class folders give labels), or a list: .csv, .jsonl or .parquet with a column path",
+        help="a folder of images (class folders give labels); a list: .csv, .jsonl or .parquet with a column path; or WebDataset tars, "
+        "Parquet with image bytes or TFRecord files: one, a folder, a pattern such as 'shards-{000..009}.tar', a URI, a prefix of a bucket",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
     parser.add_argument(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from extractor.content import is_uri, locate
 from extractor.corpus import Listing
-from extractor.sources import list_corpus
+from extractor.sources import list_corpus, names_corpus
 from storage.errors import NotFoundError
-from storage.table_file import is_table_file
 
 
 @dataclass
@@ -33,7 +32,7 @@ class NamedImages:
 
 
 def name_images(inputs: Sequence[str]) -> NamedImages:
-    """Files and URIs as given, folders as their listing, lists (CSV, JSONL, Parquet) under their keys.
+    """Files and URIs as given, folders as their listing, lists and containers (tars, Parquet, TFRecord) under their keys.
 
     Raises NotFoundError for what is not there; what is wrong with a list or folder is what `list_corpus` raises.
     """
@@ -42,8 +41,8 @@ def name_images(inputs: Sequence[str]) -> NamedImages:
         path = Path(name)
         if path.is_dir():
             images.add(list_corpus(path), os.path.join(_printable(name), ""))
-        elif is_table_file(path) and path.exists():
-            images.add(list_corpus(path), "")
+        elif names_corpus(name):
+            images.add(list_corpus(name), "")
         elif path.exists() or is_uri(name):
             images.names.append(_printable(name))
             images.locations.append(name)

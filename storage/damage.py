@@ -18,8 +18,8 @@ _SYMPTOMS_OF_ZIPS = (zipfile.BadZipFile, zlib.error, EOFError)  # npz files
 
 
 @contextmanager
-def damage_named(path: Path, what: str) -> Iterator[None]:
-    """Raise DamagedError for `what` at `path` if reading it, inside, fails in any of the ways that damage shows."""
+def damage_named(path: Path | str, what: str) -> Iterator[None]:
+    """Raise DamagedError for `what` at `path` (or URI) if reading it, inside, fails in any of the ways that damage shows."""
     try:
         yield
     except PermafrostError:

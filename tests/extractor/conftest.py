@@ -19,6 +19,7 @@ from PIL import Image
 from extractor import backbones
 from extractor.backbones import Backbone
 from extractor.recipe import Recipe
+from tests.extractor.site import site  # noqa: F401 - a fixture
 
 Pixels = npt.NDArray[np.uint8]
 

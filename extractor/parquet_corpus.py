@@ -1,0 +1,122 @@
+"""Parquet files of encoded images: what their other columns say, without reading an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from extractor.container import Container, open_parquet
+from extractor.contents import Contents, name_problem, printable
+from extractor.corpus import Item, ListingReject
+from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column
+from extractor.part import ParquetRow
+from storage.damage import damage_named
+from storage.errors import UsageError
+from storage.items import RESERVED_COLUMNS
+from storage.table_file import cell_text, label_text
+
+_OWN = (IMAGE, "key", "label", "split")
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a Parquet file holds encoded images; other ones are lists. False for what cannot be read, which the reader of lists tells."""
+    try:
+        return image_column(pq.read_schema(path)) is not None
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def read_parquet(container: Container, name: str, location: str) -> Contents:
+    """The images of one file: key from the column `key`, else `NAME#ROW`; `label` (ClassLabel numbers by name) and `split`.
+
+    Further columns of one value a row are attributes, and so is `image.path`. It is no key: whether it is unique may change with every file
+    that is added, and with it all keys would. Raises UsageError (other columns), DamagedError.
+    """
+    with damage_named(location, "Parquet file"):
+        file = open_parquet(container)
+        schema = file.schema_arrow
+        column = image_column(schema)
+        if column is None:
+            raise UsageError(
+                f"{location} holds no images: expected a column image, binary or a struct with bytes; "
+                f"it has {', '.join(schema.names)[:300]}"
+            )
+        further = _further(schema, location)
+        found = Contents()
+        kept: list[pa.Table] = []
+        for first, group, table in _groups(file, schema, column, further):
+            good = _add_rows(found, container, name, location, table, group, first, class_names(schema, "label"))
+            chosen = table.take(pa.array(good, pa.int64()))
+            kept.append(_attributes(chosen, column, further))
+    if kept:
+        whole = pa.concat_tables(kept)
+        found.attributes = {name: whole[name] for name in whole.column_names}
+    return found
+
+
+def _further(schema: pa.Schema, location: str) -> list[str]:
+    """The columns that become attributes: those of one value a row, without pandas' index."""
+    names = [field.name for field in schema if not (pa.types.is_nested(field.type) or _is_bytes(field.type))]
+    names = [name for name in names if name not in _OWN and not name.startswith("__index_level_")]
+    if len(set(schema.names)) != len(schema.names):
+        raise UsageError(f"{location} has two columns of one name: {', '.join(schema.names)[:300]}")
+    if taken := RESERVED_COLUMNS & set(names):
+        raise UsageError(f"{location} has columns that a feature set uses itself: {', '.join(sorted(taken))}; rename them")
+    return names
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _groups(file: pq.ParquetFile, schema: pa.Schema, column: ImageColumn, further: list[str]) -> Iterator[tuple[int, int, pa.Table]]:
+    """(number of the first row, row group, its columns but for the images)."""
+    wanted = [name for name in ("key", "label", "split") if name in schema.names] + further + ([column.path] if column.path else [])
+    first = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        table = file.read_row_group(group, columns=wanted) if wanted else pa.table({"": pa.nulls(rows)})
+        yield first, group, table
+        first += rows
+
+
+def _add_rows(
+    found: Contents, container: Container, name: str, location: str, table: pa.Table, group: int, first: int, names: Any
+) -> list[int]:
+    """Enter the rows of a row group; returns those that are items."""
+    n = table.num_rows
+    keys = [cell_text(cell) for cell in table["key"].to_pylist()] if "key" in table.column_names else None
+    labels = table["label"].to_pylist() if "label" in table.column_names else [None] * n
+    splits = table["split"].to_pylist() if "split" in table.column_names else [None] * n
+    good = []
+    for row in range(n):
+        part = ParquetRow(group, row)
+        stamp = f"{container.stamp}{part}"
+        key = keys[row] if keys else f"{name}#{first + row:08d}"
+        problem = name_problem(key) if key else f"row {first + row + 1} of {name} has no key"
+        if problem:
+            rejected = printable(key) if key else f"{name}#{first + row:08d}"
+            found.rejects.append(ListingReject(rejected, stamp, "bad-name", problem))
+            continue
+        label = _label(labels[row], names)
+        found.items.append(Item(key or "", stamp, label, cell_text(splits[row]), None, f"{location}{part}"))
+        good.append(row)
+    return good
+
+
+def _label(cell: Any, names: Any) -> str | None:
+    """-1 is how Hugging Face says that there is no label."""
+    if names is None or not isinstance(cell, int):
+        return label_text(cell)
+    return cell_text(names[cell]) if 0 <= cell < len(names) else None
+
+
+def _attributes(table: pa.Table, column: ImageColumn, further: list[str]) -> pa.Table:
+    columns = {name: table[name] for name in further}
+    if column.path:
+        columns[column.path] = pa.chunked_array([chunk.flatten()[0] for chunk in table[IMAGE].chunks], pa.string())
+    return pa.table(columns)

@@ -1,0 +1,112 @@
+"""TFRecord files of `tf.train.Example`: framing, and what a record says of its image. No TensorFlow: a driver that uses Ray has none.
+
+Framing (tensorflow/core/lib/io/record_writer.h): length uint64, masked crc32c of the length uint32, data, masked crc32c of the data uint32.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from extractor.container import Container, Window
+from extractor.contents import Contents
+from extractor.corpus import Item, ListingReject
+from extractor.part import ByteRange
+from extractor.tfrecord_example import Span, bytes_span, label_of, read_features
+from storage.errors import PermafrostError, UsageError
+from storage.table_file import cell_text
+
+_HEADER, _FOOTER = 12, 4
+_IMAGE, _FILENAME, _LABELS = "image/encoded", "image/filename", ("image/class/text", "image/class/label", "label")
+
+
+def read_tfrecord(container: Container, name: str, location: str) -> Contents:
+    """The images of one file: key `NAME#NUMBER`, `image/encoded`, label from `image/class/text`, `image/class/label` or `label`.
+
+    `image/filename` is kept as the attribute `filename`. A record that is no Example with one image is a reject. Of the checksums that of
+    each length is verified, which the walk depends on; those of the data would mean to read it.
+    Raises UsageError (not a TFRecord file), PermafrostError (a damaged length).
+    """
+    found = Contents()
+    window = Window(container)
+    filenames: list[str | None] = []
+    for number, record in enumerate(_records(container, window)):
+        key = f"{name}#{number:08d}"
+        if record.end > container.size - _FOOTER:
+            message = f"{name} ends at offset {container.size}, within the record at offset {record.start - _HEADER}; what followed is lost"
+            found.rejects.append(ListingReject(key, container.stamp, "truncated", message))
+            break
+        try:
+            image, label, filename = _read_record(window, record)
+        except ValueError as error:
+            message = f"the record at offset {record.start - _HEADER} of {name} is not usable: {error}"
+            found.rejects.append(ListingReject(key, container.stamp, "bad-record", message))
+            continue
+        part = ByteRange(image.start, image.end - image.start)
+        found.items.append(Item(key, f"{container.stamp}{part}", label, None, part.length, f"{location}{part}"))
+        filenames.append(filename)
+    if any(filenames):
+        found.attributes["filename"] = pa.array(filenames, pa.string())
+    return found
+
+
+def _records(container: Container, window: Window) -> Iterator[Span]:
+    """Where each record's data lies; the last one may reach over the end."""
+    at = 0
+    while at < container.size:
+        header = window.read(at, _HEADER)
+        if len(header) < _HEADER:
+            yield Span(at + _HEADER, container.size)
+            return
+        length, checksum = struct.unpack("<QI", header)
+        if _masked_crc32c(header[:8]) != checksum:
+            if at == 0:
+                raise UsageError(f"{container.location} is not an uncompressed TFRecord file (no record at offset 0)")
+            raise PermafrostError(
+                f"{container.location} is damaged: the record at offset {at} has a length with a wrong checksum; the images behind it "
+                "would be missing without a word"
+            )
+        yield Span(at + _HEADER, at + _HEADER + length)
+        at += _HEADER + length + _FOOTER
+
+
+def _read_record(window: Window, record: Span) -> tuple[Span, str | None, str | None]:
+    """(image, label, file name). Raises ValueError."""
+    features = read_features(window, record)
+    if _IMAGE not in features:
+        names = ", ".join(sorted(features)[:10]) or "no features"
+        raise ValueError(f"expected a tf.train.Example with {_IMAGE}, it has {names[:300]}")
+    image = bytes_span(window, features[_IMAGE])
+    if image is None:
+        raise ValueError(f"{_IMAGE} is not one text of bytes")
+    labels = (_cell(window, features[name]) for name in _LABELS if name in features)
+    filename = _cell(window, features[_FILENAME]) if _FILENAME in features else None
+    return image, next((label for label in labels if label is not None), None), filename
+
+
+def _cell(window: Window, feature: Span) -> str | None:
+    value: Any = label_of(window, feature)
+    return cell_text(value)
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)  # Castagnoli's polynomial, reflected
+        table.append(byte)
+    return table
+
+
+_CRC = _table()
+
+
+def _masked_crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ _CRC[(crc ^ byte) & 0xFF]
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
