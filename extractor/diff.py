@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from extractor.corpus import Item
-
-# Reasons that may be gone next time although the file is the same; all others are final for these bytes.
-PASSING_REASONS = frozenset({"unreadable", "changed", "out-of-memory"})
+from extractor.reasons import PASSING_REASONS
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,22 @@ class Diff:
     deleted: int
 
 
-def diff(items: tuple[Item, ...], known: Mapping[str, Known]) -> Diff:
-    """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final."""
+def diff(items: tuple[Item, ...], known: Mapping[str, Known], retry: Collection[str] = ()) -> Diff:
+    """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final.
+
+    retry: further reasons whose rejects are read again.
+    """
     to_read, unchanged, new = [], {}, 0
     for item in items:
         before = known.get(item.key)
-        if before is not None and before.stamp == item.stamp and not (before.reject and before.reject[0] in PASSING_REASONS):
+        if before is not None and before.stamp == item.stamp and not _may_pass(before, retry):
             unchanged[item.key] = before
         else:
             to_read.append(item)
             new += before is None
     listed = {item.key for item in items}
     return Diff(to_read, unchanged, new, len(to_read) - new, sum(key not in listed for key in known))
+
+
+def _may_pass(known: Known, retry: Collection[str]) -> bool:
+    return known.reject is not None and (known.reject[0] in PASSING_REASONS or known.reject[0] in retry)

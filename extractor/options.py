@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from extractor.reasons import REASONS
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 from storage.names import check_name
@@ -20,6 +21,7 @@ class ExtractOptions:
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
     add: bool = False  # True: the corpus may enter a set that mirrors others
+    retry_rejects: tuple[str, ...] = ()  # reasons whose rejects are read again although their stamps are unchanged
     dry_run: bool = False
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
@@ -34,6 +36,8 @@ class ExtractOptions:
             raise UsageError("--local and --ray exclude each other: drop one of them")
         if not 0 <= self.max_rejects <= 1:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
+        if unknown := [reason for reason in self.retry_rejects if reason not in REASONS]:
+            raise UsageError(f"--retry-rejects {unknown[0]}: expected reasons of rejects ({', '.join(REASONS)})")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
 

@@ -127,7 +127,7 @@ class _Run:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        ledger = Ledger(self.listing, diff(self.listing.items, known), index)
+        ledger = Ledger(self.listing, diff(self.listing.items, known, self.options.retry_rejects), index)
         if earlier:
             ledger.carry_over(earlier)
         self.clock.lap("compare")

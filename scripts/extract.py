@@ -10,6 +10,7 @@ from extractor import ExtractOptions, ExtractResult
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.reasons import REASONS
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, progress, share, warn
@@ -53,6 +54,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
     )
+    parser.add_argument(
+        "--retry-rejects",
+        nargs="*",
+        metavar="REASON",
+        help="read rejects again although their files are unchanged: all of them, or those with these reasons (`store rejects` has them)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
     parser.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
@@ -74,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         ray_address=args.ray,
         corpus_id=args.corpus_id,
         add=args.add,
+        retry_rejects=tuple(REASONS) if args.retry_rejects == [] else tuple(args.retry_rejects or ()),
         dry_run=args.dry_run,
         check_disk=not args.no_disk_check,
         max_rejects=args.max_rejects,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import extractor.run
 import storage
@@ -181,6 +182,21 @@ def test_rejects_are_counted_kept_and_not_read_again(run: Run, make_corpus: Make
     assert account(run(corpus)) == (0, 0, 5, 5, 2, 0)
     rejects = storage.open(result.set).rejects.to_pylist()
     assert [(r["key"], r["reason"]) for r in rejects] == [("ant/bad.jpg", "not-an-image"), ("ant/empty.png", "empty")]
+
+
+@pytest.mark.slow
+def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(3)
+    Image.open(corpus / "ant" / "0001.jpg").save(corpus / "ant" / "new.jp2")
+    (corpus / "ant" / "new.jp2").rename(corpus / "ant" / "new.jpg")
+    (corpus / "ant" / "empty.png").write_bytes(b"")
+    assert run(corpus).reasons == {"empty": 1, "not-an-image": 1}
+    assert account(run(corpus, retry_rejects=("corrupt",))) == (0, 0, 3, 3, 2, 0)
+    again = run(corpus, retry_rejects=("empty", "not-an-image"))
+    assert account(again) == (2, 0, 3, 3, 2, 0)
+    assert not again.committed
+    monkeypatch.setattr("extractor.image_policy.FORMATS", ("JPEG", "PNG", "JPEG2000"))  # as if a later release read one more
+    assert account(run(corpus, retry_rejects=("not-an-image",))) == (1, 1, 3, 4, 1, 0)
 
 
 @pytest.mark.slow
