@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from extractor.corpus import Item
+from extractor.limits import MAX_FILE_BYTES
 
-MAX_FILE_BYTES = 128 << 20  # 128 MiB
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links
 _CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
@@ -56,9 +56,9 @@ def read_stamp(location: str) -> Stamp:
     return _remote_stamp(location) if is_uri(location) else _local_stamp(location)
 
 
-def read_content(location: str) -> Content:
+def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
     """Read one item whole; never raises for what is wrong with the item or its source."""
-    return _read_remote(location) if is_uri(location) else _read_local(location)
+    return _read_remote(location, max_bytes) if is_uri(location) else _read_local(location, max_bytes)
 
 
 def stamp_of(status: os.stat_result) -> str:
@@ -75,10 +75,10 @@ def _local_stamp(location: str) -> Stamp:
     return Stamp(stamp_of(status), bytes=status.st_size)
 
 
-def _read_local(location: str) -> Content:
+def _read_local(location: str, max_bytes: int) -> Content:
     try:
         size = os.stat(location).st_size
-        return _too_large(size) or Content(Path(location).read_bytes())
+        return _too_large(size, max_bytes) or Content(Path(location).read_bytes())
     except OSError as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
 
@@ -97,20 +97,20 @@ def _remote_stamp(location: str) -> Stamp:
     return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}", bytes=meta["size"])
 
 
-def _read_remote(location: str) -> Content:
+def _read_remote(location: str, max_bytes: int) -> Content:
     import obstore
     from obstore.exceptions import BaseError
 
     try:
         store, path = _open(location)
         answer = obstore.get(store, path)
-        return _too_large(answer.meta["size"]) or Content(bytes(answer.bytes()))
+        return _too_large(answer.meta["size"], max_bytes) or Content(bytes(answer.bytes()))
     except (BaseError, OSError, ValueError) as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {_without_secrets(error)}")
 
 
-def _too_large(size: int) -> Content | None:
-    return Content(reason="too-large", message=f"{size} bytes, the limit is {MAX_FILE_BYTES}") if size > MAX_FILE_BYTES else None
+def _too_large(size: int, limit: int) -> Content | None:
+    return Content(reason="too-large", message=f"{size} bytes, the limit is {limit}") if size > limit else None
 
 
 def _open(location: str) -> tuple[Any, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import Recipe
 from storage.errors import UsageError
@@ -21,6 +22,7 @@ class ExtractOptions:
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
     add: bool = False  # True: the corpus may enter a set that mirrors others
+    limits: Limits = DEFAULT_LIMITS
     retry_rejects: tuple[str, ...] = ()  # reasons whose rejects are read again although their stamps are unchanged
     dry_run: bool = False
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read

@@ -217,7 +217,7 @@ class _Run:
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden)
+        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden, self.options.limits)
 
     def _write_plan(self, units: Sequence[Unit], base: FeatureSet | None) -> None:
         self.folder.write_plan(

@@ -10,6 +10,7 @@ from extractor import ExtractOptions, ExtractResult
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
@@ -55,6 +56,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
     )
     parser.add_argument(
+        "--max-bytes", type=int, default=MAX_FILE_BYTES, metavar="N", help=f"larger files are rejects (default {MAX_FILE_BYTES}: 128 MiB)"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"larger images are rejects, for small machines (default {MAX_PIXELS})",
+    )
+    parser.add_argument(
         "--retry-rejects",
         nargs="*",
         metavar="REASON",
@@ -81,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         ray_address=args.ray,
         corpus_id=args.corpus_id,
         add=args.add,
+        limits=Limits(args.max_bytes, args.max_pixels),
         retry_rejects=tuple(REASONS) if args.retry_rejects == [] else tuple(args.retry_rejects or ()),
         dry_run=args.dry_run,
         check_disk=not args.no_disk_check,

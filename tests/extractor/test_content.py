@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from extractor import content
-from extractor.content import MAX_FILE_BYTES, Content, read_content, read_stamp
+from extractor.content import Content, read_content, read_stamp
+from extractor.limits import MAX_FILE_BYTES
 
 
 @dataclass
