@@ -160,7 +160,7 @@ def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1", max_
         if image.format == "JPEG" and IMAGE_POLICIES[policy].dct:
             image.draft(None, (2 * size, 2 * size))
         with _alone_if(pixels > ALONE_PIXELS):
-            image.load()
+            _load(image)
             # After load(): Pillow turns TIFFs by itself and then drops their tag.
             return _finish(image, size, _orientation(image), policy)
     except UndecodableError:
@@ -173,6 +173,15 @@ def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1", max_
         raise UndecodableError("out-of-memory", "not enough memory to decode it here") from None
     except Exception as error:  # noqa: BLE001 - hostile bytes raise almost anything in a parser
         raise UndecodableError("corrupt", f"{type(error).__name__}: {error}") from None
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError):
+        # Pillow sets `tile` to nothing once all pixels are there, and then reads a PNG to its end: that may be cut off.
+        if image.format != "PNG" or getattr(image, "tile", True):
+            raise
 
 
 def _check_cost(image: Image.Image, encoded: bytes, max_pixels: int) -> None:

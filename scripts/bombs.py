@@ -37,12 +37,14 @@ def text_png(chunks: int, size: int) -> bytes:
     return png(8, 8, before=_chunk(b"zTXt", b"a\0\0" + _zeros(size)) * chunks)
 
 
-def tiff(width: int, height: int, tile: tuple[int, int] | None, data: bytes, samples: int = 3, compression: int = 8) -> bytes:
-    """A little-endian TIFF whose data is one strip, or one tile of the given size."""
+def tiff(
+    width: int, height: int, tile: tuple[int, int] | None, data: bytes, samples: int = 3, bits: int = 8, compression: int = 8
+) -> bytes:
+    """A little-endian TIFF, RGB or grey, whose data is one strip, or one tile of the given size."""
     tags: list[tuple[int, int, int, int]] = [
         (256, 4, 1, width),
         (257, 4, 1, height),
-        (258, 3, 1, 8),
+        (258, 3, 1, bits),
         (259, 3, 1, compression),
         (262, 3, 1, 2 if samples == 3 else 1),
         (277, 3, 1, samples),
@@ -53,7 +55,7 @@ def tiff(width: int, height: int, tile: tuple[int, int] | None, data: bytes, sam
         tags += [(273, 4, 1, 0), (278, 4, 1, height), (279, 4, 1, len(data))]
     tags.sort()
     start = 8 + 2 + 12 * len(tags) + 4 + 6
-    extra = struct.pack("<HHH", 8, 8, 8)
+    extra = struct.pack("<HHH", bits, bits, bits)
     entries = b""
     for tag, kind, count, value in tags:
         if tag == 258 and samples == 3:
