@@ -89,21 +89,24 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
 
 
 def _jxl_codestream(encoded: bytes) -> bytes:
+    """The beginning of the codestream in a container; a first part that is too short for a header is as good as none."""
     at = 0
     while True:
         size, kind = struct.unpack_from(">I4s", encoded, at)
-        if kind == b"jxlc":
-            return encoded[at + 8 : at + 40]
-        if kind == b"jxlp":
-            return encoded[at + 12 : at + 44]
-        if size < 8:
+        start = at + 8
+        if size == 1:  # the size stands in 64 bits behind the name
+            size, start = struct.unpack_from(">Q", encoded, start)[0], at + 16
+        end = at + size if size else len(encoded)
+        if kind in (b"jxlc", b"jxlp"):
+            return encoded[start + 4 * (kind == b"jxlp") : end]
+        if end < start:
             raise ValueError("no codestream")
-        at += size
+        at = end
 
 
 def _jxl_size(codestream: bytes) -> tuple[int, int]:
-    if len(codestream) < 12:
-        raise ValueError("cut off")
+    if len(codestream) < 12 or not codestream.startswith(b"\xff\x0a"):
+        raise ValueError("no header")
     bits = int.from_bytes(codestream[2:14], "little")
 
     def take(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -10,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+# 300x200 pixels of (9, 99, 199) by libjxl, lossless: Pillow neither writes nor reads it.
+JXL = base64.b64decode("/woxQSQIBAEACAFLGIsVANSIu7sxxj2AAyglLCR7MAhXz6FbKWimZOG4hABB8akDmin6Qz2T5ClNAXZ+/RaONd9WCpop+oNFVoOvRhM=")
 SIDE = 9_400  # SIDE x SIDE is just under the limit of pixels
 MANY = 60_000  # MANY x MANY is far above it
 
@@ -144,6 +147,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg-progressive-at-the-limit.jpg": lambda: jpeg(SIDE, SIDE, 1),
     "jpeg-progressive-long.jpg": lambda: jpeg(1000, 65_000, 1),
     "jpeg-scans.jpg": lambda: jpeg(4_000, 4_000, 2_000),
+    "jxl-claims-much.jxl": lambda: bytes.fromhex("ff0a7ca9232012080201009802") + bytes(100),
     "ppm-at-the-limit.ppm": lambda: b"P6 6000 6000 255\n" + bytes(6000 * 6000 * 3),
 }  # fmt: skip
 

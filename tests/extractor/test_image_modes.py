@@ -21,7 +21,7 @@ from PIL import Image
 from extractor.image_policy import decode
 from extractor.limits import UndecodableError
 from extractor.reasons import REASONS
-from scripts.bombs import tiff
+from scripts.bombs import JXL, tiff
 
 Encode = Callable[..., bytes]
 RGB = (9, 99, 199)
@@ -83,6 +83,10 @@ def test_every_compression_of_a_tiff_is_read(kind: str, big: bool) -> None:
 @pytest.mark.parametrize("kind", ["group3", "group4"])
 def test_a_fax_is_read(kind: str) -> None:
     assert first_pixel(flat("1", 1, "TIFF", compression=kind)) == [255, 255, 255]
+
+
+def test_jpeg_xl_is_read_by_tensorflow() -> None:
+    assert first_pixel(JXL) == list(RGB)
 
 
 def test_a_tiled_tiff_is_read() -> None:

@@ -25,11 +25,12 @@ from storage.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]
 Photo = Callable[..., Pixels]
+_JXL = b"\0\0\0\x0cJXL \r\n\x87\n"  # the first box of a container
 Encode = Callable[..., bytes]
 QUICK = [
     "png-claims-much.png", "png-texts.png", "tiff-claims-much.tif", "gif-frames.gif", "gif-frames-without-an-end.gif",
     "gif-frames-that-only-one-reads.gif", "webp-claims-much.webp", "webp-frames.webp", "apng-frames.png", "ico-many-entries.ico",
-    "bmp-claims-much.bmp", "jpeg-claims-much.jpg", "jpeg-scans.jpg",
+    "bmp-claims-much.bmp", "jpeg-claims-much.jpg", "jpeg-scans.jpg", "jxl-claims-much.jxl",
 ]  # fmt: skip
 TOO_LARGE = {
     "png-claims-much.png",
@@ -38,6 +39,7 @@ TOO_LARGE = {
     "bmp-claims-much.bmp",
     "jpeg-claims-much.jpg",
     "jpeg-scans.jpg",
+    "jxl-claims-much.jxl",
 }
 
 
@@ -176,9 +178,11 @@ def test_a_header_tells_the_size(encode: Encode, kind: str, width: int, height: 
         (b"\xff\x0a" + (0b000_00011_1 | 0b00111 << 9).to_bytes(12, "little"), (64, 32)),  # both in eighths
         (b"\xff\x0a" + (0b111_00011_1).to_bytes(12, "little"), (64, 32)),  # twice as wide as high
         (b"\xff\x0a" + (299 << 3 | 0b01 << 1 | 0b000 << 16 | 0b00 << 19 | 99 << 21).to_bytes(12, "little"), (100, 300)),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14jxlc\xff\x0a" + (0b111_00011_1).to_bytes(12, "little"), (64, 32)),
+        (_JXL + b"\0\0\0\x17jxlc\xff\x0a" + (0b111_00011_1).to_bytes(12, "little"), (64, 32)),
+        (_JXL + b"\0\0\0\1jxlc\0\0\0\0\0\0\1\xd0" + bytes.fromhex("ff0a7ca9232012080201009802"), (30_000, 30_000)),  # of cjxl
+        (_JXL + b"\0\0\0\x0bjxlp\0\0\0\0\xff\x0a\x3f" + bytes(30), None),
         (b"\xff\x0a\0", None),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\0what", None),
+        (_JXL + b"\0\0\0\0what", None),
         (b"GIF89a\1\0\1\0\0\0\0;", None),
         (b"a shopping list", None),
     ],
