@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 import storage
-from extractor.limits import ALONE_PIXELS
+from extractor.limits import ALONE_PIXELS, MAX_FILE_BYTES, MAX_PIXELS
 from extractor.reasons import REASONS
 from scripts import bombs
 from storage.golden import cosines
@@ -36,6 +36,7 @@ GOOD_EVERY = 5  # one good neighbour for so many damaged files
 GOOD = 40  # different ones
 SECONDS_A_FILE, SECONDS_TO_START = 1.0, 180.0  # of the time limit; the usual file takes milliseconds
 SECONDS_OF_BOMBS = 600.0
+CHUNK_MIB = 64  # extractor.pipeline.CHUNK_BYTES; this process has no TensorFlow
 _MIB = 1 << 20
 
 
@@ -53,9 +54,13 @@ class Outcome:
 
 
 def memory_bound() -> int:
-    """MiB that images may cost the extracting process: the largest alone, one other a decoding thread, encoded bytes read ahead."""
-    other = 16 * ALONE_PIXELS // _MIB + 64
-    return 1536 + other * (os.cpu_count() or 1) + 400
+    """MiB that images may cost the extracting process: one large one, one other a decoding thread, and what is read ahead.
+
+    Pixels are there at most four times, in 4 bytes (WebP with alpha); encoded bytes three times, in TensorFlow, Python and the decoder.
+    """
+    encoded, large, other = (n // _MIB for n in (MAX_FILE_BYTES, 16 * MAX_PIXELS, 16 * ALONE_PIXELS))
+    read_ahead = 2 * (CHUNK_MIB + encoded)
+    return large + 3 * encoded + (other + 3 * encoded) * (os.cpu_count() or 1) + read_ahead
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,14 +56,18 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
     )
     parser.add_argument(
-        "--max-bytes", type=int, default=MAX_FILE_BYTES, metavar="N", help=f"larger files are rejects (default {MAX_FILE_BYTES}: 128 MiB)"
+        "--max-bytes",
+        type=int,
+        default=MAX_FILE_BYTES,
+        metavar="N",
+        help=f"larger files are rejects, too-large (default {MAX_FILE_BYTES}: 128 MiB)",
     )
     parser.add_argument(
         "--max-pixels",
         type=int,
         default=MAX_PIXELS,
         metavar="N",
-        help=f"larger images are rejects, for small machines (default {MAX_PIXELS})",
+        help=f"larger images are rejects, too-large (default {MAX_PIXELS}, the most there is)",
     )
     parser.add_argument(
         "--retry-rejects",

@@ -83,6 +83,8 @@ def test_every_leaf_command_takes_json() -> None:
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "200%"], 2, "--max-rejects must be 0% to 100%"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "some"], 2, "expected a share such as 1% or 0.01"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--corpus-id", "a/b"], 2, "--corpus-id 'a/b' is not a usable name"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--max-pixels", "0"], 2, "--max-pixels must be 1 to 89478485, got 0"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--max-bytes", "1.5"], 2, "invalid int value"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--retry-rejects", "bad"], 2, "--retry-rejects bad: expected reasons"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--ray", "auto"], 2, "not allowed with argument"),
         (["train", "s/t/n", "--out", "h"], 1, "s is not a feature store"),
