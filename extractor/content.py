@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from extractor.corpus import Item
+from extractor.limits import MAX_FILE_BYTES
 from extractor.part import ByteRange, ParquetRow, split_part
 from storage.errors import PermafrostError
 
-MAX_FILE_BYTES = 128 << 20  # 128 MiB
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links
 _CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
@@ -65,19 +65,19 @@ def read_stamp(location: str) -> Stamp:
     return Stamp(f"{stamp.value}{part}", bytes=part.length if isinstance(part, ByteRange) else None)
 
 
-def read_content(location: str) -> Content:
+def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
     """Read one item, and no more than that of its container; never raises for what is wrong with the item or its source."""
     container, part = split_part(location)
     if isinstance(part, ParquetRow):
-        return _read_row(container, part)
+        return _read_row(container, part, max_bytes)
     if part:
-        if too_large := _too_large(part.length):
+        if too_large := _too_large(part.length, max_bytes):
             return too_large
         found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
         if not found.reason and len(found.encoded) != part.length:
             return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
         return found
-    return _read_remote(location) if is_uri(location) else _read_local(location)
+    return _read_remote(location, max_bytes) if is_uri(location) else _read_local(location, max_bytes)
 
 
 def stamp_of(status: os.stat_result) -> str:
@@ -94,10 +94,10 @@ def _local_stamp(location: str) -> Stamp:
     return Stamp(stamp_of(status), bytes=status.st_size)
 
 
-def _read_local(location: str) -> Content:
+def _read_local(location: str, max_bytes: int) -> Content:
     try:
         size = os.stat(location).st_size
-        return _too_large(size) or Content(Path(location).read_bytes())
+        return _too_large(size, max_bytes) or Content(Path(location).read_bytes())
     except OSError as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
 
@@ -111,7 +111,7 @@ def _read_local_range(location: str, part: ByteRange) -> Content:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
 
 
-def _read_row(location: str, part: ParquetRow) -> Content:
+def _read_row(location: str, part: ParquetRow, max_bytes: int) -> Content:
     from extractor.parquet_rows import read_row  # it reads containers, which come from here
 
     try:
@@ -120,7 +120,7 @@ def _read_row(location: str, part: ParquetRow) -> Content:
         return Content(reason="unreadable", message=str(error))
     if encoded is None:
         return Content(reason="empty", message="the row has no image bytes")
-    return _too_large(len(encoded)) or Content(encoded)
+    return _too_large(len(encoded), max_bytes) or Content(encoded)
 
 
 def _remote_stamp(location: str) -> Stamp:
@@ -137,14 +137,14 @@ def _remote_stamp(location: str) -> Stamp:
     return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}", bytes=meta["size"])
 
 
-def _read_remote(location: str) -> Content:
+def _read_remote(location: str, max_bytes: int) -> Content:
     import obstore
     from obstore.exceptions import BaseError
 
     try:
         store, path = open_remote(location)
         answer = obstore.get(store, path)
-        return _too_large(answer.meta["size"]) or Content(bytes(answer.bytes()))
+        return _too_large(answer.meta["size"], max_bytes) or Content(bytes(answer.bytes()))
     except (BaseError, OSError, ValueError) as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
 
@@ -162,8 +162,8 @@ def _read_remote_range(location: str, part: ByteRange) -> Content:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
 
 
-def _too_large(size: int) -> Content | None:
-    return Content(reason="too-large", message=f"{size} bytes, the limit is {MAX_FILE_BYTES}") if size > MAX_FILE_BYTES else None
+def _too_large(size: int, limit: int) -> Content | None:
+    return Content(reason="too-large", message=f"{size} bytes, the limit is {limit}") if size > limit else None
 
 
 def open_remote(location: str) -> tuple[Any, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from extractor.corpus import Item
-
-# Reasons that may be gone next time although the file is the same; all others are final for these bytes.
-PASSING_REASONS = frozenset({"unreadable", "changed", "out-of-memory"})
+from extractor.reasons import PASSING_REASONS
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,15 @@ class Diff:
         return len(self.deleted_items)
 
 
-def diff(items: Sequence[Item], known: Mapping[str, Known], rehash: bool = False) -> Diff:
+def diff(items: Sequence[Item], known: Mapping[str, Known], rehash: bool = False, retry: Collection[str] = ()) -> Diff:
     """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final.
 
-    rehash: trust no stamp, so that every item is read, and its bytes tell.
+    rehash: trust no stamp, so that every item is read, and its bytes tell. retry: further reasons whose rejects are read again.
     """
     to_read, unchanged = [], {}
     for item in items:
         before = known.get(item.key)
-        if before is not None and before.stamp == item.stamp and not (rehash or _may_pass(before)):
+        if before is not None and before.stamp == item.stamp and not (rehash or _may_pass(before, retry)):
             unchanged[item.key] = before
         else:
             to_read.append(item)
@@ -64,5 +62,5 @@ def diff(items: Sequence[Item], known: Mapping[str, Known], rehash: bool = False
     return Diff(to_read, unchanged, {item.key: known[item.key] for item in to_read if item.key in known}, deleted, moved)
 
 
-def _may_pass(known: Known) -> bool:
-    return known.reject is not None and known.reject[0] in PASSING_REASONS
+def _may_pass(known: Known, retry: Collection[str]) -> bool:
+    return known.reject is not None and (known.reject[0] in PASSING_REASONS or known.reject[0] in retry)

@@ -14,7 +14,9 @@ formats, modes and colour spaces. They agree within one grey level: Pillow round
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,11 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.image_size import stated_size, without_bulk
+from extractor.limits import ALONE_PIXELS, MAX_PIXELS, MAX_SCANNED_PIXELS, UndecodableError, check_pixels
 from extractor.quiet_tiff import quiet_libtiff
 
-MAX_PIXELS = 89_478_485  # Pillow's own warning limit: 256 MiB as RGB, 1 GiB while alpha is laid over white
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 _ORIENTATION = 0x0112  # EXIF tag, 1 to 8
@@ -46,11 +50,17 @@ _TRANSPOSES = {
 # warnings.catch_warnings is not safe in the threads that decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 quiet_libtiff()
+# What an icon says of the PNG inside it need not be true; Pillow itself refuses twice this many when it opens that one.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2 + 1
+
+_alone = threading.Lock()  # held while a large image is decoded: a worker's memory must not grow with its threads
+_STRIP_PIXELS = 1 << 20  # of what is converted by several copies in between
 
 
 class Decoder(IntEnum):
     TENSORFLOW = 0
     PILLOW = 1
+    TENSORFLOW_ALONE = 2  # needs much memory
 
 
 @dataclass(frozen=True)
@@ -62,79 +72,135 @@ class Header:
     dct: int = 0
 
 
-class UndecodableError(Exception):
-    """No decoder makes an image of these bytes. `reason` is the reject's code."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def read_header(encoded: bytes, size: int, policy: str = "image-v1") -> Header:
+def read_header(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> Header:
     """Decide how to decode; costs about 20 microseconds and never raises. Anything odd goes to Pillow, whose errors are kept."""
     try:
         image = Image.open(io.BytesIO(encoded), formats=("JPEG",))
     except Exception:  # noqa: BLE001 - hostile bytes raise almost anything in a parser
         return Header(Decoder.PILLOW)
-    if image.mode not in ("RGB", "L") or image.format != "JPEG" or image.width * image.height > MAX_PIXELS:
+    pixels = image.width * image.height
+    if (
+        image.mode not in ("RGB", "L")
+        or image.format != "JPEG"
+        or pixels > max_pixels
+        or _scanned_pixels(image, encoded) > MAX_SCANNED_PIXELS
+    ):
         return Header(Decoder.PILLOW)
     dct = _dct_exponent(image.width, image.height, size) if IMAGE_POLICIES[policy].dct else 0
-    return Header(Decoder.TENSORFLOW, _orientation(image), dct)
+    in_memory = pixels if image.info.get("progressive") else pixels >> 2 * dct  # all coefficients of a progressive one, at any scale
+    decoder = Decoder.TENSORFLOW_ALONE if in_memory > ALONE_PIXELS else Decoder.TENSORFLOW
+    return Header(decoder, _orientation(image), dct)
 
 
 def decode_in_graph(
-    encoded: tf.Tensor, decoder: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int, policy: str = "image-v1"
+    encoded: tf.Tensor,
+    decoder: tf.Tensor,
+    orientation: tf.Tensor,
+    dct: tf.Tensor,
+    size: int,
+    policy: str = "image-v1",
+    max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
     """One image, uint8 [size, size, 3], for use in `tf.data`; an image that cannot be decoded is an op error."""
 
-    def pillow() -> tf.Tensor:
-        return tf.numpy_function(lambda data: decode_with_pillow(data, size, policy), [encoded], tf.uint8)
+    def in_python(data: bytes, decoder: int, orientation: int, dct: int) -> npt.NDArray[np.uint8]:
+        if decoder == Decoder.PILLOW:
+            return decode_with_pillow(data, size, policy, max_pixels)
+        with _alone, tf.device("CPU"):
+            return np.asarray(_jpeg_in_graph(tf.constant(data), tf.constant(orientation), tf.constant(dct), size, policy).numpy())
 
     def tensorflow() -> tf.Tensor:
         return _jpeg_in_graph(encoded, orientation, dct, size, policy)
 
-    image = tf.cond(tf.equal(decoder, Decoder.TENSORFLOW), tensorflow, pillow)
+    image = tf.cond(
+        tf.equal(decoder, Decoder.TENSORFLOW),
+        tensorflow,
+        lambda: tf.numpy_function(in_python, [encoded, decoder, orientation, dct], tf.uint8),
+    )
     return tf.ensure_shape(image, (size, size, 3))
 
 
-def decode(encoded: bytes, size: int, policy: str = "image-v1") -> npt.NDArray[np.uint8]:
+def decode(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """One image, uint8 [size, size, 3], by whichever decoder can: for files on which the usual one failed.
 
     Raises UndecodableError with Pillow's reason if TensorFlow cannot either.
     """
     try:
-        return decode_with_pillow(encoded, size, policy)
+        return decode_with_pillow(encoded, size, policy, max_pixels)
     except UndecodableError as error:
-        if error.reason == "too-large":
+        if error.reason in ("too-large", "empty"):
             raise
         try:
-            pixels = tf.io.decode_image(encoded, expand_animations=False).numpy()
-        except tf.errors.OpError:
+            check_pixels(*_size_for_tensorflow(encoded), max_pixels)
+            with _alone:
+                pixels = tf.io.decode_image(without_bulk(encoded), expand_animations=False).numpy()
+                return _finish(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), size, 1, policy)
+        except (tf.errors.OpError, ValueError, IndexError):
             raise error from None
-        return _finish(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), size, 1, policy)
 
 
-def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1") -> npt.NDArray[np.uint8]:
+def _size_for_tensorflow(encoded: bytes) -> tuple[int, int]:
+    """(width, height); raises an op error or ValueError for what TensorFlow does not read, or is not known to."""
+    if encoded.startswith(b"\xff\xd8"):
+        height, width, _ = tf.io.extract_jpeg_shape(encoded).numpy()
+        return int(width), int(height)
+    if found := stated_size(encoded):
+        return found
+    raise ValueError("no format of TensorFlow's")
+
+
+def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """The policy in Pillow: uint8 [size, size, 3]. Raises UndecodableError with a reason code."""
     if not encoded:
         raise UndecodableError("empty", "the file has no bytes")
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width}x{image.height}")
+        pixels = image.width * image.height
+        _check_cost(image, encoded, max_pixels)
         if image.format == "JPEG" and IMAGE_POLICIES[policy].dct:
             image.draft(None, (2 * size, 2 * size))
-        image.load()
-        # After load(): Pillow turns TIFFs by itself and then drops their tag.
-        return _finish(image, size, _orientation(image), policy)
+        with _alone_if(pixels > ALONE_PIXELS):
+            _load(image)
+            # After load(): Pillow turns TIFFs by itself and then drops their tag.
+            return _finish(image, size, _orientation(image), policy)
+    except UndecodableError:
+        raise
     except Image.DecompressionBombError as error:
-        raise UndecodableError("too-large", f"more than {MAX_PIXELS} pixels: {error}") from None
+        raise UndecodableError("too-large", f"more than {max_pixels} pixels: {error}") from None
     except UnidentifiedImageError:
         raise UndecodableError("not-an-image", f"no known image format (of {', '.join(FORMATS)})") from None
     except MemoryError:
         raise UndecodableError("out-of-memory", "not enough memory to decode it here") from None
     except Exception as error:  # noqa: BLE001 - hostile bytes raise almost anything in a parser
         raise UndecodableError("corrupt", f"{type(error).__name__}: {error}") from None
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError):
+        # Pillow sets `tile` to nothing once all pixels are there, and then reads a PNG to its end: that may be cut off.
+        if image.format != "PNG" or getattr(image, "tile", True):
+            raise
+
+
+def _check_cost(image: Image.Image, encoded: bytes, max_pixels: int) -> None:
+    """Raise UndecodableError if this would take too much memory or time to decode, by what its header says."""
+    check_pixels(image.width, image.height, max_pixels)
+    if isinstance(image, TiffImageFile):  # a tile is unpacked whole, however small the image
+        check_pixels(image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0), max_pixels)
+    if image.format in ("JPEG", "MPO") and _scanned_pixels(image, encoded) > MAX_SCANNED_PIXELS:
+        raise UndecodableError("too-large", f"more than {MAX_SCANNED_PIXELS // (image.width * image.height)} scans")
+
+
+def _scanned_pixels(image: Image.Image, encoded: bytes) -> int:
+    """Pixels times scans. Start-of-scan markers occur in no entropy-coded data; those of thumbnails count as well."""
+    pixels: int = image.width * image.height
+    return pixels * encoded.count(b"\xff\xda")
+
+
+def _alone_if(large: bool) -> AbstractContextManager[object]:
+    return _alone if large else nullcontext()
 
 
 def _finish(image: Image.Image, size: int, orientation: int, policy: str) -> npt.NDArray[np.uint8]:
@@ -159,8 +225,19 @@ def _resize_in_tensorflow(image: tf.Tensor, size: int, antialias: bool) -> tf.Te
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """In strips where there are copies in between, so that none of them is of the whole image."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    rows = max(1, _STRIP_PIXELS // image.width)
+    if image.height <= rows:
+        return _strip_to_rgb(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        rgb.paste(_strip_to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return rgb
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, also where Pillow widens it to 32
         wide = np.asarray(image)
         grey = ((np.clip(wide, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from extractor.limits import DEFAULT_LIMITS, Limits
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
 from storage.shard_layout import ShardLayout
@@ -31,3 +32,4 @@ class Job:
     format: str
     layout: ShardLayout
     golden: GoldenImages
+    limits: Limits = DEFAULT_LIMITS

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from extractor.limits import DEFAULT_LIMITS, Limits
+from extractor.reasons import REASONS
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 from storage.names import check_name
@@ -24,6 +26,8 @@ class ExtractOptions:
     add: bool = False  # True: the corpus may enter a set that mirrors others
     rehash: bool = False  # True: trust no stamp, read every file and go by its bytes
     reuse_from: tuple[str, ...] = ()  # further stores whose sets lend embeddings
+    limits: Limits = DEFAULT_LIMITS
+    retry_rejects: tuple[str, ...] = ()  # reasons whose rejects are read again although their stamps are unchanged
     dry_run: bool = False
     price: float | None = None  # of an hour of the machines, in whatever currency
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read
@@ -43,6 +47,8 @@ class ExtractOptions:
             require_store(Path(root))
         if not 0 <= self.max_rejects <= 1:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
+        if unknown := [reason for reason in self.retry_rejects if reason not in REASONS]:
+            raise UsageError(f"--retry-rejects {unknown[0]}: expected reasons of rejects ({', '.join(REASONS)})")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
 

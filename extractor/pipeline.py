@@ -15,10 +15,12 @@ import tensorflow as tf
 from extractor import image_policy
 from extractor.claims import Claim
 from extractor.content import Content, read_content
-from extractor.image_policy import UndecodableError
+from extractor.limits import DEFAULT_LIMITS, Limits, UndecodableError
 from extractor.stopwatch import Stopwatch
 
 CHUNK = 32  # files read and claimed together; two chunks are in memory at a time
+CHUNK_BYTES = 64 << 20  # a chunk ends with the file that reaches this many
+UNKNOWN_BYTES = 2 << 20  # counted for a file whose size the source does not say
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
 
 
@@ -53,7 +55,15 @@ class DecodePipeline:
     """Decodes the claimed ones of n files. Use once: iterate `batches()` to the end, then read `outcomes`."""
 
     def __init__(
-        self, locations: Sequence[str], claim: Claim, input_size: int, batch_size: int, threads: int, policy: str = "image-v1"
+        self,
+        locations: Sequence[str],
+        claim: Claim,
+        input_size: int,
+        batch_size: int,
+        threads: int,
+        policy: str = "image-v1",
+        limits: Limits = DEFAULT_LIMITS,
+        sizes: Sequence[int | None] | None = None,
     ) -> None:
         self._locations = locations
         self._claim = claim
@@ -61,6 +71,8 @@ class DecodePipeline:
         self._batch_size = batch_size
         self._threads = threads
         self._policy = policy
+        self._limits = limits
+        self._sizes = sizes or [None] * len(locations)  # encoded bytes, as far as known
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_claimed_files`
@@ -96,7 +108,7 @@ class DecodePipeline:
             started = tf.timestamp()
             with tf.control_dependencies([started]):
                 encoded = tf.identity(encoded)
-            image = image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size, self._policy)
+            image = image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size, self._policy, self._limits.pixels)
             with tf.control_dependencies([image]):
                 return position, image, started, tf.timestamp()
 
@@ -110,7 +122,7 @@ class DecodePipeline:
         self._reader = Stopwatch()
         try:
             for position, encoded in self._read_and_claim():
-                header = image_policy.read_header(encoded, self._size, self._policy)
+                header = image_policy.read_header(encoded, self._size, self._policy, self._limits.pixels)
                 self._reader.lap("hash")
                 yield position, encoded, int(header.decoder), header.orientation, header.dct
                 self._reader.lap("wait_decoder")
@@ -120,19 +132,20 @@ class DecodePipeline:
             self._failure = error
 
     def _read_and_claim(self) -> Iterator[tuple[int, bytes]]:
-        starts = list(range(0, len(self._locations), CHUNK))
+        chunks = plan_chunks(self._sizes)
         with ThreadPoolExecutor(READ_THREADS) as pool:
 
-            def submit(start: int) -> list[Future[tuple[Content, float]]]:
-                return [pool.submit(_timed_read, location) for location in self._locations[start : start + CHUNK]]
+            def submit(chunk: range) -> list[Future[tuple[Content, float]]]:
+                return [pool.submit(_timed_read, self._locations[position], self._limits.bytes) for position in chunk]
 
-            following = submit(starts[0]) if starts else []
-            for i, start in enumerate(starts):
+            following = submit(chunks[0]) if chunks else []
+            for i, chunk in enumerate(chunks):
                 current = following
-                following = submit(starts[i + 1]) if i + 1 < len(starts) else []
+                following = submit(chunks[i + 1]) if i + 1 < len(chunks) else []
                 files = [future.result() for future in current]
+                current.clear()  # or they would keep the chunk's bytes until the next one is read
                 self._reader.lap("wait_read")
-                yield from self._claim_chunk(start, files)
+                yield from self._claim_chunk(chunk.start, files)
 
     def _claim_chunk(self, start: int, files: list[tuple[Content, float]]) -> Iterator[tuple[int, bytes]]:
         good = []
@@ -167,12 +180,23 @@ class DecodePipeline:
                 yield chosen, tf.constant(np.stack(images))
 
     def _decode_again(self, position: int) -> np.ndarray:
-        file = read_content(self._locations[position])
+        file = read_content(self._locations[position], self._limits.bytes)
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
-        return image_policy.decode(file.encoded, self._size, self._policy)
+        return image_policy.decode(file.encoded, self._size, self._policy, self._limits.pixels)
 
 
-def _timed_read(location: str) -> tuple[Content, float]:
+def plan_chunks(sizes: Sequence[int | None]) -> list[range]:
+    """Positions of the files that are read together: at most CHUNK, and ending with the one that makes them CHUNK_BYTES."""
+    chunks, start, held = [], 0, 0
+    for position, size in enumerate(sizes):
+        held += UNKNOWN_BYTES if size is None else size
+        if held >= CHUNK_BYTES or position + 1 - start == CHUNK:
+            chunks.append(range(start, position + 1))
+            start, held = position + 1, 0
+    return [*chunks, range(start, len(sizes))] if start < len(sizes) else chunks
+
+
+def _timed_read(location: str, max_bytes: int) -> tuple[Content, float]:
     started = time.perf_counter()
-    return read_content(location), time.perf_counter() - started
+    return read_content(location, max_bytes), time.perf_counter() - started

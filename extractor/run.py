@@ -145,7 +145,8 @@ class _Run:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        ledger = Ledger(self.listing, diff(self.listing.items, known, self.options.rehash), index)
+        changes = diff(self.listing.items, known, self.options.rehash, self.options.retry_rejects)
+        ledger = Ledger(self.listing, changes, index)
         if earlier:
             ledger.carry_over(earlier)
         self.clock.lap("compare")
@@ -239,7 +240,7 @@ class _Run:
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden)
+        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden, self.options.limits)
 
     def _write_plan(self, units: Sequence[Unit], base: FeatureSet | None) -> None:
         self.folder.write_plan(

@@ -22,6 +22,7 @@ from extractor.claims import Claim
 from extractor.content import locate
 from extractor.engine import TensorFlowEngine
 from extractor.job import Job, WorkerInfo
+from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import RECEIPT_FIELDS, Receipt
@@ -74,7 +75,7 @@ class Worker:
 
         Duplicates are embedded again.
         """
-        pipeline = self._pipeline(locations, lambda digests: [True] * len(digests))
+        pipeline = self._pipeline(locations, lambda digests: [True] * len(digests), DEFAULT_LIMITS)
         out = np.zeros((len(locations), *self._engine.shape), self._recipe.dtype)
         for positions, images in pipeline.batches():
             finite, embeddings = self._embed(positions, images, pipeline.outcomes)
@@ -99,7 +100,8 @@ class Worker:
 
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
-        pipeline = self._pipeline([locate(job.base, item) for item in unit.items], claim)
+        locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
+        pipeline = self._pipeline(locations, claim, job.limits, sizes)
         kind = shard_format(job.format)
         with new_shard(job.run.set_folder, kind, job.layout, job.run.run_id) as shard:
             clock = Stopwatch()
@@ -131,9 +133,11 @@ class Worker:
         kept = [i for i in range(len(positions)) if i not in faults]
         return [positions[i] for i in kept], embeddings[kept]
 
-    def _pipeline(self, locations: Sequence[str], claim: Claim) -> DecodePipeline:
-        engine = self._engine
-        return DecodePipeline(locations, claim, engine.input_size, engine.batch_size, self._threads, self._recipe.image_policy)
+    def _pipeline(
+        self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
+    ) -> DecodePipeline:
+        engine, policy = self._engine, self._recipe.image_policy
+        return DecodePipeline(locations, claim, engine.input_size, engine.batch_size, self._threads, policy, limits, sizes)
 
     def _receipt(
         self, unit: Unit, job: Job, outcomes: Outcomes, rows: dict[int, int], shard: FileEntry | None, seconds: dict[str, float]

@@ -50,6 +50,11 @@ def warn(message: str) -> None:
     print(f"permafrost: note: {message}", file=sys.stderr, flush=True)
 
 
+def visible(text: str) -> str:
+    """Names from outside for a terminal: control characters, which could command it, and others that cannot be seen are written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def counts_text(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {name}" for name, n in counts.items())
 

@@ -10,6 +10,8 @@ from extractor import ExtractOptions, ExtractResult
 from extractor import extract as run_extraction
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
+from extractor.reasons import REASONS
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, share, warn
@@ -58,6 +60,26 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--reuse-from", action="append", default=[], metavar="ROOT", help="another store whose sets lend their embeddings; may be repeated"
     )
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=MAX_FILE_BYTES,
+        metavar="N",
+        help=f"larger files are rejects, too-large (default {MAX_FILE_BYTES}: 128 MiB)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"larger images are rejects, too-large (default {MAX_PIXELS}, the most there is)",
+    )
+    parser.add_argument(
+        "--retry-rejects",
+        nargs="*",
+        metavar="REASON",
+        help="read rejects again although their files are unchanged: all of them, or those with these reasons (`store rejects` has them)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
     parser.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
     parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
@@ -82,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
         add=args.add,
         rehash=args.rehash,
         reuse_from=tuple(args.reuse_from),
+        limits=Limits(args.max_bytes, args.max_pixels),
+        retry_rejects=tuple(REASONS) if args.retry_rejects == [] else tuple(args.retry_rejects or ()),
         dry_run=args.dry_run,
         price=args.price,
         check_disk=not args.no_disk_check,

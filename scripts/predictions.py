@@ -99,12 +99,12 @@ class _ParquetWriter:
         self._writer.close()
 
 
-def check_out(path: Path) -> None:
-    """Raise UsageError for a file that predictions cannot be written to; worth asking before the work."""
+def check_out(path: Path, what: str = "predictions") -> None:
+    """Raise UsageError for a file that predictions (or other rows) cannot be written to; worth asking before the work."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out {path} must end in {' or '.join(SUFFIXES)}; got {path.suffix or 'no ending'}")
     if path.is_dir():
-        raise UsageError(f"--out {path} is a folder: name a file in it, such as {path}/predictions{path.suffix}")
+        raise UsageError(f"--out {path} is a folder: name a file in it, such as {path}/{what}{path.suffix}")
 
 
 def require_clear(path: Path, columns: Columns) -> None:

@@ -1,4 +1,4 @@
-"""`permafrost store`: what a store and a set hold, and the ways in and out of it (store_export.py, store_import.py)."""
+"""`permafrost store`: what a store and a set hold; store_rejects.py, store_export.py and store_import.py are further actions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import storage
-from scripts import store_export, store_import
+from scripts import store_export, store_import, store_rejects
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet, SetDescription
@@ -28,6 +28,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action.add_argument("target", metavar=argument)
         action.add_argument("--json", action="store_true", help="print one JSON document")
         action.set_defaults(run=function)
+    store_rejects.add_action(actions)
     store_export.add_action(actions)
     store_import.add_action(actions)
 

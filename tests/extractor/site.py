@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from extractor import content
-from extractor.content import MAX_FILE_BYTES
+from extractor.limits import MAX_FILE_BYTES
 
 
 @dataclass

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractor.corpus import Item
-from extractor.diff import PASSING_REASONS, Diff, Known, diff
+from extractor.diff import Diff, Known, diff
+from extractor.reasons import PASSING_REASONS
 
 DIGEST = hashlib.sha256(b"x").digest()
 
@@ -63,6 +64,12 @@ def test_a_final_reject_is_not_read_again(reason: str) -> None:
 def test_a_passing_reject_is_read_again(reason: str) -> None:
     result = one(Item("a.jpg", "1-1"), {"a.jpg": Known("1-1", None, (reason, "why"))})
     assert (len(result.to_read), result.new, result.changed) == (1, 0, 1)
+
+
+def test_a_final_reject_is_read_again_where_its_reason_is_to_be_tried_again() -> None:
+    known = {"a.jpg": Known("1-1", DIGEST, ("corrupt", "why"))}
+    assert diff((Item("a.jpg", "1-1"),), known, ["corrupt", "empty"]).to_read == [Item("a.jpg", "1-1")]
+    assert diff((Item("a.jpg", "1-1"),), known, ["empty"]).unchanged == known
 
 
 KEYS = st.text(alphabet="abcdef/", min_size=1, max_size=3)

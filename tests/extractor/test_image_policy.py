@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from extractor.image_policy import MAX_PIXELS, Decoder, UndecodableError, decode, decode_in_graph, decode_with_pillow, read_header
+from extractor.image_policy import Decoder, decode, decode_in_graph, decode_with_pillow, read_header
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.limits import MAX_PIXELS, UndecodableError
 
 Pixels = npt.NDArray[np.uint8]
 Photo = Callable[..., Pixels]

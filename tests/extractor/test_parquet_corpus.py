@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from extractor import content, parquet_rows
+from extractor import parquet_rows
 from extractor.content import locate, read_content
 from extractor.corpus import Listing
 from extractor.plan import make_units
@@ -120,10 +120,10 @@ def test_a_row_group_is_decoded_once_however_its_keys_are_sorted(tmp_path: Path,
     assert begun == list(range(15))
 
 
-def test_an_image_over_the_limit_is_rejected_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "MAX_FILE_BYTES", 10)
+def test_an_image_over_the_limit_is_rejected_by_its_size(tmp_path: Path) -> None:
     listing = list_corpus(write_parquet(tmp_path / "p.parquet", [b"x" * 11]))
-    assert read_content(locate(listing.base, listing.items[0])).reason == "too-large"
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=10).reason == "too-large"
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=11).encoded == b"x" * 11
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

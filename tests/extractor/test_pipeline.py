@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extractor.content import MAX_FILE_BYTES
 from extractor.image_policy import decode
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.limits import MAX_FILE_BYTES
 from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
 
 SIZE = 32

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import extractor.run
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.job import WorkerInfo
+from extractor.limits import Limits
 from extractor.local_executor import LocalExecutor
 from extractor.stages import STAGES
 from extractor.worker import Worker
@@ -182,6 +184,32 @@ def test_rejects_are_counted_kept_and_not_read_again(run: Run, make_corpus: Make
     assert account(run(corpus)) == (0, 0, 5, 5, 2, 0)
     rejects = storage.open(result.set).rejects.to_pylist()
     assert [(r["key"], r["reason"]) for r in rejects] == [("ant/bad.jpg", "not-an-image"), ("ant/empty.png", "empty")]
+
+
+@pytest.mark.slow
+def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(3)
+    Image.open(corpus / "ant" / "0001.jpg").save(corpus / "ant" / "new.jp2")
+    (corpus / "ant" / "new.jp2").rename(corpus / "ant" / "new.jpg")
+    (corpus / "ant" / "empty.png").write_bytes(b"")
+    assert run(corpus).reasons == {"empty": 1, "not-an-image": 1}
+    assert account(run(corpus, retry_rejects=("corrupt",))) == (0, 0, 3, 3, 2, 0)
+    again = run(corpus, retry_rejects=("empty", "not-an-image"))
+    assert account(again) == (2, 0, 3, 3, 2, 0)
+    assert not again.committed
+    monkeypatch.setattr("extractor.image_policy.FORMATS", ("JPEG", "PNG", "JPEG2000"))  # as if a later release read one more
+    assert account(run(corpus, retry_rejects=("not-an-image",))) == (1, 1, 3, 4, 1, 0)
+
+
+@pytest.mark.slow
+def test_limits_make_rejects_that_a_later_run_may_take_back(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(4)
+    sizes = sorted(path.stat().st_size for path in corpus.rglob("*.*g"))
+    assert run(corpus, limits=Limits(pixels=1599)).reasons == {"too-large": 4}
+    some = run(corpus, limits=Limits(bytes=sizes[1]), retry_rejects=("too-large",))
+    assert some.reasons == {"too-large": 2}
+    assert account(run(corpus)) == (0, 0, 2, 2, 2, 0)
+    assert account(run(corpus, retry_rejects=("too-large",))) == (2, 2, 2, 4, 0, 0)
 
 
 @pytest.mark.slow
