@@ -115,8 +115,16 @@ class Worker:
         return rows
 
     def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
-        """Embed a batch; what the stored dtype cannot hold becomes a reject. Returns the positions and rows that are left."""
-        embeddings, faults = to_stored(self._engine(images), self._recipe.dtype)
+        """Embed a batch; what the stored dtype cannot hold, or memory not even alone, is a reject. Returns the positions and rows left."""
+        try:
+            features = self._engine(images)
+        except tf.errors.ResourceExhaustedError:  # the engine tried one image at a time; which of them was it?
+            if len(positions) == 1:
+                outcomes.rejects[positions[0]] = ("out-of-memory", "not enough memory for the network on one image here")
+                return [], np.zeros((0, *self._engine.shape), self._recipe.dtype)
+            parts = [self._embed([position], images[i : i + 1], outcomes) for i, position in enumerate(positions)]
+            return [position for kept, _ in parts for position in kept], np.concatenate([rows for _, rows in parts])
+        embeddings, faults = to_stored(features, self._recipe.dtype)
         outcomes.rejects |= {positions[i]: fault for i, fault in faults.items()}
         kept = [i for i in range(len(positions)) if i not in faults]
         return [positions[i] for i in kept], embeddings[kept]
