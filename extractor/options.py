@@ -22,6 +22,7 @@ class ExtractOptions:
     add: bool = False  # True: the corpus may enter a set that mirrors others
     dry_run: bool = False
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read
+    unit_deadline: float | None = None  # seconds after which a worker counts as hung; None: generous, from the units so far
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
     def __post_init__(self) -> None:
@@ -34,6 +35,8 @@ class ExtractOptions:
             raise UsageError("--local and --ray exclude each other: drop one of them")
         if not 0 <= self.max_rejects <= 1:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
+        if self.unit_deadline is not None and self.unit_deadline <= 0:
+            raise UsageError(f"--unit-deadline must be above 0 seconds, got {self.unit_deadline:g}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
 

@@ -89,10 +89,10 @@ def _make_executor(options: ExtractOptions) -> Executor:
     if options.local:
         from extractor.local_executor import LocalExecutor
 
-        return LocalExecutor(options.recipe, options.workers)
+        return LocalExecutor(options.recipe, options.workers, options.unit_deadline)
     from extractor.ray_executor import RayExecutor
 
-    return RayExecutor(options.recipe, options.workers, options.ray_address)
+    return RayExecutor(options.recipe, options.workers, options.ray_address, options.unit_deadline)
 
 
 class _Run:
