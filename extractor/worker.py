@@ -30,6 +30,7 @@ from storage.errors import RunError
 from storage.files import FileEntry
 from storage.golden import require_no_drift
 from storage.new_shard import NewShard, new_shard
+from storage.patience import full_disk_told
 from storage.shard import shard_format
 from storage.stored import UNSTORABLE, to_stored
 
@@ -90,6 +91,10 @@ class Worker:
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
         pipeline = self._pipeline([locate(job.base, item) for item in unit.items], claim)
+        with full_disk_told(job.run.set_folder):
+            return self._run(unit, job, pipeline)
+
+    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
         kind = shard_format(job.format)
         with new_shard(job.run.set_folder, kind, job.layout, job.run.run_id) as shard:
             clock = Stopwatch()

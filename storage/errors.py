@@ -9,7 +9,8 @@ PermafrostError                      what a command prints and exits 1 for
 ├── ConflictError                           another writer changed what this one builds on
 ├── DamagedError                            a file is not what its manifest says
 └── RunError                                a run stopped before its end
-    └── RunCancelledError                   ... because somebody asked it to
+    ├── RunCancelledError                   ... because somebody asked it to
+    └── DiskFullError                       ... because there is no room to write
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class RunError(PermafrostError):
 
 class RunCancelledError(RunError):
     """A run was stopped by `permafrost runs cancel`."""
+
+
+class DiskFullError(RunError):
+    """The disk or the quota is full: no unit could be stored."""
