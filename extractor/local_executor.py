@@ -87,8 +87,7 @@ class LocalExecutor:
             stop.set()
 
     def drain(self) -> None:
-        with self._lock:
-            self._waiting.close()
+        self._waiting.close()
 
     def close(self) -> None:
         self._workers = []

@@ -189,6 +189,18 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_so_are_its_copies(
     assert all(job.run.read_receipt(result.unit) is not None for result in results if isinstance(result, Receipt))
 
 
+def test_a_drained_run_ends_with_what_was_under_way(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    source = make_corpus(40)
+    job = make_job(executor, source, tmp_path / "set")
+    executor.begin(job, [])
+    running = executor.run(units_of(source, 2))
+    results = [next(running)]
+    executor.drain()
+    results += running
+    assert len(results) < 20
+    assert all(isinstance(result, Receipt) and job.run.read_receipt(result.unit) is not None for result in results)
+
+
 def test_drift_is_refused_before_any_unit(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     job = make_job(executor, make_corpus(3), tmp_path / "set")
     shifted = GoldenImages(job.golden.names, job.golden.images, np.roll(job.golden.embeddings, 1, axis=1))
