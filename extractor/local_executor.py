@@ -122,17 +122,21 @@ class LocalExecutor:
         except PermafrostError as error:
             return [error]
         except Exception as error:  # noqa: BLE001 - whatever broke this unit, the other units go on
-            fault = Fault.STORAGE if isinstance(error, OSError) else Fault.BROKE
-            return self._failed(waiting, attempt, f"{type(error).__name__}: {error}", fault)
+            return self._failed(worker, waiting, attempt, error)
         finally:
             del self._started[unit.id]
 
-    def _failed(self, waiting: UnitQueue, attempt: Attempt, message: str, fault: Fault) -> Sequence[_Result]:
+    def _failed(self, worker: Worker, waiting: UnitQueue, attempt: Attempt, error: Exception) -> Sequence[_Result]:
+        assert self._job is not None
+        message = f"{type(error).__name__}: {error}"
+        fault = Fault.STORAGE if isinstance(error, OSError) else Fault.BROKE
+        if fault is Fault.BROKE and not worker.is_sound(self._job):
+            return [RunError(f"a worker no longer embeds known good images. It broke with: {message}. What was finished is kept")]
         try:
             with self._lock:
                 return waiting.failed(attempt, message, fault)
-        except RunError as error:
-            return [error]
+        except RunError as hopeless:
+            return [hopeless]
 
     def _release(self, unit: str) -> None:
         with self._lock:

@@ -75,7 +75,14 @@ class _Actor:
             answer: list[bool] = ray.get(self._claims.claim.remote(unit.id, number, digests))
             return answer
 
-        return self._worker.run(unit, self._job, claim)
+        try:
+            return self._worker.run(unit, self._job, claim)
+        except (PermafrostError, OSError):
+            raise
+        except Exception:
+            if not self._worker.is_sound(self._job):
+                os._exit(1)  # a broken device would fail unit after unit: another process takes its place
+            raise
 
 
 @dataclass

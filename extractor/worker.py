@@ -88,6 +88,14 @@ class Worker:
         embedded = self.embed_images(job.golden.images)
         require_no_drift(job.golden, embedded, self._space.precision, self.info().where)
 
+    def is_sound(self, job: Job) -> bool:
+        """Whether it still embeds the golden images: after a failure, so that no image is blamed for a device that broke."""
+        try:
+            self.check(job)
+        except Exception:  # noqa: BLE001 - a broken device may raise anything
+            return False
+        return True
+
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
         pipeline = self._pipeline([locate(job.base, item) for item in unit.items], claim)

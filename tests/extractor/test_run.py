@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import extractor.run
 import storage
@@ -751,3 +752,26 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
         shutil.rmtree(parse_set(result.set).folder / "versions")
         assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
         assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_breaks_blames_no_image(
+    run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, worker = make_corpus(12), _WORKERS.setdefault(RECIPE, [Worker(RECIPE)])[0]
+    engine = worker._engine
+
+    class FallenOff:
+        """A GPU that is gone: each operation fails from now on."""
+
+        input_size, batch_size, shape = engine.input_size, engine.batch_size, engine.shape
+
+        def __call__(self, images: Any) -> Any:
+            raise tf.errors.InternalError(None, None, "CUDA error: device not found")
+
+    def fall_off(progress: Progress) -> None:
+        if progress.done == 4:
+            monkeypatch.setattr(worker, "_engine", FallenOff())
+
+    with pytest.raises(RunError, match=r"a worker no longer embeds known good images\. It broke with: InternalError: CUDA error"):
+        run(corpus, on_progress=fall_off)

@@ -80,6 +80,8 @@ def test_every_leaf_command_takes_json() -> None:
         (["extract", "photos", "s/t/n", *BACKBONE, "--input-size", "7"], 2, "--input-size must be 32 to 2048"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "200%"], 2, "--max-rejects must be 0% to 100%"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "some"], 2, "expected a share such as 1% or 0.01"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--unit-deadline", "0"], 2, "--unit-deadline must be above 0 seconds, got 0"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--grace", "-1"], 2, "--grace must be 0 to 86400 seconds, got -1"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--corpus-id", "a/b"], 2, "--corpus-id 'a/b' is not a usable name"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--ray", "auto"], 2, "not allowed with argument"),
         (["train", "s/t/n", "--out", "h"], 1, "s is not a feature store"),
