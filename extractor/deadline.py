@@ -19,4 +19,4 @@ class Deadline:
 
     @property
     def seconds(self) -> float:
-        return self._fixed or max(LEAST_SECONDS, TIMES_SLOWEST * self._slowest)
+        return self._fixed or max(LEAST_SECONDS, round(TIMES_SLOWEST * self._slowest))

@@ -21,7 +21,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
-from storage.errors import PermafrostError, RunError
+from storage.errors import HungError, PermafrostError, RunError
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
 IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
@@ -154,7 +154,7 @@ class LocalExecutor:
         limit = self._deadline.seconds
         late = [unit for unit, started in self._started.copy().items() if time.monotonic() - started > limit]
         if late:
-            raise RunError(
-                f"unit {late[0]} has not ended within {limit:.0f} s (--unit-deadline), and a hung thread cannot be stopped. What was "
+            raise HungError(
+                f"unit {late[0]} has not ended within {limit:g} s (--unit-deadline), and a hung thread cannot be stopped. What was "
                 "finished is kept. Run the same command without --local, which finds the image that hangs, or with a longer deadline"
             )

@@ -206,7 +206,7 @@ class RayExecutor:
         limit = self._deadline.seconds
         if slot.head and time.monotonic() - slot.since > limit:
             ray.kill(slot.actor)
-            yield from self._after_death(slot, f"no end within {limit:.0f} s (--unit-deadline)", Fault.HUNG)
+            yield from self._after_death(slot, f"no end within {limit:g} s (--unit-deadline)", Fault.HUNG)
 
     def _after_death(self, slot: _Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
         """innocent: the worker was told to go, or its machine went; the unit had no part in it."""

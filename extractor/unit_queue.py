@@ -50,6 +50,7 @@ class Poison:
 
     unit: Unit
     message: str
+    fault: Fault
 
 
 class UnitQueue:
@@ -100,7 +101,7 @@ class UnitQueue:
         elif len(attempt.unit.items) > 1:
             self._waiting.extend(Attempt(part) for part in halves(attempt.unit))
         else:
-            self._suspects.append(Poison(attempt.unit, message))
+            self._suspects.append(Poison(attempt.unit, message, fault))
         return list(self._verdicts())
 
     def put_back(self, attempt: Attempt) -> None:

@@ -10,7 +10,8 @@ PermafrostError                      what a command prints and exits 1 for
 ├── DamagedError                            a file is not what its manifest says
 └── RunError                                a run stopped before its end
     ├── RunCancelledError                   ... because somebody asked it to
-    └── DiskFullError                       ... because there is no room to write
+    ├── DiskFullError                       ... because there is no room to write
+    └── HungError                           ... because a thread hangs, which the program must not wait for
 """
 
 from __future__ import annotations
@@ -58,3 +59,7 @@ class RunCancelledError(RunError):
 
 class DiskFullError(RunError):
     """The disk or the quota is full: no unit could be stored."""
+
+
+class HungError(RunError):
+    """A thread of this process hangs: whoever ends the process must not wait for its threads."""

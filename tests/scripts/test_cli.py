@@ -266,6 +266,19 @@ def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callab
 
 
 @pytest.mark.slow
+def test_a_read_that_hangs_ends_a_local_run_in_words(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """The file is a pipe by the time it is read, which nobody writes to: what a network folder that is gone looks like."""
+    code = "import os, sys, extractor.run as run; from scripts.cli import main; listed = run.list_corpus\n"
+    code += "def swap(source, *rest):\n found = listed(source, *rest); path = next(source.rglob('*.png')); path.unlink(); os.mkfifo(path)\n"
+    code += " return found\nfrom pathlib import Path; run.list_corpus = lambda source, *rest: swap(Path(source), *rest)\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    words = ["extract", str(make_corpus(3)), f"{tmp_path}/s/t/n", *BACKBONE, "--unit-deadline", "0.5", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "unit 000000 has not ended within 0.5 s" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.slow
 def test_other_settings_of_keras_change_nothing(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     """~/.keras/keras.json and KERAS_BACKEND belong to the user's other work."""
     (tmp_path / "keras").mkdir()
