@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from extractor.plan import is_part
+
 
 class Claim(Protocol):
     """For each digest, in order: True if the caller is to embed it now, False if it is known or somebody else's."""
@@ -20,7 +22,10 @@ class Claims:
         self._owners: dict[bytes, tuple[str, int]] = {}
 
     def claim(self, unit: str, attempt: int, digests: Sequence[bytes]) -> list[bool]:
-        """Claim digests for one attempt at a unit. A later attempt takes over what an earlier one at the same unit had claimed."""
+        """Claim digests for one attempt at a unit.
+
+        A later attempt takes over what an earlier one at the same unit had claimed, and a part what the unit had that was split.
+        """
         return [self._claim_one(digest, unit, attempt) for digest in digests]
 
     def release(self, unit: str) -> None:
@@ -31,7 +36,7 @@ class Claims:
         if digest in self._known:
             return False
         owner = self._owners.get(digest)
-        if owner is not None and (owner[0] != unit or owner[1] >= attempt):
+        if owner is not None and not is_part(unit, owner[0]) and (owner[0] != unit or owner[1] >= attempt):
             return False
         self._owners[digest] = (unit, attempt)
         return True

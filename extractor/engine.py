@@ -33,22 +33,42 @@ class TensorFlowEngine:
 
     def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:
         tf.config.experimental.enable_tensor_float_32_execution(False)  # precision float32 means float32
-        self.batch_size = batch_size or _batch_size(backbone, bool(tf.config.list_logical_devices("GPU")))
+        self._backbone = backbone
         self.input_size = backbone.recipe.input_size
-        signature = tf.TensorSpec((self.batch_size, self.input_size, self.input_size, 3), tf.uint8)
-        traced = tf.function(_forward(backbone), input_signature=[signature], autograph=False).get_concrete_function()
-        small = 4 * backbone.model.count_params() <= MAX_FROZEN_BYTES
-        self._function = convert_variables_to_constants_v2(traced) if small else traced
-        self._model = None if small else backbone.model  # a traced function does not keep its variables alive
-        self.shape: tuple[int, ...] = tuple(traced.outputs[0].shape[1:])
+        self._trace(batch_size or _batch_size(backbone, bool(tf.config.list_logical_devices("GPU"))))
 
     def __call__(self, images: tf.Tensor) -> npt.NDArray[np.float32]:
-        """Embed uint8 [n, size, size, 3], 1 <= n <= batch_size; returns float32 [n, *shape]."""
+        """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape].
+
+        Where the memory does not suffice, the batch size halves, for good. Raises ResourceExhaustedError when it is 1 already.
+        """
+        done: list[npt.NDArray[np.float32]] = []
+        start, n = 0, int(images.shape[0])
+        while start < n:
+            try:
+                done.append(self._embed(images[start : start + self.batch_size]))
+            except tf.errors.ResourceExhaustedError:
+                if self.batch_size == 1:
+                    raise
+                self._trace(self.batch_size // 2)
+            else:
+                start += len(done[-1])
+        return done[0] if len(done) == 1 else np.concatenate(done)
+
+    def _embed(self, images: tf.Tensor) -> npt.NDArray[np.float32]:
         n = int(images.shape[0])
         if n < self.batch_size:
             images = tf.pad(images, [[0, self.batch_size - n], [0, 0], [0, 0], [0, 0]])
         features = self._function(images)
         return np.asarray((features[0] if isinstance(features, list) else features).numpy()[:n], np.float32)
+
+    def _trace(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        signature = tf.TensorSpec((batch_size, self.input_size, self.input_size, 3), tf.uint8)
+        traced = tf.function(_forward(self._backbone), input_signature=[signature], autograph=False).get_concrete_function()
+        small = 4 * self._backbone.model.count_params() <= MAX_FROZEN_BYTES
+        self._function = convert_variables_to_constants_v2(traced) if small else traced
+        self.shape: tuple[int, ...] = tuple(traced.outputs[0].shape[1:])
 
 
 def image_bytes(backbone: Backbone) -> int:

@@ -42,10 +42,16 @@ class Executor(Protocol):
         ...
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        """Yield one result a unit, in order of completion. A PermafrostError in a worker is raised here and ends the run.
+        """Yield a result for each unit, or for each part of one that was split, in order of completion.
 
+        An image that kills or breaks its worker gives the receipt of a reject. A PermafrostError in a worker is raised here and ends
+        the run; so does RunError for a failure that is the same everywhere, and for a hung worker that cannot be replaced.
         check: called every CHECK_SECONDS while no unit finishes; what it raises ends the run.
         """
+        ...
+
+    def drain(self) -> None:
+        """Called during `run`, also from a signal handler: begin no further unit; `run` ends when those under way have ended."""
         ...
 
     def close(self) -> None: ...

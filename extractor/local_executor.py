@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,30 +13,39 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.claims import Claims
+from extractor.deadline import Deadline
 from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
+from extractor.poison import condemn
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
-from extractor.unit_queue import Attempt, LostUnit, UnitQueue
+from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
-from storage.errors import PermafrostError
+from storage.errors import HungError, PermafrostError, RunError
 
-_Result = Receipt | LostUnit | PermafrostError
+_Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
+IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
 
 
 class LocalExecutor:
-    """Workers as threads: no start-up cost and no Ray. TensorFlow, reading and hashing all run without the interpreter lock."""
+    """Workers as threads: no start-up cost and no Ray. TensorFlow, reading and hashing all run without the interpreter lock.
+
+    `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
+    """
 
     replaced = 0  # a thread does not die alone
 
-    def __init__(self, recipe: Recipe, workers: int | None = None) -> None:
+    def __init__(self, recipe: Recipe, workers: int | None = None, deadline: float | None = None) -> None:
         self._recipe = recipe
         self._count = workers or 1
         self._workers: list[Worker] = []
         self._job: Job | None = None
         self._claims = Claims()
         self._lock = threading.Lock()
+        self._waiting = UnitQueue([])
+        self._deadline = Deadline(deadline)
+        self._started: dict[str, float] = {}  # units under way, by time.monotonic()
 
     def start(self) -> list[WorkerInfo]:
         threads = max(1, (os.cpu_count() or 1) // self._count)
@@ -58,65 +68,99 @@ class LocalExecutor:
             worker.check(job)
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        waiting = UnitQueue(units)
+        assert self._job is not None, "begin() comes before run()"
+        self._waiting, self._started = UnitQueue(units), {}
         results: queue.Queue[_Result] = queue.Queue()
         stop = threading.Event()
         for worker in self._workers:
             # Daemons, so that an interrupt ends the program at once; a unit cut short has published nothing.
-            threading.Thread(target=self._serve, args=(worker, waiting, results, stop), daemon=True).start()
+            threading.Thread(target=self._serve, args=(worker, self._waiting, results, stop), daemon=True).start()
+        running = len(self._workers)
         try:
-            for _ in units:
-                result = _next(results, check)
+            while running:
+                result = self._next(results, check)
                 if isinstance(result, PermafrostError):
                     raise result
                 if isinstance(result, LostUnit):
                     self._release(result.unit.id)
-                yield result
+                if isinstance(result, Poison):
+                    yield condemn(result, self._job)
+                elif result:
+                    yield result
+                else:
+                    running -= 1
         finally:
             stop.set()
+
+    def drain(self) -> None:
+        self._waiting.close()
 
     def close(self) -> None:
         self._workers = []
 
-    def _serve(
-        self,
-        worker: Worker,
-        waiting: UnitQueue,
-        results: queue.Queue[_Result],
-        stop: threading.Event,
-    ) -> None:
+    def _serve(self, worker: Worker, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
         while not stop.is_set():
             with self._lock:
-                attempt = waiting.take()
-            if attempt is None:
-                return
-            try:
-                results.put(self._run_one(worker, attempt))
-            except PermafrostError as error:
-                results.put(error)
-            except Exception as error:  # noqa: BLE001 - whatever broke this unit, the other units go on
-                with self._lock:
-                    lost = waiting.failed(attempt, f"{type(error).__name__}: {error}")
-                if lost:
-                    results.put(lost)
+                attempt, done = waiting.take(), waiting.done
+            if attempt:
+                for result in self._run_one(worker, waiting, attempt):
+                    results.put(result)
+            elif done:
+                break
+            else:
+                stop.wait(IDLE_SECONDS)
+        results.put(None)
 
-    def _run_one(self, worker: Worker, attempt: Attempt) -> Receipt:
-        assert self._job is not None, "begin() comes before run()"
+    def _run_one(self, worker: Worker, waiting: UnitQueue, attempt: Attempt) -> Sequence[_Result]:
+        assert self._job is not None
+        unit = attempt.unit
 
         def claim(digests: Sequence[bytes]) -> list[bool]:
             with self._lock:
-                return self._claims.claim(attempt.unit.id, attempt.number, digests)
+                return self._claims.claim(unit.id, attempt.number, digests)
 
-        return worker.run(attempt.unit, self._job, claim)
+        started = self._started[unit.id] = time.monotonic()
+        try:
+            receipt = worker.run(unit, self._job, claim)
+            with self._lock:
+                self._deadline.finished(time.monotonic() - started)
+                return [receipt, *waiting.finished()]
+        except PermafrostError as error:
+            return [error]
+        except Exception as error:  # noqa: BLE001 - whatever broke this unit, the other units go on
+            return self._failed(worker, waiting, attempt, error)
+        finally:
+            del self._started[unit.id]
+
+    def _failed(self, worker: Worker, waiting: UnitQueue, attempt: Attempt, error: Exception) -> Sequence[_Result]:
+        assert self._job is not None
+        message = f"{type(error).__name__}: {error}"
+        fault = Fault.STORAGE if isinstance(error, OSError) else Fault.BROKE
+        if fault is Fault.BROKE and not worker.is_sound(self._job):
+            return [RunError(f"a worker no longer embeds known good images. It broke with: {message}. What was finished is kept")]
+        try:
+            with self._lock:
+                return waiting.failed(attempt, message, fault)
+        except RunError as hopeless:
+            return [hopeless]
 
     def _release(self, unit: str) -> None:
         with self._lock:
             self._claims.release(unit)
 
+    def _next(self, results: queue.Queue[_Result], check: Callable[[], None]) -> _Result:
+        while True:
+            try:
+                return results.get(timeout=CHECK_SECONDS)
+            except queue.Empty:
+                check()
+                self._require_progress()
 
-def _next(results: queue.Queue[_Result], check: Callable[[], None]) -> _Result:
-    while True:
-        try:
-            return results.get(timeout=CHECK_SECONDS)
-        except queue.Empty:
-            check()
+    def _require_progress(self) -> None:
+        limit = self._deadline.seconds
+        late = [unit for unit, started in self._started.copy().items() if time.monotonic() - started > limit]
+        if late:
+            raise HungError(
+                f"unit {late[0]} has not ended within {limit:g} s (--unit-deadline), and a hung thread cannot be stopped. What was "
+                "finished is kept. Run the same command without --local, which finds the image that hangs, or with a longer deadline"
+            )

@@ -31,6 +31,8 @@ class ExtractOptions:
     dry_run: bool = False
     price: float | None = None  # of an hour of the machines, in whatever currency
     check_disk: bool = True  # False: start although the disk may be too small for what is to be read
+    unit_deadline: float | None = None  # seconds after which a worker counts as hung; None: generous, from the units so far
+    grace: float = 20.0  # seconds that units under way have to end after SIGTERM
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
     def __post_init__(self) -> None:
@@ -49,6 +51,10 @@ class ExtractOptions:
             raise UsageError(f"--max-rejects must be 0% to 100%, got {self.max_rejects:.0%}")
         if unknown := [reason for reason in self.retry_rejects if reason not in REASONS]:
             raise UsageError(f"--retry-rejects {unknown[0]}: expected reasons of rejects ({', '.join(REASONS)})")
+        if self.unit_deadline is not None and not self.unit_deadline > 0:
+            raise UsageError(f"--unit-deadline must be above 0 seconds, got {self.unit_deadline:g}")
+        if not 0 <= self.grace <= 86400:
+            raise UsageError(f"--grace must be 0 to 86400 seconds, got {self.grace:g}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
 

@@ -17,9 +17,9 @@ ITEM_BYTES = 512  # of item file, receipt and shard beside the embedding; measur
 
 @dataclass(frozen=True)
 class Unit:
-    """A contiguous slice of the plan; becomes one shard."""
+    """A contiguous slice of the plan, or a part of one; becomes one shard."""
 
-    id: str
+    id: str  # of a part: that of the whole, "-", and 0 or 1
     items: tuple[Item, ...]
 
 
@@ -38,3 +38,19 @@ def make_units(items: Sequence[Item], embedding_bytes: int, first_id: int = 0) -
     size = min(by_bytes, max(MIN_UNIT_ITEMS, -(-len(items) // UNITS_AIMED_AT)))
     starts = range(0, len(items), size)
     return [Unit(f"{first_id + i:06d}", tuple(items[start : start + size])) for i, start in enumerate(starts)]
+
+
+def halves(unit: Unit) -> tuple[Unit, Unit]:
+    """The two parts of a unit of at least two items."""
+    middle = (len(unit.items) + 1) // 2
+    return Unit(f"{unit.id}-0", unit.items[:middle]), Unit(f"{unit.id}-1", unit.items[middle:])
+
+
+def planned_id(unit: Unit) -> str:
+    """The id of the unit of the plan that this one is, or is a part of."""
+    return unit.id.partition("-")[0]
+
+
+def is_part(part: str, whole: str) -> bool:
+    """Whether one unit, by id, came from splitting the other."""
+    return part.startswith(f"{whole}-")

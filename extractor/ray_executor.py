@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,13 +25,15 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from extractor.claims import Claims
+from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
+from extractor.poison import condemn
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
-from extractor.unit_queue import Attempt, LostUnit, UnitQueue
+from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
 from storage.errors import PermafrostError, RunError
 
 logger = logging.getLogger(__name__)
@@ -39,10 +42,10 @@ SECONDS_BETWEEN_NOTES = 60.0
 CONNECT_SECONDS = 10.0
 CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
-MAX_DEATHS_IN_A_ROW = 6  # actors that died with no unit finished in between: the cause is not one unit
 MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
 _CHECK_ADDRESS = "Check --ray (and RAY_ADDRESS), or leave it out for a private cluster on this machine"
+_WORDS_OF_SENT_AWAY = ("receives a SIGTERM", "node has died", "node was terminated")
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -78,7 +81,14 @@ class _Actor:
             answer: list[bool] = ray.get(self._claims.claim.remote(unit.id, number, digests))
             return answer
 
-        return self._worker.run(unit, self._job, claim)
+        try:
+            return self._worker.run(unit, self._job, claim)
+        except (PermafrostError, OSError):
+            raise
+        except Exception:
+            if not self._worker.is_sound(self._job):
+                os._exit(1)  # a broken device would fail unit after unit: another process takes its place
+            raise
 
 
 @dataclass
@@ -87,19 +97,32 @@ class _Slot:
 
     actor: Any
     sent: dict[Any, Attempt | None] = field(default_factory=dict)
+    since: float = 0.0  # time.monotonic() when the oldest of `sent` became the oldest
+
+    @property
+    def head(self) -> Attempt | None:
+        """The unit that it is at work on; None where it has none, or is being set up."""
+        return next(iter(self.sent.values()), None)
 
 
 class RayExecutor:
     """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
-    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU."""
+    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU.
+    `deadline`: seconds a unit; None for a generous one.
+    """
 
-    def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None) -> None:
+    actor_class: type = _Actor
+
+    def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None, deadline: float | None = None) -> None:
         self._recipe = recipe
         self._wanted = workers
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._slots: list[_Slot] = []
         self._job: Job | None = None
-        self._deaths = 0
+        self._waiting = UnitQueue([])
+        self._draining = False
+        self._deadline = Deadline(deadline)
+        self._deaths = 0  # in a row, with no unit finished in between
         self.replaced = 0
         self._owns_connection = False
 
@@ -128,9 +151,9 @@ class RayExecutor:
         self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        waiting = UnitQueue(units)
+        self._waiting, self._draining = UnitQueue(units), False
         while True:
-            self._fill(waiting)
+            self._fill()
             owners = {reference: slot for slot in self._slots for reference in slot.sent}
             if not owners:
                 return
@@ -138,7 +161,13 @@ class RayExecutor:
             if not finished:
                 check()
             for reference in finished:
-                yield from self._settle(owners[reference], reference, waiting)
+                yield from self._settle(owners[reference], reference)
+            for slot in self._slots:
+                yield from self._end_if_hung(slot)
+
+    def drain(self) -> None:
+        self._waiting.close()
+        self._draining = True
 
     def close(self) -> None:
         for slot in self._slots:
@@ -147,53 +176,85 @@ class RayExecutor:
         if self._owns_connection:
             ray.shutdown()
 
-    def _fill(self, waiting: UnitQueue) -> None:
-        """Top up: first one unit for every actor, then the second."""
+    def _fill(self) -> None:
+        """Top up: first one unit for every actor, then the second. When draining, leave each only what it is at work on."""
+        if self._draining:
+            for slot in self._slots:
+                slot.sent = dict(list(slot.sent.items())[:1]) if slot.head else {}
+            return
         for depth in range(1, IN_FLIGHT + 1):
             for slot in self._slots:
-                if sum(map(bool, slot.sent.values())) < depth and (attempt := waiting.take()):
+                if sum(map(bool, slot.sent.values())) < depth and (attempt := self._waiting.take()):
+                    if not slot.sent:
+                        slot.since = time.monotonic()
                     slot.sent[slot.actor.run.remote(attempt.unit, attempt.number)] = attempt
 
-    def _settle(self, slot: _Slot, reference: Any, waiting: UnitQueue) -> Iterator[Receipt | LostUnit]:
+    def _settle(self, slot: _Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
         try:
             result = ray.get(reference)
         except RayTaskError as error:
-            attempt = slot.sent.pop(reference)
+            attempt = self._take_off(slot, reference)
             if isinstance(error.cause, PermafrostError):
                 raise error.cause from None
             if attempt is None:
                 raise RunError(f"a replacement worker could not be set up: {_last_line(error)}") from error
-            yield from self._failed(attempt, _last_line(error), waiting)
+            yield from self._failed(attempt, _last_line(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
         except RayActorError as error:
-            lost = [attempt for attempt in slot.sent.values() if attempt]
-            logger.warning("a worker died and is replaced; its unit is tried again")
-            self._replace(slot, error)
-            for attempt in lost[1:]:  # Ray runs an actor's calls in order, so only the first can have killed it
-                waiting.put_back(attempt)
-            if lost:
-                yield from self._failed(lost[0], _last_line(error), waiting)
+            yield from self._after_death(slot, _last_line(error), Fault.DIED, innocent=_sent_away(error))
         else:
-            if slot.sent.pop(reference):
+            seconds = time.monotonic() - slot.since
+            if self._take_off(slot, reference):
                 self._deaths = 0
-                yield result
+                self._deadline.finished(seconds)
+                yield from self._finished(result)
 
-    def _failed(self, attempt: Attempt, message: str, waiting: UnitQueue) -> Iterator[Receipt | LostUnit]:
+    @staticmethod
+    def _take_off(slot: _Slot, reference: Any) -> Attempt | None:
+        slot.since = time.monotonic()
+        return slot.sent.pop(reference)
+
+    def _end_if_hung(self, slot: _Slot) -> Iterator[Receipt | LostUnit]:
+        limit = self._deadline.seconds
+        if slot.head and time.monotonic() - slot.since > limit:
+            ray.kill(slot.actor)
+            yield from self._after_death(slot, f"no end within {limit:g} s (--unit-deadline)", Fault.HUNG)
+
+    def _after_death(self, slot: _Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
+        """innocent: the worker was told to go, or its machine went; the unit had no part in it."""
+        lost = [attempt for attempt in slot.sent.values() if attempt]
+        logger.warning("a worker %s and is replaced; its unit is tried again", "hung" if fault is Fault.HUNG else "died")
+        self._replace(slot, message)
+        # Ray runs an actor's calls in order, so only the first can have killed it. The last goes back first: so the order stays.
+        for attempt in reversed(lost if innocent else lost[1:]):
+            self._waiting.put_back(attempt)
+        if lost and not innocent:
+            yield from self._failed(lost[0], message, fault)
+
+    def _failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
         """A call that failed may have finished its work: its receipt on disk says so."""
         assert self._job is not None
         table = self._job.run.read_receipt(attempt.unit.id)
         if table is not None:
-            yield Receipt.from_table(table)
+            yield from self._finished(Receipt.from_table(table))
             return
-        lost = waiting.failed(attempt, message)
-        if lost:
-            ray.get(self._claims.release.remote(lost.unit.id))
-            yield lost
+        for given_up in self._waiting.failed(attempt, message, fault):
+            if isinstance(given_up, Poison):
+                yield condemn(given_up, self._job)
+            else:
+                ray.get(self._claims.release.remote(given_up.unit.id))
+                yield given_up
 
-    def _replace(self, slot: _Slot, error: RayActorError) -> None:
+    def _finished(self, receipt: Receipt) -> Iterator[Receipt]:
+        assert self._job is not None
+        yield receipt
+        for poison in self._waiting.finished():
+            yield condemn(poison, self._job)
+
+    def _replace(self, slot: _Slot, message: str) -> None:
         self._deaths += 1
-        if self._deaths > MAX_DEATHS_IN_A_ROW:
+        if self._deaths > MAX_IN_A_ROW + len(self._slots):  # all may die at once, with their machines
             raise RunError(
-                f"{self._deaths} workers died in a row ({_last_line(error)}). Not enough memory is the usual cause: try fewer "
+                f"{self._deaths} workers died in a row ({message}). Not enough memory is the usual cause: try fewer "
                 "--workers. What was finished is kept; run the same command again to go on"
             )
         self.replaced += 1
@@ -222,7 +283,7 @@ class RayExecutor:
         return answer
 
     def _new_actor(self) -> Any:
-        return ray.remote(_Actor).options(**self._actor_options).remote(self._recipe, self._threads)
+        return ray.remote(self.actor_class).options(**self._actor_options).remote(self._recipe, self._threads)
 
     def _share_out(self, resources: dict[str, float]) -> tuple[dict[str, Any], int, int]:
         """(actor options, TensorFlow threads an actor, number of actors) for the cluster's resources."""
@@ -310,6 +371,11 @@ def _require_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise PermafrostError(f"nobody answers at {address!r} ({error.strerror or error}). {_CHECK_ADDRESS}") from None
+
+
+def _sent_away(error: RayActorError) -> bool:
+    """Whether the worker got SIGTERM, or its node is gone: Ray says so in words only, but for nodes that it drained itself."""
+    return error.preempted or any(words in str(error) for words in _WORDS_OF_SENT_AWAY)
 
 
 def _last_line(error: BaseException) -> str:

@@ -15,6 +15,10 @@ REASONS = {
     "changed": "the file changed while it was being read",
     "out-of-memory": "not enough memory to decode it where it was tried",
     "non-finite": "the embedding has NaN or infinity in the stored dtype",
+    "truncated": "a container ends in the middle of it",
+    "bad-label": "a label in a container cannot be read",
+    "bad-record": "a record of a container cannot be read",
+    "fatal": "it kills, breaks or hangs the worker that reads it",
     "underflow": "the embedding is too small for the stored dtype",
 }
 

@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
 from extractor.golden_images import draw_golden_images
+from extractor.grace import Grace
 from extractor.heartbeat import Heartbeat
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
@@ -33,13 +35,14 @@ from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, RunError, UsageError
+from storage.errors import ConflictError, DiskFullError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry, remove_private_files
 from storage.golden import GoldenImages, write_golden
 from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
+from storage.patience import full_disk_told
 from storage.runs import RunFolder, new_run_id
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
@@ -92,10 +95,10 @@ def _make_executor(options: ExtractOptions) -> Executor:
     if options.local:
         from extractor.local_executor import LocalExecutor
 
-        return LocalExecutor(options.recipe, options.workers)
+        return LocalExecutor(options.recipe, options.workers, options.unit_deadline)
     from extractor.ray_executor import RayExecutor
 
-    return RayExecutor(options.recipe, options.workers, options.ray_address)
+    return RayExecutor(options.recipe, options.workers, options.ray_address, options.unit_deadline)
 
 
 class _Run:
@@ -108,6 +111,7 @@ class _Run:
         self.forecast: Forecast | None = None
         self.throughput = Throughput()
         self.heartbeat = Heartbeat(self.folder, self.throughput.now)
+        self.grace = Grace(options.grace, executor.drain)
 
     def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
         base = open_newest(self.name)
@@ -130,7 +134,7 @@ class _Run:
         self.forecast = make_forecast(ledger.diff, workers[0], rate, self.options.price) if rate else None
         if self.options.check_disk:
             require_room(len(ledger.diff.to_read), workers[0], self.name)
-        with self.heartbeat:
+        with self.heartbeat, self._full_disk_told():
             return self._embed_and_commit(base, ledger, workers, on_progress)
 
     def _calibrate(self, items: Sequence[Item], workers: int) -> Rate | None:
@@ -140,6 +144,18 @@ class _Run:
             return None
         rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
         return Rate(rate, f"a try with {len(chosen)} of the images")
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            with full_disk_told(self.name.folder):
+                yield
+        except DiskFullError as error:
+            now = self.throughput.now()
+            raise DiskFullError(
+                f"{error}. {now['done']} of {now['total']} images to read were finished and are kept: make room, and run the same command "
+                "again to go on"
+            ) from None
 
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
@@ -263,15 +279,18 @@ class _Run:
         total = len(ledger.diff.to_read)
         done, lost = 0, []
         self.throughput.begin(total)
-        on_progress(Progress(0, total))
         for _ in range(MAX_ROUNDS):
-            for result in self._results(units, ledger):
-                if isinstance(result, LostUnit):
-                    lost.append(result)
-                    done += len(result.unit.items)
-                else:
-                    done += result.items.num_rows
+            with self.grace:
                 on_progress(Progress(min(done, total), total))
+                for result in self._results(units, ledger):
+                    if isinstance(result, LostUnit):
+                        lost.append(result)
+                        done += len(result.unit.items)
+                    else:
+                        done += result.items.num_rows
+                    on_progress(Progress(min(done, total), total))
+                if self.grace.leaving:
+                    raise KeyboardInterrupt
             self.clock.lap("work")
             for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
                 ledger.add_copied(copied)
@@ -290,13 +309,19 @@ class _Run:
         return units
 
     def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
-        for result in self.executor.run(units, self.heartbeat.check):
-            self.heartbeat.check()
+        for result in self.executor.run(units, self._check):
+            self._check()
             if isinstance(result, Receipt):
                 ledger.add(result)
                 self.throughput.add(result)
                 require_storable(ledger, self.options.recipe.dtype)
             yield result
+
+    def _check(self) -> None:
+        self.heartbeat.check()
+        self.grace.check()
+        if self.grace.leaving:  # SIGTERM may have come before there were units to drain
+            self.executor.drain()
 
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
         """The new manifest, or the base's own object where nothing has changed."""

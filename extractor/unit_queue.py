@@ -1,14 +1,30 @@
-"""Which unit is next, and when one is given up: the bookkeeping that both executors share."""
+"""Which unit is next, when a failed one is split, and when the run is hopeless: the bookkeeping that both executors share."""
 
 from __future__ import annotations
 
-from collections import deque
+import re
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 
-from extractor.plan import Unit
+from extractor.plan import Unit, halves, planned_id
+from storage.errors import RunError
 
-MAX_FAILURES = 3
+MAX_FAILURES = 3  # of a unit as it was planned, and of any unit for which the storage is to blame
+PART_FAILURES, LONE_FAILURES = 1, 2  # of a part of a split unit: one of several items is split on, a lone item tried once more
+SAME_EVERYWHERE = 3  # planned units that fail with one message while none is finished: the images are not to blame
+MAX_IN_A_ROW = 20  # failures with no unit finished in between; a poison image causes 4, a few side by side some more
+_VARYING = re.compile(r"[0-9a-f]*\d[0-9a-f]*")  # process ids, addresses, random names
+
+
+class Fault(Enum):
+    """What a failure says of the unit."""
+
+    BROKE = "an exception, which an image may have caused"
+    DIED = "the worker died, which an image may have caused, or whoever kills processes"
+    HUNG = "no end within the deadline: another try would take as long, so there is none"
+    STORAGE = "files could not be written, whatever the images are"
 
 
 @dataclass(frozen=True)
@@ -22,28 +38,109 @@ class Attempt:
 
 @dataclass(frozen=True)
 class LostUnit:
-    """A unit that failed MAX_FAILURES times. Its items stay pending."""
+    """A unit that failed MAX_FAILURES times for want of storage. Its items stay pending."""
 
     unit: Unit
     message: str
 
 
+@dataclass(frozen=True)
+class Poison:
+    """A unit of one item that failed each time, while others did not: the item is to blame."""
+
+    unit: Unit
+    message: str
+    fault: Fault
+
+
 class UnitQueue:
-    """Hands out attempts in plan order; a failed one comes back, after the others, until it has failed too often."""
+    """Hands out attempts in plan order; a failed one comes back, after the others, and in halves if it has failed too often.
+
+    Breadth first: the sound half of a split unit is finished, and so speaks for the workers, before the other one is split on.
+    Not thread-safe.
+    """
 
     def __init__(self, units: Iterable[Unit]) -> None:
         self._waiting = deque(Attempt(unit) for unit in units)
+        self._under_way = 0
+        self._closed = False
+        self._any_finished = False
+        self._in_a_row = 0
+        self._failed_alike: defaultdict[str, set[str]] = defaultdict(set)
+        self._suspects: list[Poison] = []
 
     def take(self) -> Attempt | None:
-        return self._waiting.popleft() if self._waiting else None
+        if self._closed or not self._waiting:
+            return None
+        self._under_way += 1
+        return self._waiting.popleft()
 
-    def failed(self, attempt: Attempt, message: str) -> LostUnit | None:
-        """Queue the next attempt and return None, or return the lost unit if there is none left."""
-        if attempt.failures + 1 >= MAX_FAILURES:
-            return LostUnit(attempt.unit, message)
-        self._waiting.append(replace(attempt, number=attempt.number + 1, failures=attempt.failures + 1))
-        return None
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._closed = True
+
+    @property
+    def done(self) -> bool:
+        return not self._under_way and (self._closed or not self._waiting)
+
+    def finished(self) -> list[Poison]:
+        """A unit is finished. Returns the items that were suspected until the workers had proved to be sound."""
+        self._under_way -= 1
+        self._any_finished, self._in_a_row = True, 0
+        return self._verdicts()
+
+    def failed(self, attempt: Attempt, message: str, fault: Fault = Fault.BROKE) -> list[LostUnit | Poison]:
+        """Queue the next attempt, or both halves; returns what is given up. Raises RunError if nothing gives hope for the others."""
+        self._under_way -= 1
+        self._require_hope(attempt, message, fault)
+        again = replace(attempt, number=attempt.number + 1, failures=attempt.failures + 1)
+        if again.failures < _tries(attempt.unit, fault):
+            self._waiting.append(again)
+        elif fault is Fault.STORAGE:
+            return [LostUnit(attempt.unit, message), *self._verdicts()]
+        elif len(attempt.unit.items) > 1:
+            self._waiting.extend(Attempt(part) for part in halves(attempt.unit))
+        else:
+            self._suspects.append(Poison(attempt.unit, message, fault))
+        return list(self._verdicts())
 
     def put_back(self, attempt: Attempt) -> None:
         """Queue it again, first, as a new attempt but no failure: its worker died before or beside it."""
+        self._under_way -= 1
         self._waiting.appendleft(replace(attempt, number=attempt.number + 1))
+
+    def _verdicts(self) -> list[Poison]:
+        """Suspects are condemned once another unit was finished. Where none is, a lone one is, and several alike end the run."""
+        if not self._any_finished and (self._under_way or self._waiting):
+            return []
+        condemned, self._suspects = self._suspects, []
+        messages = {_without_varying(suspect.message) for suspect in condemned}
+        if not self._any_finished and len(condemned) > 1 and len(messages) == 1:
+            raise RunError(f"none of the {len(condemned)} images could be embedded; each failed with: {condemned[0].message}")
+        return condemned
+
+    def _require_hope(self, attempt: Attempt, message: str, fault: Fault) -> None:
+        self._in_a_row += 1
+        alike = self._failed_alike[_without_varying(message)]
+        alike.add(planned_id(attempt.unit))
+        # Somebody who kills processes can hit a few workers before any unit is finished: twice the patience.
+        enough = 2 * SAME_EVERYWHERE if fault is Fault.DIED else SAME_EVERYWHERE
+        kept = "What was finished is kept; mend the cause and run the same command again"
+        if not self._any_finished and len(alike) >= enough:
+            raise RunError(f"the first {len(alike)} units all failed in the same way, and none was finished: {message}. {kept}")
+        if self._in_a_row > MAX_IN_A_ROW:
+            raise RunError(f"{self._in_a_row} failures in a row, with no unit finished in between. The last one: {message}. {kept}")
+
+
+def _tries(unit: Unit, fault: Fault) -> int:
+    if fault is Fault.STORAGE:
+        return MAX_FAILURES
+    if fault is Fault.HUNG:
+        return 1
+    if unit.id == planned_id(unit):
+        return MAX_FAILURES
+    return PART_FAILURES if len(unit.items) > 1 else LONE_FAILURES
+
+
+def _without_varying(message: str) -> str:
+    return _VARYING.sub("#", message)

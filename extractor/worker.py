@@ -32,6 +32,7 @@ from storage.errors import RunError
 from storage.files import FileEntry
 from storage.golden import require_no_drift
 from storage.new_shard import NewShard, new_shard
+from storage.patience import full_disk_told
 from storage.shard import shard_format
 from storage.stored import UNSTORABLE, to_stored
 
@@ -98,10 +99,22 @@ class Worker:
         embedded = self.embed_images(job.golden.images)
         require_no_drift(job.golden, embedded, self._space.precision, self.info().where)
 
+    def is_sound(self, job: Job) -> bool:
+        """Whether it still embeds the golden images: after a failure, so that no image is blamed for a device that broke."""
+        try:
+            self.check(job)
+        except Exception:  # noqa: BLE001 - a broken device may raise anything
+            return False
+        return True
+
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish its shard, then its receipt."""
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
         pipeline = self._pipeline(locations, claim, job.limits, sizes)
+        with full_disk_told(job.run.set_folder):
+            return self._run(unit, job, pipeline)
+
+    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
         kind = shard_format(job.format)
         with new_shard(job.run.set_folder, kind, job.layout, job.run.run_id) as shard:
             clock = Stopwatch()
@@ -127,8 +140,16 @@ class Worker:
         return rows
 
     def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
-        """Embed a batch; what the stored dtype cannot hold becomes a reject. Returns the positions and rows that are left."""
-        embeddings, faults = to_stored(self._engine(images), self._recipe.dtype)
+        """Embed a batch; what the stored dtype cannot hold, or memory not even alone, is a reject. Returns the positions and rows left."""
+        try:
+            features = self._engine(images)
+        except tf.errors.ResourceExhaustedError:  # the engine tried one image at a time; which of them was it?
+            if len(positions) == 1:
+                outcomes.rejects[positions[0]] = ("out-of-memory", "not enough memory for the network on one image here")
+                return [], np.zeros((0, *self._engine.shape), self._recipe.dtype)
+            parts = [self._embed([position], images[i : i + 1], outcomes) for i, position in enumerate(positions)]
+            return [position for kept, _ in parts for position in kept], np.concatenate([rows for _, rows in parts])
+        embeddings, faults = to_stored(features, self._recipe.dtype)
         outcomes.rejects |= {positions[i]: fault for i, fault in faults.items()}
         kept = [i for i in range(len(positions)) if i not in faults]
         return [positions[i] for i in kept], embeddings[kept]

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from scripts import evaluate, extract, layers, predict, runs, store, train
 from scripts.console import print_json
-from storage.errors import PermafrostError, UsageError
+from storage.errors import HungError, PermafrostError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -41,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.run(args)
         sys.stdout.flush()
         return code
+    except HungError as error:
+        _fail(str(error), args.json, EXIT_FAILED)
+        sys.stdout.flush()
+        os._exit(EXIT_FAILED)  # Python would wait for the threads that read
     except PermafrostError as error:
         return _fail(str(error), args.json, EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
     except BrokenPipeError:

@@ -83,6 +83,15 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
     parser.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
     parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
+    parser.add_argument(
+        "--unit-deadline",
+        type=float,
+        metavar="SECONDS",
+        help="a worker that is longer at one unit has hung (default: at least 600, and 20 times the slowest unit so far)",
+    )
+    parser.add_argument(
+        "--grace", type=float, default=20.0, metavar="SECONDS", help="on SIGTERM, let units under way end within this time (default 20)"
+    )
     parser.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -109,6 +118,8 @@ def run(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
         price=args.price,
         check_disk=not args.no_disk_check,
+        unit_deadline=args.unit_deadline,
+        grace=args.grace,
         max_rejects=args.max_rejects,
     )
     if args.local:

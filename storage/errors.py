@@ -9,7 +9,9 @@ PermafrostError                      what a command prints and exits 1 for
 ├── ConflictError                           another writer changed what this one builds on
 ├── DamagedError                            a file is not what its manifest says
 └── RunError                                a run stopped before its end
-    └── RunCancelledError                   ... because somebody asked it to
+    ├── RunCancelledError                   ... because somebody asked it to
+    ├── DiskFullError                       ... because there is no room to write
+    └── HungError                           ... because a thread hangs, which the program must not wait for
 """
 
 from __future__ import annotations
@@ -53,3 +55,11 @@ class RunError(PermafrostError):
 
 class RunCancelledError(RunError):
     """A run was stopped by `permafrost runs cancel`."""
+
+
+class DiskFullError(RunError):
+    """The disk or the quota is full: no unit could be stored."""
+
+
+class HungError(RunError):
+    """A thread of this process hangs: whoever ends the process must not wait for its threads."""

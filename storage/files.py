@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError
+from storage.patience import patient
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,18 @@ def remove_private_files(folder: Path, owner: str) -> None:
 
 def publish_by_content(partial: Path, folder: Path, suffix: str) -> tuple[str, int]:
     """Give a finished private file its content name `<sha256><suffix>` in `folder`; return (sha256, bytes)."""
-    sync(partial)
+    sync(
+        partial
+    )  # not tried again: after a sync that failed, Linux drops the unwritten pages, and a second one finds nothing to complain of
     digest, size = sha256_file(partial), partial.stat().st_size
-    folder.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, folder / f"{digest}{suffix}")
-    sync(folder)
+    _rename(partial, folder / f"{digest}{suffix}")
     return digest, size
 
 
 def publish_as(partial: Path, target: Path) -> None:
     """Give a finished private file of the same folder the name `target`; what had the name is replaced."""
     sync(partial)
-    os.replace(partial, target)
-    sync(target.parent)
+    _rename(partial, target)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -141,6 +141,17 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@patient
+def _rename(partial: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(partial, target)
+    except FileNotFoundError:  # on NFS a rename can succeed and its answer be lost
+        if not target.exists():
+            raise
+    sync(target.parent)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ from storage.damage import damage_named
 from storage.errors import DamagedError, NotFoundError
 from storage.files import list_names, private_file, publish_as, read_json, to_json, write_atomic
 from storage.names import SetName
+from storage.patience import patient
 
 
 def new_run_id() -> str:
@@ -80,6 +81,7 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / "report.json").exists()
 
+    @patient
     def write_receipt(self, unit: str, table: pa.Table) -> None:
         target = self.path / "receipts" / f"{unit}.parquet"
         with private_file(target.parent) as unfinished:

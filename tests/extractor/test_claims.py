@@ -41,6 +41,16 @@ def test_a_later_attempt_takes_over() -> None:
     assert claims.claim("u2", 9, [A, B]) == [False, False]
 
 
+def test_a_part_takes_over_from_the_unit_that_was_split_but_not_from_its_sibling() -> None:
+    claims = Claims()
+    claims.claim("1", 3, [A, B, C])
+    assert claims.claim("1-0", 1, [A]) == [True]
+    assert claims.claim("1-1", 1, [A, B]) == [False, True]
+    assert claims.claim("1-0-1", 1, [A]) == [True]
+    assert claims.claim("10", 9, [A, B, C]) == [False, False, False]
+    assert claims.claim("1", 4, [A]) == [False]
+
+
 def test_a_released_unit_leaves_its_digests_to_others() -> None:
     claims = Claims()
     claims.claim("u1", 1, [A])

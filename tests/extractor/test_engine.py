@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from extractor import backbones
 from extractor.backbones import Backbone
 from extractor.engine import TensorFlowEngine
 from extractor.image_policy import decode
 from extractor.recipe import Recipe
+from extractor.worker import Worker
 from storage.golden import cosines
 
 BATCH = 4
@@ -109,6 +111,44 @@ def test_it_is_traced_once(engine: TensorFlowEngine) -> None:
 
 def test_float32_stays_float32(engine: TensorFlowEngine) -> None:
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+class Hungry(keras.layers.Layer):
+    """Passes images on, but runs out of memory at batches of more than two, and at a white image. TensorFlow makes its own error of it."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(self._allocate, [x], tf.float32), x.shape)
+
+    @staticmethod
+    def _allocate(x: Images) -> Images:
+        if len(x) > 2 or (x.min(axis=(1, 2, 3)) > 250).any():
+            raise MemoryError
+        return x
+
+
+@pytest.fixture(scope="module")
+def hungry_backbone(small_backbone: Backbone) -> Backbone:
+    inputs = keras.Input((32, 32, 3))
+    return with_options(replace(small_backbone, model=keras.Model(inputs, Hungry()(inputs))), preprocessing="none")
+
+
+def test_the_batch_halves_until_the_memory_suffices_and_stays_so(hungry_backbone: Backbone) -> None:
+    engine = TensorFlowEngine(hungry_backbone, 8)
+    batch = images(7)
+    assert np.allclose(engine(tf.constant(batch)), batch.mean(axis=(1, 2)), atol=1e-3)
+    assert engine.batch_size == 2
+    assert len(engine(tf.constant(batch))) == 7
+
+
+def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(hungry_backbone: Backbone, tmp_path: Path) -> None:
+    worker = Worker.__new__(Worker)
+    worker._recipe, worker._threads, worker._engine = hungry_backbone.recipe, 2, TensorFlowEngine(hungry_backbone, 8)
+    batch = [*images(3), np.full((32, 32, 3), 255, np.uint8)]
+    for i, pixels in enumerate(batch):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    rows, outcomes = worker.embed_located([str(tmp_path / f"{i}.png") for i in (0, 3, 1, 2)])
+    assert {position: reason for position, (reason, _) in outcomes.rejects.items()} == {1: "out-of-memory"}
+    assert np.allclose(rows[[0, 2, 3]], np.stack(batch[:3]).mean(axis=(1, 2)), atol=0.1)
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from extractor.golden_images import draw_golden_images
 from extractor.job import Job
 from extractor.local_executor import LocalExecutor
 from extractor.plan import Unit
-from extractor.ray_executor import RayExecutor
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LostUnit
@@ -24,6 +23,7 @@ from storage.errors import DriftError
 from storage.golden import GoldenImages, no_golden_images
 from storage.runs import RunFolder
 from storage.shard import SHARD_FORMATS, ShardLayout
+from tests.extractor.marked import RAISE, BreakingRayExecutor, breaking_decoder, mark
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 
@@ -33,14 +33,15 @@ RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
     params=[
         pytest.param(lambda: LocalExecutor(RECIPE, 1), id="local-1"),
         pytest.param(lambda: LocalExecutor(RECIPE, 4), id="local-4", marks=pytest.mark.slow),
-        pytest.param(lambda: RayExecutor(RECIPE, 2), id="ray-2", marks=pytest.mark.slow),
+        pytest.param(lambda: BreakingRayExecutor(RECIPE, 2), id="ray-2", marks=pytest.mark.slow),
     ],
 )
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     made: Executor = request.param()
-    made.start()
-    yield made
-    made.close()
+    with breaking_decoder():
+        made.start()
+        yield made
+        made.close()
 
 
 def make_job(executor: Executor, source: Path, set_folder: Path) -> Job:
@@ -168,6 +169,36 @@ def test_claims_of_a_lost_unit_are_free_again(executor: Executor, make_corpus: C
     obstacle.unlink()
     again = [Unit("000009", units_of(source, 3)[0].items)]
     assert len(embeddings_by_digest(job, list(executor.run(again)))) == 3
+
+
+def test_an_image_that_breaks_its_worker_is_a_reject_and_so_are_its_copies(
+    executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = make_corpus(12)
+    mark(source / "ant" / "0002.png", RAISE)
+    (source / "bee" / "copy.png").write_bytes((source / "ant" / "0002.png").read_bytes())
+    job = make_job(executor, source, tmp_path / "set")
+    executor.begin(job, [])
+    results = list(executor.run(units_of(source, 8)))
+    assert len(embeddings_by_digest(job, results)) == 11
+    items = [row for result in results if isinstance(result, Receipt) for row in result.items.to_pylist()]
+    assert len(items) == 13
+    messages = {row["message"] for row in items if row["reason"] == "fatal"}
+    assert messages == {"kills, breaks or hangs its worker: RuntimeError: the decoder broke"}
+    assert {row["key"] for row in items if row["row"] is None} == {"ant/0002.png", "bee/copy.png"}
+    assert all(job.run.read_receipt(result.unit) is not None for result in results if isinstance(result, Receipt))
+
+
+def test_a_drained_run_ends_with_what_was_under_way(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    source = make_corpus(40)
+    job = make_job(executor, source, tmp_path / "set")
+    executor.begin(job, [])
+    running = executor.run(units_of(source, 2))
+    results = [next(running)]
+    executor.drain()
+    results += running
+    assert len(results) < 20
+    assert all(isinstance(result, Receipt) and job.run.read_receipt(result.unit) is not None for result in results)
 
 
 def test_drift_is_refused_before_any_unit(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:

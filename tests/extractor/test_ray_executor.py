@@ -19,11 +19,13 @@ from extractor.plan import Unit
 from extractor.ray_executor import RayExecutor
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
+from extractor.unit_queue import LONE_FAILURES
 from scripts.campaign_kills import command, descendants
 from storage.errors import PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
 from storage.shard import ShardLayout
+from tests.extractor.marked import HANG, KILL, TERM, BreakingRayExecutor, mark
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 pytestmark = pytest.mark.slow
@@ -31,10 +33,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def started() -> Iterator[RayExecutor]:
-    executor = RayExecutor(RECIPE, 1)
+    executor = BreakingRayExecutor(RECIPE, 1, deadline=6)
     executor.start()
     yield executor
     executor.close()
+
+
+def make_job(executor: RayExecutor, source: Path, set_folder: Path) -> Job:
+    images = tuple(draw_golden_images().values())
+    golden = GoldenImages(("a", "b", "c", "d"), images, executor.embed_images(images))
+    layout = ShardLayout(golden.embeddings.shape[1:], "float32", "space")
+    return Job(RunFolder(set_folder, "run"), "photos", source, "parquet", layout, golden)
 
 
 def actor_processes() -> list[int]:
@@ -44,11 +53,7 @@ def actor_processes() -> list[int]:
 
 def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
-    images = tuple(draw_golden_images().values())
-    golden = GoldenImages(("a", "b", "c", "d"), images, started.embed_images(images))
-    layout = ShardLayout(golden.embeddings.shape[1:], "float32", "space")
-    job = Job(RunFolder(tmp_path / "set", "run"), "photos", source, "parquet", layout, golden)
-    started.begin(job, [])
+    started.begin(make_job(started, source, tmp_path / "set"), [])
     items = list_folder(source).items
     results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
     first = next(results)
@@ -61,6 +66,34 @@ def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor,
     rows = [row for receipt in receipts if isinstance(receipt, Receipt) for row in receipt.items.to_pylist()]
     digests = {row["digest"] for row in rows if row["row"] is not None}
     assert len(digests) == 40
+
+
+def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_blames_nobody(
+    started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = make_corpus(6)
+    paths = sorted(source.rglob("*.*"))
+    mark(paths[1], KILL)
+    mark(paths[2], HANG)
+    mark(paths[5], TERM, b":" + os.fsencode(tmp_path / "sent away once"))
+    started.begin(make_job(started, source, tmp_path / "set"), [])
+    items = list_folder(source).items
+    results = list(
+        started.run([Unit("000000", items[:1]), Unit("000001-0", items[1:2]), Unit("000002", items[2:3]), Unit("000003-0", items[3:])])
+    )
+    assert all(isinstance(result, Receipt) for result in results)
+    rows = {row["key"]: row for result in results if isinstance(result, Receipt) for row in result.items.to_pylist()}
+    assert {key for key, row in rows.items() if row["reason"] is None} == {items[i].key for i in (0, 3, 4, 5)}
+    assert "died" in rows[items[1].key]["message"]
+    assert "no end within 6 s" in rows[items[2].key]["message"]
+    assert (tmp_path / "sent away once").exists()
+    assert {result.unit for result in results if isinstance(result, Receipt)} == {
+        "000000",
+        "000001-0",
+        "000002",
+        "000003-0",
+    }  # a part that is blamed would be split at once
+    assert started.replaced == LONE_FAILURES + 1 + 1  # killed, hung, sent away
 
 
 def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:

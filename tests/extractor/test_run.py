@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import extractor.run
@@ -24,13 +27,23 @@ from extractor.limits import Limits
 from extractor.local_executor import LocalExecutor
 from extractor.stages import STAGES
 from extractor.worker import Worker
-from storage.errors import ConflictError, DriftError, NotFoundError, RunCancelledError, RunError, SpaceMismatchError, UsageError
+from storage.errors import (
+    ConflictError,
+    DiskFullError,
+    DriftError,
+    NotFoundError,
+    RunCancelledError,
+    RunError,
+    SpaceMismatchError,
+    UsageError,
+)
 from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
 from storage.run_watch import cancel_run, run_statuses
 from storage.runs import unfinished_runs
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
+from tests.extractor.marked import RAISE, breaking_decoder, mark
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 LOCAL = ExtractOptions(RECIPE, local=True)
@@ -57,7 +70,7 @@ def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     cold = extractor.run._make_executor
     monkeypatch.setattr(
         "extractor.run._make_executor",
-        lambda options: WarmExecutor(options.recipe, options.workers) if options.local else cold(options),
+        lambda options: WarmExecutor(options.recipe, options.workers, options.unit_deadline) if options.local else cold(options),
     )
 
 
@@ -764,3 +777,95 @@ def test_a_run_that_fails_is_recorded_as_failed(run: Run, make_corpus: MakeCorpu
     [status] = run_statuses(parse_set(f"{tmp_path}/features/team/photos"))
     assert status.state == "failed"
     assert "no unit could be finished" in status.message
+
+
+@pytest.mark.slow
+def test_sigterm_lets_units_under_way_end_and_begins_no_other(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Worker.run
+    monkeypatch.setattr(Worker, "run", lambda *args: (time.sleep(0.2), whole(*args))[1])
+
+    def terminate(progress: Progress) -> None:
+        if progress.done == 8:
+            time.sleep(0.1)  # the third unit is under way now
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    corpus, name, before = make_corpus(20), parse_set(f"{tmp_path}/features/team/photos"), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=terminate)
+    assert signal.getsignal(signal.SIGTERM) is before
+    [status] = run_statuses(name)
+    assert (status.state, status.done) == ("interrupted", 12)
+    assert account(run(corpus)) == (8, 8, 12, 20, 0, 0)
+
+
+@pytest.mark.slow
+def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
+    run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.local_executor.CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(Worker, "run", lambda *args: time.sleep(3600))
+    corpus = make_corpus(3)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=lambda _: os.kill(os.getpid(), signal.SIGTERM), grace=0.1)
+    with pytest.raises(RunError, match=r"unit 000000 has not ended within 0\.2 s \(--unit-deadline\)"):
+        run(corpus, unit_deadline=0.2)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
+    """The limit on file sizes is the border of the disk here: Linux has none for a folder that a test may set."""
+    corpus = make_corpus(12)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(progress: Progress) -> None:
+        if progress.done == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+
+    try:
+        with pytest.raises(DiskFullError, match=r"no room is left to write in .*File too large.*images to read were finished and are kept"):
+            run(corpus, on_progress=limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run(corpus).read <= 8
+
+
+@pytest.mark.slow
+def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_runs(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
+) -> None:
+    corpus = make_corpus(12)
+    mark(corpus / "ant" / "0004.png", RAISE)
+    with breaking_decoder():
+        result = run(corpus)
+        assert (result.rows, result.pending, result.reasons) == (11, 0, {"fatal": 1})
+        (parse_set(result.set).folder / "runs" / result.run / "report.json").unlink()  # as if it had died before its end
+        shutil.rmtree(parse_set(result.set).folder / "versions")
+        assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
+        assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_breaks_blames_no_image(
+    run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, worker = make_corpus(12), _WORKERS.setdefault(RECIPE, [Worker(RECIPE)])[0]
+    engine = worker._engine
+
+    class FallenOff:
+        """A GPU that is gone: each operation fails from now on."""
+
+        input_size, batch_size, shape = engine.input_size, engine.batch_size, engine.shape
+
+        def __call__(self, images: Any) -> Any:
+            raise tf.errors.InternalError(None, None, "CUDA error: device not found")
+
+    def fall_off(progress: Progress) -> None:
+        if progress.done == 4:
+            monkeypatch.setattr(worker, "_engine", FallenOff())
+
+    with pytest.raises(RunError, match=r"a worker no longer embeds known good images\. It broke with: InternalError: CUDA error"):
+        run(corpus, on_progress=fall_off)

@@ -82,6 +82,8 @@ def test_every_leaf_command_takes_json() -> None:
         (["extract", "photos", "s/t/n", *BACKBONE, "--input-size", "7"], 2, "--input-size must be 32 to 2048"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "200%"], 2, "--max-rejects must be 0% to 100%"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-rejects", "some"], 2, "expected a share such as 1% or 0.01"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--unit-deadline", "0"], 2, "--unit-deadline must be above 0 seconds, got 0"),
+        (["extract", "photos", "s/t/n", *BACKBONE, "--grace", "-1"], 2, "--grace must be 0 to 86400 seconds, got -1"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--corpus-id", "a/b"], 2, "--corpus-id 'a/b' is not a usable name"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-pixels", "0"], 2, "--max-pixels must be 1 to 89478485, got 0"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--max-bytes", "1.5"], 2, "invalid int value"),
@@ -268,6 +270,19 @@ def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callab
     assert process.stderr.read() == "permafrost: interrupted; what was finished is kept, run the same command again to go on\n"
     assert process.wait(60) == 130
     assert list(tmp_path.rglob("*.partial")) == []
+
+
+@pytest.mark.slow
+def test_a_read_that_hangs_ends_a_local_run_in_words(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """The file is a pipe by the time it is read, which nobody writes to: what a network folder that is gone looks like."""
+    code = "import os, sys, extractor.run as run; from scripts.cli import main; listed = run.list_corpus\n"
+    code += "def swap(source, *rest):\n found = listed(source, *rest); path = next(source.rglob('*.png')); path.unlink(); os.mkfifo(path)\n"
+    code += " return found\nfrom pathlib import Path; run.list_corpus = lambda source, *rest: swap(Path(source), *rest)\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    words = ["extract", str(make_corpus(3)), f"{tmp_path}/s/t/n", *BACKBONE, "--unit-deadline", "0.5", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "unit 000000 has not ended within 0.5 s" in json.loads(done.stdout)["error"]
 
 
 @pytest.mark.slow

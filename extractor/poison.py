@@ -1,0 +1,32 @@
+"""Images that kill or break whoever works on them: found by splitting their unit (`unit_queue`), and accounted for here."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+from extractor.content import Content, locate, read_content
+from extractor.job import Job
+from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.unit_queue import Fault, Poison
+
+REASON = "fatal"
+
+
+def condemn(poison: Poison, job: Job) -> Receipt:
+    """Write the receipt that no worker lives to write: its one item is a reject.
+
+    The driver reads and hashes the file, which decodes nothing: with its digest, copies in other units, which leave the image to this
+    one, are rejects as well and kill nobody. A file that hung its worker may do so in reading, and is left alone.
+    """
+    [item] = poison.unit.items
+    content = Content(reason="hung") if poison.fault is Fault.HUNG else read_content(locate(job.base, item))
+    digest = None if content.reason else hashlib.sha256(content.encoded).digest()
+    message = f"kills, breaks or hangs its worker: {poison.message}"
+    row = {"key": item.key, "stamp": item.stamp, "digest": digest, "row": None, "reason": REASON, "message": message}
+    counters = {"read": int(digest is not None), "bytes_read": len(content.encoded), "embedded": 0}
+    table = pa.Table.from_pylist([row], schema=pa.schema(RECEIPT_FIELDS))
+    receipt = Receipt(poison.unit.id, job.corpus, None, table, counters, {}, "driver")
+    job.run.write_receipt(receipt.unit, receipt.to_table())
+    return receipt
