@@ -77,7 +77,7 @@ def _require_no_bomb(unpacked: int, container: Container) -> None:
     """
     if unpacked > max(MAX_UNPACKED, MAX_RATIO * container.size):
         raise DamagedError(
-            f"{container.location} is refused: a row group of {unpacked} bytes in a file of {container.size}, and images do not shrink so"
+            f"{container.location} is refused: a row group of {unpacked} bytes in a file of {container.size}; no images shrink so"
         )
 
 

@@ -128,6 +128,7 @@ def test_an_image_over_the_limit_is_rejected_by_its_size(tmp_path: Path) -> None
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_rows, "MAX_UNPACKED", 100_000)
+    monkeypatch.setattr(parquet_rows, "MAX_RATIO", 10)
     for images, reason in (([bytes(200_000)], "unreadable"), ([random.Random(0).randbytes(200_000)], ""), ([bytes(90_000)], "")):
         listing = list_corpus(write_parquet(tmp_path / "p.parquet", images))
         assert read_content(locate(listing.base, listing.items[0])).reason == reason
