@@ -68,7 +68,7 @@ def test_every_leaf_command_takes_json() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["extract", "nowhere", "s/t/n", *BACKBONE], 1, "no such folder or list: nowhere"),
+        (["extract", "nowhere", "s/t/n", *BACKBONE], 1, "no such folder, list or container: nowhere"),
         (["extract", "empty", "s/t/n", *BACKBONE], 2, "no images in empty"),
         (["extract", "a.txt", "s/t/n", *BACKBONE], 2, "a.txt is neither a folder nor a list"),
         (["extract", "photos", "s/t/n", "--backbone", "resnet51"], 2, "unknown backbone 'resnet51': expected a .keras model file"),
