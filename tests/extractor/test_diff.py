@@ -68,8 +68,8 @@ def test_a_passing_reject_is_read_again(reason: str) -> None:
 
 def test_a_final_reject_is_read_again_where_its_reason_is_to_be_tried_again() -> None:
     known = {"a.jpg": Known("1-1", DIGEST, ("corrupt", "why"))}
-    assert diff((Item("a.jpg", "1-1"),), known, ["corrupt", "empty"]).to_read == [Item("a.jpg", "1-1")]
-    assert diff((Item("a.jpg", "1-1"),), known, ["empty"]).unchanged == known
+    assert diff((Item("a.jpg", "1-1"),), known, retry=["corrupt", "empty"]).to_read == [Item("a.jpg", "1-1")]
+    assert diff((Item("a.jpg", "1-1"),), known, retry=["empty"]).unchanged == known
 
 
 KEYS = st.text(alphabet="abcdef/", min_size=1, max_size=3)
