@@ -59,4 +59,9 @@ class ExtractOptions:
             check_name(self.corpus_id, "--corpus-id")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "reuse_from": list(self.reuse_from), "retry_rejects": list(self.retry_rejects), "recipe": self.recipe.to_dict()}
+        return {
+            **asdict(self),
+            "reuse_from": list(self.reuse_from),
+            "retry_rejects": list(self.retry_rejects),
+            "recipe": self.recipe.to_dict(),
+        }
