@@ -147,7 +147,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg-progressive-at-the-limit.jpg": lambda: jpeg(SIDE, SIDE, 1),
     "jpeg-progressive-long.jpg": lambda: jpeg(1000, 65_000, 1),
     "jpeg-scans.jpg": lambda: jpeg(4_000, 4_000, 2_000),
-    "jxl-claims-much.jxl": lambda: bytes.fromhex("ff0a7ca9232012080201009802") + bytes(100),
+    "jxl-claims-much.jpg": lambda: bytes.fromhex("ff0a7ca9232012080201009802") + bytes(100),
     "ppm-at-the-limit.ppm": lambda: b"P6 6000 6000 255\n" + bytes(6000 * 6000 * 3),
 }  # fmt: skip
 

@@ -124,7 +124,7 @@ def seed_images() -> dict[str, bytes]:
         photo.convert(mode).save(buffer, kind, **options, **frames)
         found[f"{len(found):02d}-{mode}.{kind.lower()}"] = buffer.getvalue()
     tile = np.asarray(photo.resize((64, 64))).tobytes()
-    return {**found, "by-tensorflow.jxl": bombs.JXL, "tiled.tiff": bombs.tiff(60, 60, (64, 64), tile, compression=1)}
+    return {**found, "jpeg-xl.jpg": bombs.JXL, "tiled.tiff": bombs.tiff(60, 60, (64, 64), tile, compression=1)}
 
 
 def mutated(number: int, seed: int, seeds: Mapping[str, bytes]) -> tuple[str, bytes]:

@@ -30,7 +30,7 @@ Encode = Callable[..., bytes]
 QUICK = [
     "png-claims-much.png", "png-texts.png", "tiff-claims-much.tif", "gif-frames.gif", "gif-frames-without-an-end.gif",
     "gif-frames-that-only-one-reads.gif", "webp-claims-much.webp", "webp-frames.webp", "apng-frames.png", "ico-many-entries.ico",
-    "bmp-claims-much.bmp", "jpeg-claims-much.jpg", "jpeg-scans.jpg", "jxl-claims-much.jxl",
+    "bmp-claims-much.bmp", "jpeg-claims-much.jpg", "jpeg-scans.jpg", "jxl-claims-much.jpg",
 ]  # fmt: skip
 TOO_LARGE = {
     "png-claims-much.png",
@@ -39,7 +39,7 @@ TOO_LARGE = {
     "bmp-claims-much.bmp",
     "jpeg-claims-much.jpg",
     "jpeg-scans.jpg",
-    "jxl-claims-much.jxl",
+    "jxl-claims-much.jpg",
 }
 
 
