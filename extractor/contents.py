@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from extractor.corpus import Item, ListingReject
+from extractor.corpus import MAX_NAME, Item, ListingReject
 from storage.errors import UsageError
-
-MAX_NAME = 4096  # bytes of a key: what a path may have
 
 
 @dataclass
@@ -35,11 +33,6 @@ def name_problem(name: str) -> str:
     if "\0" in name:
         return "the name has a NUL character"
     return f"the name has {len(encoded)} bytes, the limit is {MAX_NAME}" if len(encoded) > MAX_NAME else ""
-
-
-def printable(name: str) -> str:
-    """A name as valid Unicode of bounded length: bytes that are none are escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:MAX_NAME]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from storage.names import check_name
 
+MAX_NAME = 4096  # bytes of a key: what a path may have
+
 # Reject reasons that the listing itself finds, anew each time: nothing is known of such an entry from earlier runs.
 LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-label", "bad-record"})
 
@@ -59,3 +61,8 @@ def derived_id(source: Path | str) -> str:
     """A corpus id from its resolved location: readable, and different for two sources of one name."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePosixPath(source).name).strip("-.") or "corpus"
     return check_name(f"{readable[:60]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}", "corpus id")
+
+
+def printable(name: str) -> str:
+    """A name as valid Unicode of bounded length: bytes that are none are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:MAX_NAME]

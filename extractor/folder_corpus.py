@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from extractor.content import stamp_of
-from extractor.corpus import Item, Listing, ListingReject, derived_id
+from extractor.corpus import Item, Listing, ListingReject, derived_id, printable
 from storage.errors import PermafrostError, UsageError
 from storage.store import STORE_FILE
 
@@ -37,8 +37,7 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
         if _is_unicode(key):
             items.append(Item(key, stamp, label, split, size))
         else:
-            escaped = os.fsencode(key).decode("utf-8", "backslashreplace")
-            rejects.append(ListingReject(escaped, stamp, "bad-name", "the file name is not valid UTF-8"))
+            rejects.append(ListingReject(printable(key), stamp, "bad-name", "the file name is not valid UTF-8"))
     if not found:
         raise UsageError(f"no images in {source} by their file names ({_say(skipped)}); expected names such as photo.jpg or photo.png")
     return Listing(corpus_id or derived_id(root), root, root, tuple(items), tuple(rejects), dict(sorted(skipped.items())))

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.container import Container, open_parquet
-from extractor.contents import Contents, name_problem, printable
-from extractor.corpus import Item, ListingReject
+from extractor.contents import Contents, name_problem
+from extractor.corpus import Item, ListingReject, printable
 from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column
 from extractor.part import ParquetRow
 from storage.damage import damage_named

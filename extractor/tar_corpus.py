@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.container import Container, Window
-from extractor.contents import Contents, name_problem, printable
-from extractor.corpus import Item, ListingReject
+from extractor.contents import Contents, name_problem
+from extractor.corpus import Item, ListingReject, printable
 from extractor.folder_corpus import IMAGE_SUFFIXES
 from extractor.part import ByteRange
 from extractor.tar_members import CutOff, Member, tar_members

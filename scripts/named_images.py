@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extractor.content import is_uri, locate
-from extractor.corpus import Listing
+from extractor.corpus import Listing, printable
 from extractor.sources import list_corpus, names_corpus
 from storage.errors import NotFoundError
 
@@ -40,17 +40,12 @@ def name_images(inputs: Sequence[str]) -> NamedImages:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            images.add(list_corpus(path), os.path.join(_printable(name), ""))
+            images.add(list_corpus(path), os.path.join(printable(name), ""))
         elif names_corpus(name):
             images.add(list_corpus(name), "")
         elif path.exists() or is_uri(name):
-            images.names.append(_printable(name))
+            images.names.append(printable(name))
             images.locations.append(name)
         else:
             raise NotFoundError(f"no such image: {name} (nor a folder, list or feature set of this name)")
     return images
-
-
-def _printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are none are escaped."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
