@@ -8,6 +8,7 @@ result = extractor.extract("photos", "features/products/mobilenet_v2", options)
 from extractor.options import ExtractOptions
 from extractor.recipe import Recipe
 from extractor.result import ExtractResult
-from extractor.run import Progress, extract
+from extractor.rounds import Progress
+from extractor.run import extract
 
 __all__ = ["ExtractOptions", "ExtractResult", "Progress", "Recipe", "extract"]

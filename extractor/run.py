@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from extractor.content import locate
 from extractor.corpus import Item, Listing
@@ -17,34 +16,29 @@ from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
 from extractor.golden_images import draw_golden_images
-from extractor.grace import Grace
-from extractor.heartbeat import Heartbeat
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger, Standing
 from extractor.options import ExtractOptions
-from extractor.plan import Unit, make_units
-from extractor.receipt import Receipt
-from extractor.refusals import require_different, require_own_corpus, require_room, require_space, require_storable
+from extractor.refusals import require_different, require_own_corpus, require_room, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
+from extractor.rounds import Progress, Rounds
 from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
-from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, DiskFullError, RunError, UsageError
+from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry, remove_private_files
 from storage.golden import GoldenImages, write_golden
-from storage.lending import Lender, copy_embeddings, find_lenders
+from storage.lending import Lender, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
-from storage.patience import full_disk_told
 from storage.runs import RunFolder, new_run_id
-from storage.shard import DEFAULT_FORMAT, shard_format
+from storage.shard import DEFAULT_FORMAT
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_possible_root
@@ -52,15 +46,6 @@ from storage.store import require_possible_root
 logger = logging.getLogger(__name__)
 
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
-MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`done` of `total` items to read; 0 when the workers are ready, then after each unit."""
-
-    done: int
-    total: int
 
 
 def _silent(_: Progress) -> None:
@@ -82,9 +67,9 @@ def extract(
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
     executor = _make_executor(options)
-    run = _Run(name, listing, options, executor, clock)
+    run = _Run(name, listing, options, executor, clock, on_progress)
     try:
-        return run.go(on_progress)
+        return run.go()
     finally:
         executor.close()
         remove_private_files(name.folder / "shards", run.folder.run_id)
@@ -104,16 +89,21 @@ def _make_executor(options: ExtractOptions) -> Executor:
 class _Run:
     """The steps of one extraction, in the order of `go`."""
 
-    def __init__(self, name: SetName, listing: Listing, options: ExtractOptions, executor: Executor, clock: Stopwatch) -> None:
+    def __init__(
+        self,
+        name: SetName,
+        listing: Listing,
+        options: ExtractOptions,
+        executor: Executor,
+        clock: Stopwatch,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
         self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
         self.folder = RunFolder(name.folder, new_run_id())
-        self.units_made = 0
         self.forecast: Forecast | None = None
-        self.throughput = Throughput()
-        self.heartbeat = Heartbeat(self.folder, self.throughput.now)
-        self.grace = Grace(options.grace, executor.drain)
+        self.rounds = Rounds(name, self.folder, options, executor, clock, on_progress)
 
-    def go(self, on_progress: Callable[[Progress], None]) -> ExtractResult:
+    def go(self) -> ExtractResult:
         base = open_newest(self.name)
         if base:
             self._accept(base.manifest)
@@ -129,13 +119,13 @@ class _Run:
                 ledger.diff, workers[0], rate or self._calibrate(ledger.diff.to_read, len(workers)), self.options.price
             )
             version = base.version if base else None
-            outcome = Outcome(str(self.name), self.folder.run_id, version, False, self._seconds(), forecast=self.forecast)
+            outcome = Outcome(str(self.name), self.folder.run_id, version, False, self.clock.total, forecast=self.forecast)
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
         self.forecast = make_forecast(ledger.diff, workers[0], rate, self.options.price) if rate else None
         if self.options.check_disk:
             require_room(len(ledger.diff.to_read), workers[0], self.name)
-        with self.heartbeat, self._full_disk_told():
-            return self._embed_and_commit(base, ledger, workers, on_progress)
+        with self.rounds.heartbeat, self.rounds.full_disk_told():
+            return self._embed_and_commit(base, ledger, workers)
 
     def _calibrate(self, items: Sequence[Item], workers: int) -> Rate | None:
         """A rate by trying, where no run has measured one."""
@@ -144,18 +134,6 @@ class _Run:
             return None
         rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
         return Rate(rate, f"a try with {len(chosen)} of the images")
-
-    @contextmanager
-    def _full_disk_told(self) -> Iterator[None]:
-        try:
-            with full_disk_told(self.name.folder):
-                yield
-        except DiskFullError as error:
-            now = self.throughput.now()
-            raise DiskFullError(
-                f"{error}. {now['done']} of {now['total']} images to read were finished and are kept: make room, and run the same command "
-                "again to go on"
-            ) from None
 
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
         index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
@@ -168,12 +146,10 @@ class _Run:
         self.clock.lap("compare")
         return ledger
 
-    def _embed_and_commit(
-        self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo], on_progress: Callable[[Progress], None]
-    ) -> ExtractResult:
+    def _embed_and_commit(self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo]) -> ExtractResult:
         golden = base.golden() if base else self._new_golden()
         description = create_set(self.name, self._describe(workers[0]))
-        self.heartbeat.start()
+        self.rounds.heartbeat.start()
         require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
@@ -182,7 +158,7 @@ class _Run:
         started = time.perf_counter()
         self.clock.lap("prepare")
         for _ in range(MAX_REBASES):
-            lost = self._work(ledger, lenders, job, on_progress, base)
+            lost = self.rounds.work(ledger, lenders, job, self._about(base))
             standing = _settle(ledger, lost)
             try:
                 manifest = self._commit(base, standing, ledger, golden_entry, workers[0])
@@ -202,7 +178,7 @@ class _Run:
             self.folder.run_id,
             manifest.version,
             committed,
-            self._seconds(),
+            self.clock.total,
             work_seconds,
             self.executor.replaced,
             self.forecast,
@@ -223,7 +199,7 @@ class _Run:
             before=base.version if base else None,
             manifest=manifest,
             rejects=standing.rejects,
-            throughput=self.throughput.to_dict(),
+            throughput=self.rounds.throughput.to_dict(),
         )
         report = make_report(result, self.options, workers, around)
         self.folder.write_page(render(report))
@@ -241,9 +217,6 @@ class _Run:
     def _lenders(self, space: Space) -> list[Lender]:
         return find_lenders(self.name, space, [Path(root) for root in self.options.reuse_from])
 
-    def _seconds(self) -> float:
-        return self.clock.total
-
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
         return SetDescription(worker.space, self.options.format or DEFAULT_FORMAT, worker.shape, recipe.dtype, recipe.to_dict(), _now())
@@ -258,70 +231,13 @@ class _Run:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
         return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden, self.options.limits)
 
-    def _write_plan(self, units: Sequence[Unit], base: FeatureSet | None) -> None:
-        self.folder.write_plan(
-            {
-                "run": self.folder.run_id,
-                "started": _now(),
-                "corpus": self.listing.corpus_id,
-                "source": str(self.listing.source),
-                "base_version": base.version if base else None,
-                "options": self.options.to_dict(),
-                "units": [{"id": u.id, "items": len(u.items), "first": u.items[0].key, "last": u.items[-1].key} for u in units],
-            }
-        )
-
-    def _work(
-        self, ledger: Ledger, lenders: list[Lender], job: Job, on_progress: Callable[[Progress], None], base: FeatureSet | None
-    ) -> list[LostUnit]:
-        units = self._units(ledger.diff.to_read, job)
-        self._write_plan(units, base)
-        total = len(ledger.diff.to_read)
-        done, lost = 0, []
-        self.throughput.begin(total)
-        for _ in range(MAX_ROUNDS):
-            with self.grace:
-                on_progress(Progress(min(done, total), total))
-                for result in self._results(units, ledger):
-                    if isinstance(result, LostUnit):
-                        lost.append(result)
-                        done += len(result.unit.items)
-                    else:
-                        done += result.items.num_rows
-                    on_progress(Progress(min(done, total), total))
-                if self.grace.leaving:
-                    raise KeyboardInterrupt
-            self.clock.lap("work")
-            for copied in copy_embeddings(ledger.homeless(), lenders, self.name, shard_format(job.format), job.layout):
-                ledger.add_copied(copied)
-            self.clock.lap("lend")
-            units = self._units(ledger.unresolved(), job)
-            if not units:
-                break
-            # What a lender turned out not to have is claimed as known still: begin again, with what is really here.
-            self.executor.begin(job, ledger.index.places)
-        return lost
-
-    def _units(self, items: Sequence[Item], job: Job) -> list[Unit]:
-        """Units with ids that this run has not used yet: each has a receipt by that name."""
-        units = make_units(items, job.layout.embedding_bytes, self.units_made)
-        self.units_made += len(units)
-        return units
-
-    def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
-        for result in self.executor.run(units, self._check):
-            self._check()
-            if isinstance(result, Receipt):
-                ledger.add(result)
-                self.throughput.add(result)
-                require_storable(ledger, self.options.recipe.dtype)
-            yield result
-
-    def _check(self) -> None:
-        self.heartbeat.check()
-        self.grace.check()
-        if self.grace.leaving:  # SIGTERM may have come before there were units to drain
-            self.executor.drain()
+    def _about(self, base: FeatureSet | None) -> dict[str, Any]:
+        """What the plan says of the run."""
+        return {
+            "corpus": self.listing.corpus_id,
+            "source": str(self.listing.source),
+            "base_version": base.version if base else None,
+        }
 
     def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
         """The new manifest, or the base's own object where nothing has changed."""
