@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +19,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from extractor.claims import Claims
+from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.executor import CHECK_SECONDS, go_on
@@ -39,12 +34,10 @@ from storage.errors import PermafrostError, RunError
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_NOTES = 60.0
-CONNECT_SECONDS = 10.0
 CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
 MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
-_CHECK_ADDRESS = "Check --ray (and RAY_ADDRESS), or leave it out for a private cluster on this machine"
 _WORDS_OF_SENT_AWAY = ("receives a SIGTERM", "node has died", "node was terminated")
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -127,7 +120,7 @@ class RayExecutor:
         self._owns_connection = False
 
     def start(self) -> list[WorkerInfo]:
-        with _sigterm_kept():
+        with sigterm_kept():
             self._owns_connection = _connect(self._address)
         self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
         self._slots = [_Slot(self._new_actor()) for _ in range(count)]
@@ -313,16 +306,6 @@ class RayExecutor:
             ) from error
 
 
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Ray puts handlers of its own on SIGTERM, which end the program with a C++ stack on stderr: keep the caller's."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if in_main_thread:
-        signal.signal(signal.SIGTERM, handler)
-
-
 def _connect(address: str | None) -> bool:
     """Connect to Ray; True if this made the connection, False if the caller's program was connected already."""
     if ray.is_initialized():
@@ -330,13 +313,13 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     if address:
-        _require_reachable(address)
+        require_reachable(address)
         try:
             ray.init(address=address, **quiet)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. {_CHECK_ADDRESS}") from None
+            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. {CHECK_ADDRESS}") from None
         return True
-    _use_a_private_token()
+    use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     return True
 
@@ -348,29 +331,6 @@ def _say_while_waiting(references: list[Any]) -> None:
         if not missing:
             return
         logger.warning("waiting for the cluster to start %d of %d workers", len(missing), len(references))
-
-
-def _use_a_private_token() -> None:
-    """Authenticate a private cluster with a token of this process.
-
-    From Ray 2.59 on, local clusters ask for a token and would keep it in HOME, which may be read-only
-    (https://docs.ray.io/en/latest/ray-security/token-auth.html). What the user has set up is left alone.
-    """
-    is_set = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    if not is_set and not (Path.home() / ".ray" / "auth_token").exists():
-        # Not RAY_AUTH_MODE: Ray reads it at import, and would then take this process and its children for different modes.
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _require_reachable(address: str) -> None:
-    """Try the address for a few seconds: Ray itself goes on for five minutes before it says that nobody is there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # "auto" and the like: Ray looks for a cluster on this machine, and answers at once
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise PermafrostError(f"nobody answers at {address!r} ({error.strerror or error}). {_CHECK_ADDRESS}") from None
 
 
 def _sent_away(error: RayActorError) -> bool:
