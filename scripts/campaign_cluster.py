@@ -23,8 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.campaign_kills import command, differences, draw_corpus, embedded_twice, launch, receipts, undisturbed, wait_for_work
+from scripts.campaign_kills import differences, draw_corpus, embedded_twice, launch, receipts, undisturbed, wait_for_work
 from scripts.net_cluster import NetCluster, possible
+from scripts.process_tree import command
 from storage.names import parse_set
 
 HOSTS, GPUS = 3, 2

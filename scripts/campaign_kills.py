@@ -28,6 +28,7 @@ from PIL import Image
 
 import storage
 from extractor.receipt import Receipt
+from scripts.process_tree import alive, command, descendants
 from storage.golden import cosines
 from storage.names import parse_set
 from storage.runs import RunFolder
@@ -216,35 +217,6 @@ def kill_an_actor(process: subprocess.Popen[str], kill: Kill, outcome: Outcome) 
         os.kill(found[int(kill.moment * 1000) % len(found)], signal.SIGKILL)
     else:
         outcome.landed = "end"
-
-
-def descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, todo = [], [pid]
-    while todo:
-        todo += (born := children.get(todo.pop(), []))
-        found += born
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def receipts(uri: str) -> list[Receipt]:

@@ -20,7 +20,7 @@ from extractor.ray_executor import RayExecutor
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LONE_FAILURES
-from scripts.campaign_kills import command, descendants
+from scripts.process_tree import command, descendants
 from storage.errors import PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
