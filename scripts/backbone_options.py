@@ -9,7 +9,7 @@ from extractor.backbone_args import parse_assignments
 from extractor.recipe import PREPROCESSINGS, check_input_size
 
 
-def add_backbone_options(parser: argparse.ArgumentParser) -> None:
+def add_backbone_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument("--backbone-arg", action="append", default=[], metavar="NAME=VALUE", help="of its builder, such as alpha=0.35")
     parser.add_argument("--weights", default="", metavar="W", help="imagenet (default), random:SEED or an .h5 weights file")
     parser.add_argument("--input-size", type=int, metavar="N", help="pixels (default: the backbone's own)")

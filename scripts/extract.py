@@ -6,17 +6,10 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from extractor import ExtractOptions, ExtractResult
+from extractor import ExtractResult
 from extractor import extract as run_extraction
-from extractor.backbone_table import BACKBONES
-from extractor.image_policy_table import IMAGE_POLICIES
-from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
-from extractor.reasons import REASONS
-from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
-from scripts.backbone_options import add_backbone_options, make_recipe
-from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, share, warn
-from storage.errors import UsageError
-from storage.shard import SHARD_FORMATS
+from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
+from scripts.extract_options import add_options, make_options
 
 EXIT_INCOMPLETE = 3
 
@@ -35,93 +28,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Parquet with image bytes or TFRecord files: one, a folder, a pattern such as 'shards-{000..009}.tar', a URI, a prefix of a bucket",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET", help="the feature set: store folder, team and set name")
-    parser.add_argument(
-        "--backbone",
-        required=True,
-        metavar="NAME",
-        help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
-    )
-    add_backbone_options(parser)
-    parser.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
-    parser.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
-    parser.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
-    parser.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
-    parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
-    where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
-    parser.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: derived from its location)")
-    parser.add_argument(
-        "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
-    )
-    parser.add_argument("--rehash", action="store_true", help="trust no stamp (size and time): read every file, and go by its bytes")
-    parser.add_argument(
-        "--reuse-from", action="append", default=[], metavar="ROOT", help="another store whose sets lend their embeddings; may be repeated"
-    )
-    parser.add_argument(
-        "--max-bytes",
-        type=int,
-        default=MAX_FILE_BYTES,
-        metavar="N",
-        help=f"larger files are rejects, too-large (default {MAX_FILE_BYTES}: 128 MiB)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"larger images are rejects, too-large (default {MAX_PIXELS}, the most there is)",
-    )
-    parser.add_argument(
-        "--retry-rejects",
-        nargs="*",
-        metavar="REASON",
-        help="read rejects again although their files are unchanged: all of them, or those with these reasons (`store rejects` has them)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
-    parser.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
-    parser.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
-    parser.add_argument(
-        "--unit-deadline",
-        type=float,
-        metavar="SECONDS",
-        help="a worker that is longer at one unit has hung (default: at least 600, and 20 times the slowest unit so far)",
-    )
-    parser.add_argument(
-        "--grace", type=float, default=20.0, metavar="SECONDS", help="on SIGTERM, let units under way end within this time (default 20)"
-    )
-    parser.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.layer == "":
-        raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
-    recipe = make_recipe(
-        args, layer=args.layer or "", pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
-    )
-    options = ExtractOptions(
-        recipe,
-        format=args.format,
-        workers=args.workers,
-        local=args.local,
-        ray_address=args.ray,
-        corpus_id=args.corpus_id,
-        add=args.add,
-        rehash=args.rehash,
-        reuse_from=tuple(args.reuse_from),
-        limits=Limits(args.max_bytes, args.max_pixels),
-        retry_rejects=tuple(REASONS) if args.retry_rejects == [] else tuple(args.retry_rejects or ()),
-        dry_run=args.dry_run,
-        price=args.price,
-        check_disk=not args.no_disk_check,
-        unit_deadline=args.unit_deadline,
-        grace=args.grace,
-        max_rejects=args.max_rejects,
-    )
+    options = make_options(args)
     if args.local:
         import_tensorflow()
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).

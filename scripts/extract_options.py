@@ -1,0 +1,121 @@
+"""The options of `permafrost extract`, by what they are about, and what the program makes of them."""
+
+from __future__ import annotations
+
+import argparse
+
+from extractor import ExtractOptions
+from extractor.backbone_table import BACKBONES
+from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
+from extractor.reasons import REASONS
+from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
+from scripts.backbone_options import add_backbone_options, make_recipe
+from scripts.console import share
+from storage.errors import UsageError
+from storage.shard import SHARD_FORMATS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    _add_features(parser.add_argument_group("features: all but --format is in the feature space"))
+    _add_corpus(parser.add_argument_group("corpus and reuse"))
+    _add_rejects(parser.add_argument_group("limits and rejects"))
+    _add_work(parser.add_argument_group("work"))
+
+
+def make_options(args: argparse.Namespace) -> ExtractOptions:
+    """Raises UsageError."""
+    if args.layer == "":
+        raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
+    recipe = make_recipe(
+        args, layer=args.layer or "", pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
+    )
+    return ExtractOptions(
+        recipe,
+        format=args.format,
+        workers=args.workers,
+        local=args.local,
+        ray_address=args.ray,
+        corpus_id=args.corpus_id,
+        add=args.add,
+        rehash=args.rehash,
+        reuse_from=tuple(args.reuse_from),
+        limits=Limits(args.max_bytes, args.max_pixels),
+        retry_rejects=tuple(REASONS) if args.retry_rejects == [] else tuple(args.retry_rejects or ()),
+        dry_run=args.dry_run,
+        price=args.price,
+        check_disk=not args.no_disk_check,
+        unit_deadline=args.unit_deadline,
+        grace=args.grace,
+        max_rejects=args.max_rejects,
+    )
+
+
+def _add_features(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--backbone",
+        required=True,
+        metavar="NAME",
+        help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
+    )
+    add_backbone_options(group)
+    group.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
+    group.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
+    group.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
+    group.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
+    group.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+
+
+def _add_corpus(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: derived from its location)")
+    group.add_argument(
+        "--add", action="store_true", help="let this corpus into a set that mirrors another one; each is mirrored on its own"
+    )
+    group.add_argument("--rehash", action="store_true", help="trust no stamp (size and time): read every file, and go by its bytes")
+    group.add_argument(
+        "--reuse-from", action="append", default=[], metavar="ROOT", help="another store whose sets lend their embeddings; may be repeated"
+    )
+
+
+def _add_rejects(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max-bytes",
+        type=int,
+        default=MAX_FILE_BYTES,
+        metavar="N",
+        help=f"larger files are rejects, too-large (default {MAX_FILE_BYTES}: 128 MiB)",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"larger images are rejects, too-large (default {MAX_PIXELS}, the most there is)",
+    )
+    group.add_argument(
+        "--retry-rejects",
+        nargs="*",
+        metavar="REASON",
+        help="read rejects again although their files are unchanged: all of them, or those with these reasons (`store rejects` has them)",
+    )
+    group.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
+
+
+def _add_work(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
+    where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
+    group.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
+    group.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
+    group.add_argument(
+        "--unit-deadline",
+        type=float,
+        metavar="SECONDS",
+        help="a worker that is longer at one unit has hung (default: at least 600, and 20 times the slowest unit so far)",
+    )
+    group.add_argument(
+        "--grace", type=float, default=20.0, metavar="SECONDS", help="on SIGTERM, let units under way end within this time (default 20)"
+    )
