@@ -70,7 +70,7 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
     space, device = workers[0].space.id, workers[0].environment["device"]
     newest: tuple[str, float] | None = None
     for each in set_names(name.root):
-        with suppress(PermafrostError):
+        with suppress(PermafrostError, OSError):  # OSError: another team's, and not ours to read
             if read_description(each).space.id == space:
                 newest = max(filter(None, (newest, _newest_rate(each, device))), default=None)
     return Rate(newest[1] * len(workers), f"run {newest[0]} in this space on {device}") if newest else None

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from extractor.corpus import Item
 from extractor.diff import Known, diff
-from extractor.forecast import Rate, make_forecast, sample
+from extractor.forecast import Rate, make_forecast, measured_rate, sample
 from extractor.job import WorkerInfo
+from storage.commit import create_set
+from storage.feature_set import SetDescription
+from storage.names import SetName
 from storage.space import Space
 
 SPACE = Space("g", "w", "l", "avg", 224, "image-v1", "tf", "float32", "float16")
@@ -37,6 +42,13 @@ def test_what_is_not_known_is_not_made_up() -> None:
 def test_nothing_to_do_takes_no_time() -> None:
     plan = make_forecast(diff([], {}), WORKER, Rate(5.0, "a run"), 1.0)
     assert (plan.images, plan.shards, plan.seconds, plan.price) == (0, 0, 0.0, 0.0)
+
+
+def test_reports_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    name = SetName(tmp_path, "team", "set")
+    create_set(name, SetDescription(SPACE, "parquet", (1280,), "float16", {"name": "b"}, "now"))
+    (name.folder / "runs" / "20260101T000000Z-00000000" / "report.json").mkdir(parents=True)  # as root, everything else can be read
+    assert measured_rate(name, [WORKER]) is None
 
 
 @pytest.mark.parametrize(("n", "workers", "taken"), [(0, 1, 0), (10, 1, 10), (1000, 1, 64), (1000, 3, 192)])
