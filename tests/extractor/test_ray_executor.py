@@ -68,6 +68,7 @@ def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor,
     assert len(digests) == 40
 
 
+@pytest.mark.full
 def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_blames_nobody(
     started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
