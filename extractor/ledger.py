@@ -12,7 +12,7 @@ import pyarrow.compute
 from extractor.corpus import Item, Listing
 from extractor.diff import Diff, Known
 from extractor.novelty import classify
-from extractor.receipt import Receipt
+from extractor.receipt import Receipt, embedded_digests
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.lending import Copied
@@ -40,8 +40,7 @@ class Ledger:
             self._seen[key] = known
             if known.digest and known.reject:
                 self._bad_digests[known.digest] = known.reject
-        held = pa.compute.is_valid(receipt.items["row"])
-        self._embedded.update(receipt.items["digest"].filter(held).to_pylist())
+        self._embedded.update(embedded_digests(receipt.items))
         if receipt.shard:
             self.index.unusable.discard(receipt.shard.sha256)  # just published: a damaged one of this content is whole again
             self.new_shards.append(receipt.shard.sha256)

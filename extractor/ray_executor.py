@@ -26,10 +26,11 @@ from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.poison import condemn
-from extractor.receipt import Receipt
+from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
 from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
 from storage.errors import PermafrostError, RunError
+from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,14 @@ class _Actor:
             if not self._worker.is_sound(self._job):
                 os._exit(1)  # a broken device would fail unit after unit: another process takes its place
             raise
+
+
+class _Claims(Claims):
+    """The register as an actor. Ray makes it anew if it dies: what finished units hold is known then from their receipts, so that only
+    what was under way may be claimed again."""
+
+    def __init__(self, known: Iterable[bytes], run: RunFolder) -> None:
+        super().__init__([*known, *(digest for table in run.receipts() for digest in embedded_digests(table))])
 
 
 @dataclass
@@ -139,8 +148,8 @@ class RayExecutor:
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job
-        # Dies it, then it begins again with what was known: an image may be embedded twice then, and is kept once.
-        self._claims = ray.remote(Claims).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(list(known))
+        restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        self._claims = ray.remote(_Claims).options(**restarted).remote(list(known), job.run)
         self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:

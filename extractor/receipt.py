@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
+import pyarrow.compute
 
 from storage.errors import DamagedError
 from storage.files import FileEntry
@@ -53,3 +54,9 @@ class Receipt:
         head = json.loads(metadata[b"permafrost"])
         shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
         return cls(items=table.replace_schema_metadata(None), shard=shard, **head)
+
+
+def embedded_digests(items: pa.Table) -> list[bytes]:
+    """Digests of the images that a unit's own shard holds. items: a receipt's table."""
+    digests: list[bytes] = items["digest"].filter(pa.compute.is_valid(items["row"])).to_pylist()
+    return digests

@@ -138,7 +138,7 @@ def _disturb(
         time.sleep(chance.uniform(0, MAX_PAUSE))
         cluster.start_host(number)
         return process
-    name = "ray::_Actor" if victim == "actor" else "ray::Claims"
+    name = "ray::_Actor" if victim == "actor" else "ray::_Claims"
     found = [pid for number in range(HOSTS) for pid in cluster.processes(number) if command(pid).startswith(name)]
     if found:
         outcome.kills[victim] += 1

@@ -48,7 +48,7 @@ def make_job(executor: RayExecutor, source: Path, set_folder: Path) -> Job:
 
 def actor_processes() -> list[int]:
     """Process ids of the actors below this process, by the names that Ray gives them; other tests may have theirs."""
-    return [pid for pid in descendants(os.getpid()) if command(pid).startswith(("ray::_Actor", "ray::Claims"))]
+    return [pid for pid in descendants(os.getpid()) if command(pid).startswith(("ray::_Actor", "ray::_Claims"))]
 
 
 def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from extractor.receipt import RECEIPT_FIELDS, Receipt
-from scripts.campaign_kills import EXECUTORS, Kill, done_again, draw_corpus, embedded_twice, one, undisturbed
+from scripts.campaign_kills import EXECUTORS, Kill, done_again, draw_corpus, embedded_again, embedded_twice, one, undisturbed
 
 
 @pytest.mark.slow
@@ -38,4 +38,6 @@ def test_the_campaign_sees_what_is_done_twice() -> None:
     assert done_again([first], [again], {**answer, "read": 2, "embedded": 2})[0] == "1 finished items were read again, such as b"
     assert embedded_twice([first, again]) == ["1 images have two rows in finished units"]
     assert done_again([first], [second], {**answer, "embedded": 2}) == ["2 embedded, 1 new rows"]
+    assert embedded_again([first], [first, second]) == []
+    assert embedded_again([first], [first, receipt("2", ("a", b"A", 0))]) == ["1 images of finished units were embedded again"]
     assert done_again([], [second], {"listed": 1, "read": 1, "embedded": 1}) == []
