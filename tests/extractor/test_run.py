@@ -9,7 +9,7 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -779,9 +779,17 @@ def test_a_run_that_fails_is_recorded_as_failed(run: Run, make_corpus: MakeCorpu
     assert "no unit could be finished" in status.message
 
 
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """SIGTERM as a program finds it: tests that connected to Ray before may have left Ray's handler, which ends this process."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.slow
 def test_sigterm_lets_units_under_way_end_and_begins_no_other(
-    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch, default_sigterm: None
 ) -> None:
     whole = Worker.run
     monkeypatch.setattr(Worker, "run", lambda *args: (time.sleep(0.2), whole(*args))[1])
@@ -802,7 +810,7 @@ def test_sigterm_lets_units_under_way_end_and_begins_no_other(
 
 @pytest.mark.slow
 def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
-    run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+    run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, default_sigterm: None
 ) -> None:
     monkeypatch.setattr("extractor.local_executor.CHECK_SECONDS", 0.02)
     monkeypatch.setattr(Worker, "run", lambda *args: time.sleep(3600))
