@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from extractor.plan import is_part
+from storage.digests import DigestMap, Words, words_of
 
 
 class Claim(Protocol):
@@ -15,28 +17,47 @@ class Claim(Protocol):
 
 
 class Claims:
-    """The register of one run. `known` digests have an embedding already. Not thread-safe: the executor serialises the calls."""
+    """The register of one run. Not thread-safe: the executor serialises the calls.
 
-    def __init__(self, known: Iterable[bytes] = ()) -> None:
-        self._known = set(known)
+    Memory: some objects for each claim of a unit that is not finished, and for all other digests what a `DigestMap` takes.
+    """
+
+    def __init__(self, known: Iterable[Words] = ()) -> None:
+        """known: digests that have an embedding already, in any number of blocks."""
+        self._settled = DigestMap()
+        for words in known:
+            self._settled.add(words)
         self._owners: dict[bytes, tuple[str, int]] = {}
+        self._claimed: defaultdict[str, list[bytes]] = defaultdict(list)  # by unit; some may have been taken over since
 
     def claim(self, unit: str, attempt: int, digests: Sequence[bytes]) -> list[bool]:
         """Claim digests for one attempt at a unit.
 
         A later attempt takes over what an earlier one at the same unit had claimed, and a part what the unit had that was split.
         """
-        return [self._claim_one(digest, unit, attempt) for digest in digests]
+        settled = self._settled.holds(words_of(digests))
+        return [not known and self._claim_one(digest, unit, attempt) for digest, known in zip(digests, settled, strict=True)]
 
     def release(self, unit: str) -> None:
         """Give up a unit's claims, so that its images' duplicates in other units can be embedded."""
-        self._owners = {digest: owner for digest, owner in self._owners.items() if owner[0] != unit}
+        for digest in self._owned_by(unit):
+            del self._owners[digest]
+
+    def finish(self, unit: str) -> None:
+        """A unit is finished: whatever became of its images, nobody else is to embed them."""
+        digests = self._owned_by(unit)
+        self._settled.add(words_of(digests))
+        for digest in digests:
+            del self._owners[digest]
+
+    def _owned_by(self, unit: str) -> list[bytes]:
+        digests = dict.fromkeys(self._claimed.pop(unit, ()))
+        return [digest for digest in digests if self._owners.get(digest, ("", 0))[0] == unit]
 
     def _claim_one(self, digest: bytes, unit: str, attempt: int) -> bool:
-        if digest in self._known:
-            return False
         owner = self._owners.get(digest)
         if owner is not None and not is_part(unit, owner[0]) and (owner[0] != unit or owner[1] >= attempt):
             return False
         self._owners[digest] = (unit, attempt)
+        self._claimed[unit].append(digest)
         return True

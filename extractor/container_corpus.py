@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
 
 from extractor.container import Container
 from extractor.container_kind import PARQUET, TAR, TFRECORD, container_kind, is_compressed_container
 from extractor.container_search import Containers
 from extractor.content import is_uri
-from extractor.contents import Contents, join
-from extractor.corpus import Listing, derived_id
+from extractor.contents import Contents
+from extractor.corpus import Item, Listing, derived_id
+from extractor.listing import ListingBuilder
 from extractor.parquet_corpus import read_parquet
 from extractor.tar_corpus import read_tar
 from extractor.tfrecord_corpus import read_tfrecord
 from storage.errors import UsageError
 
+_PLACE_BITS = 40  # of an item's place, for its number in the container; the bits above are the container's
 LISTING_THREADS = 32  # containers looked at together: over a network the time goes into waiting
 
-_READERS: dict[str, Callable[[Container, str, str], Contents]] = {TAR: read_tar, PARQUET: read_parquet, TFRECORD: read_tfrecord}
+_READERS: dict[str, Callable[[Container, str, str], Iterator[Contents]]] = {TAR: read_tar, PARQUET: read_parquet, TFRECORD: read_tfrecord}
 
 
 def list_containers(containers: Containers, corpus_id: str | None = None) -> Listing:
@@ -28,28 +33,33 @@ def list_containers(containers: Containers, corpus_id: str | None = None) -> Lis
     Raises UsageError (no images, or several kinds), NotFoundError, PermafrostError (unreadable or damaged).
     """
     read = _READERS[_one_kind(containers)]
+    listing = ListingBuilder()
 
-    def look(entry: tuple[str, str]) -> Contents:
-        name, location = entry
+    def enter(numbered: tuple[int, tuple[str, str]]) -> Counter[str]:
+        number, (name, location) = numbered
+        place, skipped = number << _PLACE_BITS, Counter[str]()
         with Container(location if is_uri(location) else os.path.join(containers.base, location)) as container:
-            return read(container, name, location)
+            for found in read(container, name, location):
+                listing.add(found.items, range(place, place + len(found.items)), _attributes(found))
+                listing.reject(found.rejects)
+                skipped += found.skipped
+                place += len(found.items)
+        return skipped
 
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
-        contents = list(pool.map(look, containers.names.items()))
-    joined = join(contents)
-    if not joined.items:
-        why = f"; the first problem: {joined.rejects[0].message}" if joined.rejects else ""
-        raise UsageError(f"no images in {containers.source}{why}")
-    skipped = sum((found.skipped for found in contents), containers.skipped)
-    return Listing(
-        corpus_id or derived_id(containers.source),
-        containers.source,
-        containers.base,
-        joined.items,
-        joined.rejects,
-        dict(sorted(skipped.items())),
-        joined.attributes,
-    )
+        skipped = sum(pool.map(enter, enumerate(containers.names.items())), containers.skipped)
+    if not listing.found_items:
+        first = listing.first_reject()
+        raise UsageError(f"no images in {containers.source}{f'; the first problem: {first.message}' if first else ''}")
+    return listing.finish(corpus_id or derived_id(containers.source), containers.source, containers.base, skipped, _tell_repeated)
+
+
+def _attributes(found: Contents) -> pa.Table | None:
+    return pa.table(found.attributes) if found.attributes else None
+
+
+def _tell_repeated(item: Item, place: int, holder: Item, its_place: int) -> str:
+    return f"{item.location} has the key of {holder.location}"
 
 
 def _one_kind(containers: Containers) -> str:

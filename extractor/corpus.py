@@ -5,14 +5,33 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 
+from storage.items import RESERVED_COLUMNS
 from storage.names import check_name
+from storage.row_file import RowFile
 
 MAX_NAME = 4096  # bytes of a key: what a path may have
+
+OWN_PREFIX = "permafrost:"  # of columns beside attributes, which users name
+BYTES, LOCATION = f"{OWN_PREFIX}bytes", f"{OWN_PREFIX}location"
+ITEM_COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("stamp", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        (BYTES, pa.int64()),
+        (LOCATION, pa.string()),
+    ]
+)
+REJECT_COLUMNS = pa.schema([(name, pa.string()) for name in ("key", "stamp", "reason", "message")])
+_FIELDS = ("key", "stamp", "label", "split", BYTES, LOCATION)  # in the order of those of `Item`
 
 # Reject reasons that the listing itself finds, anew each time: nothing is known of such an entry from earlier runs.
 LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-label", "bad-record"})
@@ -40,21 +59,69 @@ class ListingReject:
     message: str
 
 
+class Items:
+    """Items on disk, in the order of their rows: ITEM_COLUMNS, and perhaps attributes and what else belongs to each."""
+
+    def __init__(self, rows: RowFile) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Item]:
+        for block in self.rows.blocks():
+            yield from items_of(block)
+
+    def __getitem__(self, number: int) -> Item:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.read(number, number + 1)[0]
+
+    def read(self, start: int, stop: int) -> tuple[Item, ...]:
+        return tuple(items_of(self.rows.read(start, stop)))
+
+
 @dataclass(frozen=True)
 class Listing:
-    """The items of a corpus, sorted by key; what is no item; and how many names were passed over, by reason."""
+    """The items of a corpus, sorted by key; what is no item, by key; and how many names were passed over, by reason.
+
+    All of it may be larger than memory should hold. Made by `extractor.listing`.
+    """
 
     corpus_id: str
     source: Path | str  # the folder, list file or container; a pattern or URI is text
     base: Path  # the folder that relative locations start from
-    items: tuple[Item, ...]
-    rejects: tuple[ListingReject, ...] = ()
+    items: Items  # with their attributes
+    reject_rows: RowFile  # REJECT_COLUMNS
     skipped: dict[str, int] = field(default_factory=dict)
-    attributes: pa.Table | None = None  # further columns, row i of item i
 
     @property
     def listed(self) -> int:
-        return len(self.items) + len(self.rejects)
+        return len(self.items) + len(self.reject_rows)
+
+    @property
+    def rejects(self) -> Iterator[ListingReject]:
+        for block in self.reject_rows.blocks():
+            yield from (ListingReject(*row) for row in _rows(block, tuple(REJECT_COLUMNS.names)))
+
+
+def items_of(table: pa.Table) -> Iterator[Item]:
+    return (Item(*row) for row in _rows(table, _FIELDS))
+
+
+def table_of(items: Sequence[Item]) -> pa.Table:
+    """ITEM_COLUMNS."""
+    columns = zip(*((i.key, i.stamp, i.label, i.split, i.bytes, i.location) for i in items), strict=True)
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, ITEM_COLUMNS.types, strict=True)], schema=ITEM_COLUMNS)
+
+
+def _rows(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
+
+
+def taken_names(columns: Iterable[str]) -> list[str]:
+    """Those that no attribute can have, because a feature set or a listing uses them itself."""
+    return sorted(name for name in columns if name in RESERVED_COLUMNS or name.startswith(OWN_PREFIX))
 
 
 def derived_id(source: Path | str) -> str:

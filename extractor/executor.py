@@ -12,6 +12,7 @@ from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.unit_queue import LostUnit
+from storage.digests import Words
 
 CHECK_SECONDS = 1.0
 
@@ -37,12 +38,12 @@ class Executor(Protocol):
         """Images a second of all workers together, from files to features; tried on the images at these locations."""
         ...
 
-    def begin(self, job: Job, known: Iterable[bytes]) -> None:
-        """Set the job; `known` digests are never embedded. Raises DriftError if a worker fails the golden images."""
+    def begin(self, job: Job, known: Iterable[Words]) -> None:
+        """Set the job; `known` digests, block by block, are never embedded. Raises DriftError if a worker fails the golden images."""
         ...
 
-    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        """Yield a result for each unit, or for each part of one that was split, in order of completion.
+    def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
+        """Take units one by one, and yield a result for each, or for each part of one that was split, in order of completion.
 
         An image that kills or breaks its worker gives the receipt of a reject. A PermafrostError in a worker is raised here and ends
         the run; so does RunError for a failure that is the same everywhere, and for a hung worker that cannot be replaced.

@@ -6,10 +6,15 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
+
+import pyarrow as pa
 
 from extractor.content import stamp_of
 from extractor.corpus import Item, Listing, ListingReject, derived_id, printable
+from extractor.listing import ADD_ROWS, ListingBuilder
 from storage.errors import PermafrostError, UsageError
 from storage.store import STORE_FILE
 
@@ -29,18 +34,19 @@ def list_folder(source: Path, corpus_id: str | None = None) -> Listing:
     """
     root = source.resolve()
     skipped: Counter[str] = Counter()
-    found = sorted(walk_files(root, is_image_name, skipped), key=lambda entry: os.fsencode(entry[0]))
-    has_splits = _tops_are_splits([key for key, _, _ in found])
-    items, rejects = [], []
-    for key, stamp, size in found:
-        label, split = _label_and_split(key, has_splits)
-        if _is_unicode(key):
-            items.append(Item(key, stamp, label, split, size))
-        else:
-            rejects.append(ListingReject(printable(key), stamp, "bad-name", "the file name is not valid UTF-8"))
-    if not found:
+    listing = ListingBuilder()
+    tops: set[str] = set()
+    files = walk_files(root, is_image_name, skipped)
+    while found := list(islice(files, ADD_ROWS)):
+        items = [Item(key, stamp, bytes=size) for key, stamp, size in found if _is_unicode(key)]
+        listing.add(items)
+        bad = ((key, stamp) for key, stamp, _ in found if not _is_unicode(key))
+        listing.reject(ListingReject(printable(key), stamp, "bad-name", "the file name is not valid UTF-8") for key, stamp in bad)
+        tops.update(key.split("/")[0].lower() for key, _, _ in found if "/" in key)
+    if not (listing.found_items or listing.first_reject()):
         raise UsageError(f"no images in {source} by their file names ({_say(skipped)}); expected names such as photo.jpg or photo.png")
-    return Listing(corpus_id or derived_id(root), root, root, tuple(items), tuple(rejects), dict(sorted(skipped.items())))
+    has_splits = bool(tops) and tops <= SPLIT_NAMES.keys()
+    return listing.finish(corpus_id or derived_id(root), root, root, skipped, _not_repeated, partial(_with_labels, has_splits))
 
 
 def is_image_name(name: str) -> bool:
@@ -90,9 +96,16 @@ def _look_at(path: str, name: str, root: Path, is_wanted: Callable[[str], bool])
     return "", stamp_of(status), status.st_size
 
 
-def _tops_are_splits(keys: list[str]) -> bool:
-    tops = {key.split("/")[0].lower() for key in keys if "/" in key}
-    return bool(tops) and tops <= SPLIT_NAMES.keys()
+def _with_labels(has_splits: bool, block: pa.Table) -> pa.Table:
+    labels, splits = zip(*(_label_and_split(key, has_splits) for key in block["key"].to_pylist()), strict=True)
+    for name, values in (("label", labels), ("split", splits)):
+        block = block.set_column(block.schema.get_field_index(name), block.schema.field(name), pa.array(values, pa.string()))
+    return block
+
+
+def _not_repeated(item: Item, place: int, holder: Item, its_place: int) -> str:
+    """Two files of one folder have two names."""
+    raise AssertionError(f"{item.key} was listed twice")
 
 
 def _label_and_split(key: str, has_splits: bool) -> tuple[str | None, str | None]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from extractor.corpus import Item
+from extractor.corpus import Item, Items
 from extractor.diff import Diff
 from extractor.job import WorkerInfo
 from extractor.plan import make_units
@@ -51,11 +51,10 @@ def make_forecast(diff: Diff, worker: WorkerInfo, rate: Rate | None, price_an_ho
     """Of the items to read, those that seem to have only moved are not counted as images to embed."""
     images = len(diff.to_read) - diff.moved
     each = embedding_bytes(worker.shape, worker.space.dtype)
-    sizes = [item.bytes for item in diff.to_read]
     seconds = images / rate.images_per_second if rate and rate.images_per_second else None
     return Forecast(
         images=images,
-        bytes_to_read=None if None in sizes else sum(size or 0 for size in sizes),
+        bytes_to_read=diff.bytes_to_read,
         shards=len(make_units(diff.to_read, each)),
         shard_bytes=images * each,
         images_per_second=round(rate.images_per_second, 2) if rate else None,
@@ -76,7 +75,7 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
     return Rate(newest[1] * len(workers), f"run {newest[0]} in this space on {device}") if newest else None
 
 
-def sample(items: Sequence[Item], workers: int) -> list[Item]:
+def sample(items: Items, workers: int) -> list[Item]:
     """Evenly spread over the items, SAMPLE for each worker at most."""
     wanted = min(len(items), SAMPLE * workers)
     return [items[i * len(items) // wanted] for i in range(wanted)]

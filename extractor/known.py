@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from extractor.corpus import LISTING_REASONS, Listing
-from extractor.diff import Known
-from extractor.ledger import add_shard, known_items
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from extractor.corpus import LISTING_REASONS
+from extractor.diff import KNOWN_COLUMNS
 from extractor.receipt import Receipt
 from storage.errors import DamagedError
 from storage.feature_set import FeatureSet
 from storage.index import EmbeddingIndex, committed_index
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_in_blocks
 from storage.names import SetName
+from storage.row_file import Rows, aligned
+from storage.row_sorter import RowSorter
 from storage.runs import unfinished_runs
 
+_COMMITTED = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "stamp", "digest", "shard", "row")])
+_LISTING_REASONS = pa.array(sorted(LISTING_REASONS), pa.string())
 
-def what_is_known(
-    name: SetName, base: FeatureSet | None, listing: Listing, mine: EmbeddingIndex | None = None
-) -> tuple[EmbeddingIndex, dict[str, Known]]:
-    """The embeddings of any version or unfinished run, and the items of the listing's corpus by key.
 
-    The newest version has the first word on an item, an unfinished run where it saw the listed state of a file and the version did not.
-    mine: what the asking run itself has stored so far.
-    """
+@dataclass(frozen=True)
+class WhatIsKnown:
+    """The embeddings of any version or unfinished run; KNOWN_COLUMNS of one corpus, by key, of the newest version and of those runs."""
+
+    index: EmbeddingIndex
+    committed: Rows
+    recovered: Rows
+
+
+def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, mine: EmbeddingIndex | None = None) -> WhatIsKnown:
+    """mine: what the asking run itself has stored so far."""
     index = committed_index(name)
     if mine:
         index.merge(mine)
-    recovered: dict[str, Known] = {}
-    stamps = {item.key: item.stamp for item in listing.items}
+    recovered = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True)
     for run in unfinished_runs(name):
         for table in run.receipts():
             try:
@@ -38,29 +48,58 @@ def what_is_known(
             if receipt.shard:
                 index.look_at((receipt.shard,), name.folder)
             add_shard(index, receipt)
-            if receipt.corpus == listing.corpus_id:
-                recovered |= {key: item for key, item in known_items(receipt).items() if item.stamp == stamps.get(key)}
-    committed = _usable(_committed_items(base, listing.corpus_id), index) if base else {}
-    current = {key: item for key, item in committed.items() if item.stamp == stamps.get(key)}
-    return index, committed | _usable(recovered, index) | current
+            if receipt.corpus == corpus:
+                # The index says where: what was left to another unit that never delivered it is not known, nor what stood in a lost shard.
+                nowhere = [pa.nulls(receipt.items.num_rows, pa.int32())] * 2
+                columns = [receipt.items[column] for column in ("key", "stamp", "digest", "reason", "message")]
+                recovered.add(pa.table([*columns, *nowhere], schema=KNOWN_COLUMNS))
+    return WhatIsKnown(index, _Committed(base, corpus, index) if base else RowSorter(KNOWN_COLUMNS, ["key"]), recovered)
 
 
-def _usable(known: dict[str, Known], index: EmbeddingIndex) -> dict[str, Known]:
-    """Leave out what a receipt left to another unit that never delivered it, and what stood in a shard that is gone."""
-    return {key: item for key, item in known.items() if item.reject or item.digest in index.places}
+def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:
+    """Enter the embeddings that a receipt's shard holds."""
+    if receipt.shard:
+        held = receipt.items.filter(receipt.items["row"].is_valid())
+        held = held.append_column("shard", pa.array([receipt.shard.sha256] * held.num_rows, pa.string()))
+        index.add(held, (receipt.shard,))
 
 
-def _committed_items(base: FeatureSet, corpus: str) -> dict[str, Known]:
-    chosen = base.items.filter(pa.compute.equal(base.items["corpus"].cast(pa.string()), corpus))
-    rejects = base.rejects.filter(pa.compute.equal(base.rejects["corpus"], corpus))
-    known = {
-        key: Known(stamp, digest)
-        for key, stamp, digest in zip(*(chosen[name].to_pylist() for name in ("key", "stamp", "digest")), strict=True)
-    }
-    columns = (rejects[name].to_pylist() for name in ("key", "stamp", "digest", "reason", "message"))
-    known |= {
-        key: Known(stamp, digest, (reason, message))
-        for key, stamp, digest, reason, message in zip(*columns, strict=True)
-        if reason not in LISTING_REASONS
-    }
-    return known
+class _Committed:
+    """The items and rejects of a corpus in a version, read anew each time."""
+
+    schema = KNOWN_COLUMNS
+
+    def __init__(self, base: FeatureSet, corpus: str, index: EmbeddingIndex) -> None:
+        self._folder, self._index = base.name.folder, index
+        self._state = base.manifest.corpora.get(corpus)
+
+    def blocks(self) -> Iterator[pa.Table]:
+        for items, rejects in aligned([_Items(self._items), self._rejects()], "key"):
+            yield pa.concat_tables([items, rejects]).sort_by("key") if rejects.num_rows else items
+
+    def _items(self) -> Iterator[pa.Table]:
+        for entry in self._state.items if self._state else ():
+            for block in read_in_blocks(entry, self._folder, _COMMITTED):
+                nothing = pa.nulls(block.num_rows, pa.string())
+                shards = pa.array(self._index.numbers_of(block["shard"]))
+                columns = [block["key"], block["stamp"], block["digest"], nothing, nothing, shards, block["row"]]
+                yield pa.table(columns, schema=KNOWN_COLUMNS)
+
+    def _rejects(self) -> RowSorter:
+        """Those of images. What the listing itself finds is found anew each time."""
+        rejects = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True)
+        for block in read_in_blocks(self._state.rejects, self._folder, REJECT_SCHEMA) if self._state and self._state.rejects else ():
+            block = block.filter(pc.invert(pc.is_in(block["reason"], value_set=_LISTING_REASONS)))
+            nowhere = [pa.nulls(block.num_rows, pa.int32())] * 2
+            columns = [block[name] for name in ("key", "stamp", "digest", "reason", "message")]
+            rejects.add(pa.table([*columns, *nowhere], schema=KNOWN_COLUMNS))
+        return rejects
+
+
+@dataclass(frozen=True)
+class _Items:
+    read: Callable[[], Iterator[pa.Table]]
+    schema: pa.Schema = KNOWN_COLUMNS
+
+    def blocks(self) -> Iterator[pa.Table]:
+        return self.read()

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from extractor.content import Stamp, locate, read_stamp
-from extractor.corpus import Item, Listing, ListingReject, derived_id
+from extractor.corpus import Item, Listing, ListingReject, derived_id, taken_names
+from extractor.listing import ListingBuilder
 from storage.errors import UsageError
-from storage.items import RESERVED_COLUMNS
-from storage.table_file import cell_text, label_text, read_table_file
+from storage.table_file import cell_text, label_text, tables_of
 
 STAMP_THREADS = 32  # asking for a stamp waits for a disk or a server
 
@@ -29,56 +29,62 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
     a list of which nothing exists.
     """
     source = source.resolve()
-    table = read_table_file(source, "list")
-    _require_columns(table, source)
-    paths = _required_text(table, "path", source)
-    keys = _required_text(table, "key", source) if "key" in table.column_names else paths
+    base = source.parent
+    listing = ListingBuilder()
+    first: Item | None = None
+    rows = 0
+    with ThreadPoolExecutor(STAMP_THREADS) as pool:
+        for table in tables_of(source, "list"):
+            _require_columns(table, source)
+            entries = _entries(table, source, rows)
+            stamps = list(pool.map(lambda item: read_stamp(locate(base, item)), entries))
+            _enter(listing, table, entries, stamps, rows)
+            first = first or next(iter(entries), None)
+            rows += table.num_rows
+    if first is None:
+        raise UsageError(f"the list {source} has no rows")
+    if not listing.found_items:
+        hint = ". Its paths have backslashes: write them with /" if "\\" in first.location else ""
+        raise UsageError(f"none of the {rows} images in {source} is there; the first is {locate(base, first)}{hint}")
+    return listing.finish(corpus_id or derived_id(source), source, base, {}, _tell_repeated)
+
+
+def _entries(table: pa.Table, source: Path, row: int) -> list[Item]:
+    paths = _required_text(table, "path", source, row)
+    keys = _required_text(table, "key", source, row) if "key" in table.column_names else paths
     labels = [label_text(cell) for cell in _optional(table, "label")]
     splits = [cell_text(cell) for cell in _optional(table, "split")]
-    entries = [Item(key, "", label, split, location=path) for key, label, split, path in zip(keys, labels, splits, paths, strict=True)]
-    base = source.parent
-    with ThreadPoolExecutor(STAMP_THREADS) as pool:
-        stamps = list(pool.map(lambda item: read_stamp(locate(base, item)), entries))
-    chosen, rejects = _settle(entries, stamps)
-    if not chosen:
-        hint = ". Its paths have backslashes: write them with /" if "\\" in entries[0].location else ""
-        raise UsageError(f"none of the {len(entries)} images in {source} is there; the first is {locate(base, entries[0])}{hint}")
-    items = tuple(
-        Item(e.key, stamps[i].value, e.label, e.split, stamps[i].bytes, "" if e.location == e.key else e.location) for i, e in chosen
-    )
-    attributes = _attributes(table).take(pa.array([i for i, _ in chosen], pa.int64()))
-    return Listing(corpus_id or derived_id(source), source, base, items, tuple(rejects), {}, attributes)
+    return [Item(key, "", label, split, location=path) for key, label, split, path in zip(keys, labels, splits, paths, strict=True)]
 
 
-def _settle(entries: list[Item], stamps: list[Stamp]) -> tuple[list[tuple[int, Item]], list[ListingReject]]:
-    """The rows that are items, by key, and the rows that are not."""
-    first: dict[str, tuple[int, Item]] = {}
-    rejects = []
-    for i, (entry, stamp) in enumerate(zip(entries, stamps, strict=True)):
-        if entry.key in first:
-            message = f"row {i + 1} has the key of row {first[entry.key][0] + 1}"
-            rejects.append(ListingReject(entry.key, stamp.value, "repeated-key", message))
-        elif stamp.reason:
-            rejects.append(ListingReject(entry.key, "", stamp.reason, stamp.message))
-        else:
-            first[entry.key] = (i, entry)
-    return sorted(first.values(), key=lambda pair: pair[1].key.encode()), rejects
+def _enter(listing: ListingBuilder, table: pa.Table, entries: list[Item], stamps: list[Stamp], row: int) -> None:
+    """The entries that are there, and those that are not. A repeated key of what is not there is just missing."""
+    items = [
+        Item(e.key, stamp.value, e.label, e.split, stamp.bytes, "" if e.location == e.key else e.location)
+        for e, stamp in zip(entries, stamps, strict=True)
+    ]
+    attributes = _attributes(table)
+    there = [i for i, stamp in enumerate(stamps) if not stamp.reason]
+    listing.add([items[i] for i in there], [row + i for i in there], attributes.take(pa.array(there, pa.int64())))
+    listing.reject(ListingReject(e.key, "", stamp.reason, stamp.message) for e, stamp in zip(entries, stamps, strict=True) if stamp.reason)
+
+
+def _tell_repeated(item: Item, row: int, holder: Item, its_row: int) -> str:
+    return f"row {row + 1} has the key of row {its_row + 1}"
 
 
 def _require_columns(table: pa.Table, source: Path) -> None:
     if "path" not in table.column_names:
         raise UsageError(f"the list {source} must have a column path; it has {', '.join(table.column_names)}")
-    if not table.num_rows:
-        raise UsageError(f"the list {source} has no rows")
-    if taken := RESERVED_COLUMNS & set(table.column_names) - set(_OWN):
-        raise UsageError(f"the list {source} has columns that a feature set uses itself: {', '.join(sorted(taken))}; rename them")
+    if taken := taken_names(set(table.column_names) - set(_OWN)):
+        raise UsageError(f"the list {source} has columns that a feature set uses itself: {', '.join(taken)}; rename them")
 
 
-def _required_text(table: pa.Table, name: str, source: Path) -> list[str]:
+def _required_text(table: pa.Table, name: str, source: Path, row: int) -> list[str]:
     cells = [cell_text(cell) for cell in table[name].to_pylist()]
     found = [cell for cell in cells if cell is not None]
     if len(found) != len(cells):
-        raise UsageError(f"the list {source} has no {name} in row {cells.index(None) + 1}")
+        raise UsageError(f"the list {source} has no {name} in row {row + cells.index(None) + 1}")
     return found
 
 

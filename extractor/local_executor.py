@@ -22,6 +22,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
+from storage.digests import Words
 from storage.errors import HungError, PermafrostError, RunError
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
@@ -61,13 +62,13 @@ class LocalExecutor:
         with ThreadPoolExecutor(self._count) as pool:
             return sum(pool.map(Worker.measure, self._workers, shares))
 
-    def begin(self, job: Job, known: Iterable[bytes]) -> None:
+    def begin(self, job: Job, known: Iterable[Words]) -> None:
         self._job = job
         self._claims = Claims(known)
         for worker in self._workers:
             worker.check(job)
 
-    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
+    def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         assert self._job is not None, "begin() comes before run()"
         self._waiting, self._started = UnitQueue(units), {}
         results: queue.Queue[_Result] = queue.Queue()
@@ -124,6 +125,7 @@ class LocalExecutor:
             receipt = worker.run(unit, self._job, claim)
             with self._lock:
                 self._deadline.finished(time.monotonic() - started)
+                self._claims.finish(unit.id)
                 return [receipt, *waiting.finished()]
         except PermafrostError as error:
             return [error]

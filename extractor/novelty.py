@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 
-from extractor.diff import Diff, Known
+import numpy as np
+import pyarrow as pa
+
+from extractor.diff import CHANGED, DIGEST, STATE, UNCHANGED, Diff
+from extractor.standing import Flags, StandingBlock
+from storage.digests import DigestMap, Words, to_words
+from storage.index import EmbeddingIndex
 
 # In the order in which they are told. All but the first needed no forward pass.
 KINDS = {
@@ -19,33 +24,74 @@ KINDS = {
 }
 
 
-def classify(diff: Diff, seen: Mapping[str, Known], embedded: Collection[bytes]) -> dict[str, int]:
+def classify(
+    blocks: Callable[[], Iterable[StandingBlock]], diff: Diff, index: EmbeddingIndex, embedded_in: Collection[str]
+) -> dict[str, int]:
     """Count the items of `diff.to_read` by kind, so that the counts add up to them.
 
-    seen: what the run found of each key it finished, with a reject where one stands. embedded: digests that this run embedded.
+    blocks: where all items stand; called twice. embedded_in: shards that this run filled with forward passes.
     """
-    gone = {known.digest for known in diff.deleted_items.values() if known.digest and not known.reject}
-    here = {known.digest for known in diff.unchanged.values() if known.digest and not known.reject}
-    counts = Counter(dict.fromkeys(KINDS, 0))
-    for item in diff.to_read:
-        known, before = seen.get(item.key), diff.read_before.get(item.key)
-        if known is None:
-            counts["pending"] += 1
-        elif known.reject or known.digest is None:
-            counts["rejected"] += 1
-        else:
-            counts[_kind(known.digest, before, gone, here, embedded)] += 1
-            here.add(known.digest)
-    return dict(counts)
+    counts = dict.fromkeys(KINDS, 0)
+    candidates = _Candidates()
+    for block in blocks() if len(diff.to_read) else ():
+        read = block.decided[STATE].to_numpy() != UNCHANGED
+        same = read & block.good & _is_same(block)
+        counts["rejected"] += int((read & block.rejected).sum())
+        counts["pending"] += int((block.unseen | block.unresolved).sum())
+        counts["same"] += int(same.sum())
+        candidates.add(_words(block, read & block.good & ~same))
+    candidates.finish()
+    if candidates.count:
+        for block in blocks():
+            read = block.decided[STATE].to_numpy() != UNCHANGED
+            candidates.note("here", _words(block, block.good & (~read | _is_same(block))))
+        for gone in diff.gone.blocks():
+            candidates.note("gone", to_words(gone["digest"]))
+        numbers = [number for number, name in enumerate(index.names) if name in embedded_in]
+        candidates.note_embedded(index, np.array(numbers, np.int32))
+        for kind, count in candidates.kinds().items():
+            counts[kind] += count
+    return counts
 
 
-def _kind(
-    digest: bytes, before: Known | None, gone: Collection[bytes | None], here: Collection[bytes | None], embedded: Collection[bytes]
-) -> str:
-    if before is not None and before.digest == digest:
-        return "same"
-    if digest in here:
-        return "duplicate"
-    if digest in embedded:
-        return "new"
-    return "renamed" if digest in gone else "elsewhere"
+def _is_same(block: StandingBlock) -> Flags:
+    """A changed stamp with the bytes that were there before."""
+    before = block.decided[DIGEST]
+    same = pa.compute.equal(before, block.digests).fill_null(False).to_numpy()
+    return np.asarray(same & (block.decided[STATE].to_numpy() == CHANGED), bool)
+
+
+def _words(block: StandingBlock, chosen: Flags) -> Words:
+    return to_words(block.digests.filter(pa.array(chosen)))
+
+
+class _Candidates:
+    """Digests of images that are new in their place: how often each was read, and what else is known of it, by position."""
+
+    def __init__(self) -> None:
+        self._digests = DigestMap()
+        self.count = 0
+
+    def add(self, words: Words) -> None:
+        self._digests.add(words)
+        self.count += len(words)
+
+    def finish(self) -> None:
+        self._words = self._digests.words()
+        self._flags = {name: np.zeros(len(self._words), bool) for name in ("here", "gone", "embedded")}
+        self._positions = DigestMap(1)
+        self._positions.add(self._words, np.arange(len(self._words), dtype=np.int32)[:, None])
+
+    def note(self, flag: str, words: Words) -> None:
+        held, positions = self._positions.find(words)
+        self._flags[flag][positions[held, 0]] = True
+
+    def note_embedded(self, index: EmbeddingIndex, numbers: np.ndarray) -> None:
+        self._flags["embedded"] = np.isin(index.find(self._words)[0], numbers)
+
+    def kinds(self) -> dict[str, int]:
+        """Of the items of one digest the first is of a kind of its own, and the others are duplicates, unless the corpus has it already."""
+        here, gone, embedded = (self._flags[name] for name in ("here", "gone", "embedded"))
+        first = {"new": ~here & embedded, "renamed": ~here & ~embedded & gone, "elsewhere": ~here & ~embedded & ~gone}
+        counts = {kind: int(flags.sum()) for kind, flags in first.items()}
+        return {**counts, "duplicate": self.count - sum(counts.values())}

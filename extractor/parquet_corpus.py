@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 
 from extractor.container import Container, open_parquet
 from extractor.contents import Contents, name_problem
-from extractor.corpus import Item, ListingReject, printable
+from extractor.corpus import Item, ListingReject, printable, taken_names
 from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column
 from extractor.part import ParquetRow
 from storage.damage import damage_named
 from storage.errors import UsageError
-from storage.items import RESERVED_COLUMNS
 from storage.table_file import cell_text, label_text
 
 _OWN = (IMAGE, "key", "label", "split")
@@ -30,8 +29,8 @@ def holds_images(path: Path) -> bool:
         return False
 
 
-def read_parquet(container: Container, name: str, location: str) -> Contents:
-    """The images of one file: key from the column `key`, else `NAME#ROW`; `label` (ClassLabel numbers by name) and `split`.
+def read_parquet(container: Container, name: str, location: str) -> Iterator[Contents]:
+    """The images of one file, by row groups: key from the column `key`, else `NAME#ROW`; `label` (ClassLabel numbers by name) and `split`.
 
     Further columns of one value a row are attributes, and so is `image.path`. It is no key: whether it is unique may change with every file
     that is added, and with it all keys would. Raises UsageError (other columns), DamagedError.
@@ -46,16 +45,12 @@ def read_parquet(container: Container, name: str, location: str) -> Contents:
                 f"it has {', '.join(schema.names)[:300]}"
             )
         further = _further(schema, location)
-        found = Contents()
-        kept: list[pa.Table] = []
         for first, group, table in _groups(file, schema, column, further):
+            found = Contents()
             good = _add_rows(found, container, name, location, table, group, first, class_names(schema, "label"))
-            chosen = table.take(pa.array(good, pa.int64()))
-            kept.append(_attributes(chosen, column, further))
-    if kept:
-        whole = pa.concat_tables(kept)
-        found.attributes = {name: whole[name] for name in whole.column_names}
-    return found
+            attributes = _attributes(table.take(pa.array(good, pa.int64())), column, further)
+            found.attributes = {name: attributes[name] for name in attributes.column_names}
+            yield found
 
 
 def _further(schema: pa.Schema, location: str) -> list[str]:
@@ -64,8 +59,8 @@ def _further(schema: pa.Schema, location: str) -> list[str]:
     names = [name for name in names if name not in _OWN and not name.startswith("__index_level_")]
     if len(set(schema.names)) != len(schema.names):
         raise UsageError(f"{location} has two columns of one name: {', '.join(schema.names)[:300]}")
-    if taken := RESERVED_COLUMNS & set(names):
-        raise UsageError(f"{location} has columns that a feature set uses itself: {', '.join(sorted(taken))}; rename them")
+    if taken := taken_names(names):
+        raise UsageError(f"{location} has columns that a feature set uses itself: {', '.join(taken)}; rename them")
     return names
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from extractor.corpus import Item
+from extractor.corpus import Item, Items
 
 SHARD_BYTES = 64 << 20  # 64 MiB: what one unit's shard may hold at most
 MIN_UNIT_ITEMS = 256  # a smaller unit costs more in starting and finishing than it wins in balance
+MAX_UNIT_ITEMS = 8192  # 3 MB of items in the driver for each unit at hand: two a worker
 UNITS_AIMED_AT = 64  # enough to keep many workers busy to the end, few enough for large shards
 
 
@@ -28,16 +30,43 @@ def bytes_needed(items: int, embedding_bytes: int) -> int:
     return items * (embedding_bytes + ITEM_BYTES)
 
 
-def make_units(items: Sequence[Item], embedding_bytes: int, first_id: int = 0) -> list[Unit]:
-    """Cut items into units of equal size: about 64 units, at least 256 items each, at most 64 MiB of embeddings each.
+@dataclass(frozen=True)
+class Units:
+    """All units of a plan, made one by one as they are asked for: a plan may be larger than memory should hold."""
 
-    They are in the order of their places, so that a container is read front to back even where its keys are in another order.
-    """
-    items = sorted(items, key=lambda item: item.location)  # stable: what has no location of its own stays in the order of its keys
+    items: Items
+    size: int
+    first_id: int = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.items) // self.size)
+
+    def __iter__(self) -> Iterator[Unit]:
+        for number, (start, stop) in enumerate(self._spans()):
+            yield Unit(self._id(number), self.items.read(start, stop))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What the plan of a run says of each unit: id, number of items, first and last key."""
+        return [
+            {"id": self._id(number), "items": stop - start, "first": self.items[start].key, "last": self.items[stop - 1].key}
+            for number, (start, stop) in enumerate(self._spans())
+        ]
+
+    def _id(self, number: int) -> str:
+        return f"{self.first_id + number:06d}"
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        return ((start, min(start + self.size, len(self.items))) for start in range(0, len(self.items), self.size))
+
+
+def make_units(items: Items, embedding_bytes: int, first_id: int = 0) -> Units:
+    """Cut items into units of equal size: about 64 units, at least 256 items each, at most 8192, and 64 MiB of embeddings."""
+    return Units(items, unit_size(len(items), embedding_bytes), first_id)
+
+
+def unit_size(items: int, embedding_bytes: int) -> int:
     by_bytes = max(1, SHARD_BYTES // embedding_bytes)
-    size = min(by_bytes, max(MIN_UNIT_ITEMS, -(-len(items) // UNITS_AIMED_AT)))
-    starts = range(0, len(items), size)
-    return [Unit(f"{first_id + i:06d}", tuple(items[start : start + size])) for i, start in enumerate(starts)]
+    return min(by_bytes, MAX_UNIT_ITEMS, max(MIN_UNIT_ITEMS, -(-items // UNITS_AIMED_AT)))
 
 
 def halves(unit: Unit) -> tuple[Unit, Unit]:

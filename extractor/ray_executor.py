@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from extractor.poison import condemn
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
 from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
+from storage.digests import Words, words_of
 from storage.errors import PermafrostError, RunError
 from storage.runs import RunFolder
 
@@ -89,8 +91,10 @@ class _Claims(Claims):
     """The register as an actor. Ray makes it anew if it dies: what finished units hold is known then from their receipts, so that only
     what was under way may be claimed again."""
 
-    def __init__(self, known: Iterable[bytes], run: RunFolder) -> None:
-        super().__init__([*known, *(digest for table in run.receipts() for digest in embedded_digests(table))])
+    def __init__(self, known: Sequence[Any], run: RunFolder) -> None:
+        """known: references to blocks of digests. One at a time is brought here."""
+        blocks: Iterator[Words] = (ray.get(reference) for reference in known)
+        super().__init__(chain(blocks, (words_of(embedded_digests(table)) for table in run.receipts())))
 
 
 @dataclass
@@ -146,13 +150,14 @@ class RayExecutor:
         n = len(self._slots)
         return float(sum(self._get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._slots)])))
 
-    def begin(self, job: Job, known: Iterable[bytes]) -> None:
+    def begin(self, job: Job, known: Iterable[Words]) -> None:
         self._job = job
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        self._claims = ray.remote(_Claims).options(**restarted).remote(list(known), job.run)
+        self._known = [ray.put(words) for words in known]  # kept while the register may have to be made anew
+        self._claims = ray.remote(_Claims).options(**restarted).remote(self._known, job.run)
         self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
 
-    def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
+    def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         self._waiting, self._draining = UnitQueue(units), False
         while True:
             self._fill()
@@ -248,6 +253,7 @@ class RayExecutor:
 
     def _finished(self, receipt: Receipt) -> Iterator[Receipt]:
         assert self._job is not None
+        self._claims.finish.remote(receipt.unit)
         yield receipt
         for poison in self._waiting.finished():
             yield condemn(poison, self._job)

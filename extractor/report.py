@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ class Circumstances:
     finished: datetime  # UTC
     before: int | None  # version that this run built on
     manifest: Manifest  # the version that is there now
-    rejects: pa.Table  # REJECT_SCHEMA, all of them
+    rejects: Iterable[pa.Table]  # REJECT_SCHEMA, all of them
     throughput: dict[str, Any]  # of Throughput.to_dict
 
 
@@ -79,11 +79,12 @@ def _bottleneck(result: ExtractResult, workers: Sequence[WorkerInfo]) -> Bottlen
     return find_bottleneck(result.stage_seconds, result.workers, on_gpu, result.replaced_workers)
 
 
-def _rejects(reasons: dict[str, int], rejects: pa.Table) -> dict[str, Any]:
+def _rejects(reasons: dict[str, int], rejects: Iterable[pa.Table]) -> dict[str, Any]:
     examples: dict[str, list[dict[str, str]]] = {reason: [] for reason in reasons}
-    for key, reason, message in zip(*(rejects[name].to_pylist() for name in ("key", "reason", "message")), strict=True):
-        if len(examples[reason]) < MAX_EXAMPLES:
-            examples[reason].append({"key": key, "message": message})
+    for table in rejects:
+        for key, reason, message in zip(*(table[name].to_pylist() for name in ("key", "reason", "message")), strict=True):
+            if len(examples[reason]) < MAX_EXAMPLES:
+                examples[reason].append({"key": key, "message": message})
     return {reason: {"count": count, "examples": examples[reason]} for reason, count in reasons.items()}
 
 

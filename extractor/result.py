@@ -8,8 +8,9 @@ from typing import Any
 
 from extractor.forecast import Forecast
 from extractor.job import WorkerInfo
-from extractor.ledger import Ledger, Standing
+from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.standing import Standing
 from extractor.unit_queue import LostUnit
 
 
@@ -78,7 +79,7 @@ def summarise(
     """Put the account of a run into its result."""
     listing, counters = ledger.listing, ledger.counters
     new_shards = [ledger.index.shards[sha256] for sha256 in ledger.new_shards]
-    rows, rejected = standing.items.num_rows, standing.rejects.num_rows
+    rows, rejected = standing.rows, standing.rejected
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable)
     # A run that embeds few images is no measure: most of its time is none of theirs.
@@ -95,7 +96,7 @@ def summarise(
         rejected=rejected,
         pending=standing.pending,
         skipped=listing.skipped,
-        reasons=dict(standing.reasons()),
+        reasons=dict(standing.reasons),
         new=ledger.diff.new,
         changed=ledger.diff.changed,
         deleted=ledger.diff.deleted,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from extractor.corpus import Item
+from extractor.corpus import Items
 from extractor.executor import Executor
 from extractor.grace import Grace
 from extractor.heartbeat import Heartbeat
 from extractor.job import Job
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
-from extractor.plan import Unit, make_units
+from extractor.plan import Units, make_units
 from extractor.receipt import Receipt
 from extractor.refusals import require_storable
 from extractor.stopwatch import Stopwatch
@@ -95,30 +95,30 @@ class Rounds:
                 ledger.add_copied(copied)
             self._clock.lap("lend")
             units = self._units(ledger.unresolved(), job)
-            if not units:
+            if not len(units):
                 break
             # What a lender turned out not to have is claimed as known still: begin again, with what is really here.
-            self._executor.begin(job, ledger.index.places)
+            self._executor.begin(job, ledger.index.digests())
         return lost
 
-    def _units(self, items: Sequence[Item], job: Job) -> list[Unit]:
+    def _units(self, items: Items, job: Job) -> Units:
         """Units with ids that this run has not used yet: each has a receipt by that name."""
         units = make_units(items, job.layout.embedding_bytes, self._units_made)
         self._units_made += len(units)
         return units
 
-    def _write_plan(self, units: Sequence[Unit], about: Mapping[str, Any]) -> None:
+    def _write_plan(self, units: Units, about: Mapping[str, Any]) -> None:
         self._folder.write_plan(
             {
                 "run": self._folder.run_id,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 **about,
                 "options": self._options.to_dict(),
-                "units": [{"id": u.id, "items": len(u.items), "first": u.items[0].key, "last": u.items[-1].key} for u in units],
+                "units": units.describe(),
             }
         )
 
-    def _results(self, units: list[Unit], ledger: Ledger) -> Iterator[Receipt | LostUnit]:
+    def _results(self, units: Units, ledger: Ledger) -> Iterator[Receipt | LostUnit]:
         for result in self._executor.run(units, self._check):
             self._check()
             if isinstance(result, Receipt):

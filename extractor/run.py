@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from extractor.content import locate
-from extractor.corpus import Item, Listing
+from extractor.corpus import Items, Listing
 from extractor.diff import diff
 from extractor.executor import Executor
 from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
-from extractor.ledger import Ledger, Standing
+from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.refusals import require_different, require_own_corpus, require_room, require_space
 from extractor.report import Circumstances, make_report
@@ -26,9 +27,11 @@ from extractor.report_page import render
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
 from extractor.sources import list_corpus
+from extractor.standing import Standing
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
+from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
@@ -127,7 +130,7 @@ class _Run:
         with self.rounds.heartbeat, self.rounds.full_disk_told():
             return self._embed_and_commit(base, ledger, workers)
 
-    def _calibrate(self, items: Sequence[Item], workers: int) -> Rate | None:
+    def _calibrate(self, items: Items, workers: int) -> Rate | None:
         """A rate by trying, where no run has measured one."""
         chosen = sample(items, workers)
         if not chosen:
@@ -136,10 +139,11 @@ class _Run:
         return Rate(rate, f"a try with {len(chosen)} of the images")
 
     def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
-        index, known = what_is_known(self.name, base, self.listing, earlier.index if earlier else None)
+        known = what_is_known(self.name, base, self.listing.corpus_id, earlier.index if earlier else None)
+        index = known.index
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        changes = diff(self.listing.items, known, self.options.rehash, self.options.retry_rejects)
+        changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
         ledger = Ledger(self.listing, changes, index)
         if earlier:
             ledger.carry_over(earlier)
@@ -153,8 +157,8 @@ class _Run:
         require_space(description, self.name, workers[0])
         golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
         job = self._job(description, golden)
-        lenders = self._lenders(description.space) if ledger.diff.to_read else []
-        self.executor.begin(job, ledger.index.places.keys() | {digest for lender in lenders for digest in lender.index.places})
+        lenders = self._lenders(description.space) if len(ledger.diff.to_read) else []
+        self.executor.begin(job, self._known_digests(ledger, lenders))
         started = time.perf_counter()
         self.clock.lap("prepare")
         for _ in range(MAX_REBASES):
@@ -198,7 +202,7 @@ class _Run:
             finished=datetime.now(UTC),
             before=base.version if base else None,
             manifest=manifest,
-            rejects=standing.rejects,
+            rejects=standing.rejects(),
             throughput=self.rounds.throughput.to_dict(),
         )
         report = make_report(result, self.options, workers, around)
@@ -216,6 +220,12 @@ class _Run:
 
     def _lenders(self, space: Space) -> list[Lender]:
         return find_lenders(self.name, space, [Path(root) for root in self.options.reuse_from])
+
+    @staticmethod
+    def _known_digests(ledger: Ledger, lenders: Sequence[Lender]) -> Iterator[Words]:
+        """None where nothing is to be read: then nobody asks, and the index need not be read."""
+        indexes = [ledger.index, *(lender.index for lender in lenders)] if len(ledger.diff.to_read) else []
+        return chain.from_iterable(index.digests() for index in indexes)
 
     def _describe(self, worker: WorkerInfo) -> SetDescription:
         recipe = self.options.recipe
@@ -243,7 +253,7 @@ class _Run:
         """The new manifest, or the base's own object where nothing has changed."""
         listing = self.listing
         settled = Settled(
-            listing.corpus_id, str(listing.source), listing.listed, standing.items, standing.rejects, standing.pending, listing.skipped
+            listing.corpus_id, str(listing.source), listing.listed, standing.items(), standing.rejects(), standing.pending, listing.skipped
         )
         provenance = {"operation": "extract", "run": self.folder.run_id, "environment": worker.environment}
         return commit_state(
@@ -265,7 +275,7 @@ class _Run:
 
 def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
     standing = ledger.settle()
-    if lost and not standing.items.num_rows:
+    if lost and not standing.rows:
         raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
     return standing
 

@@ -28,8 +28,8 @@ class _Sample:
     texts: dict[str, Member] = field(default_factory=dict)  # by ending: cls, json
 
 
-def read_tar(container: Container, name: str, location: str) -> Contents:
-    """The images of one tar: key `NAME/STEM`, label from STEM.cls (its text) or STEM.json (`label`), split from STEM.json (`split`).
+def read_tar(container: Container, name: str, location: str) -> Iterator[Contents]:
+    """The images of one tar, in parts: key `NAME/STEM`, label from STEM.cls (its text) or STEM.json, split from STEM.json.
 
     name: of the tar in the corpus. location: how its items name it. A second image of a sample is a `repeated-key` in the end.
     Raises UsageError, PermafrostError (`tar_members`).
@@ -49,7 +49,9 @@ def read_tar(container: Container, name: str, location: str) -> Contents:
             part = ByteRange(image.start, image.size)
             item = Item(f"{name}/{sample.stem}", f"{container.stamp}{part}", label, split, image.size, f"{location}{part}")
             found.items.append(item)
-    return found
+        if found.is_full:
+            yield found.hand_over()
+    yield found
 
 
 def _samples(container: Container, window: Window, name: str, found: Contents) -> Iterator[_Sample]:

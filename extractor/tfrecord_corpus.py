@@ -23,8 +23,8 @@ _HEADER, _FOOTER = 12, 4
 _IMAGE, _FILENAME, _LABELS = "image/encoded", "image/filename", ("image/class/text", "image/class/label", "label")
 
 
-def read_tfrecord(container: Container, name: str, location: str) -> Contents:
-    """The images of one file: key `NAME#NUMBER`, `image/encoded`, label from `image/class/text`, `image/class/label` or `label`.
+def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Contents]:
+    """The images of one file, in parts: key `NAME#NUMBER`, `image/encoded`, label from `image/class/text`, `image/class/label` or `label`.
 
     `image/filename` is kept as the attribute `filename`. A record that is no Example with one image is a reject. Of the checksums that of
     each length is verified, which the walk depends on; those of the data would mean to read it.
@@ -48,6 +48,13 @@ def read_tfrecord(container: Container, name: str, location: str) -> Contents:
         part = ByteRange(image.start, image.end - image.start)
         found.items.append(Item(key, f"{container.stamp}{part}", label, None, part.length, f"{location}{part}"))
         filenames.append(filename)
+        if found.is_full:
+            yield _with_filenames(found.hand_over(), filenames)
+            filenames = []
+    yield _with_filenames(found, filenames)
+
+
+def _with_filenames(found: Contents, filenames: list[str | None]) -> Contents:
     if any(filenames):
         found.attributes["filename"] = pa.array(filenames, pa.string())
     return found

@@ -61,7 +61,11 @@ class UnitQueue:
     """
 
     def __init__(self, units: Iterable[Unit]) -> None:
-        self._waiting = deque(Attempt(unit) for unit in units)
+        """units: taken one by one, when there is a worker for it."""
+        self._put_back: deque[Attempt] = deque()
+        self._planned = map(Attempt, units)
+        self._next = next(self._planned, None)  # of the planned ones
+        self._again: deque[Attempt] = deque()
         self._under_way = 0
         self._closed = False
         self._any_finished = False
@@ -70,10 +74,15 @@ class UnitQueue:
         self._suspects: list[Poison] = []
 
     def take(self) -> Attempt | None:
-        if self._closed or not self._waiting:
+        if self._closed or not self._has_waiting:
             return None
         self._under_way += 1
-        return self._waiting.popleft()
+        if self._put_back:
+            return self._put_back.popleft()
+        if self._next is None:
+            return self._again.popleft()
+        taken, self._next = self._next, next(self._planned, None)
+        return taken
 
     def close(self) -> None:
         """Hand out nothing more."""
@@ -81,7 +90,11 @@ class UnitQueue:
 
     @property
     def done(self) -> bool:
-        return not self._under_way and (self._closed or not self._waiting)
+        return not self._under_way and (self._closed or not self._has_waiting)
+
+    @property
+    def _has_waiting(self) -> bool:
+        return bool(self._put_back or self._next or self._again)
 
     def finished(self) -> list[Poison]:
         """A unit is finished. Returns the items that were suspected until the workers had proved to be sound."""
@@ -95,11 +108,11 @@ class UnitQueue:
         self._require_hope(attempt, message, fault)
         again = replace(attempt, number=attempt.number + 1, failures=attempt.failures + 1)
         if again.failures < _tries(attempt.unit, fault):
-            self._waiting.append(again)
+            self._again.append(again)
         elif fault is Fault.STORAGE:
             return [LostUnit(attempt.unit, message), *self._verdicts()]
         elif len(attempt.unit.items) > 1:
-            self._waiting.extend(Attempt(part) for part in halves(attempt.unit))
+            self._again.extend(Attempt(part) for part in halves(attempt.unit))
         else:
             self._suspects.append(Poison(attempt.unit, message, fault))
         return list(self._verdicts())
@@ -107,11 +120,11 @@ class UnitQueue:
     def put_back(self, attempt: Attempt) -> None:
         """Queue it again, first, as a new attempt but no failure: its worker died before or beside it."""
         self._under_way -= 1
-        self._waiting.appendleft(replace(attempt, number=attempt.number + 1))
+        self._put_back.appendleft(replace(attempt, number=attempt.number + 1))
 
     def _verdicts(self) -> list[Poison]:
         """Suspects are condemned once another unit was finished. Where none is, a lone one is, and several alike end the run."""
-        if not self._any_finished and (self._under_way or self._waiting):
+        if not self._any_finished and (self._under_way or self._has_waiting):
             return []
         condemned, self._suspects = self._suspects, []
         messages = {_without_varying(suspect.message) for suspect in condemned}

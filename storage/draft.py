@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -14,7 +14,7 @@ import pyarrow.compute
 
 from storage.commit import commit
 from storage.files import FileEntry
-from storage.items import write_items, write_table
+from storage.items import write_items, write_rejects
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 
@@ -26,25 +26,33 @@ class Settled:
     corpus: str
     source: str
     listed: int
-    items: pa.Table  # ITEM_SCHEMA and attributes
-    rejects: pa.Table  # REJECT_SCHEMA
+    items: Iterable[pa.Table]  # ITEM_SCHEMA and attributes, sorted by key
+    rejects: Iterable[pa.Table]  # REJECT_SCHEMA
     pending: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_state(settled: Settled, name: SetName) -> CorpusState:
     """Write the item files and rejects of the corpus; nobody sees them before a manifest lists them."""
-    rejected = settled.rejects.num_rows
+    shards: set[str] = set()
+
+    def noting_shards() -> Iterator[pa.Table]:
+        for table in settled.items:
+            shards.update(pa.compute.unique(table["shard"]).to_pylist())
+            yield table
+
+    items = write_items(noting_shards(), name.folder)
+    rejects = write_rejects(settled.rejects, name.folder)
     return CorpusState(
         source=settled.source,
         listed=settled.listed,
-        rows=settled.items.num_rows,
-        rejected=rejected,
+        rows=sum(entry.rows for entry in items),
+        rejected=rejects.rows if rejects else 0,
         pending=settled.pending,
         skipped=settled.skipped,
-        items=write_items(settled.items, name.folder),
-        shards=tuple(sorted(pa.compute.unique(settled.items["shard"].cast(pa.string())).to_pylist())),
-        rejects=write_table(settled.rejects, name.folder, "rejects") if rejected else None,
+        items=items,
+        shards=tuple(sorted(shards)),
+        rejects=rejects,
     )
 
 

@@ -20,6 +20,7 @@ from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
 from storage.import_options import ImportOptions
 from storage.import_rows import Imported, read_rows, write_rows
+from storage.items import sorted_items
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
@@ -97,7 +98,8 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
         _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), imported.items_table(), imported.rejects_table()), name)
+    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
+    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
     manifest = commit_state(

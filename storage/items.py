@@ -5,7 +5,8 @@ Names and labels change, features do not: a rename, a new label or a duplicate r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from storage.files import FileEntry, private_file, publish_by_content
 from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
+ROWS_PER_GROUP = 1 << 17  # what writing and reading in blocks hold in memory
+READ_ROWS = 1 << 16
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 ITEM_FIELDS = [
@@ -45,24 +48,68 @@ REJECT_SCHEMA = pa.schema(
 )
 
 
-def write_items(table: pa.Table, set_folder: Path) -> tuple[FileEntry, ...]:
-    """Write items, sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`.
+def write_items(tables: Iterable[pa.Table], set_folder: Path) -> tuple[FileEntry, ...]:
+    """Write items, which come sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`.
 
-    table: the columns of ITEM_SCHEMA, then any number of attributes of any type.
+    tables: of one schema: the columns of ITEM_SCHEMA, then any number of attributes of any type. What is in a file depends on the rows
+    only, not on where one table ends. Memory: two row groups.
     """
-    # Arrow cannot sort dictionaries; in the file Parquet's own dictionary encoding does their work.
+    # In the file Parquet's own dictionary encoding does the work of dictionaries.
     plain = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in ITEM_FIELDS]
-    attributes = [field for field in table.schema if field.name not in ITEM_SCHEMA.names]
-    table = table.cast(pa.schema([*plain, *attributes])).sort_by([("corpus", "ascending"), ("key", "ascending")])
-    return tuple(write_table(table.slice(start, ROWS_PER_FILE), set_folder, "items") for start in range(0, table.num_rows, ROWS_PER_FILE))
+    groups = (table.cast(pa.schema([*plain, *_attribute_fields(table.schema)])) for table in _in_groups(tables))
+    entries = []
+    while files := list(islice(groups, 1)):
+        entries.append(_write(chain(files, islice(groups, ROWS_PER_FILE // ROWS_PER_GROUP - 1)), set_folder, "items", files[0].schema))
+    return tuple(entries)
+
+
+def write_rejects(tables: Iterable[pa.Table], set_folder: Path) -> FileEntry | None:
+    """Write rejects (REJECT_SCHEMA) as one content-named file below `rejects/`; None, and no file, if there are none."""
+    groups = _in_groups(tables)
+    first = next(groups, None)
+    return _write(chain([first], groups), set_folder, "rejects", REJECT_SCHEMA) if first else None
 
 
 def write_table(table: pa.Table, set_folder: Path, folder: str) -> FileEntry:
     """Write one table as a content-named Parquet file in `folder` of the set."""
+    return _write([table], set_folder, folder, table.schema)
+
+
+def sorted_items(table: pa.Table) -> pa.Table:
+    """Items as `write_items` takes them. Needs memory for all of them, twice."""
+    plain = [pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]  # Arrow sorts no dictionaries
+    return table.cast(pa.schema(plain)).sort_by([("corpus", "ascending"), ("key", "ascending")])
+
+
+def _attribute_fields(schema: pa.Schema) -> list[pa.Field]:
+    return [field for field in schema if field.name not in ITEM_SCHEMA.names]
+
+
+def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_GROUP; the last one may have fewer, but has some."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        if rows >= ROWS_PER_GROUP:
+            whole = pa.concat_tables(waiting)
+            last = rows - rows % ROWS_PER_GROUP
+            yield from (whole.slice(start, ROWS_PER_GROUP) for start in range(0, last, ROWS_PER_GROUP))
+            waiting, rows = [whole.slice(last)], rows - last
+    if rows:
+        yield pa.concat_tables(waiting)
+
+
+def _write(groups: Iterable[pa.Table], set_folder: Path, folder: str, schema: pa.Schema) -> FileEntry:
+    rows = 0
     with private_file(set_folder / folder) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(group, ROWS_PER_GROUP)
+                rows += group.num_rows
         sha256, size = publish_by_content(partial, set_folder / folder, ".parquet")
-    return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, table.num_rows)
+    return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, rows)
 
 
 def read_items(entries: Sequence[FileEntry], set_folder: Path) -> pa.Table:
@@ -86,6 +133,20 @@ def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schem
     return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
 
 
+def read_in_blocks(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The columns of `schema` of one listed Parquet file, READ_ROWS rows at a time. Raises DamagedError, perhaps only at the end."""
+    path = set_folder / entry.path
+    rows = 0
+    with damage_named(path, "file"):
+        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=repeated) as file:
+            for batch in file.iter_batches(READ_ROWS, columns=schema.names):
+                rows += batch.num_rows
+                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+        if rows != entry.rows:
+            raise DamagedError(f"{path} has {rows} rows, the manifest says {entry.rows}")
+
+
 def _attributes_as_text(table: pa.Table) -> pa.Table:
     for i, field in enumerate(table.schema):
         if field.name not in ITEM_SCHEMA.names and not pa.types.is_string(field.type):
@@ -99,7 +160,7 @@ def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema, attributes: boo
         if path.stat().st_size != entry.bytes:
             raise DamagedError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(path, memory_map=True, read_dictionary=repeated)
+        table = pq.read_table(path, columns=None if attributes else schema.names, memory_map=True, read_dictionary=repeated)
         further = [field for field in table.schema if field.name not in schema.names] if attributes else []
         table = table.select([*schema.names, *(field.name for field in further)]).cast(pa.schema([*schema, *further]))
         table.validate()

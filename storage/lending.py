@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from storage.catalog import set_names
 from storage.derive import Derivation, derivation
+from storage.digests import DigestMap, Words, from_words
 from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import list_versions, read_description, read_manifest
 from storage.files import FileEntry, sha256_file
@@ -65,33 +67,38 @@ def _has_stated_features(name: SetName) -> bool:
 
 
 def copy_embeddings(
-    digests: Iterable[bytes], lenders: Sequence[Lender], borrower: SetName, kind: ShardFormat, layout: ShardLayout
+    wanted: DigestMap, lenders: Sequence[Lender], borrower: SetName, kind: ShardFormat, layout: ShardLayout
 ) -> Iterator[Copied]:
     """Copy or derive the embeddings of those digests that a lender has: new shards of the borrower, one for each they stand in.
 
     A lender's shard that is gone, or is not what its manifest lists, or does not hold the image that its items say, lends nothing:
     damage must not spread from set to set. The caller computes what it did not get.
     """
-    wanted: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
-    for digest in sorted(digests):
-        for number, lender in enumerate(lenders):
-            if digest in lender.index.places:
-                shard, row = lender.index.places[digest]
-                wanted[number, shard].append((row, digest))
-                break
-    for (number, shard), rows in sorted(wanted.items()):
-        copied = None
-        with suppress(DamagedError, OSError):
-            copied = _copy_one(lenders[number], shard, sorted(rows), borrower, kind, layout)
-        if copied:
-            yield copied
+    words = wanted.words()
+    for lender in lenders:
+        numbers, rows = lender.index.find(words)
+        for number, chosen in _by_shard(numbers, rows):
+            copied = None
+            with suppress(DamagedError, OSError):
+                copied = _copy_one(lender, lender.index.names[number], rows[chosen], words[chosen], borrower, kind, layout)
+            if copied:
+                yield copied
+        words = words[numbers < 0]
+
+
+def _by_shard(numbers: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+    """(number of a shard, positions of what it holds in the order of its rows)."""
+    order = np.lexsort((rows, numbers))
+    order = order[np.searchsorted(numbers[order], 0) :]  # without what is not held, -1
+    held, starts = np.unique(numbers[order], return_index=True)
+    for number, (start, stop) in zip(held, pairwise([*starts, len(order)]), strict=True):
+        yield int(number), order[start:stop]
 
 
 def _copy_one(
-    lender: Lender, shard: str, rows: list[tuple[int, bytes]], borrower: SetName, kind: ShardFormat, layout: ShardLayout
+    lender: Lender, shard: str, positions: npt.NDArray[np.int32], words: Words, borrower: SetName, kind: ShardFormat, layout: ShardLayout
 ) -> Copied | None:
-    positions = np.array([row for row, _ in rows])
-    digests = tuple(digest for _, digest in rows)
+    digests = tuple(from_words(words).to_pylist())
     path = lender.name.folder / lender.index.shards[shard].path
     if sha256_file(path) != shard:
         raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")

@@ -61,7 +61,7 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
         finished=datetime(2026, 1, 2, tzinfo=UTC),
         before=2 if units else 3,
         manifest=Manifest(3, 2, "n", "now", "space", (files[2],), files[2], {"photos": state}),
-        rejects=pa.table(columns, schema=REJECT_SCHEMA),
+        rejects=[pa.table(columns, schema=REJECT_SCHEMA)],
         throughput=throughput.to_dict(),
     )
     worker = WorkerInfo(SPACE, (4,), "host (CPU)", {"device": "CPU", "keras": "3"})

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractor.claims import Claims
+from storage.digests import words_of
 
 A, B, C = (hashlib.sha256(name).digest() for name in (b"a", b"b", b"c"))
 
@@ -17,7 +18,7 @@ def test_the_first_to_ask_is_granted() -> None:
 
 
 def test_known_digests_are_never_granted() -> None:
-    claims = Claims([A])
+    claims = Claims([words_of([A])])
     assert claims.claim("u1", 1, [A, B]) == [False, True]
     claims.release("u1")
     assert claims.claim("u2", 5, [A]) == [False]
@@ -67,22 +68,41 @@ def test_releasing_an_unknown_unit_is_nothing() -> None:
     Claims().release("nobody")
 
 
+def test_what_a_finished_unit_had_stays_taken() -> None:
+    claims = Claims()
+    claims.claim("1", 1, [A, B])
+    claims.claim("1-0", 1, [A])
+    claims.finish("1-0")
+    assert claims.claim("1-1", 1, [A, B]) == [False, True]
+    claims.release("1-0")
+    assert claims.claim("2", 1, [A, B, C]) == [False, False, True]
+
+
+def number_digest(number: int) -> bytes:
+    return bytes([number]) * 32
+
+
 UNITS = st.sampled_from(["u1", "u2", "u3"])
 CLAIM = st.tuples(st.just("claim"), UNITS, st.integers(1, 3), st.lists(st.integers(0, 5), max_size=6))
+FINISH = st.tuples(st.just("finish"), UNITS, st.just(0), st.just([]))
 RELEASE = st.tuples(st.just("release"), UNITS, st.just(0), st.just([]))
 KNOWN = st.sets(st.integers(0, 5), max_size=3)
 
 
-@given(KNOWN, st.lists(st.one_of(CLAIM, RELEASE), max_size=40))
+@given(KNOWN, st.lists(st.one_of(CLAIM, RELEASE, FINISH), max_size=40))
 def test_over_any_interleaving_each_digest_has_one_surviving_owner(known: set[int], steps: list[tuple[str, str, int, list[int]]]) -> None:
-    claims = Claims(bytes([n]) for n in known)
+    claims = Claims([words_of([number_digest(n) for n in known])])
     owners: dict[int, tuple[str, int]] = {}
     for action, unit, attempt, numbers in steps:
         if action == "release":
             claims.release(unit)
             owners = {number: owner for number, owner in owners.items() if owner[0] != unit}
             continue
-        for number, granted in zip(numbers, claims.claim(unit, attempt, [bytes([n]) for n in numbers]), strict=True):
+        if action == "finish":
+            claims.finish(unit)
+            known |= {number for number, owner in owners.items() if owner[0] == unit}
+            continue
+        for number, granted in zip(numbers, claims.claim(unit, attempt, [number_digest(n) for n in numbers]), strict=True):
             owner = owners.get(number)
             takes_over = owner is not None and owner[0] == unit and owner[1] < attempt
             assert granted == (number not in known and (owner is None or takes_over))
@@ -96,7 +116,7 @@ def test_without_failures_each_digest_is_granted_exactly_once(units: list[list[i
     granted = [
         n
         for i, numbers in enumerate(units)
-        for n, mine in zip(numbers, claims.claim(f"u{i}", 1, [bytes([n]) for n in numbers]), strict=True)
+        for n, mine in zip(numbers, claims.claim(f"u{i}", 1, [number_digest(n) for n in numbers]), strict=True)
         if mine
     ]
     assert sorted(granted) == sorted({n for numbers in units for n in numbers})

@@ -7,69 +7,98 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractor.corpus import Item
-from extractor.diff import Diff, Known, diff
+from extractor.diff import Diff, diff
 from extractor.reasons import PASSING_REASONS
+from storage.index import EmbeddingIndex
+from tests.extractor.listings import Known, diff_of, index_of, items_of, known_rows, unchanged_keys
 
 DIGEST = hashlib.sha256(b"x").digest()
 
 
-def one(item: Item, known: dict[str, Known]) -> Diff:
-    return diff((item,), known)
+def counts(found: Diff) -> tuple[list[str], list[str], int, int, int]:
+    """(keys to read, unchanged keys, new, changed, deleted)."""
+    return [item.key for item in found.to_read], unchanged_keys(found), found.new, found.changed, found.deleted
 
 
 def test_an_item_never_seen_is_new_and_read() -> None:
-    result = one(Item("a.jpg", "1-1"), {})
-    assert (result.to_read, result.unchanged, result.new, result.changed, result.deleted) == ([Item("a.jpg", "1-1")], {}, 1, 0, 0)
+    found = diff_of([Item("a.jpg", "1-1", "hat", None, 5)], {})
+    assert counts(found) == (["a.jpg"], [], 1, 0, 0)
+    assert list(found.to_read) == [Item("a.jpg", "1-1", "hat", None, 5)]
 
 
 def test_an_item_with_an_equal_stamp_is_not_read() -> None:
-    known = {"a.jpg": Known("1-1", DIGEST)}
-    assert one(Item("a.jpg", "1-1"), known) == Diff([], known, {}, {}, 0)
+    assert counts(diff_of([Item("a.jpg", "1-1")], {"a.jpg": Known("1-1", DIGEST)})) == ([], ["a.jpg"], 0, 0, 0)
 
 
 def test_who_distrusts_stamps_reads_everything() -> None:
     known = {"a.jpg": Known("1-1", DIGEST), "b.jpg": Known("1-1", DIGEST, ("corrupt", ""))}
-    result = diff((Item("a.jpg", "1-1"), Item("b.jpg", "1-1")), known, rehash=True)
-    assert (len(result.to_read), result.unchanged, result.read_before) == (2, {}, known)
+    assert counts(diff_of([Item("a.jpg", "1-1"), Item("b.jpg", "1-1")], known, rehash=True)) == (["a.jpg", "b.jpg"], [], 0, 2, 0)
 
 
 def test_a_new_key_with_the_stamp_of_a_deleted_one_has_probably_moved() -> None:
     known = {"a.jpg": Known("10-1", DIGEST), "bad.jpg": Known("20-1", None, ("corrupt", "")), "c.jpg": Known("30-1", DIGEST)}
     items = (Item("b/a.jpg", "10-1"), Item("b/bad.jpg", "20-1"), Item("c.jpg", "30-1"), Item("d.jpg", "30-1"))
-    result = diff(items, known)
-    assert (result.new, result.deleted, result.moved) == (3, 2, 1)
+    found = diff_of(items, known)
+    assert (found.new, found.deleted, found.moved) == (3, 2, 1)
 
 
 def test_an_item_with_another_stamp_is_changed_and_read() -> None:
-    result = one(Item("a.jpg", "1-2"), {"a.jpg": Known("1-1", DIGEST)})
-    assert (len(result.to_read), result.unchanged, result.new, result.changed, result.deleted) == (1, {}, 0, 1, 0)
+    assert counts(diff_of([Item("a.jpg", "1-2")], {"a.jpg": Known("1-1", DIGEST)})) == (["a.jpg"], [], 0, 1, 0)
 
 
 def test_a_new_label_alone_needs_no_reading() -> None:
-    assert one(Item("a.jpg", "1-1", label="hat", split="test"), {"a.jpg": Known("1-1", DIGEST)}).to_read == []
+    assert not len(diff_of([Item("a.jpg", "1-1", label="hat", split="test")], {"a.jpg": Known("1-1", DIGEST)}).to_read)
 
 
 def test_an_item_that_is_gone_is_deleted() -> None:
-    known = {"a.jpg": Known("1-1", DIGEST)}
-    assert diff((), known) == Diff([], {}, {}, known, 0)
+    assert counts(diff_of([], {"a.jpg": Known("1-1", DIGEST)})) == ([], [], 0, 0, 1)
+
+
+def test_what_is_known_and_stands_nowhere_is_new() -> None:
+    known = {"a.jpg": Known("1-1", DIGEST), "gone.jpg": Known("1-1", DIGEST)}
+    assert counts(diff_of([Item("a.jpg", "1-1")], known, EmbeddingIndex())) == (["a.jpg"], [], 1, 0, 0)
 
 
 @pytest.mark.parametrize("reason", ["corrupt", "not-an-image", "empty", "too-large", "non-finite"])
 def test_a_final_reject_is_not_read_again(reason: str) -> None:
-    known = {"a.jpg": Known("1-1", DIGEST, (reason, "why"))}
-    assert one(Item("a.jpg", "1-1"), known).unchanged == known
+    assert unchanged_keys(diff_of([Item("a.jpg", "1-1")], {"a.jpg": Known("1-1", DIGEST, (reason, "why"))})) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("reason", sorted(PASSING_REASONS))
 def test_a_passing_reject_is_read_again(reason: str) -> None:
-    result = one(Item("a.jpg", "1-1"), {"a.jpg": Known("1-1", None, (reason, "why"))})
-    assert (len(result.to_read), result.new, result.changed) == (1, 0, 1)
+    assert counts(diff_of([Item("a.jpg", "1-1")], {"a.jpg": Known("1-1", None, (reason, "why"))})) == (["a.jpg"], [], 0, 1, 0)
 
 
 def test_a_final_reject_is_read_again_where_its_reason_is_to_be_tried_again() -> None:
     known = {"a.jpg": Known("1-1", DIGEST, ("corrupt", "why"))}
-    assert diff((Item("a.jpg", "1-1"),), known, retry=["corrupt", "empty"]).to_read == [Item("a.jpg", "1-1")]
-    assert diff((Item("a.jpg", "1-1"),), known, retry=["empty"]).unchanged == known
+    assert counts(diff_of([Item("a.jpg", "1-1")], known, retry=["corrupt", "empty"])) == (["a.jpg"], [], 0, 1, 0)
+    assert counts(diff_of([Item("a.jpg", "1-1")], known, retry=["empty"])) == ([], ["a.jpg"], 0, 0, 0)
+
+
+def test_a_container_is_read_front_to_back_and_sizes_are_summed() -> None:
+    items = [Item("a", "s", bytes=1, location="t.tar#2"), Item("b", "s", bytes=2, location="t.tar#1"), Item("c", "s", bytes=4)]
+    found = diff_of(items, {"c": Known("s", DIGEST)})
+    assert [item.key for item in found.to_read] == ["b", "a"]
+    assert found.bytes_to_read == 3
+    assert diff_of([*items, Item("d", "s")], {}).bytes_to_read is None
+
+
+# Which record counts where the version and unfinished runs both know a key: (listed stamp, of the version, of a run) -> (state, digest).
+V, R = hashlib.sha256(b"version").digest(), hashlib.sha256(b"run").digest()
+
+
+@pytest.mark.parametrize(
+    ("version", "run", "unchanged"),
+    [("1", "1", True), ("1", "0", True), ("0", "1", True), ("0", "0", False), (None, "1", True), (None, "0", False), ("1", None, True)],
+)
+def test_an_unfinished_run_counts_where_it_saw_the_listed_state(version: str | None, run: str | None, unchanged: bool) -> None:
+    committed = known_rows({"a": Known(version, V)} if version else {})
+    recovered = known_rows({"a": Known(run, R)} if run else {})
+    found = diff(items_of([Item("a", "1")]), committed, recovered, index_of({V: ("v", 0), R: ("r", 0)}))
+    assert bool(unchanged_keys(found)) == unchanged
+    [row] = next(found.decided.blocks()).to_pylist()
+    if unchanged:
+        assert row["permafrost:digest"] == (V if version == "1" else R)
 
 
 KEYS = st.text(alphabet="abcdef/", min_size=1, max_size=3)
@@ -80,11 +109,12 @@ KNOWN = st.dictionaries(KEYS, st.builds(Known, STAMPS, st.just(DIGEST), REJECTS)
 
 @given(st.dictionaries(KEYS, STAMPS), KNOWN)
 def test_every_item_is_either_read_or_unchanged_in_order(listed: dict[str, str], known: dict[str, Known]) -> None:
-    items = tuple(Item(key, stamp) for key, stamp in sorted(listed.items()))
-    result = diff(items, known)
-    assert sorted([*(item.key for item in result.to_read), *result.unchanged]) == [item.key for item in items]
-    assert result.to_read == [item for item in items if item.key not in result.unchanged]
-    assert result.new + result.changed == len(result.to_read)
-    assert result.new == len(listed.keys() - known.keys())
-    assert result.deleted == len(known.keys() - listed.keys())
-    assert all(result.unchanged[key].stamp == listed[key] for key in result.unchanged)
+    items = [Item(key, stamp) for key, stamp in sorted(listed.items())]
+    found = diff_of(items, known)
+    unchanged = unchanged_keys(found)
+    assert sorted([*(item.key for item in found.to_read), *unchanged]) == [item.key for item in items]
+    assert list(found.to_read) == [item for item in items if item.key not in unchanged]
+    assert found.new == len(listed.keys() - known.keys())
+    assert found.changed == len(found.to_read) - found.new
+    assert found.deleted == len(known.keys() - listed.keys())
+    assert all(known[key].stamp == listed[key] for key in unchanged)

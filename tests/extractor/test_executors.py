@@ -19,6 +19,7 @@ from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LostUnit
+from storage.digests import words_of
 from storage.errors import DriftError
 from storage.golden import GoldenImages, no_golden_images
 from storage.runs import RunFolder
@@ -52,8 +53,8 @@ def make_job(executor: Executor, source: Path, set_folder: Path) -> Job:
 
 
 def units_of(source: Path, size: int) -> list[Unit]:
-    items = list_folder(source).items
-    return [Unit(f"{start:06d}", items[start : start + size]) for start in range(0, len(items), size)]
+    items = list(list_folder(source).items)
+    return [Unit(f"{start:06d}", tuple(items[start : start + size])) for start in range(0, len(items), size)]
 
 
 def embeddings_by_digest(job: Job, results: list[Receipt | LostUnit]) -> dict[bytes, np.ndarray]:
@@ -112,7 +113,7 @@ def test_known_images_are_read_but_not_embedded(executor: Executor, make_corpus:
     job = make_job(executor, source, tmp_path / "set")
     executor.begin(job, [])
     digests = embeddings_by_digest(job, list(executor.run(units_of(source, 6)))).keys()
-    executor.begin(job, digests)
+    executor.begin(job, [words_of(list(digests))])
     [receipt] = list(executor.run(units_of(source, 6)))
     assert isinstance(receipt, Receipt)
     assert receipt.shard is None

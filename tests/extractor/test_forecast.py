@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from extractor.corpus import Item
-from extractor.diff import Known, diff
 from extractor.forecast import Rate, make_forecast, measured_rate, sample
 from extractor.job import WorkerInfo
 from storage.commit import create_set
 from storage.feature_set import SetDescription
 from storage.names import SetName
 from storage.space import Space
+from tests.extractor.listings import Known, diff_of, items_of
 
 SPACE = Space("g", "w", "l", "avg", 224, "image-v1", "tf", "float32", "float16")
 WORKER = WorkerInfo(SPACE, (1280,), "here", {"device": "CPU"})
@@ -22,7 +22,7 @@ def items(n: int, size: int | None = 1000) -> list[Item]:
 
 
 def test_a_forecast_is_what_the_numbers_say() -> None:
-    plan = make_forecast(diff(items(7200), {}), WORKER, Rate(2.0, "a run"), 3.0)
+    plan = make_forecast(diff_of(items(7200), {}), WORKER, Rate(2.0, "a run"), 3.0)
     assert (plan.images, plan.bytes_to_read, plan.shard_bytes) == (7200, 7_200_000, 7200 * 2560)
     assert (plan.seconds, plan.price) == (3600.0, 3.0)
     assert plan.shards == 29  # units of 256
@@ -30,17 +30,17 @@ def test_a_forecast_is_what_the_numbers_say() -> None:
 
 def test_what_only_moved_is_read_and_not_embedded() -> None:
     gone = {"old.jpg": Known("5-1", b"d" * 32)}
-    plan = make_forecast(diff(items(10), gone), WORKER, Rate(1.0, "a run"), None)
+    plan = make_forecast(diff_of(items(10), gone), WORKER, Rate(1.0, "a run"), None)
     assert (plan.images, plan.bytes_to_read, plan.seconds, plan.price) == (9, 10_000, 9.0, None)
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    plan = make_forecast(diff([*items(3), *items(1, None)], {}), WORKER, None, 3.0)
+    plan = make_forecast(diff_of([*items(3), Item("x.jpg", "s")], {}), WORKER, None, 3.0)
     assert (plan.bytes_to_read, plan.images_per_second, plan.seconds, plan.price) == (None, None, None, None)
 
 
 def test_nothing_to_do_takes_no_time() -> None:
-    plan = make_forecast(diff([], {}), WORKER, Rate(5.0, "a run"), 1.0)
+    plan = make_forecast(diff_of([], {}), WORKER, Rate(5.0, "a run"), 1.0)
     assert (plan.images, plan.shards, plan.seconds, plan.price) == (0, 0, 0.0, 0.0)
 
 
@@ -53,6 +53,6 @@ def test_reports_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("n", "workers", "taken"), [(0, 1, 0), (10, 1, 10), (1000, 1, 64), (1000, 3, 192)])
 def test_a_sample_is_spread_over_all(n: int, workers: int, taken: int) -> None:
-    chosen = sample(items(n), workers)
+    chosen = sample(items_of(items(n)), workers)
     assert len({item.key for item in chosen}) == taken
     assert not n or chosen[-1].key >= f"{n * 9 // 10 - 1:05d}"

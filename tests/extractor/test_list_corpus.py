@@ -16,6 +16,7 @@ from extractor.content import locate
 from extractor.corpus import Item, Listing
 from extractor.sources import list_corpus
 from storage.errors import UsageError
+from tests.extractor.listings import attributes_of
 
 WriteFiles = Callable[..., Path]
 
@@ -46,9 +47,8 @@ def test_paths_labels_splits_and_attributes_of_every_kind_of_list(write_files: W
         ("deep/a.jpg", None, "test", ""),
     ]
     assert all(item.stamp == f"{s.st_size}-{s.st_mtime_ns}" for item in listing.items for s in [os.stat(root / item.key)])
-    assert listing.attributes is not None
-    assert listing.attributes.to_pylist() == [{"colour": "red"}, {"colour": None}]
-    assert (listing.listed, listing.rejects, listing.base) == (2, (), root.resolve())
+    assert attributes_of(listing).to_pylist() == [{"colour": "red"}, {"colour": None}]
+    assert (listing.listed, list(listing.rejects), listing.base) == (2, [], root.resolve())
     assert listing.corpus_id.startswith(f"list.{ending}-")
 
 
@@ -56,8 +56,7 @@ def test_a_key_of_its_own_keeps_the_path_as_an_attribute(write_files: WriteFiles
     root = write_files("x/1.jpg", "x/2.jpg")
     listing = list_corpus(write_list(root / "l.csv", ("key", "path"), ("sku-2", "x/1.jpg"), ("sku-1", str(root / "x/2.jpg"))))
     assert [(i.key, i.location) for i in listing.items] == [("sku-1", str(root / "x/2.jpg")), ("sku-2", "x/1.jpg")]
-    assert listing.attributes is not None
-    assert listing.attributes["path"].to_pylist() == [str(root / "x/2.jpg"), "x/1.jpg"]
+    assert attributes_of(listing)["path"].to_pylist() == [str(root / "x/2.jpg"), "x/1.jpg"]
     assert [locate(listing.base, item) for item in listing.items] == [str(root / "x/2.jpg"), str(root.resolve() / "x/1.jpg")]
 
 
@@ -75,7 +74,7 @@ def test_a_repeated_key_is_a_reject_and_the_first_counts(write_files: WriteFiles
     listing = list_corpus(write_list(root / "l.csv", ("path", "label"), ("a.jpg", "one"), ("b.jpg", "x"), ("a.jpg", "two")))
     assert [(item.key, item.label) for item in listing.items] == [("a.jpg", "one"), ("b.jpg", "x")]
     assert reasons(listing) == [("a.jpg", "repeated-key")]
-    assert listing.rejects[0].message == "row 3 has the key of row 1"
+    assert next(listing.rejects).message == "row 3 has the key of row 1"
     assert listing.listed == 3
 
 
@@ -84,7 +83,7 @@ def test_what_is_not_there_and_what_is_no_file_are_rejects(write_files: WriteFil
     os.mkfifo(root / "pipe.jpg")
     listing = list_corpus(write_list(root / "l.jsonl", ("path",), ("a.jpg",), ("gone.jpg",), ("folder",), ("pipe.jpg",), ("nul\0.jpg",)))
     assert [item.key for item in listing.items] == ["a.jpg"]
-    assert reasons(listing) == [("gone.jpg", "missing"), ("folder", "not-a-file"), ("pipe.jpg", "not-a-file"), ("nul\0.jpg", "missing")]
+    assert reasons(listing) == [("folder", "not-a-file"), ("gone.jpg", "missing"), ("nul\0.jpg", "missing"), ("pipe.jpg", "not-a-file")]
 
 
 def test_numbers_and_lists_as_labels_become_text(write_files: WriteFiles) -> None:

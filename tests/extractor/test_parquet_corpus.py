@@ -13,10 +13,12 @@ import pytest
 from extractor import parquet_rows
 from extractor.content import locate, read_content
 from extractor.corpus import Listing
+from extractor.diff import reading_order
 from extractor.plan import make_units
 from extractor.sources import list_corpus
 from storage.errors import DamagedError, UsageError
 from tests.extractor.containers import write_parquet
+from tests.extractor.listings import attributes_of
 
 ONE: list[bytes | None] = [b"0", b"1", b"2"]
 
@@ -39,8 +41,7 @@ def test_a_column_key_is_the_key_and_repeated_or_missing_ones_are_rejects(tmp_pa
     images: list[bytes | None] = [b"0", b"1", b"2", b"3", b"4"]
     listing = list_corpus(write_parquet(tmp_path / "p.parquet", images, key=["z", "a", "a", None, "../x"], sku=[0, 1, 2, 3, 4]))
     assert ([item.key for item in listing.items], encoded(listing)) == (["a", "z"], [b"1", b"0"])
-    assert listing.attributes is not None
-    assert listing.attributes["sku"].to_pylist() == [1, 0]
+    assert attributes_of(listing)["sku"].to_pylist() == [1, 0]
     assert sorted((reject.key, reject.reason) for reject in listing.rejects) == [
         ("../x", "bad-name"),
         ("a", "repeated-key"),
@@ -74,8 +75,7 @@ def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Pa
         "deep/b.parquet#00000000",
         "e.parquet#00000000",
     ]
-    assert listing.attributes is not None
-    assert listing.attributes.to_pydict() == {
+    assert attributes_of(listing).to_pydict() == {
         "colour": ["red", None, None, None],
         "image.path": ["0.jpg", "1.jpg", "0.jpg", None],
         "height": [None, None, 40, None],
@@ -114,7 +114,7 @@ def test_a_row_group_is_decoded_once_however_its_keys_are_sorted(tmp_path: Path,
 
     monkeypatch.setattr(parquet_rows._RowGroup, "_begin", counted)
     listing = list_corpus(path)
-    units = make_units(listing.items, 4)
+    units = make_units(reading_order(listing.items.rows.blocks()), 4)
     found = {item.key: read_content(locate(listing.base, item)).encoded for unit in units for item in unit.items}
     assert found == {key: b"%d" % i for i, key in enumerate(keys)}
     assert begun == list(range(15))

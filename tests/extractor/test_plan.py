@@ -3,20 +3,25 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.corpus import Item
-from extractor.plan import MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, make_units
+from extractor.corpus import Item, Items
+from extractor.plan import MAX_UNIT_ITEMS, MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, make_units, unit_size
+from tests.extractor.listings import items_of
 
 
-def items(n: int) -> list[Item]:
-    return [Item(f"{i:08d}.jpg", "1-1") for i in range(n)]
+def items(n: int) -> Items:
+    return items_of([Item(f"{i:08d}.jpg", "1-1") for i in range(n)])
 
 
 @given(st.integers(0, 8_000), st.integers(1, 4 * SHARD_BYTES), st.integers(0, 10_000))
 def test_units_partition_the_items_in_order_whatever_the_sizes(n: int, embedding_bytes: int, first_id: int) -> None:
     # Few items where one embedding fills a shard: such a plan has as many units as items.
     listed = items(min(n, 2_000) if embedding_bytes > SHARD_BYTES // 256 else n)
-    units = make_units(listed, embedding_bytes, first_id)
-    assert [item for unit in units for item in unit.items] == listed
+    plan = make_units(listed, embedding_bytes, first_id)
+    units = list(plan)
+    assert len(plan) == len(units)
+    assert [item for unit in units for item in unit.items] == list(listed)
+    described = [{"id": u.id, "items": len(u.items), "first": u.items[0].key, "last": u.items[-1].key} for u in units]
+    assert plan.describe() == described
     assert all(unit.items for unit in units)
     assert [unit.id for unit in units] == [f"{first_id + i:06d}" for i in range(len(units))]
     assert all(len(unit.items) == 1 or len(unit.items) * embedding_bytes <= SHARD_BYTES for unit in units)
@@ -26,11 +31,11 @@ def test_units_partition_the_items_in_order_whatever_the_sizes(n: int, embedding
 
 @given(st.integers(0, 1_000))
 def test_the_plan_is_a_pure_function(n: int) -> None:
-    assert make_units(items(n), 4096) == make_units(items(n), 4096)
+    assert list(make_units(items(n), 4096)) == list(make_units(items(n), 4096))
 
 
 def test_nothing_to_do_has_no_units() -> None:
-    assert make_units([], 2560) == []
+    assert not len(make_units(items(0), 2560))
 
 
 def test_few_items_are_one_unit() -> None:
@@ -40,11 +45,12 @@ def test_few_items_are_one_unit() -> None:
 
 def test_many_items_are_about_as_many_units_as_aimed_at() -> None:
     assert len(make_units(items(100_000), 2)) == UNITS_AIMED_AT
+    assert unit_size(100_000_000, 2) == MAX_UNIT_ITEMS
 
 
 def test_large_maps_make_small_units() -> None:
     units = make_units(items(1000), 7 * 7 * 2048 * 4)
-    assert len(units[0].items) == SHARD_BYTES // (7 * 7 * 2048 * 4)
+    assert len(next(iter(units)).items) == SHARD_BYTES // (7 * 7 * 2048 * 4)
 
 
 def test_an_embedding_larger_than_a_shard_gets_a_unit_of_its_own() -> None:

@@ -45,7 +45,7 @@ def test_samples_labels_and_splits(tmp_path: Path) -> None:
         ("t.tar/a.b/1", "coat", "train", 1),
     ]
     assert encoded(listing) == [b"0", b"2", b"3", b"1"]
-    assert (listing.rejects, listing.skipped) == ((), {"hidden": 1, "not-an-image-name": 1})
+    assert (list(listing.rejects), listing.skipped) == ([], {"hidden": 1, "not-an-image-name": 1})
 
 
 def test_a_second_image_of_a_sample_is_a_reject(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_concatenated_archives_are_read_to_the_end(tmp_path: Path) -> None:
     assert encoded(list_corpus(tmp_path / "both.tar")) == [b"0", b"1"]
     (tmp_path / "more.tar").write_bytes(parts[0] + b"what somebody put behind it")
     listing = list_corpus(tmp_path / "more.tar")
-    assert (encoded(listing), listing.rejects) == ([b"0"], ())
+    assert (encoded(listing), list(listing.rejects)) == ([b"0"], [])
 
 
 def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unharmed(tmp_path: Path) -> None:
@@ -91,15 +91,17 @@ def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unhar
     listing = list_corpus(path)
     assert [item.key for item in listing.items] == ["t.tar/good"]
     assert encoded(listing) == [b"data"]
-    assert rejects(listing) == [
-        ("t.tar/l", "not-a-file"),
-        ("t.tar/h", "not-a-file"),
-        ("t.tar/p", "not-a-file"),
-        ("t.tar/../out", "bad-name"),
-        ("t.tar//etc/x", "bad-name"),
-        ("t.tar/bad\\xff", "bad-name"),
-        ("t.tar/sp", "not-a-file"),
-    ]
+    assert rejects(listing) == sorted(
+        [
+            ("t.tar/l", "not-a-file"),
+            ("t.tar/h", "not-a-file"),
+            ("t.tar/p", "not-a-file"),
+            ("t.tar/../out", "bad-name"),
+            ("t.tar//etc/x", "bad-name"),
+            ("t.tar/bad\\xff", "bad-name"),
+            ("t.tar/sp", "not-a-file"),
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unhar
 def test_a_label_that_cannot_be_read_is_a_reject(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     listing = list_corpus(write_tar(tmp_path / "t.tar", {"0.jpg": b"x", name: data, "1.jpg": b"y"}))
     assert rejects(listing) == [("t.tar/0", "bad-label")]
-    assert said in listing.rejects[0].message
+    assert said in next(listing.rejects).message
     assert encoded(listing) == [b"y"]
 
 
@@ -126,7 +128,7 @@ def test_a_tar_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> N
         listing = list_corpus(tmp_path / "t.tar")
         assert encoded(listing) == [b"x" * 600]
         assert rejects(listing) == [(lost, "truncated")]
-        assert "at offset 1536" in listing.rejects[0].message
+        assert "at offset 1536" in next(listing.rejects).message
 
 
 def header(name: str, size: int, kind: bytes = b"0") -> bytes:

@@ -13,6 +13,7 @@ from extractor.sources import list_corpus
 from extractor.tfrecord_corpus import _masked_crc32c
 from storage.errors import PermafrostError, UsageError
 from tests.extractor.containers import example, write_tfrecord
+from tests.extractor.listings import attributes_of
 
 
 def encoded(listing: Listing) -> list[bytes]:
@@ -36,8 +37,7 @@ def test_labels_in_their_order_and_file_names_as_attributes(tmp_path: Path) -> N
         ("a.tfrecord#00000004", None, 1),
     ]
     assert encoded(listing) == [b"0" * 5000, b"1", b"2", b"", b"4"]
-    assert listing.attributes is not None
-    assert listing.attributes.to_pydict() == {"filename": ["a.jpg", None, None, None, None]}
+    assert attributes_of(listing).to_pydict() == {"filename": ["a.jpg", None, None, None, None]}
 
 
 def test_files_in_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -51,8 +51,7 @@ def test_files_in_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
         "y.tfrecords#00000000",
     ]
     assert encoded(listing)[2] == b"train-00000-of-00002"
-    assert listing.attributes is not None
-    assert listing.attributes["filename"].to_pylist() == ["f", None] * 4
+    assert attributes_of(listing)["filename"].to_pylist() == ["f", None] * 4
 
 
 def frame(data: bytes) -> bytes:
@@ -85,7 +84,7 @@ def test_a_record_without_an_image_is_a_reject_and_its_neighbours_unharmed(
     assert [item.key for item in listing.items] == ["a.tfrecord#00000000", "a.tfrecord#00000002"]
     assert encoded(listing) == [b"good", b"good"]
     assert [(reject.key, reject.reason) for reject in listing.rejects] == [("a.tfrecord#00000001", "bad-record")]
-    assert listing.rejects[0].message.startswith("the record at offset ")
+    assert next(listing.rejects).message.startswith("the record at offset ")
     with pytest.raises(UsageError, match=said):
         list_corpus(write_tfrecord(tmp_path / "b.tfrecord", [record]))
 
@@ -114,7 +113,7 @@ def test_a_file_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> 
         listing = list_corpus(path)
         assert encoded(listing) == [b"good"]
         assert [(reject.key, reject.reason) for reject in listing.rejects] == [("a.tfrecord#00000001", "truncated")]
-        assert f"within the record at offset {second}" in listing.rejects[0].message
+        assert f"within the record at offset {second}" in next(listing.rejects).message
 
 
 @pytest.mark.parametrize(

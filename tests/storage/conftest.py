@@ -22,7 +22,7 @@ from storage.commit import commit, create_set, open_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.golden import GoldenImages, write_golden
-from storage.items import REJECT_SCHEMA, write_items, write_table
+from storage.items import REJECT_SCHEMA, sorted_items, write_items, write_table
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 from storage.shard import shard_format
@@ -121,7 +121,7 @@ class MadeSet:
             rejected=len(rejected),
             pending=0,
             skipped={},
-            items=write_items(items, self.folder),
+            items=write_items([sorted_items(items)], self.folder),
             shards=tuple(sorted({shard.sha256 for shard in shards})),
             rejects=write_table(pa.Table.from_pylist(rejects, REJECT_SCHEMA), self.folder, "rejects") if rejects else None,
         )

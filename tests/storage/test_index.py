@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from storage.files import FileEntry
 from storage.index import EmbeddingIndex, committed_index
 from storage.shard import shard_format
+from tests.storage.places import places_in
 
 if TYPE_CHECKING:
     from tests.storage.conftest import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
+SHARDS = [FileEntry(f"shards/{name}.parquet", name, 10, 10) for name in ("s1", "s2", "s3")]
 PLACES = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["s1", "s2", "s3"]), st.integers(0, 9)), max_size=20)
 
 
@@ -30,7 +32,7 @@ def table_of(places: list[tuple[int, str, int]]) -> pa.Table:
 
 def holds(made: MadeSet, index: EmbeddingIndex, picture: int) -> bool:
     """Whether the place that the index gives holds the picture's embedding."""
-    shard, row = index.places[made.digest(picture)]
+    shard, row = places_in(index)[made.digest(picture)]
     reader = shard_format(made.description.shard_format).reader(made.folder / index.shards[shard].path)
     try:
         return bool(reader.read(row, row + 1)[0].tobytes() == made.embedding(picture).tobytes())
@@ -41,18 +43,18 @@ def holds(made: MadeSet, index: EmbeddingIndex, picture: int) -> bool:
 @given(places=PLACES)
 def test_the_first_place_of_a_digest_wins(places: list[tuple[int, str, int]]) -> None:
     index = EmbeddingIndex()
-    index.add(table_of(places), ())
+    index.add(table_of(places), SHARDS)
     first = {bytes([digest]) * 32: (shard, row) for digest, shard, row in reversed(places)}
-    assert index.places == first
+    assert places_in(index) == first
 
 
 @given(places=PLACES, cut=st.integers(0, 20))
 def test_adding_in_parts_is_adding_at_once(places: list[tuple[int, str, int]], cut: int) -> None:
     once, parts = EmbeddingIndex(), EmbeddingIndex()
-    once.add(table_of(places), ())
-    parts.add(table_of(places[:cut]), ())
+    once.add(table_of(places), SHARDS)
+    parts.add(table_of(places[:cut]), SHARDS)
     parts.add(table_of(places[cut:]), ())
-    assert once == parts
+    assert places_in(once) == places_in(parts)
 
 
 def test_shards_are_kept_by_content() -> None:
@@ -64,7 +66,7 @@ def test_shards_are_kept_by_content() -> None:
 
 
 def test_a_set_without_versions_has_an_empty_index(make_set: MakeSet) -> None:
-    assert committed_index(make_set().name) == EmbeddingIndex()
+    assert places_in(committed_index(make_set().name)) == {}
 
 
 def test_every_committed_picture_is_found_at_its_place(make_set: MakeSet) -> None:
@@ -72,7 +74,7 @@ def test_every_committed_picture_is_found_at_its_place(make_set: MakeSet) -> Non
     made.commit("one", {"a": 1, "b": 2, "c": 1, "d": 4}, per_shard=2)
     made.commit("two", {"a": 2, "e": 5})
     index = committed_index(made.name)
-    assert set(index.places) == {made.digest(picture) for picture in (1, 2, 4, 5)}
+    assert set(places_in(index)) == {made.digest(picture) for picture in (1, 2, 4, 5)}
     assert all(holds(made, index, picture) for picture in (1, 2, 4, 5))
 
 
@@ -81,7 +83,7 @@ def test_a_picture_that_only_an_old_version_holds_is_found(make_set: MakeSet) ->
     made.commit("one", {"a": 1, "b": 2})
     made.commit("one", {"b": 3})
     index = committed_index(made.name)
-    assert set(index.places) == {made.digest(picture) for picture in (1, 2, 3)}
+    assert set(places_in(index)) == {made.digest(picture) for picture in (1, 2, 3)}
     assert all(holds(made, index, picture) for picture in (1, 2, 3))
 
 
@@ -89,7 +91,7 @@ def test_the_newest_place_of_a_picture_wins(make_set: MakeSet) -> None:
     made = make_set()
     made.commit("one", {"a": 1, "b": 2})
     newest = made.commit("one", {"a": 1})
-    assert committed_index(made.name).places[made.digest(1)][0] == newest.shards[0].sha256
+    assert places_in(committed_index(made.name))[made.digest(1)][0] == newest.shards[0].sha256
 
 
 def test_every_shard_of_a_place_is_listed(make_set: MakeSet) -> None:
@@ -97,20 +99,20 @@ def test_every_shard_of_a_place_is_listed(make_set: MakeSet) -> None:
     for numbers in ([1, 2], [2, 3], [4]):
         made.commit("one", {str(number): number for number in numbers})
     index = committed_index(made.name)
-    assert {shard for shard, _ in index.places.values()} <= set(index.shards)
+    assert {shard for shard, _ in places_in(index).values()} <= set(index.shards)
     assert all((made.folder / entry.path).stat().st_size == entry.bytes for entry in index.shards.values())
 
 
 def test_what_is_published_but_in_no_version_is_not_in_the_index(make_set: MakeSet) -> None:
     made = make_set()
     made.draft("one", {"a": 1})
-    assert committed_index(made.name) == EmbeddingIndex()
+    assert places_in(committed_index(made.name)) == {}
 
 
 def test_rejects_are_not_in_the_index(make_set: MakeSet) -> None:
     made = make_set()
     made.commit("one", {}, rejected=["bad"])
-    assert committed_index(made.name).places == {}
+    assert places_in(committed_index(made.name)) == {}
 
 
 def test_a_version_with_a_missing_items_file_adds_nothing_and_stops_no_other(make_set: MakeSet) -> None:
@@ -118,4 +120,4 @@ def test_a_version_with_a_missing_items_file_adds_nothing_and_stops_no_other(mak
     path = made.commit("one", {"a": 1}).corpora["one"].items[0].path
     made.commit("one", {"b": 2})
     (made.folder / path).unlink()
-    assert committed_index(made.name).places.keys() == {made.digest(2)}
+    assert places_in(committed_index(made.name)).keys() == {made.digest(2)}

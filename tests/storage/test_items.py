@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from storage.errors import DamagedError
 from storage.files import FileEntry, sha256_file
-from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, write_items, write_table
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, sorted_items, write_items, write_table
 from tests.storage.conftest import MadeSet
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -49,7 +49,8 @@ def sort_key(item: dict[str, Any]) -> tuple[bytes, bytes]:
 def test_items_come_back_sorted_by_corpus_and_key(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("storage.items.ROWS_PER_FILE", 4)
-        entries = write_items(table_of(rows), Path(folder))
+        patch.setattr("storage.items.ROWS_PER_GROUP", 2)
+        entries = write_items([sorted_items(table_of(rows))], Path(folder))
         again = read_tables(entries, Path(folder), ITEM_SCHEMA)
     assert again.schema.equals(ITEM_SCHEMA)
     assert again.to_pylist() == sorted(rows, key=sort_key)
@@ -58,23 +59,26 @@ def test_items_come_back_sorted_by_corpus_and_key(rows: list[dict[str, Any]]) ->
 
 def test_item_files_do_not_depend_on_the_order_of_items(tmp_path: Path) -> None:
     rows = [row(str(i)) for i in range(20)]
-    assert write_items(table_of(rows), tmp_path) == write_items(table_of(rows[::-1]), tmp_path)
+    assert write_items([sorted_items(table_of(rows))], tmp_path) == write_items([sorted_items(table_of(rows[::-1]))], tmp_path)
 
 
 def test_an_entry_says_what_the_file_is(tmp_path: Path) -> None:
-    [entry] = write_items(table_of([row("k"), row("l")]), tmp_path)
+    [entry] = write_items([sorted_items(table_of([row("k"), row("l")]))], tmp_path)
     path = tmp_path / entry.path
     assert entry == FileEntry(f"items/{sha256_file(path)}.parquet", sha256_file(path), path.stat().st_size, 2)
 
 
 def test_no_items_make_no_file(tmp_path: Path) -> None:
-    assert write_items(table_of([]), tmp_path) == ()
+    assert write_items([sorted_items(table_of([]))], tmp_path) == ()
     assert read_tables([], tmp_path, ITEM_SCHEMA).num_rows == 0
     assert read_tables([], tmp_path, ITEM_SCHEMA).schema.equals(ITEM_SCHEMA)
 
 
 def test_dictionaries_of_several_files_become_one(tmp_path: Path) -> None:
-    entries = [*write_items(table_of([row("a", shard="1" * 64)]), tmp_path), *write_items(table_of([row("b", shard="2" * 64)]), tmp_path)]
+    entries = [
+        *write_items([sorted_items(table_of([row("a", shard="1" * 64)]))], tmp_path),
+        *write_items([sorted_items(table_of([row("b", shard="2" * 64)]))], tmp_path),
+    ]
     shards = read_tables(entries, tmp_path, ITEM_SCHEMA)["shard"].combine_chunks()
     assert shards.dictionary.to_pylist() == ["1" * 64, "2" * 64]
     assert shards.to_pylist() == ["1" * 64, "2" * 64]
@@ -83,7 +87,7 @@ def test_dictionaries_of_several_files_become_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["key", "digest", "shard", "row"])
 def test_an_item_without_a_place_or_name_is_not_written(tmp_path: Path, column: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (Arrow's words)
-        write_items(table_of([row("k") | {column: None}]), tmp_path)
+        write_items([sorted_items(table_of([row("k") | {column: None}]))], tmp_path)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -98,14 +102,14 @@ def test_rejects_come_back(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_damage_and_named(tmp_path: Path) -> None:
-    [entry] = write_items(table_of([row("k")]), tmp_path)
+    [entry] = write_items([sorted_items(table_of([row("k")]))], tmp_path)
     (tmp_path / entry.path).unlink()
     with pytest.raises(DamagedError, match=rf"{entry.path} is listed but is not there"):
         read_tables([entry], tmp_path, ITEM_SCHEMA)
 
 
 def test_a_truncated_file_is_damage_and_named_with_both_sizes(tmp_path: Path) -> None:
-    [entry] = write_items(table_of([row("k")]), tmp_path)
+    [entry] = write_items([sorted_items(table_of([row("k")]))], tmp_path)
     path = tmp_path / entry.path
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DamagedError, match=rf"{entry.path} has {entry.bytes - 5} bytes, the manifest says {entry.bytes}"):
@@ -171,7 +175,7 @@ def test_attributes_are_kept_with_their_types_and_merged_over_files(make_set: Ca
     made = make_set()
     one = with_attributes(made.items_table("one", {"a": 1, "b": 2}, {1: ("s", 0), 2: ("s", 1)}), price=pa.array([3, 4], pa.int64()))
     two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), colour=pa.array(["red"]), price=pa.array([1.5]))
-    entries = [*write_items(one, made.folder), *write_items(two, made.folder)]
+    entries = [*write_items([sorted_items(one)], made.folder), *write_items([sorted_items(two)], made.folder)]
     read = read_items(entries, made.folder)
     assert read.column_names == [*ITEM_SCHEMA.names, "price", "colour"]
     assert read["price"].to_pylist() == [3, 4, 1.5]
@@ -183,5 +187,5 @@ def test_attributes_of_types_that_do_not_go_together_come_as_text(make_set: Call
     made = make_set()
     one = with_attributes(made.items_table("one", {"a": 1}, {1: ("s", 0)}), tags=pa.array([["x", "y"]]))
     two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), tags=pa.array([7]))
-    entries = [*write_items(one, made.folder), *write_items(two, made.folder)]
+    entries = [*write_items([sorted_items(one)], made.folder), *write_items([sorted_items(two)], made.folder)]
     assert read_items(entries, made.folder)["tags"].to_pylist() == ["x|y", "7"]

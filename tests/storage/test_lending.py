@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from storage.commit import commit
+from storage.digests import DigestMap, words_of
 from storage.export import export_set
 from storage.import_features import import_features
 from storage.import_options import ImportOptions
@@ -28,8 +29,10 @@ def borrow(borrower: Any, pictures: list[int]) -> dict[int, bytes]:
     lenders = find_lenders(borrower.name, description.space)
     numbers = {borrower.digest(picture): picture for picture in pictures}
     kind = SHARD_FORMATS[description.shard_format]
+    wanted = DigestMap()
+    wanted.add(words_of(list(numbers)))
     found: dict[int, bytes] = {}
-    for copied in copy_embeddings(numbers, lenders, borrower.name, kind, layout):
+    for copied in copy_embeddings(wanted, lenders, borrower.name, kind, layout):
         with closing(kind.reader(borrower.folder / copied.shard.path)) as reader:
             assert (reader.layout, reader.rows) == (layout, copied.shard.rows)
             assert tuple(reader.digests()) == copied.digests

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import NotFoundError, UsageError
-from storage.table_file import cell_text, is_table_file, label_text, read_table_file
+from storage.table_file import cell_text, is_table_file, label_text, read_table_file, tables_of
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -101,6 +101,7 @@ def test_whatever_the_csv_writer_wrote_comes_back(table: list[tuple[str, str]], 
         ("a.csv", "", "is empty"),
         ("a.csv", "path,path\na,b\n", "a column name twice"),
         ("a.csv", "path,label\na\n", "1 cells in line 2, its header 2"),
+        ("a.csv", "path,label\na,b\nc\nd,e\n", "1 cells in line 3, its header 2"),
         ("a.csv", 'path\n"a\n', "not a readable CSV"),
         ("a.csv", b"path\n\xff\xfe\n", "not UTF-8 text: .* at byte 5"),
         ("a.jsonl", "\n", "is empty"),
@@ -120,6 +121,26 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, name: str, co
 def test_a_missing_table_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFoundError, match="no such label file"):
         read_table_file(tmp_path / name, "label file")
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ([1, 2, 3, 4.5], [1.0, 2.0, 3.0, 4.5]),
+        ([1, 2, 3, "x"], ["1", "2", "3", "x"]),
+        (["x", None, ["y"], 2], [["x"], None, ["y"], ["2"]]),
+        ([None, None, None, {"a": 1}], [None, None, None, {"a": 1}]),
+    ],
+)
+def test_the_kind_of_a_column_is_that_of_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], read: list[Any]
+) -> None:
+    monkeypatch.setattr("storage.table_file.READ_ROWS", 2)
+    content = "".join(json.dumps({"path": str(i), "value": value}) + "\n" for i, value in enumerate(values))
+    tables = list(tables_of(written(tmp_path, "a.jsonl", content), "list"))
+    assert [cell for table in tables for cell in table["value"].to_pylist()] == read
+    assert len({table.schema for table in tables}) == 1
+    assert len(tables) == 2
 
 
 def test_cells_as_text() -> None:

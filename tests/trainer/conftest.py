@@ -22,7 +22,7 @@ from storage.commit import commit, create_set, open_newest
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, private_file, publish_by_content
 from storage.golden import GoldenImages, write_golden
-from storage.items import ITEM_SCHEMA, write_items
+from storage.items import ITEM_SCHEMA, sorted_items, write_items
 from storage.manifest import CorpusState, Manifest
 from storage.names import parse_set
 from storage.shard import SHARD_FORMATS, ShardLayout
@@ -71,7 +71,7 @@ def write_set_to(uri: str, rows: Sequence[Row], dtype: str = "float16") -> str:
         "split": [row.split for row in rows],
     }
     table = pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
-    state = CorpusState("/photos", len(rows), len(rows), 0, 0, {}, write_items(table, name.folder), (shard.sha256,))
+    state = CorpusState("/photos", len(rows), len(rows), 0, 0, {}, write_items([sorted_items(table)], name.folder), (shard.sha256,))
     golden = write_golden(GoldenImages(("one",), (b"image",), np.zeros((1, *shape), dtype)), name.folder)
     draft = Manifest(0, None, os.urandom(16).hex(), "2026-01-01T00:00:00+00:00", space.id, (shard,), golden, {"photos": state})
     base = open_newest(name)

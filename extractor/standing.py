@@ -1,0 +1,177 @@
+"""Where each item of a corpus stands, from what was known of it and what this run has seen: a row, a reject, or pending. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, Listing
+from extractor.diff import DIGEST, MESSAGE, REASON, ROW, SHARD, STATE, UNCHANGED, match, taken
+from storage.digests import DigestMap, to_words
+from storage.index import EmbeddingIndex
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+from storage.row_file import RowFile, RowWriter
+from storage.row_sorter import RowSorter
+
+# What a run has seen of a key. placed: whether the embedding is in the shard of the item's own unit.
+SEEN_COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("stamp", pa.string()),
+        ("digest", pa.binary(32)),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("placed", pa.bool_()),
+    ]
+)
+Flags = npt.NDArray[np.bool_]
+
+
+class BadImages:
+    """Digests of images that gave no embedding, and why. Memory: as `DigestMap`, and one text for each different message."""
+
+    def __init__(self) -> None:
+        self._of = DigestMap(1)
+        self._why: dict[tuple[str, str], int] = {}
+
+    def add(self, table: pa.Table) -> dict[str, int]:
+        """Add what is rejected and has a digest. table: SEEN_COLUMNS. Returns the new ones by reason."""
+        bad = table.filter(pc.and_(table["reason"].is_valid(), table["digest"].is_valid()))
+        words = to_words(bad["digest"])
+        causes = list(zip(bad["reason"].to_pylist(), bad["message"].to_pylist(), strict=True))
+        ids = np.array([self._why.setdefault(cause, len(self._why)) for cause in causes], np.int32)
+        fresh = ~self._of.holds(words)
+        reasons = {bytes(word.tobytes()): reason for word, (reason, _), new in zip(words, causes, fresh, strict=True) if new}
+        self._of.add(words, ids[:, None])
+        return Counter(reasons.values())
+
+    def merge(self, other: BadImages) -> None:
+        causes = list(other._why)
+        for words, ids in other._of.blocks():
+            mine = [self._why.setdefault(causes[number], len(self._why)) for number in ids[:, 0]]
+            self._of.add(words, np.array(mine, np.int32)[:, None])
+
+    def why(self, digests: pa.ChunkedArray) -> tuple[Flags, list[str], list[str]]:
+        """(whether each is bad [n], reasons and messages of those that are)."""
+        held, ids = self._of.find(to_words(digests))
+        causes = list(self._why)
+        found = [causes[number] for number in ids[held, 0]]
+        return held, [reason for reason, _ in found], [message for _, message in found]
+
+
+@dataclass(frozen=True)
+class StandingBlock:
+    """Some items of the listing, in the order of their keys: of each exactly one of the flags is set, [n]."""
+
+    decided: pa.Table  # rows of `Diff.decided`
+    digests: pa.ChunkedArray  # null where not known
+    shards: npt.NDArray[np.int32]  # numbers of the index
+    rows: npt.NDArray[np.int32]
+    reasons: pa.ChunkedArray
+    messages: pa.ChunkedArray
+    good: Flags  # it has an embedding
+    rejected: Flags
+    unseen: Flags  # its unit was not finished
+    unresolved: Flags  # its digest was left to another unit, which did not deliver it
+
+
+def standing_block(decided: pa.Table, seen: pa.Table, index: EmbeddingIndex, bad: BadImages) -> StandingBlock:
+    """seen: SEEN_COLUMNS, of the same range of keys."""
+    unchanged = decided[STATE].to_numpy() == UNCHANGED
+    at = match(decided["key"], seen["key"])
+    at[unchanged] = -1
+    found, was_seen, old = taken(seen, at), at >= 0, pa.array(unchanged)
+    digests, reasons, messages = (
+        pa.chunked_array([pc.if_else(old, decided[own], found[name]).combine_chunks()])
+        for own, name in ((DIGEST, "digest"), (REASON, "reason"), (MESSAGE, "message"))
+    )
+    shards, rows = (np.where(unchanged, decided[name].fill_null(-1).to_numpy(), -1).astype(np.int32) for name in (SHARD, ROW))
+    wanted = was_seen & reasons.is_null().to_numpy() & digests.is_valid().to_numpy()
+    if wanted.any():
+        shards[wanted], rows[wanted] = index.find(to_words(digests.filter(pa.array(wanted))))
+    lost = wanted & (shards < 0)
+    if lost.any():
+        # Its twin was claimed by another unit and turned out bad: so is this one, being the same bytes.
+        is_bad, why, words = bad.why(digests.filter(pa.array(lost)))
+        twins = lost.copy()
+        twins[lost] = is_bad
+        reasons, messages = (_with(column, twins, values) for column, values in ((reasons, why), (messages, words)))
+        lost &= ~twins
+    rejected = reasons.is_valid().to_numpy()
+    good = ~rejected & (shards >= 0)
+    return StandingBlock(decided, digests, shards, rows, reasons, messages, good, rejected, ~unchanged & ~was_seen, lost)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where all items of a corpus stand. listed = rows + rejected + pending."""
+
+    corpus: str
+    shards: tuple[str, ...]  # sha256 by number
+    rows_file: RowFile  # ITEM_COLUMNS, DIGEST, SHARD, ROW and attributes, of what has an embedding
+    reject_rows: RowSorter  # REJECT_SCHEMA
+    reasons: Mapping[str, int]  # rejects by reason
+    pending: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.rows_file)
+
+    @property
+    def rejected(self) -> int:
+        return len(self.reject_rows)
+
+    def items(self) -> Iterator[pa.Table]:
+        """ITEM_SCHEMA and attributes, by key."""
+        names = pa.array(self.shards, pa.string())
+        attributes = [name for name in self.rows_file.schema.names if not (name in ITEM_COLUMNS.names or name in (DIGEST, SHARD, ROW))]
+        for block in self.rows_file.blocks():
+            corpus = pa.DictionaryArray.from_arrays(pa.array(np.zeros(block.num_rows, np.int32)), pa.array([self.corpus]))
+            shards = pa.DictionaryArray.from_arrays(block[SHARD].combine_chunks(), names)
+            own = [block["key"], corpus, block[DIGEST], block["stamp"], shards, block[ROW], block["label"], block["split"]]
+            further = [block.schema.field(name) for name in attributes]
+            yield pa.table([*own, *(block[name] for name in attributes)], schema=pa.schema([*ITEM_SCHEMA, *further]))
+
+    def rejects(self) -> Iterator[pa.Table]:
+        """REJECT_SCHEMA, by key."""
+        return self.reject_rows.blocks()
+
+
+def settled(blocks: Iterable[StandingBlock], listing: Listing, schema: pa.Schema, shards: Sequence[str]) -> Standing:
+    """Gather where all items stand. schema: of `Diff.decided`."""
+    kept = [field for field in schema if field.name not in (STATE, REASON, MESSAGE, BYTES, LOCATION)]
+    writer = RowWriter(pa.schema(kept))
+    rejects = RowSorter(REJECT_SCHEMA, ["key", "reason", "message"])
+    reasons: Counter[str] = Counter()
+    pending = 0
+
+    def reject(
+        key: pa.ChunkedArray, digest: pa.ChunkedArray, stamp: pa.ChunkedArray, reason: pa.ChunkedArray, message: pa.ChunkedArray
+    ) -> None:
+        corpus = pa.array([listing.corpus_id] * len(key), pa.string())
+        rejects.add(pa.table([key, corpus, digest, stamp, reason, message], schema=REJECT_SCHEMA))
+        reasons.update(reason.to_pylist())
+
+    for found in listing.reject_rows.blocks():
+        reject(found["key"], pa.nulls(found.num_rows, pa.binary(32)), found["stamp"], found["reason"], found["message"])
+    for block in blocks:
+        own = {DIGEST: block.digests, SHARD: pa.array(block.shards), ROW: pa.array(block.rows)}
+        table = pa.table([own.get(f.name, block.decided[f.name]) for f in kept], schema=writer.schema)
+        writer.append(table.filter(pa.array(block.good)))
+        bad = table.append_column(REASON, block.reasons).append_column(MESSAGE, block.messages).filter(pa.array(block.rejected))
+        if bad.num_rows:
+            reject(bad["key"], bad[DIGEST], bad["stamp"], bad[REASON], bad[MESSAGE])
+        pending += int((block.unseen | block.unresolved).sum())
+    return Standing(listing.corpus_id, tuple(shards), writer.finish(), rejects, dict(sorted(reasons.items())), pending)
+
+
+def _with(column: pa.ChunkedArray, flags: Flags, values: list[str]) -> pa.ChunkedArray:
+    """The column with these values where the flags are set."""
+    filled = pc.replace_with_mask(column.combine_chunks(), pa.array(flags), pa.array(values, pa.string()))
+    return pa.chunked_array([filled])
