@@ -15,7 +15,7 @@ from extractor.listing import ADD_ROWS
 class Contents:
     """Items in the order in which they lie in the container, and what is no item."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[Item] | pa.Table = field(default_factory=list)  # a table: ITEM_COLUMNS
     rejects: list[ListingReject] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     attributes: dict[str, pa.ChunkedArray | pa.Array] = field(default_factory=dict)  # each of as many values as there are items

@@ -33,14 +33,15 @@ class ListingBuilder:
     def found_items(self) -> bool:
         return len(self._items) > 0
 
-    def add(self, items: Sequence[Item], places: Sequence[int] | None = None, attributes: pa.Table | None = None) -> None:
-        """places: None where no two items have one key. attributes: row i of item i, or None.
+    def add(self, items: Sequence[Item] | pa.Table, places: Sequence[int] | None = None, attributes: pa.Table | None = None) -> None:
+        """items: also as ITEM_COLUMNS. places: None where no two items have one key. attributes: row i of item i, or None.
 
         Raises UsageError for attributes of one name whose types do not go together.
         """
-        if not items:
+        if not len(items):
             return
-        table = table_of(items).append_column(PLACE, pa.array(places or [0] * len(items), pa.int64()))
+        table = items if isinstance(items, pa.Table) else table_of(items)
+        table = table.append_column(PLACE, pa.array(np.asarray(places if places is not None else [0] * len(items), np.int64)))
         if attributes is not None:
             for name in attributes.column_names:
                 table = table.append_column(name, _without_dictionaries(attributes[name]))

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from extractor.container import Container, open_parquet
 from extractor.contents import Contents, name_problem
-from extractor.corpus import Item, ListingReject, printable, taken_names
+from extractor.corpus import ITEM_COLUMNS, ListingReject, printable, taken_names
 from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column
-from extractor.part import ParquetRow
+from extractor.part import row_parts
 from storage.damage import damage_named
 from storage.errors import UsageError
 from storage.table_file import cell_text, label_text
@@ -84,22 +84,38 @@ def _add_rows(
 ) -> list[int]:
     """Enter the rows of a row group; returns those that are items."""
     n = table.num_rows
-    keys = [cell_text(cell) for cell in table["key"].to_pylist()] if "key" in table.column_names else None
+    parts = row_parts(group, n)
+    stamps = [container.stamp + part for part in parts]
+    own_keys = [f"{name}#{row:08d}" for row in range(first, first + n)]
+    given = "key" in table.column_names
+    keys = [cell_text(cell) for cell in table["key"].to_pylist()] if given else [*own_keys]
+    if given or name_problem(name):
+        good = _good_keys(found, keys, own_keys, stamps, name)
+    else:
+        good = list(range(n))
     labels = table["label"].to_pylist() if "label" in table.column_names else [None] * n
     splits = table["split"].to_pylist() if "split" in table.column_names else [None] * n
+    columns = (
+        [keys[i] for i in good],
+        [stamps[i] for i in good],
+        [_label(labels[i], names) for i in good],
+        [cell_text(splits[i]) for i in good],
+        [None] * len(good),
+        [location + parts[i] for i in good],
+    )
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, ITEM_COLUMNS.types, strict=True)]
+    found.items = pa.table(arrays, schema=ITEM_COLUMNS)
+    return good
+
+
+def _good_keys(found: Contents, keys: list[str | None], own_keys: list[str], stamps: list[str], name: str) -> list[int]:
+    """The rows whose key can be one; the others are rejects."""
     good = []
-    for row in range(n):
-        part = ParquetRow(group, row)
-        stamp = f"{container.stamp}{part}"
-        key = keys[row] if keys else f"{name}#{first + row:08d}"
-        problem = name_problem(key) if key else f"row {first + row + 1} of {name} has no key"
-        if problem:
-            rejected = printable(key) if key else f"{name}#{first + row:08d}"
-            found.rejects.append(ListingReject(rejected, stamp, "bad-name", problem))
-            continue
-        label = _label(labels[row], names)
-        found.items.append(Item(key or "", stamp, label, cell_text(splits[row]), None, f"{location}{part}"))
-        good.append(row)
+    for i, key in enumerate(keys):
+        if problem := name_problem(key) if key else f"row {int(own_keys[i].rpartition('#')[2]) + 1} of {name} has no key":
+            found.rejects.append(ListingReject(printable(key or own_keys[i]), stamps[i], "bad-name", problem))
+        else:
+            good.append(i)
     return good
 
 
