@@ -62,7 +62,7 @@ class Ledger:
     def add_copied(self, copied: Copied) -> None:
         """Enter embeddings that were copied from another set."""
         self.index.shards[copied.shard.sha256] = copied.shard
-        self.index.places.update({digest: (copied.shard.sha256, row) for row, digest in enumerate(copied.digests)})
+        self.index.places.update({digest: (copied.shard.sha256, row) for digest, row in zip(copied.digests, copied.rows, strict=True)})
         self.new_shards.append(copied.shard.sha256)
         self.counters["copied"] += len(copied.digests)
 
