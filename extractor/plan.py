@@ -23,18 +23,18 @@ class Unit:
     items: tuple[Item, ...]
 
 
-def bytes_needed(items: int, embedding_bytes: int) -> int:
-    """What items to read may take on disk, at most: none of them a copy of a known image."""
-    return items * (embedding_bytes + ITEM_BYTES)
+def bytes_needed(items: int, image_bytes: int) -> int:
+    """What items to read may take on disk, at most: none of them a copy of a known image. image_bytes: of all views' embeddings."""
+    return items * (image_bytes + ITEM_BYTES)
 
 
-def make_units(items: Sequence[Item], embedding_bytes: int, first_id: int = 0) -> list[Unit]:
+def make_units(items: Sequence[Item], image_bytes: int, first_id: int = 0) -> list[Unit]:
     """Cut items into units of equal size: about 64 units, at least 256 items each, at most 64 MiB of embeddings each.
 
     They are in the order of their places, so that a container is read front to back even where its keys are in another order.
     """
     items = sorted(items, key=lambda item: item.location)  # stable: what has no location of its own stays in the order of its keys
-    by_bytes = max(1, SHARD_BYTES // embedding_bytes)
+    by_bytes = max(1, SHARD_BYTES // image_bytes)
     size = min(by_bytes, max(MIN_UNIT_ITEMS, -(-len(items) // UNITS_AIMED_AT)))
     starts = range(0, len(items), size)
     return [Unit(f"{first_id + i:06d}", tuple(items[start : start + size])) for i, start in enumerate(starts)]

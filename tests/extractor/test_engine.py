@@ -15,10 +15,10 @@ from PIL import Image
 from extractor import backbones
 from extractor.backbones import Backbone
 from extractor.engine import TensorFlowEngine
-from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.golden import cosines
+from tests.extractor.plain import decode
 
 BATCH = 4
 Images = npt.NDArray[np.uint8]
