@@ -24,6 +24,7 @@ from extractor.views import PLAIN, ViewPolicy
 CHUNK = 32  # files read and claimed together; two chunks are in memory at a time
 CHUNK_BYTES = 64 << 20  # a chunk ends with the file that reaches this many
 UNKNOWN_BYTES = 2 << 20  # counted for a file whose size the source does not say
+BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, is memory
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
 
 
@@ -77,7 +78,8 @@ class DecodePipeline:
         self._limits = limits
         self._sizes = sizes or [None] * len(locations)  # encoded bytes, as far as known
         self._views = views
-        self._images_at_once = batch_size // math.gcd(batch_size, views.count)  # so that their views fill whole batches
+        # So many that their views fill whole batches of the network, or nearly, where that would be too many of these.
+        self._images_at_once = min(batch_size // math.gcd(batch_size, views.count), max(1, BATCHES_AT_ONCE * batch_size // views.count))
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_claimed_files`

@@ -111,7 +111,10 @@ def _print(fitted: FittedHead, out: Path) -> None:
     print_classes(name, evaluation)
     print()
     head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {fitted.epochs} epochs, {fitted.seconds:.1f} s"
-    print_pairs([("set", f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"), ("head", head), ("folder", out)])
+    source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
+    if len(fitted.feature_set.views) > 1:
+        source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"
+    print_pairs([("set", source), ("head", head), ("folder", out)])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

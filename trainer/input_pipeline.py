@@ -30,10 +30,9 @@ def load(
 
     features: [N * views, *shape], the views of an item together; y: [N, ...].
 
-    seed: None keeps the given order, and takes view 0; else epoch e is shuffled by (seed, e) alone, and so is the view of each item
-    picked, so that equal calls give equal streams. Rows are
-    gathered a batch at a time out of NumPy's memory: tf.constant would copy all of it, and a Python call a row would cost more than
-    the training step.
+    seed: None keeps the given order and takes view 0; else the order of epoch e and the view of each item in it are drawn by (seed, e)
+    alone, so that equal calls give equal streams. Rows are gathered a batch at a time out of NumPy's memory: tf.constant would copy all
+    of it, and a Python call a row would cost more than the training step.
     """
     order = tf.constant(np.asarray(positions, np.int64))
 
