@@ -72,7 +72,7 @@ class Recipe:
         raise UsageError("--backbone-arg include_preprocessing=false leaves the pixels as they are: state --preprocessing")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "args": dict(self.args)}
+        return {**asdict(self), "args": dict(self.args), "views": list(self.views)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
