@@ -21,7 +21,7 @@ from extractor.model_file import load_model_file
 from extractor.recipe import Recipe
 from extractor.weights_file import WeightsFile, open_weights
 from storage.errors import PermafrostError, UsageError
-from storage.space import Space
+from storage.space import PLAIN_VIEWS, Space
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def build(recipe: Recipe) -> Backbone:
         preprocessing=recipe.preprocessing,
         precision=recipe.precision,
         dtype=recipe.dtype,
+        views=(*PLAIN_VIEWS, *recipe.views),
+        view_seed=recipe.view_seed if recipe.view_policy.is_random else None,
     )
     return Backbone(model, recipe, space)
 

@@ -16,7 +16,6 @@ from storage.errors import PermafrostError
 from storage.feature_set import read_description
 from storage.names import SetName
 from storage.runs import run_folders
-from storage.shard import embedding_bytes
 
 MIN_IMAGES = 100  # of a run whose rate is worth something
 SAMPLE = 64  # images that a calibration embeds with each worker
@@ -50,7 +49,7 @@ class Forecast:
 def make_forecast(diff: Diff, worker: WorkerInfo, rate: Rate | None, price_an_hour: float | None) -> Forecast:
     """Of the items to read, those that seem to have only moved are not counted as images to embed."""
     images = len(diff.to_read) - diff.moved
-    each = embedding_bytes(worker.shape, worker.space.dtype)
+    each = worker.image_bytes
     seconds = images / rate.images_per_second if rate and rate.images_per_second else None
     return Forecast(
         images=images,

@@ -9,13 +9,17 @@ antialiasing; rounded to uint8. A JPEG at least twice the input size in both dir
 Two decoders share each rule, and the file alone decides which one is used. JPEGs in grey or YCbCr go through TensorFlow (C++ threads,
 no interpreter lock: 1.09 against 1.47 ms an image on two cores, 400x534 to 224x224), all else through Pillow, which knows the other
 formats, modes and colour spaces. They agree within one grey level: Pillow rounds between its two passes.
+
+Further views (`extractor.views`) are made from the same decoded image: cut, then resized by the rule, turned and mirrored.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,13 +32,15 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.image_size import stated_size, without_bulk
+from extractor.jpeg_in_graph import jpeg_views, resize
 from extractor.limits import ALONE_PIXELS, MAX_PIXELS, MAX_SCANNED_PIXELS, UndecodableError, check_pixels
 from extractor.quiet_tiff import quiet_libtiff
+from extractor.to_rgb import to_rgb
+from extractor.views import NO_CUTS, PLAIN, Cuts, Frame, ViewPolicy, plan_cuts
 
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 _ORIENTATION = 0x0112  # EXIF tag, 1 to 8
-_WHITE = (255, 255, 255, 255)
 _TRANSPOSES = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT,),
     3: (Image.Transpose.ROTATE_180,),
@@ -54,7 +60,6 @@ quiet_libtiff()
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2 + 1
 
 _alone = threading.Lock()  # held while a large image is decoded: a worker's memory must not grow with its threads
-_STRIP_PIXELS = 1 << 20  # of what is converted by several copies in between
 
 
 class Decoder(IntEnum):
@@ -65,14 +70,23 @@ class Decoder(IntEnum):
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes tell: who decodes, EXIF orientation (1 to 8), DCT scale exponent (0 to 3 for 1/1 to 1/8)."""
+    """What the first bytes tell: who decodes, EXIF orientation (1 to 8), DCT scale exponent (0 to 3 for 1/1 to 1/8), where crops are."""
 
     decoder: Decoder
     orientation: int = 1
     dct: int = 0
+    cuts: Cuts = NO_CUTS
+
+    def values(self) -> tuple[int, int, int, int, npt.NDArray[np.int32]]:
+        """For HEADER_SIGNATURE."""
+        boxes = np.array(self.cuts.boxes, np.int32).reshape(-1, 4)
+        return int(self.decoder), self.orientation, self.dct, self.cuts.dct, boxes
 
 
-def read_header(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> Header:
+HEADER_SIGNATURE = (*[tf.TensorSpec((), tf.int32)] * 4, tf.TensorSpec((None, 4), tf.int32))
+
+
+def read_header(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS, views: ViewPolicy = PLAIN) -> Header:
     """Decide how to decode; costs about 20 microseconds and never raises. Anything odd goes to Pillow, whose errors are kept."""
     try:
         image = Image.open(io.BytesIO(encoded), formats=("JPEG",))
@@ -86,47 +100,49 @@ def read_header(encoded: bytes, size: int, policy: str = "image-v1", max_pixels:
         or _scanned_pixels(image, encoded) > MAX_SCANNED_PIXELS
     ):
         return Header(Decoder.PILLOW)
-    dct = _dct_exponent(image.width, image.height, size) if IMAGE_POLICIES[policy].dct else 0
-    in_memory = pixels if image.info.get("progressive") else pixels >> 2 * dct  # all coefficients of a progressive one, at any scale
+    orientation, dct = _orientation(image), _dct_exponent(image.width, image.height, size) if IMAGE_POLICIES[policy].dct else 0
+    cuts = _cuts(views, encoded, Frame(image.width, image.height, orientation), size, dct)
+    in_memory = pixels if image.info.get("progressive") else pixels >> 2 * cuts.dct  # all coefficients of a progressive one, at any scale
     decoder = Decoder.TENSORFLOW_ALONE if in_memory > ALONE_PIXELS else Decoder.TENSORFLOW
-    return Header(decoder, _orientation(image), dct)
+    return Header(decoder, orientation, dct, cuts)
 
 
 def decode_in_graph(
     encoded: tf.Tensor,
-    decoder: tf.Tensor,
-    orientation: tf.Tensor,
-    dct: tf.Tensor,
+    header: Sequence[tf.Tensor],
     size: int,
     policy: str = "image-v1",
     max_pixels: int = MAX_PIXELS,
+    views: ViewPolicy = PLAIN,
 ) -> tf.Tensor:
-    """One image, uint8 [size, size, 3], for use in `tf.data`; an image that cannot be decoded is an op error."""
+    """The V views of one image, uint8 [V, size, size, 3], for use in `tf.data`; an image that cannot be decoded is an op error.
 
-    def in_python(data: bytes, decoder: int, orientation: int, dct: int) -> npt.NDArray[np.uint8]:
+    header: the tensors of HEADER_SIGNATURE.
+    """
+
+    def in_python(data: bytes, decoder: int, *rest: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         if decoder == Decoder.PILLOW:
-            return decode_with_pillow(data, size, policy, max_pixels)
+            return decode_with_pillow(data, size, policy, max_pixels, views)
         with _alone, tf.device("CPU"):
-            return np.asarray(_jpeg_in_graph(tf.constant(data), tf.constant(orientation), tf.constant(dct), size, policy).numpy())
+            return np.asarray(jpeg_views(tf.constant(data), [tf.constant(value) for value in rest], size, policy, views).numpy())
 
-    def tensorflow() -> tf.Tensor:
-        return _jpeg_in_graph(encoded, orientation, dct, size, policy)
-
-    image = tf.cond(
-        tf.equal(decoder, Decoder.TENSORFLOW),
-        tensorflow,
-        lambda: tf.numpy_function(in_python, [encoded, decoder, orientation, dct], tf.uint8),
+    images = tf.cond(
+        tf.equal(header[0], Decoder.TENSORFLOW),
+        lambda: jpeg_views(encoded, header[1:], size, policy, views),
+        lambda: tf.numpy_function(in_python, [encoded, *header], tf.uint8),
     )
-    return tf.ensure_shape(image, (size, size, 3))
+    return tf.ensure_shape(images, (views.count, size, size, 3))
 
 
-def decode(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """One image, uint8 [size, size, 3], by whichever decoder can: for files on which the usual one failed.
+def decode(
+    encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS, views: ViewPolicy = PLAIN
+) -> npt.NDArray[np.uint8]:
+    """The V views of one image, uint8 [V, size, size, 3], by whichever decoder can: for files on which the usual one failed.
 
     Raises UndecodableError with Pillow's reason if TensorFlow cannot either.
     """
     try:
-        return decode_with_pillow(encoded, size, policy, max_pixels)
+        return decode_with_pillow(encoded, size, policy, max_pixels, views)
     except UndecodableError as error:
         if error.reason in ("too-large", "empty"):
             raise
@@ -134,7 +150,9 @@ def decode(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int 
             check_pixels(*_size_for_tensorflow(encoded), max_pixels)
             with _alone:
                 pixels = tf.io.decode_image(without_bulk(encoded), expand_animations=False).numpy()
-                return _finish(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), size, 1, policy)
+                image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+                cuts = _cuts(views, encoded, Frame(*image.size), size, 0)
+                return _finish(image, image, cuts, size, 1, policy, views)
         except (tf.errors.OpError, ValueError, IndexError):
             raise error from None
 
@@ -149,20 +167,29 @@ def _size_for_tensorflow(encoded: bytes) -> tuple[int, int]:
     raise ValueError("no format of TensorFlow's")
 
 
-def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """The policy in Pillow: uint8 [size, size, 3]. Raises UndecodableError with a reason code."""
+def decode_with_pillow(
+    encoded: bytes, size: int, policy: str = "image-v1", max_pixels: int = MAX_PIXELS, views: ViewPolicy = PLAIN
+) -> npt.NDArray[np.uint8]:
+    """The policy in Pillow: uint8 [V, size, size, 3]. Raises UndecodableError with a reason code."""
     if not encoded:
         raise UndecodableError("empty", "the file has no bytes")
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-        pixels = image.width * image.height
+        width, height = image.size
         _check_cost(image, encoded, max_pixels)
-        if image.format == "JPEG" and IMAGE_POLICIES[policy].dct:
-            image.draft(None, (2 * size, 2 * size))
-        with _alone_if(pixels > ALONE_PIXELS):
-            _load(image)
+        has_scales = image.format == "JPEG" and IMAGE_POLICIES[policy].dct
+        dct = _dct_exponent(width, height, size) if has_scales else 0
+        with _alone_if(width * height > ALONE_PIXELS):
+            _load(image, dct)
             # After load(): Pillow turns TIFFs by itself and then drops their tag.
-            return _finish(image, size, _orientation(image), policy)
+            orientation = _orientation(image)
+            frame = Frame(width, height, orientation) if has_scales else Frame(image.width, image.height, orientation)
+            cuts = _cuts(views, encoded, frame, size, dct)
+            source = image
+            if cuts.dct != dct:
+                source = Image.open(io.BytesIO(encoded), formats=FORMATS)
+                _load(source, cuts.dct)
+            return _finish(image, source, cuts, size, orientation, policy, views)
     except UndecodableError:
         raise
     except Image.DecompressionBombError as error:
@@ -175,7 +202,9 @@ def decode_with_pillow(encoded: bytes, size: int, policy: str = "image-v1", max_
         raise UndecodableError("corrupt", f"{type(error).__name__}: {error}") from None
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: Image.Image, dct: int) -> None:
+    if dct:  # Pillow takes the largest scale at which at least this size is left
+        image.draft(None, (image.width >> dct, image.height >> dct))
     try:
         image.load()
     except (OSError, ValueError, SyntaxError):
@@ -203,9 +232,23 @@ def _alone_if(large: bool) -> AbstractContextManager[object]:
     return _alone if large else nullcontext()
 
 
-def _finish(image: Image.Image, size: int, orientation: int, policy: str) -> npt.NDArray[np.uint8]:
-    """RGB over white, squashed, turned. Turning the small square is the same as turning first, and cheaper."""
-    rgb = _to_rgb(image)
+def _cuts(views: ViewPolicy, encoded: bytes, frame: Frame, size: int, dct: int) -> Cuts:
+    return plan_cuts(views, hashlib.sha256(encoded).digest(), frame, size, dct) if views.is_random else Cuts(dct)
+
+
+def _finish(
+    image: Image.Image, source: Image.Image, cuts: Cuts, size: int, orientation: int, policy: str, views: ViewPolicy
+) -> npt.NDArray[np.uint8]:
+    """All views, uint8 [V, size, size, 3]: plain ones from `image`, crops from `source`, which may be the same at a larger scale."""
+    rgb = to_rgb(image)
+    plain = _fit(rgb, size, orientation, policy)
+    if cuts.boxes and source is not image:
+        rgb = to_rgb(source)
+    return np.stack(views.in_order(plain, [_fit(rgb.crop(box), size, orientation, policy) for box in cuts.boxes]))
+
+
+def _fit(rgb: Image.Image, size: int, orientation: int, policy: str) -> npt.NDArray[np.uint8]:
+    """Squashed and turned. Turning the small square is the same as turning first, and cheaper."""
     small = rgb.resize((size, size), Image.Resampling.BILINEAR) if IMAGE_POLICIES[policy].antialias else _nearest_four(rgb, size)
     for transpose in _TRANSPOSES.get(orientation, ()):
         small = small.transpose(transpose)
@@ -215,51 +258,7 @@ def _finish(image: Image.Image, size: int, orientation: int, policy: str) -> npt
 def _nearest_four(rgb: Image.Image, size: int) -> Image.Image:
     """Bilinear without antialiasing, by TensorFlow: Pillow's `transform` rounds down, half a grey level too dark, and is slower."""
     with tf.device("CPU"):
-        return Image.fromarray(_resize_in_tensorflow(np.asarray(rgb), size, antialias=False).numpy())
-
-
-def _resize_in_tensorflow(image: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:
-    resized = tf.image.resize(image, (size, size), method="bilinear", antialias=antialias)
-    small = tf.cast(resized, tf.float32)  # an image that has the size already is left as uint8
-    return tf.cast(tf.clip_by_value(tf.floor(small + 0.5), 0.0, 255.0), tf.uint8)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """In strips where there are copies in between, so that none of them is of the whole image."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    rows = max(1, _STRIP_PIXELS // image.width)
-    if image.height <= rows:
-        return _strip_to_rgb(image)
-    rgb = Image.new("RGB", image.size)
-    for top in range(0, image.height, rows):
-        rgb.paste(_strip_to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
-    return rgb
-
-
-def _strip_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, also where Pillow widens it to 32
-        wide = np.asarray(image)
-        grey = ((np.clip(wide, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
-        if isinstance(image.info.get("transparency"), int):
-            grey[wide == image.info["transparency"]] = 255
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _jpeg_in_graph(encoded: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor, size: int, policy: str) -> tf.Tensor:
-    def at_scale(exponent: int) -> tf.Tensor:
-        return tf.io.decode_jpeg(encoded, channels=3, ratio=1 << exponent, dct_method="INTEGER_ACCURATE")
-
-    image = tf.switch_case(dct, [lambda e=exponent: at_scale(e) for exponent in range(4)])
-    small = _resize_in_tensorflow(image, size, IMAGE_POLICIES[policy].antialias)
-    small = tf.cond(orientation >= 5, lambda: tf.transpose(small, (1, 0, 2)), lambda: small)
-    # After the transpose of 5 to 8: 5 needs nothing more, 6 a mirror, 8 a flip, 7 both (and 2, 4, 3 likewise without it).
-    small = tf.cond(tf.reduce_any(orientation == [2, 3, 6, 7]), lambda: tf.reverse(small, [1]), lambda: small)
-    return tf.cond(tf.reduce_any(orientation == [3, 4, 7, 8]), lambda: tf.reverse(small, [0]), lambda: small)
+        return Image.fromarray(resize(np.asarray(rgb), size, antialias=False).numpy())
 
 
 def _orientation(image: Image.Image) -> int:

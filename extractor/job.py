@@ -8,6 +8,7 @@ from pathlib import Path
 from extractor.limits import DEFAULT_LIMITS, Limits
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
+from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 
@@ -21,6 +22,11 @@ class WorkerInfo:
     where: str  # for messages: host and device
     environment: dict[str, str]  # for provenance: engine, device, library versions
 
+    @property
+    def image_bytes(self) -> int:
+        """Stored bytes of one image: the embeddings of all its views."""
+        return len(self.space.views) * embedding_bytes(self.shape, self.space.dtype)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -33,3 +39,8 @@ class Job:
     layout: ShardLayout
     golden: GoldenImages
     limits: Limits = DEFAULT_LIMITS
+    views: int = 1  # of an image
+
+    @property
+    def image_bytes(self) -> int:
+        return self.views * self.layout.embedding_bytes

@@ -63,7 +63,7 @@ class Ledger:
 
     def add_copied(self, copied: Copied) -> None:
         """Enter embeddings that were copied from another set."""
-        self.index.add_rows(words_of(list(copied.digests)), copied.shard)
+        self.index.add_rows(words_of(list(copied.digests)), copied.rows, copied.shard)
         self.new_shards.append(copied.shard.sha256)
         self.counters["copied"] += len(copied.digests)
 

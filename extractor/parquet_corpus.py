@@ -88,11 +88,9 @@ def _add_rows(
     stamps = [container.stamp + part for part in parts]
     own_keys = [f"{name}#{row:08d}" for row in range(first, first + n)]
     given = "key" in table.column_names
-    keys = [cell_text(cell) for cell in table["key"].to_pylist()] if given else [*own_keys]
-    if given or name_problem(name):
-        good = _good_keys(found, keys, own_keys, stamps, name)
-    else:
-        good = list(range(n))
+    keys: list[str | None] = [cell_text(cell) for cell in table["key"].to_pylist()] if given else [*own_keys]
+    may_be_bad = given or (n > 0 and name_problem(own_keys[0]))
+    good = _good_keys(found, keys, own_keys, stamps, name) if may_be_bad else list(range(n))
     labels = table["label"].to_pylist() if "label" in table.column_names else [None] * n
     splits = table["split"].to_pylist() if "split" in table.column_names else [None] * n
     columns = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +19,12 @@ from extractor.claims import Claim
 from extractor.content import Content, read_content
 from extractor.limits import DEFAULT_LIMITS, Limits, UndecodableError
 from extractor.stopwatch import Stopwatch
+from extractor.views import PLAIN, ViewPolicy
 
 CHUNK = 32  # files read and claimed together; two chunks are in memory at a time
 CHUNK_BYTES = 64 << 20  # a chunk ends with the file that reaches this many
 UNKNOWN_BYTES = 2 << 20  # counted for a file whose size the source does not say
+BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, is memory
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
 
 
@@ -64,15 +68,18 @@ class DecodePipeline:
         policy: str = "image-v1",
         limits: Limits = DEFAULT_LIMITS,
         sizes: Sequence[int | None] | None = None,
+        views: ViewPolicy = PLAIN,
     ) -> None:
         self._locations = locations
         self._claim = claim
         self._size = input_size
-        self._batch_size = batch_size
         self._threads = threads
         self._policy = policy
         self._limits = limits
         self._sizes = sizes or [None] * len(locations)  # encoded bytes, as far as known
+        self._views = views
+        # So many that their views fill whole batches of the network, or nearly, where that would be too many of these.
+        self._images_at_once = min(batch_size // math.gcd(batch_size, views.count), max(1, BATCHES_AT_ONCE * batch_size // views.count))
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_claimed_files`
@@ -80,13 +87,16 @@ class DecodePipeline:
         self.outcomes = Outcomes([None] * len(locations))
 
     def batches(self) -> Iterator[tuple[list[int], tf.Tensor]]:
-        """Yield (positions, uint8 [n, size, size, 3]) with n <= batch_size, positions ascending within the main stream."""
+        """Yield (positions, uint8 [n * V, size, size, 3]): n <= batch_size images with their V views each, which stand together.
+
+        Positions ascend within the main stream.
+        """
         decoded: set[int] = set()
         for positions, images, started, ended in self._dataset():
             chosen = [int(position) for position in positions]
             decoded.update(chosen)
             self._decoding.add(started.numpy(), ended.numpy())
-            yield chosen, images
+            yield chosen, self._flat(images)
         if self._failure:
             raise self._failure
         missing = [position for position in self.outcomes.claimed if position not in decoded]
@@ -98,33 +108,32 @@ class DecodePipeline:
             self.outcomes.seconds |= {"decode": self._decoding.busy, "decode_idle": self._decoding.idle(self._threads)}
 
     def _dataset(self) -> tf.data.Dataset:
-        signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *[tf.TensorSpec((), tf.int32)] * 3)
+        signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *image_policy.HEADER_SIGNATURE)
         stream = tf.data.Dataset.from_generator(self._claimed_files, output_signature=signature)
 
-        def decode(
-            position: tf.Tensor, encoded: tf.Tensor, decoder: tf.Tensor, orientation: tf.Tensor, dct: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        def decode(position: tf.Tensor, encoded: tf.Tensor, *header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             # The two timestamps cost 5 us of 2.4 ms CPU time an image (median of 15, side by side): not to be seen in the wall time.
             started = tf.timestamp()
             with tf.control_dependencies([started]):
                 encoded = tf.identity(encoded)
-            image = image_policy.decode_in_graph(encoded, decoder, orientation, dct, self._size, self._policy, self._limits.pixels)
-            with tf.control_dependencies([image]):
-                return position, image, started, tf.timestamp()
+            images = image_policy.decode_in_graph(encoded, header, self._size, self._policy, self._limits.pixels, self._views)
+            with tf.control_dependencies([images]):
+                return position, images, started, tf.timestamp()
 
         # An op error drops its own element only; what is missing afterwards is decoded again, one by one, to learn why.
         # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
         plain = tf.autograph.experimental.do_not_convert(decode)
         stream = stream.map(plain, num_parallel_calls=self._threads, deterministic=True).ignore_errors()
-        return stream.batch(self._batch_size).prefetch(2)
+        return stream.batch(self._images_at_once).prefetch(2)
 
-    def _claimed_files(self) -> Iterator[tuple[int, bytes, int, int, int]]:
+    def _claimed_files(self) -> Iterator[tuple[Any, ...]]:
+        """Position, bytes and header of each image to decode."""
         self._reader = Stopwatch()
         try:
             for position, encoded in self._read_and_claim():
-                header = image_policy.read_header(encoded, self._size, self._policy, self._limits.pixels)
+                header = image_policy.read_header(encoded, self._size, self._policy, self._limits.pixels, self._views)
                 self._reader.lap("hash")
-                yield position, encoded, int(header.decoder), header.orientation, header.dct
+                yield position, encoded, *header.values()
                 self._reader.lap("wait_decoder")
         except GeneratorExit:
             raise
@@ -168,22 +177,25 @@ class DecodePipeline:
                 yield position, encoded
 
     def _second_chance(self, positions: list[int]) -> Iterator[tuple[list[int], tf.Tensor]]:
-        for start in range(0, len(positions), self._batch_size):
+        for start in range(0, len(positions), self._images_at_once):
             chosen, images = [], []
-            for position in positions[start : start + self._batch_size]:
+            for position in positions[start : start + self._images_at_once]:
                 try:
                     images.append(self._decode_again(position))
                     chosen.append(position)
                 except UndecodableError as error:
                     self.outcomes.rejects[position] = (error.reason, str(error))
             if chosen:
-                yield chosen, tf.constant(np.stack(images))
+                yield chosen, tf.constant(np.concatenate(images))
 
     def _decode_again(self, position: int) -> np.ndarray:
         file = read_content(self._locations[position], self._limits.bytes)
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
-        return image_policy.decode(file.encoded, self._size, self._policy, self._limits.pixels)
+        return image_policy.decode(file.encoded, self._size, self._policy, self._limits.pixels, self._views)
+
+    def _flat(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(images, (-1, self._size, self._size, 3))
 
 
 def plan_chunks(sizes: Sequence[int | None]) -> list[range]:

@@ -25,9 +25,9 @@ class Unit:
     items: tuple[Item, ...]
 
 
-def bytes_needed(items: int, embedding_bytes: int) -> int:
-    """What items to read may take on disk, at most: none of them a copy of a known image."""
-    return items * (embedding_bytes + ITEM_BYTES)
+def bytes_needed(items: int, image_bytes: int) -> int:
+    """What items to read may take on disk, at most: none of them a copy of a known image. image_bytes: of all views' embeddings."""
+    return items * (image_bytes + ITEM_BYTES)
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Units:
         return ((start, min(start + self.size, len(self.items))) for start in range(0, len(self.items), self.size))
 
 
-def make_units(items: Items, embedding_bytes: int, first_id: int = 0) -> Units:
+def make_units(items: Items, image_bytes: int, first_id: int = 0) -> Units:
     """Cut items into units of equal size: about 64 units, at least 256 items each, at most 8192, and 64 MiB of embeddings."""
-    return Units(items, unit_size(len(items), embedding_bytes), first_id)
+    return Units(items, unit_size(len(items), image_bytes), first_id)
 
 
-def unit_size(items: int, embedding_bytes: int) -> int:
-    by_bytes = max(1, SHARD_BYTES // embedding_bytes)
+def unit_size(items: int, image_bytes: int) -> int:
+    by_bytes = max(1, SHARD_BYTES // image_bytes)
     return min(by_bytes, MAX_UNIT_ITEMS, max(MIN_UNIT_ITEMS, -(-items // UNITS_AIMED_AT)))
 
 

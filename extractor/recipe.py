@@ -10,6 +10,7 @@ from extractor.backbone_args import Value, check_args
 from extractor.backbone_source import HUB, check_backbone, check_weights
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.views import ViewPolicy, check_views, parse_view
 from storage.errors import DamagedError, UsageError
 from storage.stated_space import require_rebuildable
 
@@ -38,11 +39,16 @@ class Recipe:
     dtype: str = "float16"
     args: tuple[tuple[str, Value], ...] = ()  # of the builder, sorted by name; a mapping is accepted too
     layer: str = ""  # the cut; "": the last layer before the classification top
+    views: tuple[str, ...] = ()  # beside the plain image, as extractor.views writes them; text such as "flip,crop" is accepted too
+    view_seed: int = 0  # of the crops among them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_backbone(self.name))
         object.__setattr__(self, "args", check_args(self.name, dict(self.args)))
         object.__setattr__(self, "weights", check_weights(self.name, self.weights))
+        views = [parse_view(text) for text in (self.views.split(",") if isinstance(self.views, str) else self.views)]
+        check_views(views, self.view_seed)
+        object.__setattr__(self, "views", tuple(map(str, views)))
         if self.name in BACKBONES:
             entry = BACKBONES[self.name]
             object.__setattr__(self, "input_size", self.input_size or entry.input_size)
@@ -56,13 +62,17 @@ class Recipe:
         if self.input_size or self.name in BACKBONES:
             check_input_size(self.input_size)
 
+    @property
+    def view_policy(self) -> ViewPolicy:
+        return ViewPolicy(tuple(map(parse_view, self.views)), self.view_seed)
+
     def _own_preprocessing(self) -> str:
         if dict(self.args).get("include_preprocessing", True):
             return BACKBONES[self.name].preprocessing
         raise UsageError("--backbone-arg include_preprocessing=false leaves the pixels as they are: state --preprocessing")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "args": dict(self.args)}
+        return {**asdict(self), "args": dict(self.args), "views": list(self.views)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:

@@ -14,7 +14,6 @@ from storage.feature_set import SetDescription
 from storage.files import free_bytes
 from storage.manifest import Manifest
 from storage.names import SetName
-from storage.shard import embedding_bytes
 from storage.space import require_same_space
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
@@ -53,12 +52,12 @@ def require_different(embeddings: npt.NDArray[np.generic]) -> None:
 
 def require_room(items: int, worker: WorkerInfo, name: SetName) -> None:
     """A disk that is full in the middle of the night loses nothing, but the night. Raises RunError."""
-    needed, free = bytes_needed(items, embedding_bytes(worker.shape, worker.space.dtype)), free_bytes(name.folder)
+    needed, free = bytes_needed(items, worker.image_bytes), free_bytes(name.folder)
     if needed > free:
         raise RunError(
             f"{items} images to read may take {needed / 2**20:,.0f} MiB in {name.root}, which has {free / 2**20:,.0f} MiB left. "
-            "Make room, store less of each (--pooling avg, --dtype float16), or pass --no-disk-check if most of them are copies of "
-            "images that the store has already"
+            "Make room, store less of each (--pooling avg, --dtype float16, fewer --views), or pass --no-disk-check if most of them are "
+            "copies of images that the store has already"
         )
 
 

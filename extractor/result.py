@@ -22,7 +22,7 @@ class ExtractResult:
     corpus: str
     listed: int
     read: int  # files whose bytes were read
-    embedded: int  # forward passes
+    embedded: int  # images that went through the network, each in all its views
     reused: int  # rows that needed no forward pass
     copied: int  # embeddings taken from other sets of the store: copied, or derived from maps or float32
     rows: int
@@ -52,6 +52,7 @@ class ExtractResult:
     forecast: dict[str, Any] | None = None  # extractor.forecast; None: how fast this space is embedded here was not known
     saved_seconds: float | None = None  # what the forward passes of the reused rows would have taken
     report: str | None = None  # path of report.html; None: a dry run
+    views: int = 1  # of each image: forward passes are embedded * views
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,4 +120,5 @@ def summarise(
         forecast=outcome.forecast.to_dict() if outcome.forecast else None,
         saved_seconds=round(reused / usual, 1) if usual else None,
         report=outcome.report,
+        views=len(workers[0].space.views),
     )

@@ -103,7 +103,7 @@ class Rounds:
 
     def _units(self, items: Items, job: Job) -> Units:
         """Units with ids that this run has not used yet: each has a receipt by that name."""
-        units = make_units(items, job.layout.embedding_bytes, self._units_made)
+        units = make_units(items, job.image_bytes, self._units_made)
         self._units_made += len(units)
         return units
 

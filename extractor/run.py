@@ -239,7 +239,9 @@ class _Run:
 
     def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        return Job(self.folder, self.listing.corpus_id, self.listing.base, description.shard_format, layout, golden, self.options.limits)
+        views = len(description.space.views)
+        listing, limits = self.listing, self.options.limits
+        return Job(self.folder, listing.corpus_id, listing.base, description.shard_format, layout, golden, limits, views)
 
     def _about(self, base: FeatureSet | None) -> dict[str, Any]:
         """What the plan says of the run."""

@@ -46,6 +46,7 @@ class Worker:
         self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
         backbone = backbones.build(recipe)
         self._space = backbone.space
+        self._views = recipe.view_policy
         self._engine = TensorFlowEngine(backbone)
 
     def info(self) -> WorkerInfo:
@@ -56,7 +57,7 @@ class Worker:
         return WorkerInfo(self._space, self._engine.shape, f"{platform.node()} ({device})", environment)
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
-        """Embed a few encoded images, such as the golden ones. [n, *shape] in the stored dtype.
+        """Embed a few encoded images, such as the golden ones, in all V views. [n * V, *shape] in the stored dtype.
 
         Raises RunError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
         """
@@ -72,16 +73,17 @@ class Worker:
         return embeddings
 
     def embed_located(self, locations: Sequence[str]) -> tuple[npt.NDArray[np.generic], Outcomes]:
-        """Embed images at paths or URIs into memory: [n, *shape] in the stored dtype; rows of rejects are zero.
+        """Embed images at paths or URIs into memory: [n * V, *shape] in the stored dtype, the V views of an image together; rows of
+        rejects are zero.
 
         Duplicates are embedded again.
         """
         pipeline = self._pipeline(locations, lambda digests: [True] * len(digests), DEFAULT_LIMITS)
-        out = np.zeros((len(locations), *self._engine.shape), self._recipe.dtype)
+        out = np.zeros((len(locations), self._views.count, *self._engine.shape), self._recipe.dtype)
         for positions, images in pipeline.batches():
-            finite, embeddings = self._embed(positions, images, pipeline.outcomes)
-            out[finite] = embeddings
-        return out, pipeline.outcomes
+            kept, embeddings = self._embed(positions, images, pipeline.outcomes)
+            out[kept] = embeddings.reshape(len(kept), *out.shape[1:])
+        return out.reshape(-1, *self._engine.shape), pipeline.outcomes
 
     def measure(self, locations: Sequence[str]) -> float:
         """Images a second of this worker, from files to features; 0.0 without any. Building the graph does not count."""
@@ -126,39 +128,44 @@ class Worker:
         return receipt
 
     def _fill(self, shard: NewShard, pipeline: DecodePipeline, clock: Stopwatch) -> dict[int, int]:
-        """Embed all batches into the shard; returns row by position."""
+        """Embed all batches into the shard; returns row of view 0 by position."""
         rows: dict[int, int] = {}
         for positions, images in pipeline.batches():
             clock.lap("wait")
-            finite, embeddings = self._embed(positions, images, pipeline.outcomes)
+            kept, embeddings = self._embed(positions, images, pipeline.outcomes)
             clock.lap("infer")
-            digests = [pipeline.outcomes.digests[position] for position in finite]
-            shard.append([digest for digest in digests if digest], embeddings)
-            rows.update({position: len(rows) + i for i, position in enumerate(finite)})
+            digests = [pipeline.outcomes.digests[position] for position in kept]
+            rows.update({position: shard.rows + i * self._views.count for i, position in enumerate(kept)})
+            shard.append([digest for digest in digests if digest], embeddings, self._views.count)
             clock.lap("write")
         clock.lap("wait")
         return rows
 
     def _embed(self, positions: list[int], images: tf.Tensor, outcomes: Outcomes) -> tuple[list[int], npt.NDArray[np.generic]]:
-        """Embed a batch; what the stored dtype cannot hold, or memory not even alone, is a reject. Returns the positions and rows left."""
+        """Embed the images at n positions, with their V views each: [n * V, ...].
+
+        What the stored dtype cannot hold in all views, or memory not even alone, is a reject. Returns the positions and rows left.
+        """
+        views = self._views.count
         try:
             features = self._engine(images)
         except tf.errors.ResourceExhaustedError:  # the engine tried one image at a time; which of them was it?
             if len(positions) == 1:
                 outcomes.rejects[positions[0]] = ("out-of-memory", "not enough memory for the network on one image here")
                 return [], np.zeros((0, *self._engine.shape), self._recipe.dtype)
-            parts = [self._embed([position], images[i : i + 1], outcomes) for i, position in enumerate(positions)]
+            parts = [self._embed([position], images[i * views : (i + 1) * views], outcomes) for i, position in enumerate(positions)]
             return [position for kept, _ in parts for position in kept], np.concatenate([rows for _, rows in parts])
         embeddings, faults = to_stored(features, self._recipe.dtype)
-        outcomes.rejects |= {positions[i]: fault for i, fault in faults.items()}
-        kept = [i for i in range(len(positions)) if i not in faults]
-        return [positions[i] for i in kept], embeddings[kept]
+        bad = {row // views: fault for row, fault in faults.items()}
+        outcomes.rejects |= {positions[i]: fault for i, fault in bad.items()}
+        kept = np.array([i not in bad for i in range(len(positions))], np.bool_)
+        return [position for position, is_kept in zip(positions, kept, strict=True) if is_kept], embeddings[np.repeat(kept, views)]
 
     def _pipeline(
         self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
     ) -> DecodePipeline:
         engine, policy = self._engine, self._recipe.image_policy
-        return DecodePipeline(locations, claim, engine.input_size, engine.batch_size, self._threads, policy, limits, sizes)
+        return DecodePipeline(locations, claim, engine.input_size, engine.batch_size, self._threads, policy, limits, sizes, self._views)
 
     def _receipt(
         self, unit: Unit, job: Job, outcomes: Outcomes, rows: dict[int, int], shard: FileEntry | None, seconds: dict[str, float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from extractor import Recipe
 from extractor.backbone_args import parse_assignments
@@ -16,7 +17,7 @@ def add_backbone_options(parser: argparse.ArgumentParser | argparse._ArgumentGro
     parser.add_argument("--preprocessing", choices=PREPROCESSINGS, default="", help="scaling of pixels (default: the backbone's own)")
 
 
-def make_recipe(args: argparse.Namespace, **options: str) -> Recipe:
+def make_recipe(args: argparse.Namespace, **options: Any) -> Recipe:
     if args.input_size is not None:
         check_input_size(args.input_size)
     return Recipe(

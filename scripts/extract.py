@@ -64,7 +64,10 @@ def _print(result: ExtractResult, price: float | None) -> None:
             ("account", account),
             *_skipped(result),
             *([("reasons", counts_text(result.reasons))] if result.reasons else []),
-            ("work", f"{result.read} files read, {result.embedded} images embedded, {result.reused} rows reused{copied}"),
+            (
+                "work",
+                f"{result.read} files read, {result.embedded} images embedded{_in_views(result)}, {result.reused} rows reused{copied}",
+            ),
             *([("files were", _told(result.kinds))] if result.read else []),
             ("time", f"{result.seconds:.1f} s, {speed}"),
             *_saved(result, price),
@@ -87,7 +90,7 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
         ("keys", keys),
         ("known already", result.rows),
         ("rejected before", result.rejected),
-        ("would embed", f"at most {plan['images']} images: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"),
+        ("would embed", f"at most {plan['images']} images{_in_views(result)}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"),
     ]
     if plan["seconds"] is not None:
         pairs.append(
@@ -96,6 +99,10 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
     if plan["price"] is not None:
         pairs.append(("price", f"about {plan['price']:,.2f}"))
     return [*pairs, *_skipped(result), ("feature space", result.space_id)]
+
+
+def _in_views(result: ExtractResult) -> str:
+    return f" in {result.views} views each" if result.views > 1 else ""
 
 
 def _saved(result: ExtractResult, price: float | None) -> list[tuple[str, object]]:

@@ -10,6 +10,7 @@ from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
+from extractor.views import GRAMMAR
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import share
 from storage.errors import UsageError
@@ -28,7 +29,14 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
     if args.layer == "":
         raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
     recipe = make_recipe(
-        args, layer=args.layer or "", pooling=args.pooling, image_policy=args.image_policy, precision=args.precision, dtype=args.dtype
+        args,
+        layer=args.layer or "",
+        pooling=args.pooling,
+        image_policy=args.image_policy,
+        precision=args.precision,
+        dtype=args.dtype,
+        views=() if args.views is None else args.views,
+        view_seed=args.view_seed,
     )
     return ExtractOptions(
         recipe,
@@ -62,6 +70,13 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
     group.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
     group.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
+    group.add_argument(
+        "--views",
+        metavar="V,V,...",
+        help=f"augmented variants to embed beside the plain image, for `train` to pick from: {GRAMMAR}; "
+        "such as flip,crop,crop,flip-crop (default: none)",
+    )
+    group.add_argument("--view-seed", type=int, default=0, metavar="N", help="of the crops of --views (default 0)")
     group.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     group.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
     group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")

@@ -79,6 +79,7 @@ def _print_set(feature_set: FeatureSet) -> None:
                 "embeddings",
                 f"{counts['embeddings']} of shape {_shape(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])}",
             ),
+            *_views(feature_set),
             ("backbone", _backbone(description)),
             ("feature space", feature_set.space.id),
             ("environment", ", ".join(f"{k} {v}" for k, v in manifest.provenance.get("environment", {}).items())),
@@ -91,6 +92,14 @@ def _print_set(feature_set: FeatureSet) -> None:
         print(f"\nh5py:\n{h5py_snippet(feature_set)}")
     else:
         print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
+
+
+def _views(feature_set: FeatureSet) -> list[tuple[str, str]]:
+    if len(feature_set.views) == 1:
+        return []
+    seed = feature_set.space.view_seed
+    named = ", ".join(f"{number} {view}" for number, view in enumerate(feature_set.views))
+    return [("views", named + (f"; seed {seed}" if seed is not None else ""))]
 
 
 def _backbone(description: SetDescription) -> str:

@@ -58,7 +58,13 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
     parser.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out where no splits are given (default 0.2)")
     parser.add_argument("--validation", type=float, default=0.15, metavar="SHARE", help="held out of train (default 0.15)")
-    parser.add_argument("--seed", type=int, default=0, help="of split and order (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of split, order and picked views (default 0)")
+    parser.add_argument(
+        "--views",
+        choices=("random", "plain"),
+        default="random",
+        help="of a set with views: train on one at random for each item and epoch (default), or on the plain images alone",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         test=args.test,
         validation=args.validation,
         seed=args.seed,
+        views=args.views,
     )
     out = Path(args.out)
     trainer.check_head_target(out)
@@ -104,7 +111,10 @@ def _print(fitted: FittedHead, out: Path) -> None:
     print_classes(name, evaluation)
     print()
     head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {fitted.epochs} epochs, {fitted.seconds:.1f} s"
-    print_pairs([("set", f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"), ("head", head), ("folder", out)])
+    source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
+    if len(fitted.feature_set.views) > 1:
+        source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"
+    print_pairs([("set", source), ("head", head), ("folder", out)])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from storage.store import require_store
 
 SET_FORMAT = 1
 _VERSION_FILE = re.compile(r"[0-9]{8}\.json")
-DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch
+DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch, all views of it counted
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class SetDescription:
     backbone: Mapping[str, Any]
     created: str
     card: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> SetDescription:
+        """The same of view 0 alone, which is what heads read and files export."""
+        backbone = {name: value for name, value in self.backbone.items() if name not in ("views", "view_seed")}
+        return replace(self, space=self.space.plain, backbone=backbone)
 
     def require_format(self, wanted: str | None, name: SetName) -> None:
         """Raise UsageError if another shard format was asked for than that of the set; None: none was."""
@@ -73,7 +79,8 @@ class SetDescription:
 
 @dataclass(frozen=True)
 class Batch:
-    """`keys` of n items, their `embeddings` [n, *shape] in the stored dtype, and their `positions` [n] in the items table."""
+    """`keys` of n items, their `embeddings` [n, *shape] in the stored dtype ([n, V, *shape] if all V views were asked for), and their
+    `positions` [n] in the items table."""
 
     keys: list[str]
     embeddings: npt.NDArray[np.generic]
@@ -106,6 +113,11 @@ class FeatureSet:
         return self.description.shape
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """What each view of an image is, by number; 0 is the plain image."""
+        return self.space.views
+
+    @property
     def embedding_bytes(self) -> int:
         return embedding_bytes(self.shape, self.description.dtype)
 
@@ -124,30 +136,35 @@ class FeatureSet:
     def golden(self) -> GoldenImages:
         return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
 
-    def to_numpy(self) -> tuple[list[str], npt.NDArray[np.generic]]:
-        """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N."""
-        out = np.empty((self.rows, *self.shape), self.description.dtype)
+    def to_numpy(self, view: int | None = 0) -> tuple[list[str], npt.NDArray[np.generic]]:
+        """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N.
+
+        view: the number of one; None for all V of them, [N, V, *shape]. Raises UsageError for one that the set has not.
+        """
+        offset = self._offset(view)
+        out = np.empty((self.rows, *np.shape(offset), *self.shape), self.description.dtype)
         names, reads = self._reads()
         for read in reads:
             with closing(self._open_shard(names[read.shard])) as reader:
-                out[read.positions] = _rows(reader, read, names[read.shard])
+                out[read.positions] = _rows(reader, read, names[read.shard], offset)
         return self.items["key"].to_pylist(), out
 
     def to_arrow(self) -> pa.Table:
-        """Items joined with their embeddings as a fixed-size list column `embedding` (flattened, stored dtype), in item order."""
+        """Items joined with view 0 as a fixed-size list column `embedding` (flattened, stored dtype), in item order."""
         _, embeddings = self.to_numpy()
         flat = pa.array(embeddings.reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(self.shape)))
         shape = {b"shape": str(list(self.shape)).encode()}
         return self.items.append_column(pa.field("embedding", column.type, metadata=shape), column)
 
-    def batches(self, batch_size: int | None = None, positions: Sequence[int] | None = None) -> Iterator[Batch]:
+    def batches(self, batch_size: int | None = None, positions: Sequence[int] | None = None, view: int | None = 0) -> Iterator[Batch]:
         """All items in storage order: each shard is read once, front to back, in memory for one batch.
 
         batch_size: items a batch (the last may be smaller); None for about 16 MiB of embeddings. Use `to_numpy` for item order.
-        positions: of the wanted items in the items table; None for all.
+        positions: of the wanted items in the items table; None for all. view: as in `to_numpy`. The other views are read along.
         """
-        size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // self.embedding_bytes)
+        offset = self._offset(view)
+        size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // (len(self.views) * self.embedding_bytes))
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
         keys = self.items["key"].combine_chunks()
@@ -160,9 +177,18 @@ class FeatureSet:
                     if reader is None or part.shard != shard:
                         shards.close()
                         shard, reader = part.shard, shards.enter_context(closing(self._open_shard(names[part.shard])))
-                    pieces.append(_rows(reader, part, names[part.shard]))
+                    pieces.append(_rows(reader, part, names[part.shard], offset))
                 found = np.concatenate([part.positions for part in parts])
                 yield Batch(keys.take(pa.array(found)).to_pylist(), np.concatenate(pieces), found)
+
+    def _offset(self, view: int | None) -> int | npt.NDArray[np.int64]:
+        """What is added to the row of view 0."""
+        if view is None:
+            return np.arange(len(self.views))
+        if not 0 <= view < len(self.views):
+            known = ", ".join(f"{number} {name}" for number, name in enumerate(self.views))
+            raise UsageError(f"{self.name.folder} has no view {view}; it has {known}")
+        return view
 
     def _reads(self, positions: Sequence[int] | None = None) -> tuple[list[str], list[ShardRead]]:
         column = self.items["shard"].combine_chunks()
@@ -187,12 +213,14 @@ class FeatureSet:
         return reader
 
 
-def _rows(reader: ShardReader, read: ShardRead, shard: str) -> npt.NDArray[np.generic]:
-    start, stop = read.span
+def _rows(reader: ShardReader, read: ShardRead, shard: str, offset: int | npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
+    """[n, *shape], or [n, V, *shape] for V offsets."""
+    start, stop = read.span[0] + int(np.min(offset)), read.span[1] + int(np.max(offset))
     if start < 0 or stop > reader.rows:
         wrong = start if start < 0 else stop - 1
         raise DamagedError(f"an item points at row {wrong} of shard {shard}, which has {reader.rows} rows: its item file is damaged")
-    return reader.read(start, stop)[read.rows - start]
+    embeddings: npt.NDArray[np.generic] = reader.read(start, stop)[np.add.outer(read.rows - start, offset)]
+    return embeddings
 
 
 def open_set(uri: str | Path | SetName) -> FeatureSet:

@@ -6,12 +6,13 @@ Whoever extends the set embeds them first. That shows drift (other hardware, eng
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 
 from storage.errors import DriftError
 from storage.files import FileEntry
@@ -22,22 +23,32 @@ MIN_COSINE = {"float32": 0.99999}  # by compute precision; docs/design.md, "Numb
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """G images as encoded bytes, and their embeddings [G, *shape] in the stored dtype. G is 0 in imported sets."""
+    """G images as encoded bytes, and the embeddings of their V views, [G * V, *shape] in the stored dtype. G is 0 in imported sets."""
 
     names: tuple[str, ...]
     images: tuple[bytes, ...]
     embeddings: npt.NDArray[np.generic]
 
+    @property
+    def views(self) -> int:
+        return len(self.embeddings) // len(self.images) if self.images else 1
+
+    @property
+    def plain(self) -> GoldenImages:
+        """The same with view 0 alone."""
+        return replace(self, embeddings=self.embeddings[:: self.views])
+
 
 def write_golden(golden: GoldenImages, set_folder: Path) -> FileEntry:
-    """Write golden images and embeddings as one content-named file of the set."""
+    """Write golden images and embeddings as one content-named file of the set: a row a view, the image itself only beside view 0."""
     width = int(np.prod(golden.embeddings.shape[1:])) * golden.embeddings.itemsize
+    rows = [(name, image, view) for name, image in zip(golden.names, golden.images, strict=True) for view in range(golden.views)]
     table = pa.table(
         {
-            "name": pa.array(golden.names, pa.string()),
-            "image": pa.array(golden.images, pa.binary()),
-            "digest": pa.array([hashlib.sha256(image).digest() for image in golden.images], pa.binary(32)),
-            "view": pa.array([0] * len(golden.images), pa.int16()),
+            "name": pa.array([name for name, _, _ in rows], pa.string()),
+            "image": pa.array([None if view else image for _, image, view in rows], pa.binary()),
+            "digest": pa.array([hashlib.sha256(image).digest() for _, image, _ in rows], pa.binary(32)),
+            "view": pa.array([view for _, _, view in rows], pa.int16()),
             "embedding": pa.array([row.tobytes() for row in golden.embeddings], pa.binary(width)),
         }
     )
@@ -49,7 +60,8 @@ def read_golden(entry: FileEntry, set_folder: Path, shape: tuple[int, ...], dtyp
     schema = pa.schema([("name", pa.string()), ("image", pa.binary()), ("embedding", pa.binary(width))])
     table = read_tables([entry], set_folder, schema)
     embeddings = np.frombuffer(b"".join(table["embedding"].to_pylist()), dtype).reshape(-1, *shape)
-    return GoldenImages(tuple(table["name"].to_pylist()), tuple(table["image"].to_pylist()), embeddings)
+    images = table.filter(pa.compute.is_valid(table["image"]))
+    return GoldenImages(tuple(images["name"].to_pylist()), tuple(images["image"].to_pylist()), embeddings)
 
 
 def no_golden_images(shape: tuple[int, ...], dtype: str) -> GoldenImages:
@@ -71,8 +83,9 @@ def require_no_drift(golden: GoldenImages, embedded: npt.NDArray[np.generic], pr
     values = cosines(golden.embeddings, embedded)
     worst = int(np.argmin(values))
     if not values[worst] >= MIN_COSINE[precision]:
+        name = golden.names[worst // golden.views]
         raise DriftError(
-            f"{where} embeds golden image {golden.names[worst]!r} with cosine {values[worst]:.7f} to the set's own embedding; "
+            f"{where} embeds golden image {name!r} with cosine {values[worst]:.7f} to the set's own embedding; "
             f"{precision} features need at least {MIN_COSINE[precision]}. Another library version, engine or device is the usual "
             "cause: use the versions that `permafrost store show` lists for the set, or extract into a new set"
         )

@@ -128,7 +128,9 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
 def _source(flat: FlatFile, options: ImportOptions, name: SetName) -> _Source:
     if options.like:
         other = open_set(options.like)
-        source = _Source(other.space, other.description.backbone, other.golden())
+        source = _Source(
+            other.description.plain.space, other.description.plain.backbone, other.golden().plain
+        )  # a file has one embedding a row
         if flat.shape != other.shape:
             raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, {options.like} of {list(other.shape)}")
     elif options.space:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,12 +46,11 @@ class EmbeddingIndex:
         self._list(shards)
         self._add(items)
 
-    def add_rows(self, words: Words, shard: FileEntry) -> None:
-        """Add the digests of a shard's rows, in their order."""
+    def add_rows(self, words: Words, rows: Sequence[int], shard: FileEntry) -> None:
+        """Add digests that stand in these rows of a shard."""
         self._read()
         self._list((shard,))
-        rows = np.arange(len(words), dtype=np.int32)
-        self._add_places(words, np.full(len(words), self._numbers[shard.sha256], np.int32), rows)
+        self._add_places(words, np.full(len(words), self._numbers[shard.sha256], np.int32), np.asarray(rows, np.int32))
 
     def add_later(self, entry: FileEntry, set_folder: Path, shards: Iterable[FileEntry]) -> None:
         """Add an item file, which is read when that is needed."""

@@ -37,10 +37,16 @@ class Lender:
 
 @dataclass(frozen=True)
 class Copied:
-    """A new shard of the borrowing set: `digests` by row."""
+    """A new shard of the borrowing set, with the `views` views of each of the `digests`, one image after the other."""
 
     shard: FileEntry
     digests: tuple[bytes, ...]
+    views: int = 1
+
+    @property
+    def rows(self) -> range:
+        """The row of view 0 of each digest."""
+        return range(0, self.views * len(self.digests), self.views)
 
 
 def find_lenders(borrower: SetName, space: Space, further: Sequence[Path] = ()) -> list[Lender]:
@@ -98,18 +104,24 @@ def _by_shard(numbers: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> It
 def _copy_one(
     lender: Lender, shard: str, positions: npt.NDArray[np.int32], words: Words, borrower: SetName, kind: ShardFormat, layout: ShardLayout
 ) -> Copied | None:
+    views = np.array(lender.derivation.views)
+    places = positions[:, None] + views
     digests = tuple(from_words(words).to_pylist())
     path = lender.name.folder / lender.index.shards[shard].path
     if sha256_file(path) != shard:
         raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
     with closing(lender.format.reader(path)) as reader:
-        first, last = int(positions[0]), int(positions[-1]) + 1
+        first, last = int(places.min()), int(places.max()) + 1
         held = reader.digests()
-        if first < 0 or last > reader.rows or tuple(held[row] for row in positions) != digests:
+        outside = first < 0 or last > reader.rows
+        if outside or any({held[row] for row in image} != {digest} for image, digest in zip(places, digests, strict=True)):
             raise DamagedError(f"the items of {lender.name} point at wrong rows of {path}")
-        embeddings, good = lender.derivation.apply(reader.read(first, last)[positions - first])
+        if (reader.views()[places] != views).any():
+            raise DamagedError(f"the rows of an image in {path} are not its views in their order")
+        embeddings, storable = lender.derivation.apply(reader.read(first, last)[places.reshape(-1) - first])
+    good = np.asarray(storable.reshape(places.shape).all(axis=1))
     digests = tuple(digest for digest, is_good in zip(digests, good, strict=True) if is_good)
     with new_shard(borrower.folder, kind, layout) as shard_of_ours:
-        shard_of_ours.append(digests, embeddings[good])
+        shard_of_ours.append(digests, embeddings[np.repeat(good, len(views))], len(views))
         entry = shard_of_ours.publish()
-    return Copied(entry, digests) if entry else None
+    return Copied(entry, digests, len(views)) if entry else None

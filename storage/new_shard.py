@@ -17,17 +17,18 @@ FOLDER = "shards"
 
 
 class NewShard:
-    """Rows of view 0, in the order appended. Nothing of it is seen before `publish`."""
+    """Rows in the order appended. Nothing of it is seen before `publish`."""
 
     def __init__(self, folder: Path, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
         self._folder, self._partial, self._suffix = folder, partial, kind.suffix
         self._writer = kind.writer(partial, layout)
         self.rows = 0
 
-    def append(self, digests: Sequence[bytes], embeddings: npt.NDArray[np.generic]) -> None:
-        """embeddings: [n, *shape] in the layout's dtype, one for each of the n digests."""
-        self._writer.append(digests, [0] * len(digests), embeddings)
-        self.rows += len(digests)
+    def append(self, digests: Sequence[bytes], embeddings: npt.NDArray[np.generic], views: int = 1) -> None:
+        """embeddings: [n * views, *shape] in the layout's dtype: for each of the n digests those of its views, 0 first."""
+        repeated = [digest for digest in digests for _ in range(views)]
+        self._writer.append(repeated, list(range(views)) * len(digests), embeddings)
+        self.rows += len(repeated)
 
     def publish(self) -> FileEntry | None:
         """Finish and publish the file; None, and nothing published, if it has no rows."""

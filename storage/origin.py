@@ -53,6 +53,7 @@ class Origin:
 
 
 def origin_of(feature_set: FeatureSet) -> Origin:
-    description = feature_set.description
+    """Of a file with view 0, which is all that is exported."""
+    description = feature_set.description.plain
     name = f"{feature_set.name.team}/{feature_set.name.name}"
     return Origin(name, feature_set.version, description.space, description.shape, description.dtype, dict(description.backbone))

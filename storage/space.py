@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from storage.errors import DamagedError, SpaceMismatchError
 
 PLAIN_VIEWS: tuple[str, ...] = ("plain",)
+FIXED_VIEWS = frozenset({"plain", "flip"})  # the same whatever seed and number they have
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,14 @@ class Space:
     preprocessing: str  # caffe | tf | torch | none
     precision: str  # compute precision
     dtype: str  # stored dtype
-    views: tuple[str, ...] = PLAIN_VIEWS
+    views: tuple[str, ...] = PLAIN_VIEWS  # by number; 0 is the plain image
     view_seed: int | None = None  # None: no view is random
     quantization: str | None = None  # engine and calibration digest of an int8 space
+
+    @property
+    def plain(self) -> Space:
+        """The space of view 0, whatever views there are beside it: what a head reads."""
+        return replace(self, views=PLAIN_VIEWS, view_seed=None)
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from storage.errors import DamagedError, UsageError
 from storage.files import read_json
 from storage.shard_layout import STORED_DTYPES
-from storage.space import Space
+from storage.space import PLAIN_VIEWS, Space
 
 STATED = "stated"  # name of a backbone that is only a statement; in provenance, a space that the file itself did not tell
 _SPACE_FIELDS = {field.name for field in fields(Space)}
@@ -38,6 +38,8 @@ def read_space(path: Path, dtype: str) -> tuple[Space, dict[str, Any]]:
         space = Space.from_dict(value)
     except TypeError as error:
         raise UsageError(f"{path}: not a feature space ({error})") from None
+    if space.plain != space:
+        raise UsageError(f"{path}: a file has one embedding a row, so the views of its space are {list(PLAIN_VIEWS)}, with no seed")
     if space.dtype not in STORED_DTYPES:
         raise UsageError(f"{path}: the dtype of a space must be one of {', '.join(STORED_DTYPES)}, got {space.dtype!r}")
     return space, {"name": STATED, "statement": {}}

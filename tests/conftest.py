@@ -11,7 +11,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("permafrost", deadline=None, max_examples=40)  # no deadline: a busy machine is no failure
+settings.load_profile("permafrost")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -31,7 +31,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
     feature_set = storage.open(uri)
     options = (options or FitOptions()).for_features(feature_set.shape)
     task = task_of(options.multi_label)
-    data = read_labelled(feature_set, labels_for(feature_set, labels, options.multi_label), task)
+    data = read_labelled(feature_set, labels_for(feature_set, labels, options.multi_label), task, options.views)
     split = split_items(data.digests, strata(data.joined.labels), data.joined.splits, options.test, options.validation, options.seed)
     _require_all_classes(data, split)
     solver = Solver(data, task, options)

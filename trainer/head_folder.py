@@ -30,7 +30,7 @@ MAX_PREDICT_ROWS = 1024
 
 @dataclass(frozen=True)
 class Head:
-    """A kept head. `backbone` is the recipe of the network that makes its features, `space` what that must give."""
+    """A kept head. `backbone` is the recipe of the network that makes its features, `space` what that must give in view 0."""
 
     folder: Path
     model: keras.Model
@@ -50,9 +50,9 @@ class Head:
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
 
     def require_space_of(self, feature_set: FeatureSet) -> None:
-        """Raise SpaceMismatchError, naming the fields, unless the set is in the head's space."""
+        """Raise SpaceMismatchError, naming the fields, unless view 0 of the set is in the head's space."""
         way_out = "Extract those images with the head's backbone and options, or train a head on this set"
-        require_same_space(self.space, feature_set.space, f"the head {self.folder}", str(feature_set.name), way_out)
+        require_same_space(self.space, feature_set.space.plain, f"the head {self.folder}", str(feature_set.name), way_out)
 
 
 def save_head(fitted: FittedHead, folder: str | Path) -> None:
@@ -133,7 +133,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _describe(fitted: FittedHead) -> dict[str, Any]:
-    description = fitted.feature_set.description
+    description = fitted.feature_set.description.plain
     return {
         "format": MULTI_LABEL_FORMAT if fitted.options.multi_label else HEAD_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -72,10 +72,14 @@ def require_range(options: object, name: str, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What a head is built for: features [N, *shape], the `positions` among them that it trains on, and C outputs."""
+    """What a head is built for: features [N, *shape], the `rows` of them that it trains on, of so many `items`, and C outputs.
+
+    The rows of all views of an item give mean and spread, and the item counts once against the L2.
+    """
 
     features: npt.NDArray[np.generic]
-    positions: Sequence[int]
+    rows: Sequence[int] | npt.NDArray[np.int64]
+    items: int
     outputs: int
 
 
@@ -112,8 +116,8 @@ def build_head(options: HeadOptions, head_input: HeadInput) -> keras.Model:
     """Standardised features, pooled if they are maps, then the head. `options` are those `for_features` of this shape."""
     pooling = MAP_POOLINGS[options.map or "flatten"]  # a vector is its own flattening
     inputs = keras.Input(head_input.features.shape[1:])
-    found = moments(head_input.features, head_input.positions, pooling.statistics)
-    l2 = keras.regularizers.L2(options.l2(len(head_input.positions)))
+    found = moments(head_input.features, head_input.rows, pooling.statistics)
+    l2 = keras.regularizers.L2(options.l2(head_input.items))
     x = pooling.build(inputs, lambda vectors: standardised(vectors, found), l2)
     return keras.Model(inputs, HEADS[options.head].build(x, options, head_input.outputs, l2))
 

@@ -24,23 +24,29 @@ def load(
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
     epochs: int | None = 1,
+    views: int = 1,
 ) -> tf.data.Dataset:
     """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end).
 
-    seed: None keeps the given order; else epoch e is shuffled by (seed, e) alone, so that equal calls give equal streams. Rows are
-    gathered a batch at a time out of NumPy's memory: tf.constant would copy all of it, and a Python call a row would cost more than
-    the training step.
+    features: [N * views, *shape], the views of an item together; y: [N, ...].
+
+    seed: None keeps the given order and takes view 0; else the order of epoch e and the view of each item in it are drawn by (seed, e)
+    alone, so that equal calls give equal streams. Rows are gathered a batch at a time out of NumPy's memory: tf.constant would copy all
+    of it, and a Python call a row would cost more than the training step.
     """
     order = tf.constant(np.asarray(positions, np.int64))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = (
-            order if seed is None else tf.random.experimental.stateless_shuffle(order, seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
-        )
-        return tf.data.Dataset.from_tensor_slices(shuffled).batch(batch_size)
+        rows = order * views
+        if seed is not None and views > 1:
+            # Another seed than the shuffle's: the same bits would tie an item's view to its place in the epoch.
+            rows += tf.random.stateless_uniform(tf.shape(order), tf.stack([tf.cast(seed, tf.int64), -1 - epoch]), 0, views, tf.int64)
+        if seed is not None:
+            rows = tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
     def take(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-        return features[rows], y[rows]
+        return features[rows], y[rows // views]
 
     def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, labels = tf.numpy_function(take, [rows], (features.dtype, y.dtype), stateful=False)

@@ -9,6 +9,7 @@ from typing import Self
 
 from storage.errors import UsageError
 from trainer.class_weights import check_class_weights
+from trainer.features import RANDOM, VIEWS
 from trainer.heads import HeadOptions, require_range
 
 LEARNING_RATE = 1e-3
@@ -19,7 +20,10 @@ FULL_RATE_INPUTS = 8192
 
 @dataclass(frozen=True)
 class FitOptions(HeadOptions):
-    """`multi_label`: an item has any number of classes, each decided apart. `class_weights`: "balanced", or weights by class name."""
+    """`multi_label`: an item has any number of classes, each decided apart. `class_weights`: "balanced", or weights by class name.
+
+    `views`: "random", or "plain" to train on view 0 alone; no difference for a set without further views.
+    """
 
     multi_label: bool = False
     class_weights: str | Mapping[str, float] | None = None
@@ -30,10 +34,13 @@ class FitOptions(HeadOptions):
     test: float = 0.2  # share held out where no splits are given
     validation: float = 0.15  # share of the rest held out where no validation split is given
     seed: int = 0
+    views: str = RANDOM
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_class_weights(self.class_weights)
+        if self.views not in VIEWS:
+            raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
         for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
             require_range(self, name, low, high)
         for name in ("batch_size", "max_epochs", "patience"):

@@ -55,14 +55,14 @@ class Solver:
         return model
 
     def stream(self, positions: Sequence[int]) -> tf.data.Dataset:
-        """Batches (features, y) in the given order."""
+        """Batches (view 0 of the features, y) in the given order."""
         return self._load(positions)
 
     def _shuffled(self, positions: list[int]) -> tf.data.Dataset:
         return self._load(positions, self.options.seed, epochs=None)
 
     def _load(self, positions: Sequence[int], seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
-        return load(self.data.features, self.data.y, positions, self._batch_size, seed, epochs)
+        return load(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
 
     def _steps(self, positions: list[int]) -> int:
         return -(-len(positions) // self._batch_size)
@@ -75,7 +75,9 @@ class Solver:
         keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise
         keras.config.set_dtype_policy("float32")
         keras.utils.set_random_seed(self.options.seed)
-        model = build_head(self.options, HeadInput(self.data.features, positions, len(self.data.classes)))
+        views = self.data.views
+        rows = np.add.outer(np.asarray(positions) * views, np.arange(views)).reshape(-1)
+        model = build_head(self.options, HeadInput(self.data.features, rows, len(positions), len(self.data.classes)))
         weights = self.task.weights(self.options.class_weights, self.data.y[positions], self.data.classes)
         model.compile(keras.optimizers.Adam(self.options.learning_rate), self.task.loss(weights), metrics=self.task.metrics)
         return model

@@ -25,7 +25,7 @@ class Moments:
     variance: npt.NDArray[np.float64]
 
 
-def moments(features: npt.NDArray[np.generic], positions: Sequence[int], rows: Rows) -> Moments:
+def moments(features: npt.NDArray[np.generic], positions: Sequence[int] | npt.NDArray[np.int64], rows: Rows) -> Moments:
     """Moments over `rows(chunk)` [m, D] of the features [N, *shape] at `positions`, in two passes (one would cancel digits)."""
     count, total = 0, np.zeros(0)
     for chunk in _chunks(features, positions, rows):
@@ -38,7 +38,9 @@ def moments(features: npt.NDArray[np.generic], positions: Sequence[int], rows: R
     return Moments(mean, squares / count)
 
 
-def _chunks(features: npt.NDArray[np.generic], positions: Sequence[int], rows: Rows) -> Iterator[npt.NDArray[np.float64]]:
+def _chunks(
+    features: npt.NDArray[np.generic], positions: Sequence[int] | npt.NDArray[np.int64], rows: Rows
+) -> Iterator[npt.NDArray[np.float64]]:
     size = max(1, CHUNK_BYTES // (8 * int(np.prod(features.shape[1:]))))
     for start in range(0, len(positions), size):
         yield rows(features[np.asarray(positions[start : start + size])].astype(np.float64))

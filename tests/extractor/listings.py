@@ -39,10 +39,8 @@ def items_of(items: Sequence[Item]) -> Items:
 
 def known_rows(known: Mapping[str, Known]) -> Rows:
     rows = RowSorter(KNOWN_COLUMNS, ["key"])
-    for key, each in known.items():
-        reason, message = each.reject or (None, None)
-        values = (key, each.stamp, each.digest, reason, message, None, None)
-        rows.add(pa.table([pa.array([value], kind) for value, kind in zip(values, KNOWN_COLUMNS.types, strict=True)], schema=KNOWN_COLUMNS))
+    values = [(key, each.stamp, each.digest, *(each.reject or (None, None)), None, None) for key, each in known.items()]
+    rows.add(pa.Table.from_pylist([dict(zip(KNOWN_COLUMNS.names, row, strict=True)) for row in values], KNOWN_COLUMNS))
     return rows
 
 

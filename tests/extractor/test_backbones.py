@@ -16,10 +16,10 @@ from extractor import backbones
 from extractor.applications import build_network
 from extractor.backbones import Backbone
 from extractor.engine import TensorFlowEngine
-from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 from storage.golden import cosines
+from tests.extractor.plain import decode
 
 SIZE = 32
 

@@ -9,10 +9,10 @@ import pytest
 
 from extractor import embed
 from extractor.embed import embed_images
-from extractor.image_policy import decode
 from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.errors import SpaceMismatchError
+from tests.extractor.plain import decode
 
 RECIPE = Recipe("mobilenet_v2", "random:0", input_size=32, dtype="float32")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from extractor.corpus import Item
 from extractor.forecast import Rate, make_forecast, measured_rate, sample
 from extractor.job import WorkerInfo
+from extractor.refusals import require_room
 from storage.commit import create_set
+from storage.errors import RunError
 from storage.feature_set import SetDescription
 from storage.names import SetName
 from storage.space import Space
@@ -26,6 +29,17 @@ def test_a_forecast_is_what_the_numbers_say() -> None:
     assert (plan.images, plan.bytes_to_read, plan.shard_bytes) == (7200, 7_200_000, 7200 * 2560)
     assert (plan.seconds, plan.price) == (3600.0, 3.0)
     assert plan.shards == 29  # units of 256
+
+
+def test_all_views_of_an_image_take_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = replace(WORKER, space=replace(SPACE, views=("plain", "flip", "crop:0.5-1:1-1")))
+    assert worker.image_bytes == 3 * WORKER.image_bytes == 3 * 2560
+    plan = make_forecast(diff_of(items(100_000), {}), worker, Rate(2.0, "a run"), None)
+    assert (plan.images, plan.shard_bytes, plan.shards) == (100_000, 100_000 * 7680, 64)
+    monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5_000 * 1000)
+    require_room(1000, WORKER, SetName(tmp_path, "team", "set"))
+    with pytest.raises(RunError, match="fewer --views"):
+        require_room(1000, worker, SetName(tmp_path, "team", "set"))
 
 
 def test_what_only_moved_is_read_and_not_embedded() -> None:

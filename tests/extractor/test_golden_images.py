@@ -5,7 +5,8 @@ import io
 from PIL import Image
 
 from extractor.golden_images import draw_golden_images
-from extractor.image_policy import decode, read_header
+from extractor.image_policy import read_header
+from tests.extractor.plain import decode
 
 
 def test_they_are_small_and_large_jpeg_and_png() -> None:

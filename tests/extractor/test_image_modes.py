@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from extractor.image_policy import decode
 from extractor.limits import UndecodableError
 from extractor.reasons import REASONS
 from scripts.bombs import JXL, tiff
+from tests.extractor.plain import decode
 
 Encode = Callable[..., bytes]
 RGB = (9, 99, 199)

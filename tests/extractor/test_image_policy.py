@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from extractor.image_policy import Decoder, decode, decode_in_graph, decode_with_pillow, read_header
+from extractor.image_policy import HEADER_SIGNATURE, Decoder, decode_in_graph, read_header
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_PIXELS, UndecodableError
+from tests.extractor.plain import decode, decode_with_pillow
 
 Pixels = npt.NDArray[np.uint8]
 Photo = Callable[..., Pixels]
@@ -37,12 +38,11 @@ _in_graph: dict[tuple[int, str], Any] = {}
 def by_header(encoded: bytes, size: int, policy: str = "image-v1") -> Pixels:
     """As the pipeline decodes: header first, then in the graph, by the decoder that the header names."""
     if (size, policy) not in _in_graph:
-        scalars = [tf.TensorSpec((), tf.int32)] * 3
-        signature = [tf.TensorSpec((), tf.string), *scalars]
-        graph = tf.function(lambda e, d, o, s: decode_in_graph(e, d, o, s, size, policy), input_signature=signature)
+        signature = [tf.TensorSpec((), tf.string), *HEADER_SIGNATURE]
+        graph = tf.function(lambda encoded, *header: decode_in_graph(encoded, header, size, policy), input_signature=signature)
         _in_graph[size, policy] = graph
-    header = read_header(encoded, size, policy)
-    return np.asarray(_in_graph[size, policy](encoded, int(header.decoder), header.orientation, header.dct).numpy())
+    [plain] = _in_graph[size, policy](encoded, *read_header(encoded, size, policy).values()).numpy()
+    return np.asarray(plain)
 
 
 DECODERS = {"as the pipeline": by_header, "Pillow": decode_with_pillow, "second chance": decode}

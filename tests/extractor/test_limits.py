@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from extractor import image_policy
-from extractor.image_policy import Decoder, decode, read_header
+from extractor.image_policy import HEADER_SIGNATURE, Decoder, read_header
 from extractor.image_size import stated_size, without_bulk
 from extractor.limits import LARGEST_FILE, MAX_PIXELS, Limits, UndecodableError
 from extractor.pipeline import CHUNK, CHUNK_BYTES, plan_chunks
+from extractor.to_rgb import to_rgb
 from scripts import bombs
 from storage.errors import UsageError
+from tests.extractor.plain import decode
 
 Pixels = npt.NDArray[np.uint8]
 Photo = Callable[..., Pixels]
@@ -46,12 +48,12 @@ TOO_LARGE = {
 @pytest.fixture(scope="module")
 def in_graph() -> Callable[[bytes], Pixels]:
     """As the pipeline decodes, to 32 pixels."""
-    signature = [tf.TensorSpec((), tf.string), *[tf.TensorSpec((), tf.int32)] * 3]
-    graph = tf.function(lambda e, d, o, s: image_policy.decode_in_graph(e, d, o, s, 32), input_signature=signature)
+    signature = [tf.TensorSpec((), tf.string), *HEADER_SIGNATURE]
+    graph = tf.function(lambda encoded, *header: image_policy.decode_in_graph(encoded, header, 32), input_signature=signature)
 
     def go(encoded: bytes) -> Pixels:
-        header = read_header(encoded, 32)
-        return np.asarray(graph(encoded, int(header.decoder), header.orientation, header.dct).numpy())
+        [plain] = graph(encoded, *read_header(encoded, 32).values()).numpy()
+        return np.asarray(plain)
 
     return go
 
@@ -143,9 +145,9 @@ def test_strips_are_converted_as_the_whole(photo: Photo, monkeypatch: pytest.Mon
     image = Image.fromarray(photo(50, 40)[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     if mode == "P":
         image.info["transparency"] = bytes(range(256))
-    whole = np.asarray(image_policy._to_rgb(image))
-    monkeypatch.setattr("extractor.image_policy._STRIP_PIXELS", 40 * 7)
-    np.testing.assert_array_equal(image_policy._to_rgb(image), whole)
+    whole = np.asarray(to_rgb(image))
+    monkeypatch.setattr("extractor.to_rgb._STRIP_PIXELS", 40 * 7)
+    np.testing.assert_array_equal(to_rgb(image), whole)
 
 
 def test_scans_are_limited_by_the_pixels_they_walk_over(encode: Encode, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,8 @@ def classified(items: Sequence[Item], known: dict[str, Known], seen: dict[str, K
     index = index_of({digest: (OURS if digest in embedded else OLD, 0) for digest in good})
     found = diff_of(items, known, index)
     rows = RowSorter(SEEN_COLUMNS, ["key"])
-    for key, each in seen.items():
-        values = (key, each.stamp, each.digest, *(each.reject or (None, None)), each.digest in embedded)
-        rows.add(pa.table([pa.array([value], kind) for value, kind in zip(values, SEEN_COLUMNS.types, strict=True)], schema=SEEN_COLUMNS))
+    values = [(key, each.stamp, each.digest, *(each.reject or (None, None)), each.digest in embedded) for key, each in seen.items()]
+    rows.add(pa.Table.from_pylist([dict(zip(SEEN_COLUMNS.names, row, strict=True)) for row in values], SEEN_COLUMNS))
     bad = BadImages()
 
     def blocks() -> list:  # type: ignore[type-arg]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extractor.image_policy import decode
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_FILE_BYTES
 from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
+from tests.extractor.plain import decode
 
 SIZE = 32
 Photo = Callable[..., npt.NDArray[np.uint8]]

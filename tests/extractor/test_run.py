@@ -19,12 +19,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import extractor.run
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
-from extractor.job import WorkerInfo
 from extractor.limits import Limits
-from extractor.local_executor import LocalExecutor
 from extractor.stages import STAGES
 from extractor.worker import Worker
 from storage.errors import (
@@ -44,6 +41,7 @@ from storage.runs import unfinished_runs
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
 from tests.extractor.marked import RAISE, breaking_decoder, mark
+from tests.extractor.warm import WORKERS, keep_workers_warm
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 LOCAL = ExtractOptions(RECIPE, local=True)
@@ -52,26 +50,9 @@ MakeCorpus = Callable[..., Path]
 Run = Callable[..., ExtractResult]
 
 
-_WORKERS: dict[Recipe, list[Worker]] = {}
-
-
-class WarmExecutor(LocalExecutor):
-    """A local executor whose workers outlive it: building the network anew for each run would be most of these tests' time."""
-
-    def start(self) -> list[WorkerInfo]:
-        built = _WORKERS.setdefault(self._recipe, [])
-        built += [Worker(self._recipe) for _ in range(self._count - len(built))]
-        self._workers = built[: self._count]
-        return [worker.info() for worker in self._workers]
-
-
 @pytest.fixture(autouse=True)
 def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    cold = extractor.run._make_executor
-    monkeypatch.setattr(
-        "extractor.run._make_executor",
-        lambda options: WarmExecutor(options.recipe, options.workers, options.unit_deadline) if options.local else cold(options),
-    )
+    keep_workers_warm(monkeypatch)
 
 
 @pytest.fixture
@@ -433,7 +414,7 @@ def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made
 def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
-    worker = _WORKERS[RECIPE][0]
+    worker = WORKERS[RECIPE][0]
     engine = worker._engine
     (corpus / "ant" / "new.png").write_bytes(draw(300))
 
@@ -860,7 +841,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
 def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, worker = make_corpus(12), _WORKERS.setdefault(RECIPE, [Worker(RECIPE)])[0]
+    corpus, worker = make_corpus(12), WORKERS.setdefault(RECIPE, [Worker(RECIPE)])[0]
     engine = worker._engine
 
     class FallenOff:

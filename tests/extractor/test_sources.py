@@ -17,7 +17,7 @@ from storage.errors import NotFoundError, UsageError
 from tests.conftest import draw
 from tests.extractor.containers import write_parquet, write_tar, write_tfrecord
 from tests.extractor.listings import are_equal
-from tests.extractor.test_run import WarmExecutor
+from tests.extractor.warm import WarmExecutor
 
 LABELS = {0: "ant", 1: "bee", 2: "ant", 3: "bee", 4: "ant"}
 IMAGES = {f"{i:04d}": draw(i) for i in LABELS}

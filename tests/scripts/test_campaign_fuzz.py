@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from extractor.image_policy import decode
 from extractor.limits import UndecodableError
 from scripts import bombs
 from scripts.campaign_fuzz import Outcome, good_images, memory_bound, mutated, one, seed_images, write_corpora, wrong_with
+from tests.extractor.plain import decode
 
 BOMBS = ("gif-frames-that-only-one-reads.gif", "png-texts.png", "jpeg-scans.jpg", "ico-hides-a-large-png.ico")
 

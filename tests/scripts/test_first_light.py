@@ -45,10 +45,7 @@ def test_embeddings_equal_a_plain_keras_loop(sample: Path, shared_data: Path, tm
     expected = []
     for key in keys:
         encoded = (sample / key).read_bytes()
-        header = read_header(encoded, 224)
-        image = decode_in_graph(
-            tf.constant(encoded), tf.constant(int(header.decoder)), tf.constant(header.orientation), tf.constant(header.dct), 224
-        )
+        [image] = decode_in_graph(tf.constant(encoded), [tf.constant(value) for value in read_header(encoded, 224).values()], 224)
         scaled = keras.applications.mobilenet_v2.preprocess_input(tf.cast(image, tf.float32))
         expected.append(model.predict_on_batch(scaled[None])[0])
     assert len(keys) >= SAMPLE

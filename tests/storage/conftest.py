@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from hypothesis import settings
 
 from storage.commit import commit, create_set, open_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set
@@ -28,9 +27,6 @@ from storage.names import SetName
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space
-
-settings.register_profile("storage", deadline=None, max_examples=25)
-settings.load_profile("storage")
 
 PROCESS = Path(__file__).parent / "writer_process.py"
 
@@ -68,12 +64,17 @@ class MadeSet:
     def digest(self, picture: int) -> bytes:
         return hashlib.sha256(str(picture).encode()).digest()
 
-    def embedding(self, picture: int) -> npt.NDArray[np.generic]:
-        values = np.random.default_rng(picture).standard_normal(self.description.shape)
+    @property
+    def views(self) -> int:
+        return len(self.description.space.views)
+
+    def embedding(self, picture: int, view: int = 0) -> npt.NDArray[np.generic]:
+        values = np.random.default_rng(picture + 10_000 * view).standard_normal(self.description.shape)
         return values.astype(self.description.dtype)
 
     def embeddings(self, pictures: Sequence[int]) -> npt.NDArray[np.generic]:
-        rows = [self.embedding(picture) for picture in pictures]
+        """Of all views, those of a picture together."""
+        rows = [self.embedding(picture, view) if view else self.embedding(picture) for picture in pictures for view in range(self.views)]
         return np.stack(rows) if rows else np.empty((0, *self.description.shape), self.description.dtype)
 
     def write_shard(self, pictures: Sequence[int], space_id: str | None = None, shape: tuple[int, ...] | None = None) -> FileEntry:
@@ -82,8 +83,9 @@ class MadeSet:
         folder = self.folder / "shards"
         with private_file(folder) as partial:
             writer = kind.writer(partial, layout)
-            values = self.embeddings(pictures) if shape is None else np.zeros((len(pictures), *shape), layout.dtype)
-            writer.append([self.digest(picture) for picture in pictures], [0] * len(pictures), values)
+            values = self.embeddings(pictures) if shape is None else np.zeros((len(pictures) * self.views, *shape), layout.dtype)
+            digests = [self.digest(picture) for picture in pictures for _ in range(self.views)]
+            writer.append(digests, list(range(self.views)) * len(pictures), values)
             rows = writer.close()
             sha256, size = publish_by_content(partial, folder, kind.suffix)
         return FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, rows)
@@ -107,7 +109,11 @@ class MadeSet:
         unique = list(dict.fromkeys(pictures.values()))
         groups = [unique[start : start + per_shard] for start in range(0, len(unique), per_shard)]
         shards = [self.write_shard(group) for group in groups]
-        places = {picture: (shard.sha256, row) for shard, group in zip(shards, groups, strict=True) for row, picture in enumerate(group)}
+        places = {
+            picture: (shard.sha256, number * self.views)
+            for shard, group in zip(shards, groups, strict=True)
+            for number, picture in enumerate(group)
+        }
         return self.draft_of(corpus, self.items_table(corpus, pictures, places), shards, rejected)
 
     def draft_of(self, corpus: str, items: pa.Table, shards: Sequence[FileEntry], rejected: Sequence[str] = ()) -> Manifest:
@@ -195,10 +201,12 @@ def make_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeSet]
         team: str = "team",
         name: str = "set",
         pooling: str = "avg",
+        views: tuple[str, ...] = ("plain",),
+        view_seed: int | None = None,
     ) -> MadeSet:
         set_name = SetName(root or base / f"store-{next(numbers)}", team, name)
         description = SetDescription(
-            _space(dtype=dtype, pooling=pooling),
+            _space(dtype=dtype, pooling=pooling, views=views, view_seed=view_seed),
             shard_format,
             shape,
             dtype,

@@ -29,9 +29,43 @@ def test_only_pooling_maps_and_narrowing_are_derivations(make_space: MakeSpace) 
     assert allowed == same | narrowed | pooled | both
 
 
-@pytest.mark.parametrize("change", [{"weights": "c" * 64}, {"layer": "x"}, {"input_size": 96}, {"preprocessing": "tf"}, {"view_seed": 1}])
+@pytest.mark.parametrize(
+    "change", [{"weights": "c" * 64}, {"layer": "x"}, {"input_size": 96}, {"preprocessing": "tf"}, {"views": ("plain", "flip")}]
+)
 def test_any_other_difference_takes_the_network(make_space: MakeSpace, change: dict[str, object]) -> None:
     assert derivation(make_space(pooling="none"), make_space(**change)) is None
+
+
+CROP, OTHER = "crop:0.35-1:0.75-1.33333", "crop:0.5-1:0.75-1.33333"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        (("plain", CROP, "flip"), ("plain",), (0,)),
+        (("plain", CROP, "flip"), ("plain", "flip"), (0, 2)),
+        (("plain", CROP, "flip"), ("plain", CROP), (0, 1)),
+        (("plain", CROP, "flip"), ("plain", CROP, "flip"), (0, 1, 2)),
+        (("plain", CROP, "flip"), ("plain", "flip", CROP), None),  # a crop goes by its number
+        (("plain", CROP), ("plain", OTHER), None),
+        (("plain", CROP), ("plain", CROP, CROP), None),
+        (("plain",), ("plain", "flip"), None),
+    ],
+)
+def test_views_that_the_source_has_too_are_taken_from_it(
+    make_space: MakeSpace, source: tuple[str, ...], target: tuple[str, ...], expected: tuple[int, ...] | None
+) -> None:
+    def space(views: tuple[str, ...], pooling: str) -> Space:
+        return make_space(views=views, view_seed=3 if {CROP, OTHER} & set(views) else None, pooling=pooling)
+
+    for pooling in ("avg", "none"):
+        found = derivation(space(source, pooling), space(target, "avg"))
+        assert (found.views if found else None) == expected
+
+
+def test_crops_of_another_seed_are_others(make_space: MakeSpace) -> None:
+    views = ("plain", CROP)
+    assert derivation(make_space(views=views, view_seed=1), make_space(views=views, view_seed=2)) is None
 
 
 @pytest.mark.parametrize("shape", [(7, 7, 32), (49, 32)])

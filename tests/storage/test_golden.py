@@ -39,6 +39,28 @@ def test_golden_images_come_back_bit_for_bit(tmp_path: Path, shape: tuple[int, .
     assert again.embeddings.tobytes() == written.embeddings.tobytes()
 
 
+def test_all_views_of_a_golden_image_are_kept_and_the_image_once(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+    written = GoldenImages(("a.png", "b.jpg"), (b"one", b"two" * 1000), values)
+    assert written.views == 3
+    entry = write_golden(written, tmp_path)
+    again = read_golden(entry, tmp_path, (4,), "float32")
+    assert (again.names, again.images, again.views) == (written.names, written.images, 3)
+    np.testing.assert_array_equal(again.embeddings, values)
+    np.testing.assert_array_equal(again.plain.embeddings, values[::3])
+    table = pq.read_table(tmp_path / entry.path)
+    assert table["view"].to_pylist() == [0, 1, 2] * 2
+    assert table["image"].null_count == 4
+
+
+def test_drift_of_any_view_names_its_image() -> None:
+    values = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+    drifted = values.copy()
+    drifted[4] *= -1
+    with pytest.raises(DriftError, match=r"golden image 'b\.jpg' with cosine -1"):
+        require_no_drift(GoldenImages(("a.png", "b.jpg"), (b"one", b"two"), values), drifted, "float32", "here")
+
+
 def test_no_golden_images_are_a_file_without_rows(tmp_path: Path) -> None:
     entry = write_golden(no_golden_images((2, 3), "float16"), tmp_path)
     again = read_golden(entry, tmp_path, (2, 3), "float16")

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from hypothesis import settings
 
 from storage.commit import commit, create_set, open_newest
 from storage.feature_set import SetDescription
@@ -31,19 +30,17 @@ from trainer.fit import fit
 from trainer.fitted import FittedHead
 from trainer.options import FitOptions
 
-settings.register_profile("trainer", deadline=None)
-settings.load_profile("trainer")
-
 
 @dataclass(frozen=True)
 class Row:
-    """One item and its embedding. Rows with equal `image` are duplicates of one image."""
+    """One item and its embedding, and those of further views. Rows with equal `image` are duplicates of one image."""
 
     key: str
     embedding: npt.NDArray[np.generic]
     label: str | None = None
     split: str | None = None
     image: str = ""  # "": one of its own, named by the key
+    views: tuple[npt.NDArray[np.generic], ...] = ()
 
     @property
     def digest(self) -> bytes:
@@ -54,11 +51,12 @@ def write_set_to(uri: str, rows: Sequence[Row], dtype: str = "float16") -> str:
     """Commit rows as the next version of the set, in one Parquet shard; returns the set's name."""
     name = parse_set(uri)
     shape = rows[0].embedding.shape
-    space = Space("0" * 64, "1" * 64, "relu_9", "avg", 224, "image-v1", "tf", "float32", dtype)
-    backbone = {"name": "mobilenet_v2", "weights": "random:0"}
+    views = ("plain", *(f"crop:0.{n}-1:1-1" for n in range(1, 1 + len(rows[0].views))))
+    space = Space("0" * 64, "1" * 64, "relu_9", "avg", 224, "image-v1", "tf", "float32", dtype, views, 0 if rows[0].views else None)
+    backbone = {"name": "mobilenet_v2", "weights": "random:0", "views": list(views[1:]), "view_seed": 0}
     create_set(name, SetDescription(space, "parquet", shape, dtype, backbone, "2026-01-01T00:00:00+00:00"))
-    images = {row.digest: row.embedding for row in rows}
-    places = {digest: i for i, digest in enumerate(images)}
+    images = {row.digest: (row.embedding, *row.views) for row in rows}
+    places = {digest: i * len(views) for i, digest in enumerate(images)}
     shard = _write_shard(name.folder, images, ShardLayout(shape, dtype, space.id))
     columns: dict[str, list[Any]] = {
         "key": [row.key for row in rows],
@@ -79,11 +77,13 @@ def write_set_to(uri: str, rows: Sequence[Row], dtype: str = "float16") -> str:
     return uri
 
 
-def _write_shard(folder: Path, images: dict[bytes, npt.NDArray[np.generic]], layout: ShardLayout) -> FileEntry:
+def _write_shard(folder: Path, images: dict[bytes, tuple[npt.NDArray[np.generic], ...]], layout: ShardLayout) -> FileEntry:
     kind = SHARD_FORMATS["parquet"]
     with private_file(folder / "shards") as partial:
         writer = kind.writer(partial, layout)
-        writer.append(list(images), [0] * len(images), np.stack(list(images.values())).astype(layout.dtype))
+        rows = [(digest, view, row) for digest, rows in images.items() for view, row in enumerate(rows)]
+        digests, views, embeddings = zip(*rows, strict=True)
+        writer.append(digests, views, np.stack(embeddings).astype(layout.dtype))
         written = writer.close()
         sha256, size = publish_by_content(partial, folder / "shards", kind.suffix)
     return FileEntry(f"shards/{sha256}{kind.suffix}", sha256, size, written)

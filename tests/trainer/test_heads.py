@@ -14,7 +14,7 @@ from trainer.options import FitOptions
 
 def head(features: np.ndarray, classes: int = 3, **options: Any) -> keras.Model:
     chosen = HeadOptions(**{"c": 1e9, **options}).for_features(features.shape[1:])
-    return build_head(chosen, HeadInput(features, range(len(features)), classes))
+    return build_head(chosen, HeadInput(features, range(len(features)), len(features), classes))
 
 
 def standardised(model: keras.Model, features: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_features_of_random_networks_are_standardised_however_small(scale: float
 def test_only_the_training_positions_count() -> None:
     features = np.random.default_rng(0).normal(5, 3, (50, 2))
     features[20:] = 1e6
-    model = build_head(HeadOptions(c=1.0), HeadInput(features, range(20), 2))
+    model = build_head(HeadOptions(c=1.0), HeadInput(features, range(20), 20, 2))
     np.testing.assert_allclose(standardised(model, features[:20]).mean(axis=0), 0, atol=1e-5)
 
 

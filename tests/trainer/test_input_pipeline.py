@@ -65,6 +65,41 @@ def test_batches_are_full_but_the_last_of_an_epoch(batch_size: int, sizes: list[
     assert int(batches.cardinality()) == len(sizes) * 2
 
 
+VIEWED = np.arange(N * 4 * 3, dtype=np.float16).reshape(N * 4, 3)  # four views of each of N items
+
+
+def picks_of(batch_size: int, seed: int | None, epochs: int, positions: list[int] | None = None) -> np.ndarray:
+    """The view that each item was seen in, [epochs, items]."""
+    chosen = list(range(N)) if positions is None else positions
+    found = np.full((epochs, len(chosen)), -1)
+    seen = 0
+    for x, y in load(VIEWED, Y, chosen, batch_size, seed, epochs, views=4):
+        for row, item in zip((x.numpy()[:, 0] // 3).astype(int), y.numpy() // 7, strict=True):
+            assert row // 4 == item
+            found[seen // len(chosen), chosen.index(item)] = row % 4
+            seen += 1
+    assert (found >= 0).all()
+    return found
+
+
+def test_one_view_of_each_item_is_picked_by_seed_and_epoch() -> None:
+    picks = picks_of(7, 3, 100)
+    counts = np.bincount(picks.reshape(-1), minlength=4) / picks.size
+    assert np.abs(counts - 0.25).max() < 0.03
+    assert all(len(set(of_item)) == 4 for of_item in picks.T)
+    np.testing.assert_array_equal(picks_of(19, 3, 2), picks[:2])
+    assert (picks_of(7, 4, 1) != picks[:1]).any()
+
+
+def test_without_a_seed_it_is_view_0() -> None:
+    assert (picks_of(6, None, 2, [3, 0, 19]) == 0).all()
+
+
+def test_the_view_of_an_item_is_not_tied_to_its_place_in_the_epoch() -> None:
+    first = [int(x.numpy()[0, 0] // 3) % 4 for x, _ in load(VIEWED, Y, range(N), N, 0, 300, views=4)]
+    assert np.abs(np.bincount(first, minlength=4) / 300 - 0.25).max() < 0.1
+
+
 def test_an_endless_stream_says_so() -> None:
     assert load(FEATURES, Y, range(5), epochs=None).cardinality() == tf.data.INFINITE_CARDINALITY
 
