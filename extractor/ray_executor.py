@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,12 @@ from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
+from extractor.last_words import last_line, tells_of_leaving
 from extractor.plan import Unit
 from extractor.poison import condemn
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
+from extractor.slot import Slot
 from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
 from storage.errors import PermafrostError, RunError
 from storage.runs import RunFolder
@@ -39,7 +40,6 @@ CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass 
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
 MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
-_WORDS_OF_SENT_AWAY = ("receives a SIGTERM", "node has died", "node was terminated")
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -93,20 +93,6 @@ class _Claims(Claims):
         super().__init__([*known, *(digest for table in run.receipts() for digest in embedded_digests(table))])
 
 
-@dataclass
-class _Slot:
-    """One actor and what it has been sent, by Ray's reference, oldest first. None: its own setting up, after a death."""
-
-    actor: Any
-    sent: dict[Any, Attempt | None] = field(default_factory=dict)
-    since: float = 0.0  # time.monotonic() when the oldest of `sent` became the oldest
-
-    @property
-    def head(self) -> Attempt | None:
-        """The unit that it is at work on; None where it has none, or is being set up."""
-        return next(iter(self.sent.values()), None)
-
-
 class RayExecutor:
     """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
     `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU.
@@ -119,7 +105,7 @@ class RayExecutor:
         self._recipe = recipe
         self._wanted = workers
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._job: Job | None = None
         self._waiting = UnitQueue([])
         self._draining = False
@@ -132,7 +118,7 @@ class RayExecutor:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
         self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
-        self._slots = [_Slot(self._new_actor()) for _ in range(count)]
+        self._slots = [Slot(self._new_actor()) for _ in range(count)]
         return self._ask_all(lambda actor: actor.build.remote())
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
@@ -182,48 +168,41 @@ class RayExecutor:
         """Top up: first one unit for every actor, then the second. When draining, leave each only what it is at work on."""
         if self._draining:
             for slot in self._slots:
-                slot.sent = dict(list(slot.sent.items())[:1]) if slot.head else {}
+                slot.keep_head()
             return
         for depth in range(1, IN_FLIGHT + 1):
             for slot in self._slots:
-                if sum(map(bool, slot.sent.values())) < depth and (attempt := self._waiting.take()):
-                    if not slot.sent:
-                        slot.since = time.monotonic()
-                    slot.sent[slot.actor.run.remote(attempt.unit, attempt.number)] = attempt
+                if len(slot.units) < depth and (attempt := self._waiting.take()):
+                    slot.send(slot.actor.run.remote(attempt.unit, attempt.number), attempt)
 
-    def _settle(self, slot: _Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
+    def _settle(self, slot: Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
         try:
             result = ray.get(reference)
         except RayTaskError as error:
-            attempt = self._take_off(slot, reference)
+            attempt = slot.take_off(reference)
             if isinstance(error.cause, PermafrostError):
                 raise error.cause from None
             if attempt is None:
-                raise RunError(f"a replacement worker could not be set up: {_last_line(error)}") from error
-            yield from self._failed(attempt, _last_line(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
+                raise RunError(f"a replacement worker could not be set up: {last_line(error)}") from error
+            yield from self._failed(attempt, last_line(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
         except RayActorError as error:
-            yield from self._after_death(slot, _last_line(error), Fault.DIED, innocent=_sent_away(error))
+            yield from self._after_death(slot, last_line(error), Fault.DIED, innocent=error.preempted or tells_of_leaving(error))
         else:
-            seconds = time.monotonic() - slot.since
-            if self._take_off(slot, reference):
+            seconds = slot.seconds
+            if slot.take_off(reference):
                 self._deaths = 0
                 self._deadline.finished(seconds)
                 yield from self._finished(result)
 
-    @staticmethod
-    def _take_off(slot: _Slot, reference: Any) -> Attempt | None:
-        slot.since = time.monotonic()
-        return slot.sent.pop(reference)
-
-    def _end_if_hung(self, slot: _Slot) -> Iterator[Receipt | LostUnit]:
+    def _end_if_hung(self, slot: Slot) -> Iterator[Receipt | LostUnit]:
         limit = self._deadline.seconds
-        if slot.head and time.monotonic() - slot.since > limit:
+        if slot.head and slot.seconds > limit:
             ray.kill(slot.actor)
             yield from self._after_death(slot, f"no end within {limit:g} s (--unit-deadline)", Fault.HUNG)
 
-    def _after_death(self, slot: _Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
+    def _after_death(self, slot: Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
         """innocent: the worker was told to go, or its machine went; the unit had no part in it."""
-        lost = [attempt for attempt in slot.sent.values() if attempt]
+        lost = slot.units
         logger.warning("a worker %s and is replaced; its unit is tried again", "hung" if fault is Fault.HUNG else "died")
         self._replace(slot, message)
         # Ray runs an actor's calls in order, so only the first can have killed it. The last goes back first: so the order stays.
@@ -252,7 +231,7 @@ class RayExecutor:
         for poison in self._waiting.finished():
             yield condemn(poison, self._job)
 
-    def _replace(self, slot: _Slot, message: str) -> None:
+    def _replace(self, slot: Slot, message: str) -> None:
         self._deaths += 1
         if self._deaths > MAX_IN_A_ROW + len(self._slots):  # all may die at once, with their machines
             raise RunError(
@@ -269,7 +248,7 @@ class RayExecutor:
         _say_while_waiting(references)
         return [self._answer(slot, reference, ask) for slot, reference in zip(self._slots, references, strict=True)]
 
-    def _answer(self, slot: _Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
+    def _answer(self, slot: Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
         """An actor's answer, before there are units. One that dies meanwhile, as on a lost node, is replaced and asked again."""
         for _ in range(MAX_STARTS):
             try:
@@ -307,10 +286,10 @@ class RayExecutor:
         except RayTaskError as error:
             if isinstance(error.cause, PermafrostError):
                 raise error.cause from None
-            raise RunError(f"a Ray worker failed: {_last_line(error)}") from error
+            raise RunError(f"a Ray worker failed: {last_line(error)}") from error
         except RayError as error:
             raise RunError(
-                f"a Ray worker could not start or died: {_last_line(error)}. Is this version of permafrost installed on every node, "
+                f"a Ray worker could not start or died: {last_line(error)}. Is this version of permafrost installed on every node, "
                 "and is there memory for all workers?"
             ) from error
 
@@ -326,7 +305,7 @@ def _connect(address: str | None) -> bool:
         try:
             ray.init(address=address, **quiet)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. {CHECK_ADDRESS}") from None
+            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {last_line(error)}. {CHECK_ADDRESS}") from None
         return True
     use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
@@ -340,12 +319,3 @@ def _say_while_waiting(references: list[Any]) -> None:
         if not missing:
             return
         logger.warning("waiting for the cluster to start %d of %d workers", len(missing), len(references))
-
-
-def _sent_away(error: RayActorError) -> bool:
-    """Whether the worker got SIGTERM, or its node is gone: Ray says so in words only, but for nodes that it drained itself."""
-    return error.preempted or any(words in str(error) for words in _WORDS_OF_SENT_AWAY)
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
