@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,19 +16,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.claims import Claims
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.executor import CHECK_SECONDS, go_on
+from extractor.interval import Interval
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
 from extractor.plan import Unit
 from extractor.poison import condemn
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
+from extractor.sharing import Node, Place, Sharing
 from extractor.slot import Slot
 from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
 from storage.errors import PermafrostError, RunError
@@ -36,7 +41,6 @@ from storage.runs import RunFolder
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_NOTES = 60.0
-CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
 IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
 MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
@@ -117,8 +121,7 @@ class RayExecutor:
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
-        self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
-        self._slots = [Slot(self._new_actor()) for _ in range(count)]
+        self._slots = [Slot(place, self._new_actor(place)) for place in self._places()]
         return self._ask_all(lambda actor: actor.build.remote())
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
@@ -168,7 +171,8 @@ class RayExecutor:
         """Top up: first one unit for every actor, then the second. When draining, leave each only what it is at work on."""
         if self._draining:
             for slot in self._slots:
-                slot.keep_head()
+                for given_back in slot.keep_head():
+                    self._waiting.put_back(given_back)
             return
         for depth in range(1, IN_FLIGHT + 1):
             for slot in self._slots:
@@ -239,7 +243,7 @@ class RayExecutor:
                 "--workers. What was finished is kept; run the same command again to go on"
             )
         self.replaced += 1
-        slot.actor = self._new_actor()
+        slot.actor = self._new_actor(slot.place)
         slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
 
     def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
@@ -255,7 +259,7 @@ class RayExecutor:
                 return ray.get(reference)
             except RayActorError:
                 logger.warning("a worker died before it had work, and is replaced")
-                slot.actor = self._new_actor()
+                slot.actor = self._new_actor(slot.place)
                 slot.actor.build.remote()
                 reference = ask(slot.actor)
             except RayError:
@@ -263,21 +267,32 @@ class RayExecutor:
         [answer] = self._get([reference])
         return answer
 
-    def _new_actor(self) -> Any:
-        return ray.remote(self.actor_class).options(**self._actor_options).remote(self._recipe, self._threads)
+    def _places(self) -> list[Place]:
+        """Places on the nodes that are there. Where none may have workers, an autoscaler is told that one is wanted, and may bring it."""
+        note, asked = Interval(SECONDS_BETWEEN_NOTES), False
+        while True:
+            nodes = _nodes()
+            self._sharing = Sharing.among(nodes, self._wanted)
+            if places := self._sharing.missing(nodes, {}):
+                break
+            if not asked:
+                request_resources(num_cpus=1)
+                asked = True
+            if note.passed():
+                logger.warning("waiting for the cluster to have a node with CPUs or GPUs")
+            time.sleep(CHECK_SECONDS)
+        if asked:
+            request_resources(num_cpus=0)
+        return places
 
-    def _share_out(self, resources: dict[str, float]) -> tuple[dict[str, Any], int, int]:
-        """(actor options, TensorFlow threads an actor, number of actors) for the cluster's resources."""
-        gpus, cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 1.0))
-        count = self._wanted or int(gpus) or max(1, int(cpus // CPUS_AN_ACTOR))
-        share = cpus / count
-        options: dict[str, Any] = {
-            "num_cpus": int(share) if share >= 1 else round(share, 3),
+    def _new_actor(self, place: Place) -> Any:
+        options = {
+            "num_cpus": place.cpus,
+            "num_gpus": place.gpus,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
         }
-        if gpus:
-            options["num_gpus"] = 1 if count <= gpus else round(gpus / count - 0.0005, 3)
-        return options, max(1, int(share)), count
+        return ray.remote(self.actor_class).options(**options).remote(self._recipe, place.threads)
 
     @staticmethod
     def _get(references: list[Any]) -> list[Any]:
@@ -310,6 +325,12 @@ def _connect(address: str | None) -> bool:
     use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     return True
+
+
+def _nodes() -> list[Node]:
+    """The nodes that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
+    found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
 
 
 def _say_while_waiting(references: list[Any]) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from extractor.sharing import Place
 from extractor.unit_queue import Attempt
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
-    """An actor and its calls under way, by the executor's references to them, oldest first. None: its own setting up, after a death."""
+    """An actor at its place and its calls under way, by the executor's references to them, oldest first. None: its own setting up."""
 
+    place: Place
     actor: Any
+    ready: bool = False  # it has passed all checks and may have units
     sent: dict[Any, Attempt | None] = field(default_factory=dict)
     since: float = 0.0  # by `clock`, when the oldest of `sent` became the oldest
     clock: Callable[[], float] = time.monotonic
@@ -44,6 +47,8 @@ class Slot:
         self.since = self.clock()
         return self.sent.pop(reference)
 
-    def keep_head(self) -> None:
-        """Leave it only the unit that it is at work on."""
+    def keep_head(self) -> list[Attempt]:
+        """Leave it only the unit that it is at work on; returns the others."""
+        others = self.units[1:] if self.head else self.units
         self.sent = dict(list(self.sent.items())[:1]) if self.head else {}
+        return others
