@@ -20,6 +20,7 @@ class WorkerInfo:
     shape: tuple[int, ...]
     where: str  # for messages: host and device
     environment: dict[str, str]  # for provenance: engine, device, library versions
+    cautions: tuple[str, ...] = ()  # what the user should know of how it differs from the driver
 
 
 @dataclass(frozen=True)

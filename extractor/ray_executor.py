@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.claims import Claims
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
+from extractor.code_version import require_same_code, versions_here
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.executor import CHECK_SECONDS, go_on
@@ -48,20 +49,22 @@ ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class _Actor:
-    """A worker in a process of its own. TensorFlow is first imported in `build`, after this process's devices are set."""
+    """A worker in a process of its own. TensorFlow is first imported in `build`, after the check of the code and the setting of devices."""
 
-    def __init__(self, recipe: Recipe, threads: int) -> None:
-        self._recipe = recipe
+    def __init__(self, threads: int) -> None:
         self._threads = threads
-        prepare_process(threads, use_gpus=bool(ray.get_gpu_ids()))
 
-    def build(self) -> WorkerInfo:
+    def build(self, versions: Mapping[str, str], recipe: Recipe) -> WorkerInfo:
+        """versions: the driver's. Raises CodeMismatchError before anything is built."""
+        address = ray.util.get_node_ip_address()
+        cautions = require_same_code(versions, versions_here(), address)
+        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()))
         from extractor.worker import Worker
 
-        self._worker = Worker(self._recipe, self._threads)
+        self._worker = Worker(recipe, self._threads)
         info = self._worker.info()
         seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
+        return replace(info, where=f"{address} ({info.environment['device']}{seen})", cautions=tuple(cautions))
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         return self._worker.embed_images(images)
@@ -104,9 +107,11 @@ class RayExecutor:
     """
 
     actor_class: type = _Actor
+    actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
     def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None, deadline: float | None = None) -> None:
         self._recipe = recipe
+        self._versions = versions_here()
         self._wanted = workers
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._slots: list[Slot] = []
@@ -122,7 +127,10 @@ class RayExecutor:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
         self._slots = [Slot(place, self._new_actor(place)) for place in self._places()]
-        return self._ask_all(lambda actor: actor.build.remote())
+        infos = self._ask_all(self._build)
+        for caution in sorted({caution for info in infos for caution in info.cautions}):
+            logger.warning(caution)
+        return infos
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         def ask(actor: Any) -> Any:
@@ -244,7 +252,7 @@ class RayExecutor:
             )
         self.replaced += 1
         slot.actor = self._new_actor(slot.place)
-        slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
+        slot.sent = {self._build(slot.actor): None, slot.actor.begin.remote(self._job, self._claims): None}
 
     def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
         """Ask every actor, all at once."""
@@ -260,7 +268,7 @@ class RayExecutor:
             except RayActorError:
                 logger.warning("a worker died before it had work, and is replaced")
                 slot.actor = self._new_actor(slot.place)
-                slot.actor.build.remote()
+                self._build(slot.actor)
                 reference = ask(slot.actor)
             except RayError:
                 break
@@ -290,9 +298,12 @@ class RayExecutor:
             "num_cpus": place.cpus,
             "num_gpus": place.gpus,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
-            "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
+            "runtime_env": {"env_vars": self.actor_environment},
         }
-        return ray.remote(self.actor_class).options(**options).remote(self._recipe, place.threads)
+        return ray.remote(self.actor_class).options(**options).remote(place.threads)
+
+    def _build(self, actor: Any) -> Any:
+        return actor.build.remote(self._versions, self._recipe)
 
     @staticmethod
     def _get(references: list[Any]) -> list[Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import ray
 
+from extractor.code_version import code_digest
 from extractor.folder_corpus import list_folder
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job
@@ -21,7 +24,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LONE_FAILURES
 from scripts.process_tree import command, descendants
-from storage.errors import PermafrostError, UsageError
+from storage.errors import CodeMismatchError, PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
 from storage.shard import ShardLayout
@@ -120,6 +123,26 @@ def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_a
         assert "waiting for the cluster to start 1 of 1 workers" in caplog.text
     finally:
         ray.shutdown()
+
+
+def test_a_worker_with_other_code_is_refused_before_it_builds_anything(tmp_path: Path) -> None:
+    """Its environment puts a modified copy of the packages first. By `sitecustomize`: a driver's paths come before PYTHONPATH."""
+    root = Path(__file__).parents[2]
+    for package in ("extractor", "storage"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "extractor" / "engine.py").open("a") as file:
+        file.write("raise RuntimeError('this code must not run')\n")
+    (tmp_path / "sitecustomize.py").write_text("import extractor, storage")
+
+    class Elsewhere(RayExecutor):
+        actor_environment: ClassVar = {**RayExecutor.actor_environment, "PYTHONPATH": str(tmp_path)}
+
+    executor = Elsewhere(RECIPE, 1)
+    try:
+        with pytest.raises(CodeMismatchError, match=rf"node \S+ does not run what the driver runs: code \w+ there, {code_digest()} here"):
+            executor.start()
+    finally:
+        executor.close()
 
 
 def test_an_unreachable_cluster_is_told_in_words() -> None:
