@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from extractor.crew import Turnover
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -23,7 +24,7 @@ def go_on() -> None:
 class Executor(Protocol):
     """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
 
-    replaced: int  # workers that died and were replaced
+    turnover: Turnover  # of its workers, so far
 
     def start(self) -> list[WorkerInfo]:
         """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""

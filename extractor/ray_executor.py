@@ -23,27 +23,25 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from extractor.claims import Claims
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.code_version import require_same_code, versions_here
+from extractor.crew import MAX_STARTS, Crew
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
+from extractor.dispatch import SECONDS_BETWEEN_NOTES, CallError, DiedError, Dispatcher
 from extractor.executor import CHECK_SECONDS, go_on
 from extractor.interval import Interval
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
 from extractor.plan import Unit
-from extractor.poison import condemn
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
-from extractor.sharing import Node, Place, Sharing
+from extractor.sharing import Node, Place
 from extractor.slot import Slot
-from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
+from extractor.unit_queue import Attempt, LostUnit
 from storage.errors import PermafrostError, RunError
 from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_NOTES = 60.0
-IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
-MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -77,6 +75,12 @@ class _Actor:
         self._claims = claims
         self._worker.check(job)
 
+    def set_up(self, versions: Mapping[str, str], recipe: Recipe, job: Job, claims: Any) -> WorkerInfo:
+        """Build and begin, in the middle of a run."""
+        info = self.build(versions, recipe)
+        self.begin(job, claims)
+        return info
+
     def run(self, unit: Unit, number: int) -> Receipt:
         def claim(digests: Sequence[bytes]) -> list[bool]:
             answer: list[bool] = ray.get(self._claims.claim.remote(unit.id, number, digests))
@@ -102,7 +106,7 @@ class _Claims(Claims):
 
 class RayExecutor:
     """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
-    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU.
+    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU, on nodes that join as well.
     `deadline`: seconds a unit; None for a generous one.
     """
 
@@ -110,24 +114,21 @@ class RayExecutor:
     actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
     def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None, deadline: float | None = None) -> None:
-        self._recipe = recipe
-        self._versions = versions_here()
-        self._wanted = workers
+        self._recipe, self._versions = recipe, versions_here()
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._slots: list[Slot] = []
-        self._job: Job | None = None
-        self._waiting = UnitQueue([])
-        self._draining = False
-        self._deadline = Deadline(deadline)
-        self._deaths = 0  # in a row, with no unit finished in between
-        self.replaced = 0
         self._owns_connection = False
+        self._crew = Crew(workers)
+        self.turnover = self._crew.turnover
+        self._deadline = Deadline(deadline)
+        self._dispatcher: Dispatcher | None = None
 
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
-        self._slots = [Slot(place, self._new_actor(place)) for place in self._places()]
-        infos = self._ask_all(self._build)
+        infos: list[WorkerInfo] = []
+        while not infos:  # all nodes may be lost meanwhile
+            self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._await_places()]
+            infos = self._ask_all(self._build)
         for caution in sorted({caution for info in infos for caution in info.cautions}):
             logger.warning(caution)
         return infos
@@ -136,153 +137,83 @@ class RayExecutor:
         def ask(actor: Any) -> Any:
             return actor.embed_images.remote(images)
 
-        slot = self._slots[0]
-        return np.asarray(self._answer(slot, ask(slot.actor), ask))
+        while first := self._crew.slots[:1]:
+            for embeddings in self._ask_all(ask, first):
+                return np.asarray(embeddings)
+        raise RunError("all nodes with workers were lost before there was work; run the same command again")
 
     def measure(self, locations: Sequence[str]) -> float:
-        n = len(self._slots)
-        return float(sum(self._get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._slots)])))
+        n = len(self._crew.slots)
+        return float(sum(_get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._crew.slots)])))
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        self._claims = ray.remote(_Claims).options(**restarted).remote(list(known), job.run)
+        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
+        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(list(known), job.run)
+        if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
+            for slot in [slot for slot in self._crew.slots if not slot.ready]:
+                self.kill(slot)
+                self._crew.slots.remove(slot)
         self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
+        for slot in self._crew.slots:
+            slot.ready, slot.sent = True, {}
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        self._waiting, self._draining = UnitQueue(units), False
-        while True:
-            self._fill()
-            owners = {reference: slot for slot in self._slots for reference in slot.sent}
-            if not owners:
-                return
-            finished, _ = ray.wait(list(owners), num_returns=1, timeout=CHECK_SECONDS)
-            if not finished:
-                check()
-            for reference in finished:
-                yield from self._settle(owners[reference], reference)
-            for slot in self._slots:
-                yield from self._end_if_hung(slot)
+        self._dispatcher = Dispatcher(self, self._crew, self._deadline, self._job, units)
+        return self._dispatcher.run(check)
 
     def drain(self) -> None:
-        self._waiting.close()
-        self._draining = True
+        if self._dispatcher:
+            self._dispatcher.drain()
 
     def close(self) -> None:
-        for slot in self._slots:
-            ray.kill(slot.actor)
-        self._slots = []
+        for slot in self._crew.slots:
+            self.kill(slot)
+        self._crew.slots = []
         if self._owns_connection:
             ray.shutdown()
 
-    def _fill(self) -> None:
-        """Top up: first one unit for every actor, then the second. When draining, leave each only what it is at work on."""
-        if self._draining:
-            for slot in self._slots:
-                for given_back in slot.keep_head():
-                    self._waiting.put_back(given_back)
-            return
-        for depth in range(1, IN_FLIGHT + 1):
-            for slot in self._slots:
-                if len(slot.units) < depth and (attempt := self._waiting.take()):
-                    slot.send(slot.actor.run.remote(attempt.unit, attempt.number), attempt)
+    # What the dispatcher needs.
 
-    def _settle(self, slot: Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
-        try:
-            result = ray.get(reference)
-        except RayTaskError as error:
-            attempt = slot.take_off(reference)
-            if isinstance(error.cause, PermafrostError):
-                raise error.cause from None
-            if attempt is None:
-                raise RunError(f"a replacement worker could not be set up: {last_line(error)}") from error
-            yield from self._failed(attempt, last_line(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
-        except RayActorError as error:
-            yield from self._after_death(slot, last_line(error), Fault.DIED, innocent=error.preempted or tells_of_leaving(error))
-        else:
-            seconds = slot.seconds
-            if slot.take_off(reference):
-                self._deaths = 0
-                self._deadline.finished(seconds)
-                yield from self._finished(result)
+    def nodes(self) -> list[Node]:
+        """The nodes that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
+        found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
 
-    def _end_if_hung(self, slot: Slot) -> Iterator[Receipt | LostUnit]:
-        limit = self._deadline.seconds
-        if slot.head and slot.seconds > limit:
-            ray.kill(slot.actor)
-            yield from self._after_death(slot, f"no end within {limit:g} s (--unit-deadline)", Fault.HUNG)
-
-    def _after_death(self, slot: Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
-        """innocent: the worker was told to go, or its machine went; the unit had no part in it."""
-        lost = slot.units
-        logger.warning("a worker %s and is replaced; its unit is tried again", "hung" if fault is Fault.HUNG else "died")
-        self._replace(slot, message)
-        # Ray runs an actor's calls in order, so only the first can have killed it. The last goes back first: so the order stays.
-        for attempt in reversed(lost if innocent else lost[1:]):
-            self._waiting.put_back(attempt)
-        if lost and not innocent:
-            yield from self._failed(lost[0], message, fault)
-
-    def _failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
-        """A call that failed may have finished its work: its receipt on disk says so."""
-        assert self._job is not None
-        table = self._job.run.read_receipt(attempt.unit.id)
-        if table is not None:
-            yield from self._finished(Receipt.from_table(table))
-            return
-        for given_up in self._waiting.failed(attempt, message, fault):
-            if isinstance(given_up, Poison):
-                yield condemn(given_up, self._job)
-            else:
-                ray.get(self._claims.release.remote(given_up.unit.id))
-                yield given_up
-
-    def _finished(self, receipt: Receipt) -> Iterator[Receipt]:
-        assert self._job is not None
-        yield receipt
-        for poison in self._waiting.finished():
-            yield condemn(poison, self._job)
-
-    def _replace(self, slot: Slot, message: str) -> None:
-        self._deaths += 1
-        if self._deaths > MAX_IN_A_ROW + len(self._slots):  # all may die at once, with their machines
-            raise RunError(
-                f"{self._deaths} workers died in a row ({message}). Not enough memory is the usual cause: try fewer "
-                "--workers. What was finished is kept; run the same command again to go on"
-            )
-        self.replaced += 1
+    def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        slot.sent = {self._build(slot.actor): None, slot.actor.begin.remote(self._job, self._claims): None}
+        return slot.actor.set_up.remote(self._versions, self._recipe, self._job, self._claims)
 
-    def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
-        """Ask every actor, all at once."""
-        references = [ask(slot.actor) for slot in self._slots]
-        _say_while_waiting(references)
-        return [self._answer(slot, reference, ask) for slot, reference in zip(self._slots, references, strict=True)]
+    def work(self, slot: Slot, attempt: Attempt) -> Any:
+        return slot.actor.run.remote(attempt.unit, attempt.number)
 
-    def _answer(self, slot: Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
-        """An actor's answer, before there are units. One that dies meanwhile, as on a lost node, is replaced and asked again."""
-        for _ in range(MAX_STARTS):
-            try:
-                return ray.get(reference)
-            except RayActorError:
-                logger.warning("a worker died before it had work, and is replaced")
-                slot.actor = self._new_actor(slot.place)
-                self._build(slot.actor)
-                reference = ask(slot.actor)
-            except RayError:
-                break
-        [answer] = self._get([reference])
-        return answer
+    def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        if references:
+            return list(ray.wait(list(references), num_returns=1, timeout=seconds)[0])
+        time.sleep(seconds)
+        return []
 
-    def _places(self) -> list[Place]:
+    def result(self, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except RayTaskError as error:
+            raise CallError(last_line(error), error.cause) from None
+        except RayActorError as error:
+            raise DiedError(last_line(error), innocent=error.preempted or tells_of_leaving(error)) from None
+
+    def kill(self, slot: Slot) -> None:
+        ray.kill(slot.actor)
+
+    def release(self, unit: str) -> None:
+        ray.get(self._claims.release.remote(unit))
+
+    # Before there are units.
+
+    def _await_places(self) -> list[Place]:
         """Places on the nodes that are there. Where none may have workers, an autoscaler is told that one is wanted, and may bring it."""
         note, asked = Interval(SECONDS_BETWEEN_NOTES), False
-        while True:
-            nodes = _nodes()
-            self._sharing = Sharing.among(nodes, self._wanted)
-            if places := self._sharing.missing(nodes, {}):
-                break
+        while not (places := self._crew.first_places(self.nodes())):
             if not asked:
                 request_resources(num_cpus=1)
                 asked = True
@@ -292,6 +223,36 @@ class RayExecutor:
         if asked:
             request_resources(num_cpus=0)
         return places
+
+    def _ask_all(self, ask: Callable[[Any], Any], slots: Sequence[Slot] | None = None) -> list[Any]:
+        """Ask every actor, all at once. Those whose node is gone answer nothing and are dropped."""
+        asked = [(slot, ask(slot.actor)) for slot in slots or self._crew.slots]
+        _say_while_waiting([reference for _, reference in asked])
+        answers = []
+        for slot, reference in asked:
+            try:
+                answers.append(self._answer(slot, reference, ask))
+            except RayActorError:
+                logger.warning("node %s left the cluster before its worker had work", slot.place.node.address)
+                self._crew.slots.remove(slot)
+        return answers
+
+    def _answer(self, slot: Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
+        """An actor's answer. One that dies meanwhile is replaced and asked again; RayActorError: its node is gone."""
+        for _ in range(MAX_STARTS):
+            try:
+                return ray.get(reference)
+            except RayActorError:
+                if slot.place.node.id not in {node.id for node in self.nodes()}:
+                    raise
+                logger.warning("a worker died before it had work, and is replaced")
+                slot.actor = self._new_actor(slot.place)
+                self._build(slot.actor)
+                reference = ask(slot.actor)
+            except RayError:
+                break
+        [answer] = _get([reference])
+        return answer
 
     def _new_actor(self, place: Place) -> Any:
         options = {
@@ -305,19 +266,19 @@ class RayExecutor:
     def _build(self, actor: Any) -> Any:
         return actor.build.remote(self._versions, self._recipe)
 
-    @staticmethod
-    def _get(references: list[Any]) -> list[Any]:
-        try:
-            return list(ray.get(references))
-        except RayTaskError as error:
-            if isinstance(error.cause, PermafrostError):
-                raise error.cause from None
-            raise RunError(f"a Ray worker failed: {last_line(error)}") from error
-        except RayError as error:
-            raise RunError(
-                f"a Ray worker could not start or died: {last_line(error)}. Is this version of permafrost installed on every node, "
-                "and is there memory for all workers?"
-            ) from error
+
+def _get(references: list[Any]) -> list[Any]:
+    try:
+        return list(ray.get(references))
+    except RayTaskError as error:
+        if isinstance(error.cause, PermafrostError):
+            raise error.cause from None
+        raise RunError(f"a Ray worker failed: {last_line(error)}") from error
+    except RayError as error:
+        raise RunError(
+            f"a Ray worker could not start or died: {last_line(error)}. Is this version of permafrost installed on every node, "
+            "and is there memory for all workers?"
+        ) from error
 
 
 def _connect(address: str | None) -> bool:
@@ -336,12 +297,6 @@ def _connect(address: str | None) -> bool:
     use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     return True
-
-
-def _nodes() -> list[Node]:
-    """The nodes that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
-    found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
 
 
 def _say_while_waiting(references: list[Any]) -> None:

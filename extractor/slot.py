@@ -18,6 +18,8 @@ class Slot:
     place: Place
     actor: Any
     ready: bool = False  # it has passed all checks and may have units
+    joins: bool = False  # it was not there at the start, and has not been ready before
+    failed_starts: int = 0  # in a row
     sent: dict[Any, Attempt | None] = field(default_factory=dict)
     since: float = 0.0  # by `clock`, when the oldest of `sent` became the oldest
     clock: Callable[[], float] = time.monotonic

@@ -97,7 +97,7 @@ def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_bl
         "000002",
         "000003-0",
     }  # a part that is blamed would be split at once
-    assert started.replaced == LONE_FAILURES + 1 + 1  # killed, hung, sent away
+    assert started.turnover.replaced == LONE_FAILURES + 1 + 1  # killed, hung, sent away
 
 
 def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
