@@ -6,6 +6,7 @@ Knows nothing of Ray: `Processes` is what it needs of whoever starts, calls and 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -76,16 +77,18 @@ class Processes(Protocol):
 
 
 class Dispatcher:
-    """The work of one round of units."""
+    """Of one run, whose units come in rounds."""
 
-    def __init__(self, processes: Processes, crew: Crew, deadline: Deadline, job: Job, units: Sequence[Unit]) -> None:
+    def __init__(self, processes: Processes, crew: Crew, deadline: Deadline) -> None:
         self._processes, self._crew, self._deadline = processes, crew, deadline
-        self._waiting = UnitQueue(units)
-        self._settlement = Settlement(self._waiting, job, processes.release)
+        self._waiting = UnitQueue([])
         self._draining = False
+        self.failures: Counter[Fault] = Counter()  # attempts that were the unit's own
 
-    def run(self, check: Callable[[], None]) -> Iterator[Receipt | LostUnit]:
+    def run(self, job: Job, units: Sequence[Unit], check: Callable[[], None]) -> Iterator[Receipt | LostUnit]:
         """See Executor.run."""
+        self._waiting, self._draining = UnitQueue(units), False
+        self._settlement = Settlement(self._waiting, job, self._processes.release)
         look, note = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES)
         while not self._waiting.done:
             if look.passed():
@@ -151,7 +154,7 @@ class Dispatcher:
         elif meant_for_people:
             raise meant_for_people from None
         else:
-            yield from self._settlement.failed(attempt, str(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
+            yield from self._failed(attempt, str(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
 
     def _end_if_hung(self, slot: Slot) -> Iterator[Receipt | LostUnit]:
         limit = self._deadline.seconds
@@ -174,7 +177,11 @@ class Dispatcher:
         for attempt in reversed(lost if innocent else lost[1:]):
             self._waiting.put_back(attempt)
         if lost and not innocent:
-            yield from self._settlement.failed(lost[0], message, fault)
+            yield from self._failed(lost[0], message, fault)
+
+    def _failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
+        self.failures[fault] += 1
+        return self._settlement.failed(attempt, message, fault)
 
     def _set_up(self, slot: Slot) -> None:
         slot.ready = False

@@ -51,6 +51,10 @@ class Executor(Protocol):
         """
         ...
 
+    def tell_pending(self, items: int) -> None:
+        """Called after `begin` and between results: how many items are still to be read, for those who watch the run."""
+        ...
+
     def drain(self) -> None:
         """Called during `run`, also from a signal handler: begin no further unit; `run` ends when those under way have ended."""
         ...

@@ -6,6 +6,7 @@ object store carries digests, unit descriptions and receipts, never an image or 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -17,20 +18,22 @@ import numpy as np
 import numpy.typing as npt
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
+from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from extractor.assembly import Assembly
 from extractor.claims import Claims
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.code_version import require_same_code, versions_here
-from extractor.crew import MAX_STARTS, Crew
+from extractor.crew import Crew
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
-from extractor.dispatch import SECONDS_BETWEEN_NOTES, CallError, DiedError, Dispatcher
-from extractor.executor import CHECK_SECONDS, go_on
-from extractor.interval import Interval
+from extractor.dispatch import CallError, DiedError, Dispatcher
+from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
+from extractor.metrics import COUNTER, HISTOGRAM, SECONDS_BOUNDARIES, Record, RunMetrics
 from extractor.plan import Unit
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
@@ -119,16 +122,17 @@ class RayExecutor:
         self._owns_connection = False
         self._crew = Crew(workers)
         self.turnover = self._crew.turnover
-        self._deadline = Deadline(deadline)
-        self._dispatcher: Dispatcher | None = None
+        self._assembly = Assembly(self, self._crew, self._restart)
+        self._dispatcher = Dispatcher(self, self._crew, Deadline(deadline))
+        self._metrics: RunMetrics | None = None
 
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
         infos: list[WorkerInfo] = []
         while not infos:  # all nodes may be lost meanwhile
-            self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._await_places()]
-            infos = self._ask_all(self._build)
+            self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._assembly.await_places(_want_node)]
+            infos = self._assembly.ask(self._build)
         for caution in sorted({caution for info in infos for caution in info.cautions}):
             logger.warning(caution)
         return infos
@@ -138,16 +142,18 @@ class RayExecutor:
             return actor.embed_images.remote(images)
 
         while first := self._crew.slots[:1]:
-            for embeddings in self._ask_all(ask, first):
+            for embeddings in self._assembly.ask(ask, first):
                 return np.asarray(embeddings)
         raise RunError("all nodes with workers were lost before there was work; run the same command again")
 
     def measure(self, locations: Sequence[str]) -> float:
         n = len(self._crew.slots)
-        return float(sum(_get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._crew.slots)])))
+        shares = itertools.cycle([locations[i::n] for i in range(n)])
+        return float(sum(self._assembly.ask(lambda actor: actor.measure.remote(next(shares)))))
 
     def begin(self, job: Job, known: Iterable[bytes]) -> None:
         self._job = job
+        self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
         self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(list(known), job.run)
@@ -155,17 +161,22 @@ class RayExecutor:
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)
                 self._crew.slots.remove(slot)
-        self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
+        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims))
         for slot in self._crew.slots:
             slot.ready, slot.sent = True, {}
 
     def run(self, units: Sequence[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        self._dispatcher = Dispatcher(self, self._crew, self._deadline, self._job, units)
-        return self._dispatcher.run(check)
+        for result in self._dispatcher.run(self._job, units, check):
+            if self._metrics and isinstance(result, Receipt):
+                self._metrics.receipt(result)
+            yield result
+
+    def tell_pending(self, items: int) -> None:
+        if self._metrics:
+            self._metrics.pending(items)
 
     def drain(self) -> None:
-        if self._dispatcher:
-            self._dispatcher.drain()
+        self._dispatcher.drain()
 
     def close(self) -> None:
         for slot in self._crew.slots:
@@ -189,6 +200,8 @@ class RayExecutor:
         return slot.actor.run.remote(attempt.unit, attempt.number)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        if self._metrics:
+            self._metrics.workers(len(self._crew.ready), self.turnover, self._dispatcher.failures)
         if references:
             return list(ray.wait(list(references), num_returns=1, timeout=seconds)[0])
         time.sleep(seconds)
@@ -199,60 +212,14 @@ class RayExecutor:
             return ray.get(reference)
         except RayTaskError as error:
             raise CallError(last_line(error), error.cause) from None
-        except RayActorError as error:
-            raise DiedError(last_line(error), innocent=error.preempted or tells_of_leaving(error)) from None
+        except RayError as error:  # RayActorError, and others where an actor cannot be had at all
+            raise DiedError(last_line(error), innocent=getattr(error, "preempted", False) or tells_of_leaving(error)) from None
 
     def kill(self, slot: Slot) -> None:
         ray.kill(slot.actor)
 
     def release(self, unit: str) -> None:
         ray.get(self._claims.release.remote(unit))
-
-    # Before there are units.
-
-    def _await_places(self) -> list[Place]:
-        """Places on the nodes that are there. Where none may have workers, an autoscaler is told that one is wanted, and may bring it."""
-        note, asked = Interval(SECONDS_BETWEEN_NOTES), False
-        while not (places := self._crew.first_places(self.nodes())):
-            if not asked:
-                request_resources(num_cpus=1)
-                asked = True
-            if note.passed():
-                logger.warning("waiting for the cluster to have a node with CPUs or GPUs")
-            time.sleep(CHECK_SECONDS)
-        if asked:
-            request_resources(num_cpus=0)
-        return places
-
-    def _ask_all(self, ask: Callable[[Any], Any], slots: Sequence[Slot] | None = None) -> list[Any]:
-        """Ask every actor, all at once. Those whose node is gone answer nothing and are dropped."""
-        asked = [(slot, ask(slot.actor)) for slot in slots or self._crew.slots]
-        _say_while_waiting([reference for _, reference in asked])
-        answers = []
-        for slot, reference in asked:
-            try:
-                answers.append(self._answer(slot, reference, ask))
-            except RayActorError:
-                logger.warning("node %s left the cluster before its worker had work", slot.place.node.address)
-                self._crew.slots.remove(slot)
-        return answers
-
-    def _answer(self, slot: Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
-        """An actor's answer. One that dies meanwhile is replaced and asked again; RayActorError: its node is gone."""
-        for _ in range(MAX_STARTS):
-            try:
-                return ray.get(reference)
-            except RayActorError:
-                if slot.place.node.id not in {node.id for node in self.nodes()}:
-                    raise
-                logger.warning("a worker died before it had work, and is replaced")
-                slot.actor = self._new_actor(slot.place)
-                self._build(slot.actor)
-                reference = ask(slot.actor)
-            except RayError:
-                break
-        [answer] = _get([reference])
-        return answer
 
     def _new_actor(self, place: Place) -> Any:
         options = {
@@ -263,22 +230,24 @@ class RayExecutor:
         }
         return ray.remote(self.actor_class).options(**options).remote(place.threads)
 
+    def _restart(self, slot: Slot) -> None:
+        slot.actor = self._new_actor(slot.place)
+        self._build(slot.actor)
+
     def _build(self, actor: Any) -> Any:
         return actor.build.remote(self._versions, self._recipe)
 
 
-def _get(references: list[Any]) -> list[Any]:
-    try:
-        return list(ray.get(references))
-    except RayTaskError as error:
-        if isinstance(error.cause, PermafrostError):
-            raise error.cause from None
-        raise RunError(f"a Ray worker failed: {last_line(error)}") from error
-    except RayError as error:
-        raise RunError(
-            f"a Ray worker could not start or died: {last_line(error)}. Is this version of permafrost installed on every node, "
-            "and is there memory for all workers?"
-        ) from error
+def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:
+    """A metric of Ray's: exported where Ray has its agents, as ray[default] does (docs/metrics.md). Recording costs microseconds."""
+    if kind == HISTOGRAM:
+        return Histogram(name, what, list(SECONDS_BOUNDARIES), tags).observe  # type: ignore[no-any-return]
+    return Counter(name, what, tags).inc if kind == COUNTER else Gauge(name, what, tags).set  # type: ignore[no-any-return]
+
+
+def _want_node(wanted: bool) -> None:
+    """Tell an autoscaler."""
+    request_resources(num_cpus=int(wanted))
 
 
 def _connect(address: str | None) -> bool:
@@ -297,12 +266,3 @@ def _connect(address: str | None) -> bool:
     use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     return True
-
-
-def _say_while_waiting(references: list[Any]) -> None:
-    """A busy cluster lets actors wait without a word, or its autoscaler brings nodes first: say so every minute."""
-    while True:
-        _, missing = ray.wait(references, num_returns=len(references), timeout=SECONDS_BETWEEN_NOTES)
-        if not missing:
-            return
-        logger.warning("waiting for the cluster to start %d of %d workers", len(missing), len(references))

@@ -65,7 +65,7 @@ class SimulatedCluster:
     def crew(self, wanted: int | None = None) -> Crew:
         """As it is when all that there is room for have begun."""
         crew = Crew(wanted)
-        crew.slots = [Slot(place, self._process(place.node.id), ready=True) for place in crew.first_places(self.nodes())]
+        crew.slots = [Slot(place, self.start(place.node.id), ready=True) for place in crew.first_places(self.nodes())]
         return crew
 
     def join(self, node: Node) -> None:
@@ -86,8 +86,12 @@ class SimulatedCluster:
         return list(self.there.values())
 
     def set_up(self, slot: Slot) -> int:
-        slot.actor = self._process(slot.place.node.id)
-        return self._call(slot.actor, None)
+        slot.actor = self.start(slot.place.node.id)
+        return self.ask(slot.actor)
+
+    def ask(self, process: Process) -> int:
+        """For its WorkerInfo."""
+        return self._call(process, None)
 
     def work(self, slot: Slot, attempt: Attempt) -> int:
         return self._call(slot.actor, attempt)
@@ -116,7 +120,7 @@ class SimulatedCluster:
     def release(self, unit: str) -> None:
         self.released.append(unit)
 
-    def _process(self, node: str) -> Process:
+    def start(self, node: str) -> Process:
         self.processes.append(Process(node, alive=node in self.there))
         return self.processes[-1]
 

@@ -1,4 +1,4 @@
-"""Units get done on nodes that join and leave while they are handed out; checked on a cluster that exists in memory only."""
+"""Units get done on nodes that join and leave, before and while they are handed out; on a cluster that exists in memory only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extractor.assembly import Assembly
+from extractor.crew import Crew
 from extractor.deadline import Deadline
 from extractor.dispatch import Dispatcher
 from extractor.executor import go_on
 from extractor.receipt import Receipt
 from extractor.sharing import Node
+from extractor.slot import Slot
 from storage.errors import CodeMismatchError, RunError
 from tests.extractor.simulated_cluster import SimulatedCluster, make_job, make_units
 
@@ -31,8 +34,7 @@ def gpus(name: str, n: int = 1) -> Node:
 
 def run(cluster: SimulatedCluster, units: int, folder: Path = Path("/nowhere"), wanted: int | None = None) -> tuple[list[str], Any]:
     crew = cluster.crew(wanted)
-    dispatcher = Dispatcher(cluster, crew, Deadline(), make_job(folder), make_units(units))
-    results = list(dispatcher.run(go_on))
+    results = list(Dispatcher(cluster, crew, Deadline()).run(make_job(folder), make_units(units), go_on))
     assert all(isinstance(result, Receipt) for result in results)
     return sorted(result.unit for result in results if isinstance(result, Receipt)), crew
 
@@ -149,3 +151,49 @@ def test_every_unit_is_done_once_whatever_comes_and_goes(script: list[tuple[Any,
     assert done == ids(units)
     assert "x" not in {node for node, _ in cluster.worked}
     assert len(crew.slots) <= (wanted or 99)
+
+
+def assembly(cluster: SimulatedCluster) -> tuple[Crew, Assembly]:
+    crew = cluster.crew()
+
+    def restart(slot: Slot) -> None:
+        slot.actor = cluster.start(slot.place.node.id)
+
+    return crew, Assembly(cluster, crew, restart)
+
+
+def test_before_there_is_work_a_dead_worker_is_replaced_and_one_whose_node_is_gone_is_dropped() -> None:
+    cluster = SimulatedCluster([gpus("a"), gpus("b", 2)])
+    crew, before = assembly(cluster)
+    cluster.script = [lambda: cluster.kill_one(1), lambda: cluster.leave("a")]
+    answers = before.ask(cluster.ask)
+    assert [answer.where for answer in answers] == ["b", "b"]
+    assert [slot.place.node.id for slot in crew.slots] == ["b", "b"]
+
+
+def test_a_worker_that_dies_again_and_again_before_there_is_work_ends_the_run_in_words() -> None:
+    cluster = SimulatedCluster([gpus("a")])
+    _, before = assembly(cluster)
+
+    def dead(actor: Any) -> Any:
+        actor.alive = False
+        return cluster.ask(actor)
+
+    with pytest.raises(RunError, match="could not start or died: the node has died"):
+        before.ask(dead)
+
+
+def test_errors_meant_for_people_arrive_as_they_are_before_there_is_work() -> None:
+    cluster = SimulatedCluster([gpus("a")], bad=["a"])
+    with pytest.raises(CodeMismatchError):
+        assembly(cluster)[1].ask(cluster.ask)
+
+
+def test_where_no_node_may_have_workers_one_is_wanted_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = SimulatedCluster([Node("head", "address", 0.0)])
+    crew = Crew()
+    wanted: list[bool] = []
+    monkeypatch.setattr("extractor.assembly.time.sleep", lambda _: cluster.join(gpus("a", 2)))
+    places = Assembly(cluster, crew, lambda slot: None).await_places(wanted.append)
+    assert [place.node.id for place in places] == ["a", "a"]
+    assert wanted == [True, False]

@@ -113,7 +113,7 @@ def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
 def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_awaited(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extractor.ray_executor.SECONDS_BETWEEN_NOTES", 0.2)
+    monkeypatch.setattr("extractor.assembly.SECONDS_BETWEEN_NOTES", 0.2)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         executor = RayExecutor(RECIPE, 1)
