@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from extractor.cluster_access import use_a_private_token
 from extractor.receipt import Receipt
 from tests.extractor.light import LightRayExecutor
 from tests.extractor.simulated_cluster import make_job, make_units
@@ -23,8 +23,8 @@ OBJECT_STORE = 80_000_000  # bytes
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head with a CPU and no GPU. Several nodes ask for one token (https://docs.ray.io/en/latest/ray-security/token-auth.html)."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    """A head with a CPU and no GPU. Nodes must agree on a token (https://docs.ray.io/en/latest/ray-security/token-auth.html)."""
+    use_a_private_token()  # one for the whole process: Ray reads it once
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": OBJECT_STORE})
     yield made

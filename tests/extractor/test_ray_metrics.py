@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import secrets
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from extractor.cluster_access import use_a_private_token
 from tests.extractor.light import LightRayExecutor
 from tests.extractor.node_agent import NodeAgent
 from tests.extractor.simulated_cluster import make_job, make_units
@@ -25,7 +25,7 @@ SECONDS = 30.0
 
 @contextmanager
 def head(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Cluster]:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    use_a_private_token()  # one for the whole process: Ray reads it once
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     arguments = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000, **options}
     made = Cluster(initialize_head=True, head_node_args={**arguments, "_system_config": {"metrics_report_interval_ms": 1000}})
