@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from extractor.crew import Turnover
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -24,7 +25,7 @@ def go_on() -> None:
 class Executor(Protocol):
     """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
 
-    replaced: int  # workers that died and were replaced
+    turnover: Turnover  # of its workers, so far
 
     def start(self) -> list[WorkerInfo]:
         """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""
@@ -49,6 +50,10 @@ class Executor(Protocol):
         the run; so does RunError for a failure that is the same everywhere, and for a hung worker that cannot be replaced.
         check: called every CHECK_SECONDS while no unit finishes; what it raises ends the run.
         """
+        ...
+
+    def tell_pending(self, items: int) -> None:
+        """Called after `begin` and between results: how many items are still to be read, for those who watch the run."""
         ...
 
     def drain(self) -> None:

@@ -21,6 +21,7 @@ class WorkerInfo:
     shape: tuple[int, ...]
     where: str  # for messages: host and device
     environment: dict[str, str]  # for provenance: engine, device, library versions
+    cautions: tuple[str, ...] = ()  # what the user should know of how it differs from the driver
 
     @property
     def image_bytes(self) -> int:

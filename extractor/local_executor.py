@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.claims import Claims
+from extractor.crew import Turnover
 from extractor.deadline import Deadline
 from extractor.executor import CHECK_SECONDS, go_on
 from extractor.job import Job, WorkerInfo
@@ -35,11 +36,10 @@ class LocalExecutor:
     `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
     """
 
-    replaced = 0  # a thread does not die alone
-
     def __init__(self, recipe: Recipe, workers: int | None = None, deadline: float | None = None) -> None:
         self._recipe = recipe
         self._count = workers or 1
+        self.turnover = Turnover()  # none: a thread does not die alone
         self._workers: list[Worker] = []
         self._job: Job | None = None
         self._claims = Claims()
@@ -92,6 +92,9 @@ class LocalExecutor:
                     running -= 1
         finally:
             stop.set()
+
+    def tell_pending(self, items: int) -> None:
+        """Nobody watches a run without Ray but by its heartbeat."""
 
     def drain(self) -> None:
         self._waiting.close()

@@ -6,60 +6,68 @@ object store carries digests, unit descriptions and receipts, never an image or 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayError, RayTaskError
+from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from extractor.assembly import Assembly
 from extractor.claims import Claims
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
+from extractor.code_version import require_same_code, versions_here
+from extractor.crew import Crew
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
-from extractor.executor import CHECK_SECONDS, go_on
+from extractor.dispatch import CallError, DiedError, Dispatcher
+from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
+from extractor.last_words import last_line, tells_of_leaving
+from extractor.metrics import COUNTER, HISTOGRAM, SECONDS_BOUNDARIES, Record, RunMetrics
 from extractor.plan import Unit
-from extractor.poison import condemn
 from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
-from extractor.unit_queue import MAX_IN_A_ROW, Attempt, Fault, LostUnit, Poison, UnitQueue
+from extractor.sharing import Node, Place
+from extractor.slot import Slot
+from extractor.unit_queue import Attempt, LostUnit
 from storage.digests import Words, words_of
 from storage.errors import PermafrostError, RunError
 from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_NOTES = 60.0
-CPUS_AN_ACTOR = 4  # on machines without GPUs: more cores make one forward pass little faster
-IN_FLIGHT = 2  # units an actor has at hand: the next one is there when it finishes
-MAX_STARTS = 3  # of one worker before it has work
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
-_WORDS_OF_SENT_AWAY = ("receives a SIGTERM", "node has died", "node was terminated")
 ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class _Actor:
-    """A worker in a process of its own. TensorFlow is first imported in `build`, after this process's devices are set."""
+    """A worker in a process of its own. TensorFlow is first imported in `build`, after the check of the code and the setting of devices."""
 
-    def __init__(self, recipe: Recipe, threads: int) -> None:
-        self._recipe = recipe
+    def __init__(self, threads: int) -> None:
         self._threads = threads
-        prepare_process(threads, use_gpus=bool(ray.get_gpu_ids()))
 
-    def build(self) -> WorkerInfo:
+    def build(self, versions: Mapping[str, str], recipe: Recipe) -> WorkerInfo:
+        """versions: the driver's. Raises CodeMismatchError before anything is built."""
+        address = ray.util.get_node_ip_address()
+        cautions = require_same_code(versions, versions_here(), address)
+        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()))
         from extractor.worker import Worker
 
-        self._worker = Worker(self._recipe, self._threads)
+        self._worker = Worker(recipe, self._threads)
         info = self._worker.info()
         seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
+        return replace(info, where=f"{address} ({info.environment['device']}{seen})", cautions=tuple(cautions))
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         return self._worker.embed_images(images)
@@ -71,6 +79,12 @@ class _Actor:
         self._job = job
         self._claims = claims
         self._worker.check(job)
+
+    def set_up(self, versions: Mapping[str, str], recipe: Recipe, job: Job, claims: Any) -> WorkerInfo:
+        """Build and begin, in the middle of a run."""
+        info = self.build(versions, recipe)
+        self.begin(job, claims)
+        return info
 
     def run(self, unit: Unit, number: int) -> Receipt:
         def claim(digests: Sequence[bytes]) -> list[bool]:
@@ -97,228 +111,151 @@ class _Claims(Claims):
         super().__init__(chain(blocks, (words_of(embedded_digests(table)) for table in run.receipts())))
 
 
-@dataclass
-class _Slot:
-    """One actor and what it has been sent, by Ray's reference, oldest first. None: its own setting up, after a death."""
-
-    actor: Any
-    sent: dict[Any, Attempt | None] = field(default_factory=dict)
-    since: float = 0.0  # time.monotonic() when the oldest of `sent` became the oldest
-
-    @property
-    def head(self) -> Attempt | None:
-        """The unit that it is at work on; None where it has none, or is being set up."""
-        return next(iter(self.sent.values()), None)
-
-
 class RayExecutor:
     """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
-    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU.
+    `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU, on nodes that join as well.
     `deadline`: seconds a unit; None for a generous one.
     """
 
     actor_class: type = _Actor
+    actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
     def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None, deadline: float | None = None) -> None:
-        self._recipe = recipe
-        self._wanted = workers
+        self._recipe, self._versions = recipe, versions_here()
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._slots: list[_Slot] = []
-        self._job: Job | None = None
-        self._waiting = UnitQueue([])
-        self._draining = False
-        self._deadline = Deadline(deadline)
-        self._deaths = 0  # in a row, with no unit finished in between
-        self.replaced = 0
         self._owns_connection = False
+        self._crew = Crew(workers)
+        self.turnover = self._crew.turnover
+        self._assembly = Assembly(self, self._crew, self._restart)
+        self._dispatcher = Dispatcher(self, self._crew, Deadline(deadline))
+        self._metrics: RunMetrics | None = None
 
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
-        self._actor_options, self._threads, count = self._share_out(ray.cluster_resources())
-        self._slots = [_Slot(self._new_actor()) for _ in range(count)]
-        return self._ask_all(lambda actor: actor.build.remote())
+        infos: list[WorkerInfo] = []
+        while not infos:  # all nodes may be lost meanwhile
+            self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._assembly.await_places(_want_node)]
+            infos = self._assembly.ask(self._build)
+        for caution in sorted({caution for info in infos for caution in info.cautions}):
+            logger.warning(caution)
+        return infos
 
     def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
         def ask(actor: Any) -> Any:
             return actor.embed_images.remote(images)
 
-        slot = self._slots[0]
-        return np.asarray(self._answer(slot, ask(slot.actor), ask))
+        while first := self._crew.slots[:1]:
+            for embeddings in self._assembly.ask(ask, first):
+                return np.asarray(embeddings)
+        raise RunError("all nodes with workers were lost before there was work; run the same command again")
 
     def measure(self, locations: Sequence[str]) -> float:
-        n = len(self._slots)
-        return float(sum(self._get([slot.actor.measure.remote(locations[i::n]) for i, slot in enumerate(self._slots)])))
+        n = len(self._crew.slots)
+        shares = itertools.cycle([locations[i::n] for i in range(n)])
+        return float(sum(self._assembly.ask(lambda actor: actor.measure.remote(next(shares)))))
 
     def begin(self, job: Job, known: Iterable[Words]) -> None:
         self._job = job
+        self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         self._known = [ray.put(words) for words in known]  # kept while the register may have to be made anew
-        self._claims = ray.remote(_Claims).options(**restarted).remote(self._known, job.run)
-        self._ask_all(lambda actor: actor.begin.remote(job, self._claims))
+        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
+        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, job.run)
+        if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
+            for slot in [slot for slot in self._crew.slots if not slot.ready]:
+                self.kill(slot)
+                self._crew.slots.remove(slot)
+        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims))
+        for slot in self._crew.slots:
+            slot.ready, slot.sent = True, {}
 
     def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        self._waiting, self._draining = UnitQueue(units), False
-        while True:
-            self._fill()
-            owners = {reference: slot for slot in self._slots for reference in slot.sent}
-            if not owners:
-                return
-            finished, _ = ray.wait(list(owners), num_returns=1, timeout=CHECK_SECONDS)
-            if not finished:
-                check()
-            for reference in finished:
-                yield from self._settle(owners[reference], reference)
-            for slot in self._slots:
-                yield from self._end_if_hung(slot)
+        for result in self._dispatcher.run(self._job, units, check):
+            if self._metrics and isinstance(result, Receipt):
+                self._metrics.receipt(result)
+            yield result
+
+    def tell_pending(self, items: int) -> None:
+        if self._metrics:
+            self._metrics.pending(items)
 
     def drain(self) -> None:
-        self._waiting.close()
-        self._draining = True
+        self._dispatcher.drain()
 
     def close(self) -> None:
-        for slot in self._slots:
-            ray.kill(slot.actor)
-        self._slots = []
+        for slot in self._crew.slots:
+            self.kill(slot)
+        self._crew.slots = []
         if self._owns_connection:
             ray.shutdown()
 
-    def _fill(self) -> None:
-        """Top up: first one unit for every actor, then the second. When draining, leave each only what it is at work on."""
-        if self._draining:
-            for slot in self._slots:
-                slot.sent = dict(list(slot.sent.items())[:1]) if slot.head else {}
-            return
-        for depth in range(1, IN_FLIGHT + 1):
-            for slot in self._slots:
-                if sum(map(bool, slot.sent.values())) < depth and (attempt := self._waiting.take()):
-                    if not slot.sent:
-                        slot.since = time.monotonic()
-                    slot.sent[slot.actor.run.remote(attempt.unit, attempt.number)] = attempt
+    # What the dispatcher needs.
 
-    def _settle(self, slot: _Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
+    def nodes(self) -> list[Node]:
+        """The nodes that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
+        found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
+
+    def set_up(self, slot: Slot) -> Any:
+        slot.actor = self._new_actor(slot.place)
+        return slot.actor.set_up.remote(self._versions, self._recipe, self._job, self._claims)
+
+    def work(self, slot: Slot, attempt: Attempt) -> Any:
+        return slot.actor.run.remote(attempt.unit, attempt.number)
+
+    def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        if self._metrics:
+            self._metrics.workers(len(self._crew.ready), self.turnover, self._dispatcher.failures)
+        if references:
+            return list(ray.wait(list(references), num_returns=1, timeout=seconds)[0])
+        time.sleep(seconds)
+        return []
+
+    def result(self, reference: Any) -> Any:
         try:
-            result = ray.get(reference)
+            return ray.get(reference)
         except RayTaskError as error:
-            attempt = self._take_off(slot, reference)
-            if isinstance(error.cause, PermafrostError):
-                raise error.cause from None
-            if attempt is None:
-                raise RunError(f"a replacement worker could not be set up: {_last_line(error)}") from error
-            yield from self._failed(attempt, _last_line(error), Fault.STORAGE if isinstance(error.cause, OSError) else Fault.BROKE)
-        except RayActorError as error:
-            yield from self._after_death(slot, _last_line(error), Fault.DIED, innocent=_sent_away(error))
-        else:
-            seconds = time.monotonic() - slot.since
-            if self._take_off(slot, reference):
-                self._deaths = 0
-                self._deadline.finished(seconds)
-                yield from self._finished(result)
+            raise CallError(last_line(error), error.cause) from None
+        except RayError as error:  # RayActorError, and others where an actor cannot be had at all
+            raise DiedError(last_line(error), innocent=getattr(error, "preempted", False) or tells_of_leaving(error)) from None
 
-    @staticmethod
-    def _take_off(slot: _Slot, reference: Any) -> Attempt | None:
-        slot.since = time.monotonic()
-        return slot.sent.pop(reference)
+    def kill(self, slot: Slot) -> None:
+        ray.kill(slot.actor)
 
-    def _end_if_hung(self, slot: _Slot) -> Iterator[Receipt | LostUnit]:
-        limit = self._deadline.seconds
-        if slot.head and time.monotonic() - slot.since > limit:
-            ray.kill(slot.actor)
-            yield from self._after_death(slot, f"no end within {limit:g} s (--unit-deadline)", Fault.HUNG)
+    def release(self, unit: str) -> None:
+        ray.get(self._claims.release.remote(unit))
 
-    def _after_death(self, slot: _Slot, message: str, fault: Fault, innocent: bool = False) -> Iterator[Receipt | LostUnit]:
-        """innocent: the worker was told to go, or its machine went; the unit had no part in it."""
-        lost = [attempt for attempt in slot.sent.values() if attempt]
-        logger.warning("a worker %s and is replaced; its unit is tried again", "hung" if fault is Fault.HUNG else "died")
-        self._replace(slot, message)
-        # Ray runs an actor's calls in order, so only the first can have killed it. The last goes back first: so the order stays.
-        for attempt in reversed(lost if innocent else lost[1:]):
-            self._waiting.put_back(attempt)
-        if lost and not innocent:
-            yield from self._failed(lost[0], message, fault)
+    def finish(self, unit: str) -> None:
+        self._claims.finish.remote(unit)
 
-    def _failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
-        """A call that failed may have finished its work: its receipt on disk says so."""
-        assert self._job is not None
-        table = self._job.run.read_receipt(attempt.unit.id)
-        if table is not None:
-            yield from self._finished(Receipt.from_table(table))
-            return
-        for given_up in self._waiting.failed(attempt, message, fault):
-            if isinstance(given_up, Poison):
-                yield condemn(given_up, self._job)
-            else:
-                ray.get(self._claims.release.remote(given_up.unit.id))
-                yield given_up
-
-    def _finished(self, receipt: Receipt) -> Iterator[Receipt]:
-        assert self._job is not None
-        self._claims.finish.remote(receipt.unit)
-        yield receipt
-        for poison in self._waiting.finished():
-            yield condemn(poison, self._job)
-
-    def _replace(self, slot: _Slot, message: str) -> None:
-        self._deaths += 1
-        if self._deaths > MAX_IN_A_ROW + len(self._slots):  # all may die at once, with their machines
-            raise RunError(
-                f"{self._deaths} workers died in a row ({message}). Not enough memory is the usual cause: try fewer "
-                "--workers. What was finished is kept; run the same command again to go on"
-            )
-        self.replaced += 1
-        slot.actor = self._new_actor()
-        slot.sent = {slot.actor.build.remote(): None, slot.actor.begin.remote(self._job, self._claims): None}
-
-    def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
-        """Ask every actor, all at once."""
-        references = [ask(slot.actor) for slot in self._slots]
-        _say_while_waiting(references)
-        return [self._answer(slot, reference, ask) for slot, reference in zip(self._slots, references, strict=True)]
-
-    def _answer(self, slot: _Slot, reference: Any, ask: Callable[[Any], Any]) -> Any:
-        """An actor's answer, before there are units. One that dies meanwhile, as on a lost node, is replaced and asked again."""
-        for _ in range(MAX_STARTS):
-            try:
-                return ray.get(reference)
-            except RayActorError:
-                logger.warning("a worker died before it had work, and is replaced")
-                slot.actor = self._new_actor()
-                slot.actor.build.remote()
-                reference = ask(slot.actor)
-            except RayError:
-                break
-        [answer] = self._get([reference])
-        return answer
-
-    def _new_actor(self) -> Any:
-        return ray.remote(self.actor_class).options(**self._actor_options).remote(self._recipe, self._threads)
-
-    def _share_out(self, resources: dict[str, float]) -> tuple[dict[str, Any], int, int]:
-        """(actor options, TensorFlow threads an actor, number of actors) for the cluster's resources."""
-        gpus, cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 1.0))
-        count = self._wanted or int(gpus) or max(1, int(cpus // CPUS_AN_ACTOR))
-        share = cpus / count
-        options: dict[str, Any] = {
-            "num_cpus": int(share) if share >= 1 else round(share, 3),
-            "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
+    def _new_actor(self, place: Place) -> Any:
+        options = {
+            "num_cpus": place.cpus,
+            "num_gpus": place.gpus,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
+            "runtime_env": {"env_vars": self.actor_environment},
         }
-        if gpus:
-            options["num_gpus"] = 1 if count <= gpus else round(gpus / count - 0.0005, 3)
-        return options, max(1, int(share)), count
+        return ray.remote(self.actor_class).options(**options).remote(place.threads)
 
-    @staticmethod
-    def _get(references: list[Any]) -> list[Any]:
-        try:
-            return list(ray.get(references))
-        except RayTaskError as error:
-            if isinstance(error.cause, PermafrostError):
-                raise error.cause from None
-            raise RunError(f"a Ray worker failed: {_last_line(error)}") from error
-        except RayError as error:
-            raise RunError(
-                f"a Ray worker could not start or died: {_last_line(error)}. Is this version of permafrost installed on every node, "
-                "and is there memory for all workers?"
-            ) from error
+    def _restart(self, slot: Slot) -> None:
+        slot.actor = self._new_actor(slot.place)
+        self._build(slot.actor)
+
+    def _build(self, actor: Any) -> Any:
+        return actor.build.remote(self._versions, self._recipe)
+
+
+def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:
+    """A metric of Ray's: exported where Ray has its agents, as ray[default] does (docs/metrics.md). Recording costs microseconds."""
+    if kind == HISTOGRAM:
+        return Histogram(name, what, list(SECONDS_BOUNDARIES), tags).observe  # type: ignore[no-any-return]
+    return Counter(name, what, tags).inc if kind == COUNTER else Gauge(name, what, tags).set  # type: ignore[no-any-return]
+
+
+def _want_node(wanted: bool) -> None:
+    """Tell an autoscaler."""
+    request_resources(num_cpus=int(wanted))
 
 
 def _connect(address: str | None) -> bool:
@@ -332,26 +269,8 @@ def _connect(address: str | None) -> bool:
         try:
             ray.init(address=address, **quiet)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {_last_line(error)}. {CHECK_ADDRESS}") from None
+            raise PermafrostError(f"cannot connect to the Ray cluster at {address!r}: {last_line(error)}. {CHECK_ADDRESS}") from None
         return True
     use_a_private_token()
     ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     return True
-
-
-def _say_while_waiting(references: list[Any]) -> None:
-    """A busy cluster lets actors wait without a word, or its autoscaler brings nodes first: say so every minute."""
-    while True:
-        _, missing = ray.wait(references, num_returns=len(references), timeout=SECONDS_BETWEEN_NOTES)
-        if not missing:
-            return
-        logger.warning("waiting for the cluster to start %d of %d workers", len(missing), len(references))
-
-
-def _sent_away(error: RayActorError) -> bool:
-    """Whether the worker got SIGTERM, or its node is gone: Ray says so in words only, but for nodes that it drained itself."""
-    return error.preempted or any(words in str(error) for words in _WORDS_OF_SENT_AWAY)
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

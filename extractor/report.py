@@ -68,6 +68,8 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "throughput": around.throughput,
         "workers": [worker.where for worker in workers],
         "replaced_workers": result.replaced_workers,
+        "joined_workers": result.joined_workers,
+        "left_workers": result.left_workers,
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),

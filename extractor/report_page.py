@@ -172,8 +172,9 @@ def _workers(report: Mapping[str, Any]) -> Markup:
     ]
     table = _table(["host / process / number", "#units", "#items", "#embedded", "#read"], rows) if rows else join()
     rows = [_pair(name, value) for name, value in report["environment"].items()]
-    replaced = f", and {report['replaced_workers']} in place of others that died" if report["replaced_workers"] else ""
-    started = tag("p", f"{len(report['workers'])} started: {_told_once(report['workers'])}{replaced}", class_="soft")
+    told = {"replaced": "in place of others that died", "joined": "with nodes that joined", "left": "gone with their nodes"}
+    turnover = "".join(f", {n} {words}" for name, words in told.items() if (n := report.get(f"{name}_workers")))
+    started = tag("p", f"{len(report['workers'])} started: {_told_once(report['workers'])}{turnover}", class_="soft")
     return tag("section", tag("h2", "Workers"), started, table, tag("h3", "Environment"), tag("table", tag("tbody", *rows)))
 
 

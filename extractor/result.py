@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from extractor.crew import Turnover
 from extractor.forecast import Forecast
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
@@ -44,6 +45,8 @@ class ExtractResult:
     run: str
     workers: int
     replaced_workers: int  # died, and had others in their place
+    joined_workers: int  # with nodes that joined in the middle of the run
+    left_workers: int  # with nodes that left
     complete: bool  # nothing pending, and rejects within --max-rejects
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
     to_read: int = 0  # a dry run: what would be read
@@ -68,7 +71,7 @@ class Outcome:
     committed: bool
     seconds: float
     work_seconds: float = 0.0
-    replaced_workers: int = 0
+    turnover: Turnover = field(default_factory=Turnover)
     forecast: Forecast | None = None
     lost: Sequence[LostUnit] = ()
     report: str | None = None
@@ -111,7 +114,9 @@ def summarise(
         bytes=sum(shard.bytes for shard in new_shards),
         run=outcome.run,
         workers=len(workers),
-        replaced_workers=outcome.replaced_workers,
+        replaced_workers=outcome.turnover.replaced,
+        joined_workers=outcome.turnover.joined,
+        left_workers=outcome.turnover.left,
         complete=standing.pending == 0 and rejected <= options.max_rejects * listing.listed,
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
         to_read=len(ledger.diff.to_read),

@@ -81,6 +81,7 @@ class Rounds:
         for _ in range(MAX_ROUNDS):
             with self._grace:
                 self._on_progress(Progress(min(done, total), total))
+                self._executor.tell_pending(max(0, total - done))
                 for result in self._results(units, ledger):
                     if isinstance(result, LostUnit):
                         lost.append(result)
@@ -88,6 +89,7 @@ class Rounds:
                     else:
                         done += result.items.num_rows
                     self._on_progress(Progress(min(done, total), total))
+                    self._executor.tell_pending(max(0, total - done))
                 if self._grace.leaving:
                     raise KeyboardInterrupt
             self._clock.lap("work")

@@ -184,7 +184,7 @@ class _Run:
             committed,
             self.clock.total,
             work_seconds,
-            self.executor.replaced,
+            self.executor.turnover,
             self.forecast,
             lost,
             page,

@@ -131,8 +131,11 @@ def draw_corpus(root: Path, seed: int, images: int = IMAGES) -> Path:
 
 
 def undisturbed(corpus: Path, uri: str, executor: str) -> Undisturbed:
+    return to_its_end(start(corpus, uri, executor), uri)
+
+
+def to_its_end(process: subprocess.Popen[str], uri: str) -> Undisturbed:
     started = time.monotonic()
-    process = start(corpus, uri, executor)
     wait_for_work(uri, process)
     working = time.monotonic()
     wait_for("versions/*.json", uri, process)  # not for its end: closing down Ray takes as long as the work, and is no work
@@ -177,12 +180,12 @@ def start(corpus: Path, uri: str, executor: str) -> subprocess.Popen[str]:
 
 
 def launch(
-    corpus: Path, uri: str, where: Sequence[str], around: Callable[..., list[str]] | None = None, **options: Any
+    corpus: Path, uri: str, where: Sequence[str], around: Callable[..., list[str]] | None = None, prelude: str = "", **options: Any
 ) -> subprocess.Popen[str]:
-    """Start an extraction in small units. around: what the command is wrapped in; options: of Popen."""
+    """Start an extraction in small units. around: what the command is wrapped in; prelude: code before it; options: of Popen."""
     words = ["extract", str(corpus), uri, *_RECIPE, *where, "--json"]
     code = f"import sys, extractor.plan as p; p.MIN_UNIT_ITEMS, p.UNITS_AIMED_AT = {UNIT_ITEMS}, 10**6; "
-    code += "from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    code += f"{prelude}from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *words]
     return subprocess.Popen(around(*command) if around else command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 

@@ -1,6 +1,6 @@
 """A Ray cluster of several hosts on one machine: network namespaces on a bridge, each with an address and made-up GPUs of its own.
 
-What several raylets on one address cannot show: nodes that have different addresses, and that are lost one by one. Needs Linux,
+What several raylets on one address cannot show: nodes that have different addresses, and that join and are lost one by one. Needs Linux,
 root and iproute2; `possible()` tells.
 """
 
@@ -33,14 +33,14 @@ def possible() -> bool:
 
 
 class NetCluster:
-    """`hosts` hosts, number 0 the head, each with `gpus` made-up GPUs and one CPU. A context manager.
+    """`hosts` hosts, number 0 the head, each with `gpus` made-up GPUs and one CPU; the last `late` join when `start_host` is called.
 
     Ray asks for a token as soon as a cluster has several nodes, and the nodes must agree on one
     (https://docs.ray.io/en/latest/ray-security/token-auth.html).
     """
 
-    def __init__(self, folder: Path, hosts: int = 3, gpus: int = 2) -> None:
-        self._folder, self._gpus = folder, gpus
+    def __init__(self, folder: Path, hosts: int = 3, gpus: int = 2, late: int = 0) -> None:
+        self._folder, self._gpus, self._late = folder, gpus, late
         self._tag = secrets.token_hex(2)
         self._bridge = f"pf{self._tag}"
         self._third = secrets.randbelow(200) + 20  # of the addresses: two clusters on one machine must not meet
@@ -95,7 +95,7 @@ class NetCluster:
                 _ip("-n", name, "addr", "add", f"{self._ip_of(number)}/24", "dev", "eth0")
                 for link in ("eth0", "lo"):
                     _ip("-n", name, "link", "set", link, "up")
-            for number in range(len(self._names)):
+            for number in range(len(self._names) - self._late):
                 self.start_host(number)
         except BaseException:
             self._remove()

@@ -6,6 +6,7 @@ PermafrostError                      what a command prints and exits 1 for
 ├── AlreadyExistsError (FileExistsError)    a name that may be created once is taken
 ├── SpaceMismatchError                      features of two spaces would meet
 ├── DriftError                              same space, but values outside the tolerance
+├── CodeMismatchError                       a worker runs other code or libraries than the driver
 ├── ConflictError                           another writer changed what this one builds on
 ├── DamagedError                            a file is not what its manifest says
 └── RunError                                a run stopped before its end
@@ -39,6 +40,10 @@ class SpaceMismatchError(PermafrostError):
 
 class DriftError(PermafrostError):
     """Golden images embed differently here than when the set was made."""
+
+
+class CodeMismatchError(PermafrostError):
+    """A worker's code, or a library that decides values, is not the driver's."""
 
 
 class ConflictError(PermafrostError):

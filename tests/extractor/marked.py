@@ -34,9 +34,9 @@ class BreakingRayExecutor(RayExecutor):
         break_decoder = _break_decoder
 
         class Breaking(_Actor):  # local, so that Ray sends it by value: an actor cannot import the tests
-            def build(self) -> Any:
+            def build(self, *args: Any) -> Any:
                 break_decoder()
-                return super().build()
+                return super().build(*args)
 
         Breaking.__name__ = Breaking.__qualname__ = "_Actor"  # names its process
         self.actor_class = Breaking

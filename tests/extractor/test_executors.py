@@ -217,7 +217,7 @@ def test_a_check_that_raises_ends_the_run_in_the_middle_of_a_unit(
     executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test here: it leaves the executor with a unit under way."""
-    for where in ("local_executor", "ray_executor"):
+    for where in ("local_executor", "dispatch"):
         monkeypatch.setattr(f"extractor.{where}.CHECK_SECONDS", 0.005)
     source = make_corpus(48)
     executor.begin(make_job(executor, source, tmp_path / "set"), [])

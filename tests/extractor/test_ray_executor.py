@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import ray
 
+from extractor.code_version import code_digest
 from extractor.folder_corpus import list_folder
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job
@@ -21,7 +24,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LONE_FAILURES
 from scripts.process_tree import command, descendants
-from storage.errors import PermafrostError, UsageError
+from storage.errors import CodeMismatchError, PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
 from storage.shard import ShardLayout
@@ -54,7 +57,7 @@ def actor_processes() -> list[int]:
 def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
     started.begin(make_job(started, source, tmp_path / "set"), [])
-    items = list_folder(source).items
+    items = tuple(list_folder(source).items)
     results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
     first = next(results)
     assert len(actor_processes()) == 2
@@ -78,7 +81,7 @@ def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_bl
     mark(paths[2], HANG)
     mark(paths[5], TERM, b":" + os.fsencode(tmp_path / "sent away once"))
     started.begin(make_job(started, source, tmp_path / "set"), [])
-    items = list_folder(source).items
+    items = tuple(list_folder(source).items)
     results = list(
         started.run([Unit("000000", items[:1]), Unit("000001-0", items[1:2]), Unit("000002", items[2:3]), Unit("000003-0", items[3:])])
     )
@@ -94,7 +97,7 @@ def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_bl
         "000002",
         "000003-0",
     }  # a part that is blamed would be split at once
-    assert started.replaced == LONE_FAILURES + 1 + 1  # killed, hung, sent away
+    assert started.turnover.replaced == LONE_FAILURES + 1 + 1  # killed, hung, sent away
 
 
 def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
 def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_awaited(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extractor.ray_executor.SECONDS_BETWEEN_NOTES", 0.2)
+    monkeypatch.setattr("extractor.assembly.SECONDS_BETWEEN_NOTES", 0.2)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         executor = RayExecutor(RECIPE, 1)
@@ -120,6 +123,26 @@ def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_a
         assert "waiting for the cluster to start 1 of 1 workers" in caplog.text
     finally:
         ray.shutdown()
+
+
+def test_a_worker_with_other_code_is_refused_before_it_builds_anything(tmp_path: Path) -> None:
+    """Its environment puts a modified copy of the packages first. By `sitecustomize`: a driver's paths come before PYTHONPATH."""
+    root = Path(__file__).parents[2]
+    for package in ("extractor", "storage"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "extractor" / "engine.py").open("a") as file:
+        file.write("raise RuntimeError('this code must not run')\n")
+    (tmp_path / "sitecustomize.py").write_text("import extractor, storage")
+
+    class Elsewhere(RayExecutor):
+        actor_environment: ClassVar = {**RayExecutor.actor_environment, "PYTHONPATH": str(tmp_path)}
+
+    executor = Elsewhere(RECIPE, 1)
+    try:
+        with pytest.raises(CodeMismatchError, match=rf"node \S+ does not run what the driver runs: code \w+ there, {code_digest()} here"):
+            executor.start()
+    finally:
+        executor.close()
 
 
 def test_an_unreachable_cluster_is_told_in_words() -> None:

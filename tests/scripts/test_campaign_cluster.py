@@ -10,13 +10,26 @@ import pytest
 from scripts.campaign_cluster import GPUS, HOSTS, campaign
 from scripts.net_cluster import possible
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not possible(), reason="network namespaces cannot be made here (Linux, root and iproute2 are needed)"),
+]
 
-@pytest.mark.slow
+
+def test_twenty_kills_of_actors_hosts_and_drivers_leave_the_undisturbed_version() -> None:
+    """With workers that have no network, and a host that joins and leaves."""
+    with tempfile.TemporaryDirectory(prefix="pfc-") as folder:
+        outcome = campaign(Path(folder), kills=20, images=2000, seed=11, light=True)
+    assert outcome.problems == []
+    assert sum(outcome.kills.values()) == 20
+    assert outcome.kills.keys() >= {"actor", "host", "driver"}
+    assert outcome.joins
+    assert outcome.joined_workers
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1200)
 def test_a_cluster_that_loses_actors_hosts_and_drivers_gives_the_undisturbed_version() -> None:
-    if not possible():
-        pytest.skip("network namespaces cannot be made here (Linux, root and iproute2 are needed)")
     with tempfile.TemporaryDirectory(prefix="pfc-") as folder:
         outcome = campaign(Path(folder), kills=4, images=600, seed=1)
     assert outcome.problems == []

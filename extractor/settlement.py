@@ -1,0 +1,35 @@
+"""What becomes of units that were finished or failed: receipts for whoever accounts for them, and more attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from extractor.job import Job
+from extractor.poison import condemn
+from extractor.receipt import Receipt
+from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
+
+
+class Settlement:
+    """Between the queue of units and those who wait for results. `release`: gives up a unit's claims."""
+
+    def __init__(self, waiting: UnitQueue, job: Job, release: Callable[[str], None]) -> None:
+        self._waiting, self._job, self._release = waiting, job, release
+
+    def finished(self, receipt: Receipt) -> Iterator[Receipt]:
+        yield receipt
+        for poison in self._waiting.finished():
+            yield condemn(poison, self._job)
+
+    def failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
+        """A call that failed may have finished its work: its receipt on disk says so."""
+        table = self._job.run.read_receipt(attempt.unit.id)
+        if table is not None:
+            yield from self.finished(Receipt.from_table(table))
+            return
+        for given_up in self._waiting.failed(attempt, message, fault):
+            if isinstance(given_up, Poison):
+                yield condemn(given_up, self._job)
+            else:
+                self._release(given_up.unit.id)
+                yield given_up
