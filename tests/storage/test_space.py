@@ -49,6 +49,16 @@ def test_the_table_of_changes_has_every_field() -> None:
     assert list(OTHER) == [field.name for field in fields(Space)]
 
 
+def test_the_id_of_a_space_without_views_stays_what_it_was(make_space: Callable[..., Space]) -> None:
+    assert make_space().id == "f0e369aa57ba806a08bc42eac43e174e7cae0753a89b06e2ac4540aec297574f"
+
+
+def test_the_plain_space_is_that_of_view_0(make_space: Callable[..., Space]) -> None:
+    viewed = make_space(views=("plain", "flip", "crop:0.5-1:1-1"), view_seed=3)
+    assert viewed.id != make_space().id
+    assert viewed.plain == make_space() == make_space().plain
+
+
 @pytest.mark.parametrize("field", OTHER)
 def test_the_id_depends_on_every_field(make_space: Callable[..., Space], field: str) -> None:
     assert make_space(**{field: OTHER[field]}).id != make_space().id
