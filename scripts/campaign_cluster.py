@@ -32,9 +32,9 @@ from storage.names import parse_set
 
 HOSTS, GPUS = 3, 2
 IMAGES = 3000
-VICTIMS = {"actor": 5, "host": 2, "driver": 2, "claims": 1, "late host": 2}  # with how often each is drawn
+VICTIMS = {"actor": 6, "host": 1, "late host": 1, "driver": 2, "claims": 1}  # with how often each is drawn
 MAX_PAUSE, LIGHT_PAUSE = 6.0, 2.0  # seconds between kills
-LIGHT_SECONDS = 0.3  # that a light worker takes longer for a unit, so that there is work for a while
+LIGHT_SECONDS = 0.2  # that a light worker takes longer for a unit, so that there is work for a while
 
 
 @dataclass

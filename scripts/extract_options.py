@@ -118,7 +118,9 @@ def _add_rejects(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_work(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores; more than GPUs share them"
+    )
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
     where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
