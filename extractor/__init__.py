@@ -5,10 +5,10 @@ options = extractor.ExtractOptions(extractor.Recipe("mobilenet_v2", weights="ran
 result = extractor.extract("photos", "features/products/mobilenet_v2", options)
 """
 
-from extractor.options import ExtractOptions
+from extractor.options import Also, ExtractOptions
 from extractor.recipe import Recipe
 from extractor.result import ExtractResult
 from extractor.rounds import Progress
 from extractor.run import extract
 
-__all__ = ["ExtractOptions", "ExtractResult", "Progress", "Recipe", "extract"]
+__all__ = ["Also", "ExtractOptions", "ExtractResult", "Progress", "Recipe", "extract"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 
@@ -39,10 +40,32 @@ class Backbone:
 
 def build(recipe: Recipe) -> Backbone:
     """Build the network, load its weights and cut it. Raises UsageError for weights, files and layers that do not fit it."""
+    [[(_, backbone)]] = build_together([recipe])
+    return backbone
+
+
+def build_together(recipes: Sequence[Recipe]) -> list[list[tuple[int, Backbone]]]:
+    """Build several backbones; those that are cuts of one network share its layers and stand in one list.
+
+    Each comes with its position in `recipes`. Raises as `build` does.
+    """
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' for extraction")
+    groups: dict[tuple[Recipe, bool], list[int]] = {}
+    for i, recipe in enumerate(recipes):
+        has_top = recipe.name in BACKBONES and _has_top(recipe)
+        groups.setdefault((replace(recipe, layer="", pooling="avg", dtype="float16"), has_top), []).append(i)
+    return [_cuts_of_one([(i, recipes[i]) for i in numbers]) for numbers in groups.values()]
+
+
+def _cuts_of_one(recipes: list[tuple[int, Recipe]]) -> list[tuple[int, Backbone]]:
     fresh_session()
-    network, recipe = whole_network(recipe)
+    network, settled = whole_network(recipes[0][1])
+    size, preprocessing = settled.input_size, settled.preprocessing
+    return [(i, _cut_out(network, replace(recipe, input_size=size, preprocessing=preprocessing))) for i, recipe in recipes]
+
+
+def _cut_out(network: keras.Model, recipe: Recipe) -> Backbone:
     model = cut(network, recipe.layer, recipe.name) if recipe.layer else network
     recipe = replace(recipe, pooling=_pooling_of(model, recipe))
     _require_finite(model, recipe)

@@ -11,13 +11,14 @@ from storage.digests import DigestMap, Words, words_of
 
 
 class Claim(Protocol):
-    """For each digest, in order: True if the caller is to embed it now, False if it is known or somebody else's."""
+    """For each digest, in order: a bit for each set of the run, 1 << number: 1 if the caller is to embed the image for it now, 0 if it is
+    known there or somebody else's."""
 
-    def __call__(self, digests: Sequence[bytes]) -> list[bool]: ...
+    def __call__(self, digests: Sequence[bytes]) -> list[int]: ...
 
 
 class Claims:
-    """The register of one run. Not thread-safe: the executor serialises the calls.
+    """The register of one set in one run. Not thread-safe: the executor serialises the calls.
 
     Memory: some objects for each claim of a unit that is not finished, and for all other digests what a `DigestMap` takes.
     """
@@ -36,7 +37,7 @@ class Claims:
         A later attempt takes over what an earlier one at the same unit had claimed, and a part what the unit had that was split.
         """
         settled = self._settled.holds(words_of(digests))
-        return [not known and self._claim_one(digest, unit, attempt) for digest, known in zip(digests, settled, strict=True)]
+        return [not known and self._claim_one(digest, unit, attempt) for digest, known in zip(digests, settled.tolist(), strict=True)]
 
     def release(self, unit: str) -> None:
         """Give up a unit's claims, so that its images' duplicates in other units can be embedded."""
@@ -61,3 +62,24 @@ class Claims:
         self._owners[digest] = (unit, attempt)
         self._claimed[unit].append(digest)
         return True
+
+
+class ClaimRegister:
+    """The registers of all sets of one run, in their order. Not thread-safe."""
+
+    def __init__(self, known: Iterable[Iterable[Words]] = ((),)) -> None:
+        """known: as `Claims` takes it, of each set."""
+        self._of_sets = [Claims(of_set) for of_set in known]
+
+    def claim(self, unit: str, attempt: int, digests: Sequence[bytes]) -> list[int]:
+        """As `Claim` answers."""
+        answers = [of_set.claim(unit, attempt, digests) for of_set in self._of_sets]
+        return [sum(granted << number for number, granted in enumerate(of_digest)) for of_digest in zip(*answers, strict=True)]
+
+    def release(self, unit: str) -> None:
+        for of_set in self._of_sets:
+            of_set.release(unit)
+
+    def finish(self, unit: str) -> None:
+        for of_set in self._of_sets:
+            of_set.finish(unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,18 @@ def reading_order(blocks: Iterable[pa.Table]) -> Items:
         has_own = pc.not_equal(block[LOCATION], "")
         sorter.add(block.select(ITEM_COLUMNS.names).append_column(_PLACE, pc.if_else(has_own, block[LOCATION], block["key"])))
     return Items(write_rows(ITEM_COLUMNS, (block.drop_columns([_PLACE]) for block in sorter.blocks())))
+
+
+def union(parts: Sequence[Items]) -> Items:
+    """The items of all parts, each key once, in reading order."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) < 2:
+        return filled[0] if filled else parts[0]
+    by_key = RowSorter(ITEM_COLUMNS, ["key"], last_only=True)
+    for part in filled:
+        for block in part.rows.blocks():
+            by_key.add(block)
+    return reading_order(by_key.blocks())
 
 
 def match(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> npt.NDArray[np.int64]:

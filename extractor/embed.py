@@ -31,7 +31,7 @@ def embed_images(locations: Sequence[str], recipe: Recipe, expected: Space, owne
 
     Raises SpaceMismatchError, naming the fields, before any image is read.
     """
-    worker = Worker(recipe, threads)
+    worker = Worker((recipe,), threads)
     info = worker.info()
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, info.space, owner, f"{recipe.name} with weights {recipe.weights}", way_out)

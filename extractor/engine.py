@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -31,18 +32,24 @@ class TensorFlowEngine:
     images/s, VGG16 nothing) and pay in memory, some 20 times its weights at the peak.
     """
 
-    def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:
+    def __init__(self, backbone: Backbone, batch_size: int | None = None, further: Sequence[Backbone] = ()) -> None:
+        """further: other cuts of the same network, which one forward pass gives as well (`backbones.build_together`)."""
         tf.config.experimental.enable_tensor_float_32_execution(False)  # precision float32 means float32
-        self._backbone = backbone
+        self._backbones = (backbone, *further)
         self.input_size = backbone.recipe.input_size
-        self._trace(batch_size or _batch_size(backbone, bool(tf.config.list_logical_devices("GPU"))))
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        self._trace(batch_size or min(_batch_size(each, on_gpu) for each in self._backbones))
 
     def __call__(self, images: tf.Tensor) -> npt.NDArray[np.float32]:
-        """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape].
+        """Embed uint8 [n, size, size, 3], n >= 1, at the first cut; returns float32 [n, *shape]. Otherwise as `embed`."""
+        return self.embed(images)[0]
+
+    def embed(self, images: tf.Tensor) -> list[npt.NDArray[np.float32]]:
+        """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape] of each cut.
 
         Where the memory does not suffice, the batch size halves, for good. Raises ResourceExhaustedError when it is 1 already.
         """
-        done: list[npt.NDArray[np.float32]] = []
+        done: list[list[npt.NDArray[np.float32]]] = []
         start, n = 0, int(images.shape[0])
         while start < n:
             try:
@@ -52,23 +59,23 @@ class TensorFlowEngine:
                     raise
                 self._trace(self.batch_size // 2)
             else:
-                start += len(done[-1])
-        return done[0] if len(done) == 1 else np.concatenate(done)
+                start += len(done[-1][0])
+        return done[0] if len(done) == 1 else [np.concatenate(parts) for parts in zip(*done, strict=True)]
 
-    def _embed(self, images: tf.Tensor) -> npt.NDArray[np.float32]:
+    def _embed(self, images: tf.Tensor) -> list[npt.NDArray[np.float32]]:
         n = int(images.shape[0])
         if n < self.batch_size:
             images = tf.pad(images, [[0, self.batch_size - n], [0, 0], [0, 0], [0, 0]])
-        features = self._function(images)
-        return np.asarray((features[0] if isinstance(features, list) else features).numpy()[:n], np.float32)
+        return [np.asarray(features.numpy()[:n], np.float32) for features in self._function(images)]
 
     def _trace(self, batch_size: int) -> None:
         self.batch_size = batch_size
         signature = tf.TensorSpec((batch_size, self.input_size, self.input_size, 3), tf.uint8)
-        traced = tf.function(_forward(self._backbone), input_signature=[signature], autograph=False).get_concrete_function()
-        small = 4 * self._backbone.model.count_params() <= MAX_FROZEN_BYTES
+        traced = tf.function(_forward(self._backbones), input_signature=[signature], autograph=False).get_concrete_function()
+        small = 4 * max(each.model.count_params() for each in self._backbones) <= MAX_FROZEN_BYTES
         self._function = convert_variables_to_constants_v2(traced) if small else traced
-        self.shape: tuple[int, ...] = tuple(traced.outputs[0].shape[1:])
+        self.shapes = [tuple(output.shape[1:]) for output in traced.outputs]
+        self.shape: tuple[int, ...] = self.shapes[0]
 
 
 def image_bytes(backbone: Backbone) -> int:
@@ -100,19 +107,25 @@ def _batch_size(backbone: Backbone, on_gpu: bool) -> int:
     return max(1, min(most, budget // needed))
 
 
-def _forward(backbone: Backbone):  # type: ignore[no-untyped-def]
-    recipe = backbone.recipe
+def _forward(backbones: Sequence[Backbone]):  # type: ignore[no-untyped-def]
+    preprocessing = backbones[0].recipe.preprocessing
+    first = backbones[0].model
+    # The cuts share their layers, so that together they are one graph, in which each layer is computed once.
+    model = first if len(backbones) == 1 else keras.Model(first.inputs, [backbone.model.outputs[0] for backbone in backbones])
 
-    def forward(images: tf.Tensor) -> tf.Tensor:
+    def forward(images: tf.Tensor) -> list[tf.Tensor]:
         x = tf.cast(images, tf.float32)
-        if recipe.preprocessing != "none":
-            x = keras.applications.imagenet_utils.preprocess_input(x, mode=recipe.preprocessing)
-        features = backbone.model(x, training=False)
-        positions = list(range(1, features.shape.rank - 1))  # height and width of a map, tokens of a sequence
-        if recipe.pooling == "avg":
-            return tf.reduce_mean(features, axis=positions)
-        if recipe.pooling == "max":
-            return tf.reduce_max(features, axis=positions)
-        return features
+        if preprocessing != "none":
+            x = keras.applications.imagenet_utils.preprocess_input(x, mode=preprocessing)
+        features = model(x, training=False)
+        of_each = features if isinstance(features, list) else [features]
+        return [_pooled(each, backbone.recipe.pooling) for each, backbone in zip(of_each, backbones, strict=True)]
 
     return forward
+
+
+def _pooled(features: tf.Tensor, pooling: str) -> tf.Tensor:
+    positions = list(range(1, features.shape.rank - 1))  # height and width of a map, tokens of a sequence
+    if pooling == "avg":
+        return tf.reduce_mean(features, axis=positions)
+    return tf.reduce_max(features, axis=positions) if pooling == "max" else features

@@ -31,16 +31,18 @@ class Executor(Protocol):
         """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""
         ...
 
-    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
-        """Embed a few images on one worker."""
+    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
+        """Embed a few images on one worker, for each set of the run."""
         ...
 
     def measure(self, locations: Sequence[str]) -> float:
         """Images a second of all workers together, from files to features; tried on the images at these locations."""
         ...
 
-    def begin(self, job: Job, known: Iterable[Words]) -> None:
-        """Set the job; `known` digests, block by block, are never embedded. Raises DriftError if a worker fails the golden images."""
+    def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
+        """Set the job; `known` digests of each set, block by block, are never embedded for it.
+
+        Raises DriftError if a worker fails the golden images."""
         ...
 
     def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,11 +20,12 @@ BEAT_SECONDS = 5.0
 class Heartbeat:
     """`start` begins the beats. As a context manager it stops them at the end and, if that is an error, records it.
 
+    folders: of the run, one in each of its sets.
     progress: where the work stands, as a dict that is written into each beat. Called in the beating thread.
     """
 
-    def __init__(self, folder: RunFolder, progress: Callable[[], dict[str, Any]]) -> None:
-        self._folder, self._progress = folder, progress
+    def __init__(self, folders: Sequence[RunFolder], progress: Callable[[], dict[str, Any]]) -> None:
+        self._folders, self._progress = folders, progress
         self._fixed = {**asdict(this_process()), "run_started": datetime.now(UTC).isoformat(timespec="seconds")}
         self._beats = 0
         self._cancelled, self._stop = threading.Event(), threading.Event()
@@ -50,19 +51,21 @@ class Heartbeat:
         if error:
             with suppress(OSError):  # a full disk may be what ended the run: that error is the one to tell
                 self._beat()
-                self._folder.write_end(*_end_of(error))
+                for folder in self._folders:
+                    folder.write_end(*_end_of(error))
 
     def _go_on(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
             with suppress(OSError):  # the next beat may succeed; until then the run counts as silent, which it is
-                if self._folder.cancel_requested:
+                if any(folder.cancel_requested for folder in self._folders):
                     self._cancelled.set()
                 self._beat()
 
     def _beat(self) -> None:
         self._beats += 1
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        self._folder.write_heartbeat({**self._fixed, **self._progress(), "beat": self._beats, "time": time})
+        for folder in self._folders:
+            folder.write_heartbeat({**self._fixed, **self._progress(), "beat": self._beats, "time": time})
 
 
 def _end_of(error: BaseException) -> tuple[str, str]:

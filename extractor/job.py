@@ -22,11 +22,16 @@ class WorkerInfo:
     where: str  # for messages: host and device
     environment: dict[str, str]  # for provenance: engine, device, library versions
     cautions: tuple[str, ...] = ()  # what the user should know of how it differs from the driver
+    also: tuple[WorkerInfo, ...] = ()  # for the further sets of the run: their spaces and shapes
 
     @property
     def image_bytes(self) -> int:
         """Stored bytes of one image: the embeddings of all its views."""
         return len(self.space.views) * embedding_bytes(self.shape, self.space.dtype)
+
+    @property
+    def all_sets(self) -> tuple[WorkerInfo, ...]:
+        return (self, *self.also)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Job:
     golden: GoldenImages
     limits: Limits = DEFAULT_LIMITS
     views: int = 1  # of an image
+    also: tuple[Job, ...] = ()  # what is different for the further sets of the run
+
+    @property
+    def all_sets(self) -> tuple[Job, ...]:
+        return (self, *self.also)
 
     @property
     def image_bytes(self) -> int:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from extractor.claims import Claims
+from extractor.claims import ClaimRegister
 from extractor.crew import Turnover
 from extractor.deadline import Deadline
 from extractor.executor import CHECK_SECONDS, go_on
@@ -36,13 +36,13 @@ class LocalExecutor:
     `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
     """
 
-    def __init__(self, recipe: Recipe, workers: int | None = None, deadline: float | None = None) -> None:
-        self._recipe = recipe
+    def __init__(self, recipes: Sequence[Recipe], workers: int | None = None, deadline: float | None = None) -> None:
+        self._recipes = tuple(recipes)
         self._count = workers or 1
         self.turnover = Turnover()  # none: a thread does not die alone
         self._workers: list[Worker] = []
         self._job: Job | None = None
-        self._claims = Claims()
+        self._claims = ClaimRegister()
         self._lock = threading.Lock()
         self._waiting = UnitQueue([])
         self._deadline = Deadline(deadline)
@@ -51,10 +51,10 @@ class LocalExecutor:
     def start(self) -> list[WorkerInfo]:
         threads = max(1, (os.cpu_count() or 1) // self._count)
         # One after the other: seeding random weights is global to the process.
-        self._workers = [Worker(self._recipe, threads) for _ in range(self._count)]
+        self._workers = [Worker(self._recipes, threads) for _ in range(self._count)]
         return [worker.info() for worker in self._workers]
 
-    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         return self._workers[0].embed_images(images)
 
     def measure(self, locations: Sequence[str]) -> float:
@@ -62,9 +62,9 @@ class LocalExecutor:
         with ThreadPoolExecutor(self._count) as pool:
             return sum(pool.map(Worker.measure, self._workers, shares))
 
-    def begin(self, job: Job, known: Iterable[Words]) -> None:
+    def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
-        self._claims = Claims(known)
+        self._claims = ClaimRegister(known)
         for worker in self._workers:
             worker.check(job)
 
@@ -119,7 +119,7 @@ class LocalExecutor:
         assert self._job is not None
         unit = attempt.unit
 
-        def claim(digests: Sequence[bytes]) -> list[bool]:
+        def claim(digests: Sequence[bytes]) -> list[int]:
             with self._lock:
                 return self._claims.claim(unit.id, attempt.number, digests)
 

@@ -16,9 +16,22 @@ from storage.store import require_store
 
 
 @dataclass(frozen=True)
+class Also:
+    """A further feature set that is made from the same reading and decoding."""
+
+    set: str  # ROOT/TEAM/SET
+    recipe: Recipe
+    format: str | None = None  # as in ExtractOptions
+
+    def __post_init__(self) -> None:
+        shard_format(self.format or DEFAULT_FORMAT)
+
+
+@dataclass(frozen=True)
 class ExtractOptions:
     recipe: Recipe
     format: str | None = None  # of the shards; None: that of the set, parquet for a new one
+    also: tuple[Also, ...] = ()  # further sets
     workers: int | None = None  # None: the executor's own choice
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
@@ -64,4 +77,5 @@ class ExtractOptions:
             "reuse_from": list(self.reuse_from),
             "retry_rejects": list(self.retry_rejects),
             "recipe": self.recipe.to_dict(),
+            "also": [{"set": each.set, "recipe": each.recipe.to_dict(), "format": each.format} for each in self.also],
         }

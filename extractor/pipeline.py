@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ import tensorflow as tf
 from extractor import image_policy
 from extractor.claims import Claim
 from extractor.content import Content, read_content
+from extractor.input_kind import InputKind
 from extractor.limits import DEFAULT_LIMITS, Limits, UndecodableError
 from extractor.stopwatch import Stopwatch
-from extractor.views import PLAIN, ViewPolicy
 
 CHUNK = 32  # files read and claimed together; two chunks are in memory at a time
 CHUNK_BYTES = 64 << 20  # a chunk ends with the file that reaches this many
@@ -34,7 +35,7 @@ class Outcomes:
 
     digests: list[bytes | None]
     rejects: dict[int, tuple[str, str]] = field(default_factory=dict)  # position -> (reason, message)
-    claimed: list[int] = field(default_factory=list)  # positions to be embedded here
+    claimed: dict[int, int] = field(default_factory=dict)  # position -> for whom it is to be embedded here (`Claim`)
     read: int = 0
     bytes_read: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, complete at the end of `batches`
@@ -62,22 +63,20 @@ class DecodePipeline:
         self,
         locations: Sequence[str],
         claim: Claim,
-        input_size: int,
+        kinds: Sequence[InputKind],
         batch_size: int,
         threads: int,
-        policy: str = "image-v1",
         limits: Limits = DEFAULT_LIMITS,
         sizes: Sequence[int | None] | None = None,
-        views: ViewPolicy = PLAIN,
     ) -> None:
+        """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known."""
         self._locations = locations
         self._claim = claim
-        self._size = input_size
+        self._kinds = kinds
         self._threads = threads
-        self._policy = policy
         self._limits = limits
-        self._sizes = sizes or [None] * len(locations)  # encoded bytes, as far as known
-        self._views = views
+        self._sizes = sizes or [None] * len(locations)
+        views = max((kind.views for kind in kinds), key=lambda policy: policy.count)
         # So many that their views fill whole batches of the network, or nearly, where that would be too many of these.
         self._images_at_once = min(batch_size // math.gcd(batch_size, views.count), max(1, BATCHES_AT_ONCE * batch_size // views.count))
         self._failure: BaseException | None = None
@@ -86,17 +85,17 @@ class DecodePipeline:
         self._decoding = _DecodeTimes()
         self.outcomes = Outcomes([None] * len(locations))
 
-    def batches(self) -> Iterator[tuple[list[int], tf.Tensor]]:
-        """Yield (positions, uint8 [n * V, size, size, 3]): n <= batch_size images with their V views each, which stand together.
+    def batches(self) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
+        """Yield (positions, of each kind uint8 [n * V, size, size, 3]): n images with their V views each, which stand together.
 
-        Positions ascend within the main stream.
+        n <= batch_size. Positions ascend within the main stream.
         """
         decoded: set[int] = set()
-        for positions, images, started, ended in self._dataset():
+        for positions, started, ended, *images in self._dataset():
             chosen = [int(position) for position in positions]
             decoded.update(chosen)
             self._decoding.add(started.numpy(), ended.numpy())
-            yield chosen, self._flat(images)
+            yield chosen, [_flat(of_kind) for of_kind in images]
         if self._failure:
             raise self._failure
         missing = [position for position in self.outcomes.claimed if position not in decoded]
@@ -108,17 +107,22 @@ class DecodePipeline:
             self.outcomes.seconds |= {"decode": self._decoding.busy, "decode_idle": self._decoding.idle(self._threads)}
 
     def _dataset(self) -> tf.data.Dataset:
-        signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *image_policy.HEADER_SIGNATURE)
+        header_signature = image_policy.HEADER_SIGNATURE * len(self._kinds)
+        signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *header_signature)
         stream = tf.data.Dataset.from_generator(self._claimed_files, output_signature=signature)
 
-        def decode(position: tf.Tensor, encoded: tf.Tensor, *header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        def decode(position: tf.Tensor, encoded: tf.Tensor, *headers: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # The two timestamps cost 5 us of 2.4 ms CPU time an image (median of 15, side by side): not to be seen in the wall time.
             started = tf.timestamp()
             with tf.control_dependencies([started]):
                 encoded = tf.identity(encoded)
-            images = image_policy.decode_in_graph(encoded, header, self._size, self._policy, self._limits.pixels, self._views)
-            with tf.control_dependencies([images]):
-                return position, images, started, tf.timestamp()
+            n = len(image_policy.HEADER_SIGNATURE)
+            images = [
+                image_policy.decode_in_graph(encoded, headers[i * n : (i + 1) * n], kind.size, kind.policy, self._limits.pixels, kind.views)
+                for i, kind in enumerate(self._kinds)
+            ]
+            with tf.control_dependencies(images):
+                return position, started, tf.timestamp(), *images
 
         # An op error drops its own element only; what is missing afterwards is decoded again, one by one, to learn why.
         # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
@@ -131,9 +135,11 @@ class DecodePipeline:
         self._reader = Stopwatch()
         try:
             for position, encoded in self._read_and_claim():
-                header = image_policy.read_header(encoded, self._size, self._policy, self._limits.pixels, self._views)
+                headers = [
+                    image_policy.read_header(encoded, kind.size, kind.policy, self._limits.pixels, kind.views) for kind in self._kinds
+                ]
                 self._reader.lap("hash")
-                yield position, encoded, *header.values()
+                yield position, encoded, *chain.from_iterable(header.values() for header in headers)
                 self._reader.lap("wait_decoder")
         except GeneratorExit:
             raise
@@ -173,10 +179,10 @@ class DecodePipeline:
         self._reader.lap("wait_claim")
         for (position, _, encoded), is_mine in zip(good, mine, strict=True):
             if is_mine:
-                self.outcomes.claimed.append(position)
+                self.outcomes.claimed[position] = int(is_mine)
                 yield position, encoded
 
-    def _second_chance(self, positions: list[int]) -> Iterator[tuple[list[int], tf.Tensor]]:
+    def _second_chance(self, positions: list[int]) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
         for start in range(0, len(positions), self._images_at_once):
             chosen, images = [], []
             for position in positions[start : start + self._images_at_once]:
@@ -186,16 +192,18 @@ class DecodePipeline:
                 except UndecodableError as error:
                     self.outcomes.rejects[position] = (error.reason, str(error))
             if chosen:
-                yield chosen, tf.constant(np.concatenate(images))
+                yield chosen, [tf.constant(np.concatenate(of_kind)) for of_kind in zip(*images, strict=True)]
 
-    def _decode_again(self, position: int) -> np.ndarray:
+    def _decode_again(self, position: int) -> list[npt.NDArray[np.uint8]]:
         file = read_content(self._locations[position], self._limits.bytes)
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
-        return image_policy.decode(file.encoded, self._size, self._policy, self._limits.pixels, self._views)
+        return [image_policy.decode(file.encoded, kind.size, kind.policy, self._limits.pixels, kind.views) for kind in self._kinds]
 
-    def _flat(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(images, (-1, self._size, self._size, 3))
+
+def _flat(images: tf.Tensor) -> tf.Tensor:
+    """From [n, V, size, size, 3] to [n * V, size, size, 3]."""
+    return tf.reshape(images, (-1, *images.shape[2:]))
 
 
 def plan_chunks(sizes: Sequence[int | None]) -> list[range]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -28,5 +29,15 @@ def condemn(poison: Poison, job: Job) -> Receipt:
     counters = {"read": int(digest is not None), "bytes_read": len(content.encoded), "embedded": 0}
     table = pa.Table.from_pylist([row], schema=pa.schema(RECEIPT_FIELDS))
     receipt = Receipt(poison.unit.id, job.corpus, None, table, counters, {}, "driver")
-    job.run.write_receipt(receipt.unit, receipt.to_table())
-    return receipt
+    also = tuple(replace(receipt, counters=dict.fromkeys(counters, 0)) for _ in job.also)
+    for each, of_set in zip((*job.also, job), (*also, receipt), strict=True):
+        each.run.write_receipt(receipt.unit, of_set.to_table())
+    return replace(receipt, also=also)
+
+
+def found_receipt(unit: str, job: Job) -> Receipt | None:
+    """What a worker has written of a unit for all sets, or None. Its last receipt is that of the first set."""
+    if job.run.read_receipt(unit) is None:
+        return None
+    first, *also = (Receipt.from_table(table) for each in job.all_sets if (table := each.run.read_receipt(unit)) is not None)
+    return replace(first, also=tuple(also))

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.assembly import Assembly
-from extractor.claims import Claims
+from extractor.claims import ClaimRegister
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.code_version import require_same_code, versions_here
 from extractor.crew import Crew
@@ -57,19 +56,19 @@ class _Actor:
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
-    def build(self, versions: Mapping[str, str], recipe: Recipe) -> WorkerInfo:
+    def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe]) -> WorkerInfo:
         """versions: the driver's. Raises CodeMismatchError before anything is built."""
         address = ray.util.get_node_ip_address()
         cautions = require_same_code(versions, versions_here(), address)
         prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()))
         from extractor.worker import Worker
 
-        self._worker = Worker(recipe, self._threads)
+        self._worker = Worker(recipes, self._threads)
         info = self._worker.info()
         seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
         return replace(info, where=f"{address} ({info.environment['device']}{seen})", cautions=tuple(cautions))
 
-    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         return self._worker.embed_images(images)
 
     def measure(self, locations: Sequence[str]) -> float:
@@ -80,15 +79,15 @@ class _Actor:
         self._claims = claims
         self._worker.check(job)
 
-    def set_up(self, versions: Mapping[str, str], recipe: Recipe, job: Job, claims: Any) -> WorkerInfo:
+    def set_up(self, versions: Mapping[str, str], recipes: Sequence[Recipe], job: Job, claims: Any) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
-        info = self.build(versions, recipe)
+        info = self.build(versions, recipes)
         self.begin(job, claims)
         return info
 
     def run(self, unit: Unit, number: int) -> Receipt:
-        def claim(digests: Sequence[bytes]) -> list[bool]:
-            answer: list[bool] = ray.get(self._claims.claim.remote(unit.id, number, digests))
+        def claim(digests: Sequence[bytes]) -> list[int]:
+            answer: list[int] = ray.get(self._claims.claim.remote(unit.id, number, digests))
             return answer
 
         try:
@@ -101,14 +100,18 @@ class _Actor:
             raise
 
 
-class _Claims(Claims):
+class _Claims(ClaimRegister):
     """The register as an actor. Ray makes it anew if it dies: what finished units hold is known then from their receipts, so that only
     what was under way may be claimed again."""
 
-    def __init__(self, known: Sequence[Any], run: RunFolder) -> None:
-        """known: references to blocks of digests. One at a time is brought here."""
-        blocks: Iterator[Words] = (ray.get(reference) for reference in known)
-        super().__init__(chain(blocks, (words_of(embedded_digests(table)) for table in run.receipts())))
+    def __init__(self, known: Sequence[Sequence[Any]], job: Job) -> None:
+        """known: references to blocks of digests, of each set. One block at a time is brought here."""
+        super().__init__(self._known(of_set, each.run) for of_set, each in zip(known, job.all_sets, strict=True))
+
+    @staticmethod
+    def _known(references: Sequence[Any], run: RunFolder) -> Iterator[Words]:
+        yield from map(ray.get, references)
+        yield from (words_of(embedded_digests(table)) for table in run.receipts())
 
 
 class RayExecutor:
@@ -120,8 +123,10 @@ class RayExecutor:
     actor_class: type = _Actor
     actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
-    def __init__(self, recipe: Recipe, workers: int | None = None, address: str | None = None, deadline: float | None = None) -> None:
-        self._recipe, self._versions = recipe, versions_here()
+    def __init__(
+        self, recipes: Sequence[Recipe], workers: int | None = None, address: str | None = None, deadline: float | None = None
+    ) -> None:
+        self._recipes, self._versions = tuple(recipes), versions_here()
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._owns_connection = False
         self._crew = Crew(workers)
@@ -141,13 +146,13 @@ class RayExecutor:
             logger.warning(caution)
         return infos
 
-    def embed_images(self, images: Sequence[bytes]) -> npt.NDArray[np.generic]:
+    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         def ask(actor: Any) -> Any:
             return actor.embed_images.remote(images)
 
         while first := self._crew.slots[:1]:
             for embeddings in self._assembly.ask(ask, first):
-                return np.asarray(embeddings)
+                return tuple(embeddings)
         raise RunError("all nodes with workers were lost before there was work; run the same command again")
 
     def measure(self, locations: Sequence[str]) -> float:
@@ -155,13 +160,13 @@ class RayExecutor:
         shares = itertools.cycle([locations[i::n] for i in range(n)])
         return float(sum(self._assembly.ask(lambda actor: actor.measure.remote(next(shares)))))
 
-    def begin(self, job: Job, known: Iterable[Words]) -> None:
+    def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
         self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        self._known = [ray.put(words) for words in known]  # kept while the register may have to be made anew
+        self._known = [[ray.put(words) for words in of_set] for of_set in known]  # kept while the register may have to be made anew
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
-        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, job.run)
+        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, job)
         if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)
@@ -199,7 +204,7 @@ class RayExecutor:
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        return slot.actor.set_up.remote(self._versions, self._recipe, self._job, self._claims)
+        return slot.actor.set_up.remote(self._versions, self._recipes, self._job, self._claims)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.remote(attempt.unit, attempt.number)
@@ -243,7 +248,7 @@ class RayExecutor:
         self._build(slot.actor)
 
     def _build(self, actor: Any) -> Any:
-        return actor.build.remote(self._versions, self._recipe)
+        return actor.build.remote(self._versions, self._recipes)
 
 
 def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:

@@ -33,6 +33,11 @@ class Receipt:
     counters: Mapping[str, int]  # read, bytes_read, embedded
     seconds: Mapping[str, float]  # by stage of extractor.stages; of some only in receipts of older versions
     worker: str = ""  # host/process/number; "" in receipts of older versions
+    also: tuple[Receipt, ...] = ()  # what the unit is for the further sets of the run; each is written into the run of its set
+
+    @property
+    def all_sets(self) -> tuple[Receipt, ...]:
+        return (self, *self.also)
 
     def to_table(self) -> pa.Table:
         head = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,12 +53,16 @@ def require_different(embeddings: npt.NDArray[np.generic]) -> None:
         )
 
 
-def require_room(items: int, worker: WorkerInfo, name: SetName) -> None:
-    """A disk that is full in the middle of the night loses nothing, but the night. Raises RunError."""
-    needed, free = bytes_needed(items, worker.image_bytes), free_bytes(name.folder)
+def require_room(needs: Sequence[tuple[int, WorkerInfo]], root: Path) -> None:
+    """A disk that is full in the middle of the night loses nothing, but the night. Raises RunError.
+
+    needs: of each set that goes to this store, the images to read and what is made of them.
+    """
+    needed, free = sum(bytes_needed(items, worker.image_bytes) for items, worker in needs), free_bytes(root)
     if needed > free:
+        items = max(items for items, _ in needs)
         raise RunError(
-            f"{items} images to read may take {needed / 2**20:,.0f} MiB in {name.root}, which has {free / 2**20:,.0f} MiB left. "
+            f"{items} images to read may take {needed / 2**20:,.0f} MiB in {root}, which has {free / 2**20:,.0f} MiB left. "
             "Make room, store less of each (--pooling avg, --dtype float16, fewer --views), or pass --no-disk-check if most of them are "
             "copies of images that the store has already"
         )

@@ -56,6 +56,11 @@ class ExtractResult:
     saved_seconds: float | None = None  # what the forward passes of the reused rows would have taken
     report: str | None = None  # path of report.html; None: a dry run
     views: int = 1  # of each image: forward passes are embedded * views
+    also: tuple[ExtractResult, ...] = ()  # of the further sets of the run
+
+    @property
+    def all_sets(self) -> tuple[ExtractResult, ...]:
+        return (self, *self.also)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

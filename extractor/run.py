@@ -2,52 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from extractor.content import locate
-from extractor.corpus import Items, Listing
-from extractor.diff import diff
+from extractor.corpus import Listing
+from extractor.diff import union
 from extractor.executor import Executor
-from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
-from extractor.golden_images import draw_golden_images
-from extractor.job import Job, WorkerInfo
-from extractor.known import what_is_known
-from extractor.ledger import Ledger
+from extractor.forecast import Rate, make_forecast, measured_rate, sample
+from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
-from extractor.refusals import require_different, require_own_corpus, require_room, require_space
-from extractor.report import Circumstances, make_report
-from extractor.report_page import render
+from extractor.refusals import require_room
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
+from extractor.set_run import SetRun, draw_golden
 from extractor.sources import list_corpus
-from extractor.standing import Standing
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
-from storage.commit import create_set, open_newest
 from storage.digests import Words
-from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, RunError, UsageError
-from storage.feature_set import FeatureSet, SetDescription
-from storage.files import FileEntry, remove_private_files
-from storage.golden import GoldenImages, write_golden
-from storage.lending import Lender, find_lenders
-from storage.manifest import Manifest
-from storage.names import SetName, parse_set
-from storage.runs import RunFolder, new_run_id
-from storage.shard import DEFAULT_FORMAT
-from storage.shard_layout import ShardLayout
-from storage.space import Space
+from storage.errors import ConflictError, UsageError
+from storage.files import remove_private_files
+from storage.golden import GoldenImages
+from storage.names import parse_set
+from storage.runs import new_run_id
 from storage.store import require_possible_root
 
-logger = logging.getLogger(__name__)
-
+NO_GOLDEN = GoldenImages((), (), np.empty((0,)))  # sets that are there have their own
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
 
 
@@ -60,33 +45,50 @@ def extract(
 ) -> ExtractResult:
     """Mirror a corpus of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
-    Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space), DriftError, ConflictError, RunError.
+    Further sets (`options.also`) are made from the same reading and decoding. Raises UsageError, NotFoundError, SpaceMismatchError (the
+    set is in another space), DriftError, ConflictError, RunError.
     """
     clock = Stopwatch()
-    name = parse_set(uri)
-    if name.at:
-        raise UsageError(f"{uri}: extraction makes a new version; leave out '@{name.at}'")
-    require_possible_root(name.root)
+    sets = _sets(uri, options)
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
     executor = _make_executor(options)
-    run = _Run(name, listing, options, executor, clock, on_progress)
+    run = _Run(sets, listing, options, executor, clock, on_progress)
     try:
         return run.go()
     finally:
         executor.close()
-        remove_private_files(name.folder / "shards", run.folder.run_id)
+        for each in sets:
+            remove_private_files(each.name.folder / "shards", each.folder.run_id)
+
+
+def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
+    """All sets of the run, each with its own options. Raises UsageError."""
+    run_id = new_run_id()
+    further = [(each.set, replace(options, recipe=each.recipe, format=each.format, also=())) for each in options.also]
+    sets = []
+    for text, own in [(uri, options), *further]:
+        name = parse_set(text)
+        if name.at:
+            raise UsageError(f"{text}: extraction makes a new version; leave out '@{name.at}'")
+        require_possible_root(name.root)
+        sets.append(SetRun(name, run_id, own))
+    folders = [each.name.folder.resolve() for each in sets]
+    if twice := [each for each, folder in zip(sets, folders, strict=True) if folders.count(folder) > 1]:
+        raise UsageError(f"{twice[0].name} is named twice: each set of a run needs a name of its own")
+    return sets
 
 
 def _make_executor(options: ExtractOptions) -> Executor:
+    recipes = (options.recipe, *(each.recipe for each in options.also))
     # Imported here: the local one brings TensorFlow into this process, the other one Ray, and a run needs one of them.
     if options.local:
         from extractor.local_executor import LocalExecutor
 
-        return LocalExecutor(options.recipe, options.workers, options.unit_deadline)
+        return LocalExecutor(recipes, options.workers, options.unit_deadline)
     from extractor.ray_executor import RayExecutor
 
-    return RayExecutor(options.recipe, options.workers, options.ray_address, options.unit_deadline)
+    return RayExecutor(recipes, options.workers, options.ray_address, options.unit_deadline)
 
 
 class _Run:
@@ -94,193 +96,134 @@ class _Run:
 
     def __init__(
         self,
-        name: SetName,
+        sets: list[SetRun],
         listing: Listing,
         options: ExtractOptions,
         executor: Executor,
         clock: Stopwatch,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
-        self.folder = RunFolder(name.folder, new_run_id())
-        self.forecast: Forecast | None = None
-        self.rounds = Rounds(name, self.folder, options, executor, clock, on_progress)
+        self.sets, self.listing, self.options, self.executor, self.clock = sets, listing, options, executor, clock
+        self.rounds = Rounds(sets, options, executor, clock, on_progress)
 
     def go(self) -> ExtractResult:
-        base = open_newest(self.name)
-        if base:
-            self._accept(base.manifest)
+        for each in self.sets:
+            each.open(self.listing)
         workers = self.executor.start()
         self.clock.lap("start")
-        if base:
-            require_space(base.description, self.name, workers[0])
-            base.description.require_format(self.options.format, self.name)
-        ledger = self._open_ledger(base)
-        rate = measured_rate(self.name, workers)
+        for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
+            each.check(worker)
+        for each in self.sets:
+            each.compare()
+        self.clock.lap("compare")
         if self.options.dry_run:
-            self.forecast = make_forecast(
-                ledger.diff, workers[0], rate or self._calibrate(ledger.diff.to_read, len(workers)), self.options.price
-            )
-            version = base.version if base else None
-            outcome = Outcome(str(self.name), self.folder.run_id, version, False, self.clock.total, forecast=self.forecast)
-            return summarise(ledger, ledger.settle(), workers, self.options, outcome)
-        self.forecast = make_forecast(ledger.diff, workers[0], rate, self.options.price) if rate else None
+            return self._foresee(workers)
+        for each, worker, rate in zip(self.sets, workers[0].all_sets, self._known_rates(workers), strict=True):
+            each.forecast = make_forecast(each.ledger.diff, worker, rate, self.options.price) if rate else None
         if self.options.check_disk:
-            require_room(len(ledger.diff.to_read), workers[0], self.name)
+            self._require_room(workers[0])
         with self.rounds.heartbeat, self.rounds.full_disk_told():
-            return self._embed_and_commit(base, ledger, workers)
+            return self._embed_and_commit(workers)
 
-    def _calibrate(self, items: Items, workers: int) -> Rate | None:
-        """A rate by trying, where no run has measured one."""
-        chosen = sample(items, workers)
+    def _foresee(self, workers: list[WorkerInfo]) -> ExtractResult:
+        rates = self._known_rates(workers)
+        if not all(rates):
+            rates = [self._calibrate(len(workers))] * len(rates)
+        results = []
+        for number, (each, rate) in enumerate(zip(self.sets, rates, strict=True)):
+            each.forecast = make_forecast(each.ledger.diff, workers[0].all_sets[number], rate, self.options.price)
+            version = each.base.version if each.base else None
+            outcome = Outcome(str(each.name), each.folder.run_id, version, False, self.clock.total, forecast=each.forecast)
+            results.append(summarise(each.ledger, each.ledger.settle(), _of_set(workers, number), each.options, outcome))
+        return replace(results[0], also=tuple(results[1:]))
+
+    def _known_rates(self, workers: list[WorkerInfo]) -> list[Rate | None]:
+        """Of runs in the same space; None where several sets are made at once, of which no run tells."""
+        return [measured_rate(self.sets[0].name, workers)] if len(self.sets) == 1 else [None] * len(self.sets)
+
+    def _calibrate(self, workers: int) -> Rate | None:
+        """A rate by trying."""
+        chosen = sample(union([each.ledger.diff.to_read for each in self.sets]), workers)
         if not chosen:
             return None
         rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
         return Rate(rate, f"a try with {len(chosen)} of the images")
 
-    def _open_ledger(self, base: FeatureSet | None, earlier: Ledger | None = None) -> Ledger:
-        known = what_is_known(self.name, base, self.listing.corpus_id, earlier.index if earlier else None)
-        index = known.index
-        if index.unusable:
-            logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
-        ledger = Ledger(self.listing, changes, index)
-        if earlier:
-            ledger.carry_over(earlier)
-        self.clock.lap("compare")
-        return ledger
+    def _require_room(self, worker: WorkerInfo) -> None:
+        needs: dict[Path, list[tuple[int, WorkerInfo]]] = defaultdict(list)
+        for each, of_set in zip(self.sets, worker.all_sets, strict=True):
+            needs[each.name.root].append((len(each.ledger.diff.to_read), of_set))
+        for root, of_root in needs.items():
+            require_room(of_root, root)
 
-    def _embed_and_commit(self, base: FeatureSet | None, ledger: Ledger, workers: list[WorkerInfo]) -> ExtractResult:
-        golden = base.golden() if base else self._new_golden()
-        description = create_set(self.name, self._describe(workers[0]))
+    def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
+        self._create_sets()
         self.rounds.heartbeat.start()
-        require_space(description, self.name, workers[0])
-        golden_entry = base.manifest.golden if base else write_golden(golden, self.name.folder)
-        job = self._job(description, golden)
-        lenders = self._lenders(description.space) if len(ledger.diff.to_read) else []
-        self.executor.begin(job, self._known_digests(ledger, lenders))
+        first, *also = (each.job for each in self.sets)
+        job = replace(first, also=tuple(also))
+        self.executor.begin(job, self._known_digests())
         started = time.perf_counter()
         self.clock.lap("prepare")
         for _ in range(MAX_REBASES):
-            lost = self.rounds.work(ledger, lenders, job, self._about(base))
-            standing = _settle(ledger, lost)
-            try:
-                manifest = self._commit(base, standing, ledger, golden_entry, workers[0])
+            lost = self.rounds.work(job)
+            if self._commit_all(lost):
                 break
-            except ConflictError:
-                base = self._newer_base()
-                ledger = self._open_ledger(base, ledger)
         else:
-            raise ConflictError(f"{self.name}: other runs of corpus {self.listing.corpus_id!r} commit faster than this one; run it again")
+            corpus = self.listing.corpus_id
+            raise ConflictError(f"{self.sets[0].name}: other runs of corpus {corpus!r} commit faster than this one; run it again")
         work_seconds = time.perf_counter() - started
-        committed = base is None or manifest is not base.manifest
         self.clock.lap("commit")
-        ledger.seconds.update(self.clock.seconds)
-        page = str(self.folder.page)
+        self.sets[0].ledger.seconds.update(self.clock.seconds)
+        results = [self._result(number, workers, lost, work_seconds) for number in range(len(self.sets))]
+        for number, (each, result) in enumerate(zip(self.sets, results, strict=True)):
+            each.report(result, _of_set(workers, number), self.rounds.throughput)
+        return replace(results[0], also=tuple(results[1:]))
+
+    def _create_sets(self) -> None:
+        new = [each for each in self.sets if each.base is None]
+        golden = draw_golden(self.executor.embed_images, self.sets) if new else [NO_GOLDEN] * len(self.sets)
+        for each, images in zip(self.sets, golden, strict=True):
+            each.create(images)
+
+    def _known_digests(self) -> list[Iterator[Words]]:
+        """None where nothing is to be read: then nobody asks, and the indexes need not be read."""
+        if not any(len(each.ledger.diff.to_read) for each in self.sets):
+            return [iter(()) for _ in self.sets]
+        for each in self.sets:
+            each.find_lenders()
+        return [each.known_digests() for each in self.sets]
+
+    def _commit_all(self, lost: list[LostUnit]) -> bool:
+        """False if another run of the same corpus was faster with one of the sets: then all have another look.
+
+        The corpus is listed anew, because that run may have seen a later state.
+        """
+        try:
+            for each in self.sets:
+                each.commit(lost)
+        except ConflictError:
+            self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
+            for each in self.sets:
+                each.look_again(self.listing)
+            return False
+        return True
+
+    def _result(self, number: int, workers: list[WorkerInfo], lost: list[LostUnit], work_seconds: float) -> ExtractResult:
+        each = self.sets[number]
         outcome = Outcome(
-            str(self.name),
-            self.folder.run_id,
-            manifest.version,
-            committed,
+            str(each.name),
+            each.folder.run_id,
+            each.manifest.version,
+            each.committed,
             self.clock.total,
             work_seconds,
             self.executor.turnover,
-            self.forecast,
+            each.forecast,
             lost,
-            page,
+            str(each.folder.page),
         )
-        result = summarise(ledger, standing, workers, self.options, outcome)
-        self._write_report(result, workers, standing, base, manifest)
-        return result
-
-    def _write_report(
-        self, result: ExtractResult, workers: list[WorkerInfo], standing: Standing, base: FeatureSet | None, manifest: Manifest
-    ) -> None:
-        around = Circumstances(
-            source=str(self.listing.source),
-            host=platform.node(),
-            finished=datetime.now(UTC),
-            before=base.version if base else None,
-            manifest=manifest,
-            rejects=standing.rejects(),
-            throughput=self.rounds.throughput.to_dict(),
-        )
-        report = make_report(result, self.options, workers, around)
-        self.folder.write_page(render(report))
-        self.folder.write_report(report)
-
-    def _newer_base(self) -> FeatureSet:
-        """What another run of the same corpus committed meanwhile. The folder is listed anew: that run may have seen a later state."""
-        base = open_newest(self.name)
-        if base is None:
-            raise ConflictError(f"{self.name}: another run is at work on it; run it again")
-        self._accept(base.manifest)
-        self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
-        return base
-
-    def _lenders(self, space: Space) -> list[Lender]:
-        return find_lenders(self.name, space, [Path(root) for root in self.options.reuse_from])
-
-    @staticmethod
-    def _known_digests(ledger: Ledger, lenders: Sequence[Lender]) -> Iterator[Words]:
-        """None where nothing is to be read: then nobody asks, and the index need not be read."""
-        indexes = [ledger.index, *(lender.index for lender in lenders)] if len(ledger.diff.to_read) else []
-        return chain.from_iterable(index.digests() for index in indexes)
-
-    def _describe(self, worker: WorkerInfo) -> SetDescription:
-        recipe = self.options.recipe
-        return SetDescription(worker.space, self.options.format or DEFAULT_FORMAT, worker.shape, recipe.dtype, recipe.to_dict(), _now())
-
-    def _new_golden(self) -> GoldenImages:
-        images = draw_golden_images()
-        embeddings = self.executor.embed_images(tuple(images.values()))
-        require_different(embeddings)
-        return GoldenImages(tuple(images), tuple(images.values()), embeddings)
-
-    def _job(self, description: SetDescription, golden: GoldenImages) -> Job:
-        layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        views = len(description.space.views)
-        listing, limits = self.listing, self.options.limits
-        return Job(self.folder, listing.corpus_id, listing.base, description.shard_format, layout, golden, limits, views)
-
-    def _about(self, base: FeatureSet | None) -> dict[str, Any]:
-        """What the plan says of the run."""
-        return {
-            "corpus": self.listing.corpus_id,
-            "source": str(self.listing.source),
-            "base_version": base.version if base else None,
-        }
-
-    def _commit(self, base: FeatureSet | None, standing: Standing, ledger: Ledger, golden: FileEntry, worker: WorkerInfo) -> Manifest:
-        """The new manifest, or the base's own object where nothing has changed."""
-        listing = self.listing
-        settled = Settled(
-            listing.corpus_id, str(listing.source), listing.listed, standing.items(), standing.rejects(), standing.pending, listing.skipped
-        )
-        provenance = {"operation": "extract", "run": self.folder.run_id, "environment": worker.environment}
-        return commit_state(
-            self.name,
-            base.manifest if base else None,
-            listing.corpus_id,
-            write_state(settled, self.name),
-            ledger.index.shards.values(),
-            golden,
-            worker.space.id,
-            provenance,
-            self._accept,
-        )
-
-    def _accept(self, manifest: Manifest) -> None:
-        if not self.options.add:
-            require_own_corpus(manifest, self.name, self.listing)
+        return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)
 
 
-def _settle(ledger: Ledger, lost: list[LostUnit]) -> Standing:
-    standing = ledger.settle()
-    if lost and not standing.rows:
-        raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
-    return standing
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _of_set(workers: list[WorkerInfo], number: int) -> list[WorkerInfo]:
+    return [replace(worker.all_sets[number], where=worker.where) for worker in workers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from extractor.job import Job
-from extractor.poison import condemn
+from extractor.poison import condemn, found_receipt
 from extractor.receipt import Receipt
 from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 
@@ -23,9 +23,8 @@ class Settlement:
 
     def failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
         """A call that failed may have finished its work: its receipt on disk says so."""
-        table = self._job.run.read_receipt(attempt.unit.id)
-        if table is not None:
-            yield from self.finished(Receipt.from_table(table))
+        if receipt := found_receipt(attempt.unit.id, self._job):
+            yield from self.finished(receipt)
             return
         for given_up in self._waiting.failed(attempt, message, fault):
             if isinstance(given_up, Poison):

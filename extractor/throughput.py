@@ -44,7 +44,8 @@ class Throughput:
         self.total = self.latest.items + total
 
     def add(self, receipt: Receipt) -> None:
-        items, images, size = receipt.items.num_rows, receipt.counters["embedded"], receipt.counters["bytes_read"]
+        items, size = receipt.items.num_rows, receipt.counters["bytes_read"]
+        images = sum(of_set.counters["embedded"] for of_set in receipt.all_sets)
         took = sum(receipt.seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == FORWARD)
         last, now = self.latest, self._clock() - self._started
         self.latest = Point(now, last.items + items, last.images + images, last.bytes + size, max(0.0, now - took))

@@ -45,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_dict())
     else:
-        _print(result, options.price)
-    return 0 if result.complete or result.dry_run else EXIT_INCOMPLETE
+        for number, of_set in enumerate(result.all_sets):
+            print("\n" * (number > 0), end="")
+            _print(of_set, options.price)
+    return 0 if result.dry_run or all(of_set.complete for of_set in result.all_sets) else EXIT_INCOMPLETE
 
 
 def _print(result: ExtractResult, price: float | None) -> None:
     if result.dry_run:
-        print_pairs(_planned(result))
+        print_pairs([("set", result.set), *_planned(result)])
         return
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"

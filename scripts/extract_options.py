@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
-from extractor import ExtractOptions
+from extractor import Also, ExtractOptions, Recipe
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
@@ -16,6 +19,18 @@ from scripts.console import share
 from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
+ALSO_FIELDS: dict[str, Callable[[str], Any]] = {
+    "layer": str,
+    "pooling": str,
+    "dtype": str,
+    "format": str,
+    "backbone": str,
+    "backbone-arg": str,
+    "weights": str,
+    "input-size": int,
+    "preprocessing": str,
+}
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     _add_features(parser.add_argument_group("features: all but --format is in the feature space"))
@@ -26,21 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_options(args: argparse.Namespace) -> ExtractOptions:
     """Raises UsageError."""
-    if args.layer == "":
-        raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
-    recipe = make_recipe(
-        args,
-        layer=args.layer or "",
-        pooling=args.pooling,
-        image_policy=args.image_policy,
-        precision=args.precision,
-        dtype=args.dtype,
-        views=() if args.views is None else args.views,
-        view_seed=args.view_seed,
-    )
     return ExtractOptions(
-        recipe,
+        _recipe(args),
         format=args.format,
+        also=tuple(parse_also(text, args) for text in args.also),
         workers=args.workers,
         local=args.local,
         ray_address=args.ray,
@@ -56,6 +60,45 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
         unit_deadline=args.unit_deadline,
         grace=args.grace,
         max_rejects=args.max_rejects,
+    )
+
+
+def parse_also(text: str, args: argparse.Namespace) -> Also:
+    """A further set from `SET,name=value,...`: it differs from the first one in what is named. Raises UsageError.
+
+    Another backbone brings its own weights, input size, preprocessing and layer where these are not named.
+    """
+    name, *pairs = text.split(",")
+    given: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
+        if not equals or field not in ALSO_FIELDS:
+            raise UsageError(f"--also {text}: {pair!r} should be NAME=VALUE with one of {', '.join(ALSO_FIELDS)}")
+        given[field].append(value)
+    own = argparse.Namespace(**vars(args))
+    if "backbone" in given:
+        own.backbone_arg, own.weights, own.input_size, own.preprocessing, own.layer = [], "", None, "", None
+    for field, values in given.items():
+        convert = ALSO_FIELDS[field]
+        try:
+            setattr(own, field.replace("-", "_"), values if field == "backbone-arg" else convert(values[-1]))
+        except ValueError:
+            raise UsageError(f"--also {text}: {field} should be a number, got {values[-1]!r}") from None
+    return Also(name, _recipe(own), own.format)
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    if args.layer == "":
+        raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
+    return make_recipe(
+        args,
+        layer=args.layer or "",
+        pooling=args.pooling,
+        image_policy=args.image_policy,
+        precision=args.precision,
+        dtype=args.dtype,
+        views=() if args.views is None else args.views,
+        view_seed=args.view_seed,
     )
 
 
@@ -80,6 +123,14 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     group.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
     group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    group.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="SET,NAME=VALUE,...",
+        help="a further set from the same reading and decoding, and from the same forward pass where only the layer, pooling or dtype "
+        f"differs; it differs from the first one in what is named: {', '.join(ALSO_FIELDS)}; may be repeated",
+    )
 
 
 def _add_corpus(group: argparse._ArgumentGroup) -> None:

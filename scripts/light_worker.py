@@ -35,18 +35,18 @@ WIDTH = 16  # values of an embedding
 
 
 class LightWorker:
-    def __init__(self, seconds: float, recipe: Recipe, threads: int) -> None:
-        self._seconds, self._recipe = seconds, recipe
+    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int) -> None:
+        self._seconds, self._recipe = seconds, recipes[0]
 
     def info(self) -> WorkerInfo:
         space = Space("light", "light", "sums", "avg", 32, self._recipe.image_policy, "tf", "float32", self._recipe.dtype)
         return WorkerInfo(space, (WIDTH,), platform.node(), {"device": "CPU", "engine": "sums"})
 
     def embed_images(self, images: Sequence[bytes]) -> Any:
-        return np.stack([self._embed(image) for image in images])
+        return (np.stack([self._embed(image) for image in images]),)
 
     def check(self, job: Job) -> None:
-        require_no_drift(job.golden, self.embed_images(job.golden.images), "float32", self.info().where)
+        require_no_drift(job.golden, self.embed_images(job.golden.images)[0], "float32", self.info().where)
 
     def is_sound(self, job: Job) -> bool:
         return True

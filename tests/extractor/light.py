@@ -14,7 +14,7 @@ class LightRayExecutor(RayExecutor):
     """unit_seconds: how long a unit takes. refusing: workers on nodes with so many GPUs fail their check."""
 
     def __init__(self, *args: Any, unit_seconds: float = 0.05, refusing: float = 0.0, **options: Any) -> None:
-        super().__init__(RECIPE, *args, **options)
+        super().__init__((RECIPE,), *args, **options)
         self.actor_class = _light_actor(unit_seconds, refusing)
 
 

@@ -22,7 +22,7 @@ def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..
     corpus = make_corpus(8)
     (corpus / "broken.jpg").write_bytes(b"no image")
     paths = sorted(map(str, corpus.rglob("*.*")))
-    worker = Worker(RECIPE)
+    worker = Worker((RECIPE,))
     expected, outcomes = worker.embed_located(paths)
     monkeypatch.setattr(embed, "Worker", lambda recipe, threads: worker)
     for size in (4, 100):
@@ -48,10 +48,10 @@ def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..
 def test_a_worker_decodes_by_the_policy_of_its_recipe(
     tmp_path: Path, photo: Callable[..., np.ndarray], encode: Callable[..., bytes]
 ) -> None:
-    worker = Worker(replace(RECIPE, image_policy="keras-v1"))
+    worker = Worker([replace(RECIPE, image_policy="keras-v1")])
     encoded = encode(photo(300, 300, noise=60), "JPEG")
     images = [encoded, *(encode(decode(encoded, 32, policy), "PNG") for policy in ("keras-v1", "image-v1"))]  # no policy resizes 32 x 32
-    by_worker, by_keras_v1, by_image_v1 = worker.embed_images(images)
+    [[by_worker, by_keras_v1, by_image_v1]] = worker.embed_images(images)
     assert worker.info().space.image_policy == "keras-v1"
     np.testing.assert_allclose(by_worker, by_keras_v1, rtol=1e-3, atol=1e-12)
     assert np.abs(by_worker - by_image_v1).max() > 0.01 * np.abs(by_worker).max()

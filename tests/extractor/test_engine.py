@@ -15,6 +15,7 @@ from PIL import Image
 from extractor import backbones
 from extractor.backbones import Backbone
 from extractor.engine import TensorFlowEngine
+from extractor.network import Network
 from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.golden import cosines
@@ -140,10 +141,11 @@ def test_the_batch_halves_until_the_memory_suffices_and_stays_so(hungry_backbone
     assert len(engine(tf.constant(batch))) == 7
 
 
-def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(hungry_backbone: Backbone, tmp_path: Path) -> None:
-    worker = Worker.__new__(Worker)
-    worker._recipe, worker._threads, worker._engine = hungry_backbone.recipe, 2, TensorFlowEngine(hungry_backbone, 8)
-    worker._views = worker._recipe.view_policy
+def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(
+    hungry_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.worker.build_networks", lambda recipes: [Network([(0, hungry_backbone)])])
+    worker = Worker([hungry_backbone.recipe])
     batch = [*images(3), np.full((32, 32, 3), 255, np.uint8)]
     for i, pixels in enumerate(batch):
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")

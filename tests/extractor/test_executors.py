@@ -32,9 +32,9 @@ RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(lambda: LocalExecutor(RECIPE, 1), id="local-1"),
-        pytest.param(lambda: LocalExecutor(RECIPE, 4), id="local-4", marks=pytest.mark.slow),
-        pytest.param(lambda: BreakingRayExecutor(RECIPE, 2), id="ray-2", marks=pytest.mark.slow),
+        pytest.param(lambda: LocalExecutor((RECIPE,), 1), id="local-1"),
+        pytest.param(lambda: LocalExecutor((RECIPE,), 4), id="local-4", marks=pytest.mark.slow),
+        pytest.param(lambda: BreakingRayExecutor((RECIPE,), 2), id="ray-2", marks=pytest.mark.slow),
     ],
 )
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
@@ -47,7 +47,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 def make_job(executor: Executor, source: Path, set_folder: Path) -> Job:
     images = tuple(draw_golden_images().values())
-    embeddings = executor.embed_images(images)
+    [embeddings] = executor.embed_images(images)
     layout = ShardLayout(embeddings.shape[1:], "float32", "space")
     return Job(RunFolder(set_folder, "run"), "photos", source, "parquet", layout, GoldenImages(("a", "b", "c", "d"), images, embeddings))
 
@@ -72,7 +72,7 @@ def embeddings_by_digest(job: Job, results: list[Receipt | LostUnit]) -> dict[by
 def test_each_unit_gives_one_receipt_and_each_image_one_row(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(21)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     results = list(executor.run(units_of(source, 5)))
     assert sorted(r.unit for r in results if isinstance(r, Receipt)) == ["000000", "000005", "000010", "000015", "000020"]
     assert len(embeddings_by_digest(job, results)) == 21
@@ -86,7 +86,7 @@ def test_a_set_without_golden_images_can_be_extended(executor: Executor, make_co
     source = make_corpus(2)
     job = make_job(executor, source, tmp_path / "set")
     job = replace(job, golden=no_golden_images(job.layout.shape, "float32"))
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     assert len(embeddings_by_digest(job, list(executor.run(units_of(source, 2))))) == 2
 
 
@@ -94,12 +94,12 @@ def test_a_set_without_golden_images_can_be_extended(executor: Executor, make_co
 def test_values_equal_those_of_one_plain_worker(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(12)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     found = embeddings_by_digest(job, list(executor.run(units_of(source, 4))))
-    plain = LocalExecutor(RECIPE, 1)
+    plain = LocalExecutor((RECIPE,), 1)
     plain.start()
     other = make_job(plain, source, tmp_path / "plain")
-    plain.begin(other, [])
+    plain.begin(other, [[]])
     expected = embeddings_by_digest(other, list(plain.run(units_of(source, 12))))
     assert found.keys() == expected.keys()
     for digest, row in expected.items():
@@ -111,9 +111,9 @@ def test_values_equal_those_of_one_plain_worker(executor: Executor, make_corpus:
 def test_known_images_are_read_but_not_embedded(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(6)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     digests = embeddings_by_digest(job, list(executor.run(units_of(source, 6)))).keys()
-    executor.begin(job, [words_of(list(digests))])
+    executor.begin(job, [[words_of(list(digests))]])
     [receipt] = list(executor.run(units_of(source, 6)))
     assert isinstance(receipt, Receipt)
     assert receipt.shard is None
@@ -126,7 +126,7 @@ def test_duplicates_across_units_are_embedded_once(executor: Executor, make_corp
     for path in list(source.rglob("*.*")):
         path.with_name(f"copy-{path.name}").write_bytes(path.read_bytes())
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     results = list(executor.run(units_of(source, 3)))
     assert len(embeddings_by_digest(job, results)) == 8
     assert sum(r.counters["embedded"] for r in results if isinstance(r, Receipt)) == 8
@@ -137,7 +137,7 @@ def test_a_bad_image_costs_no_other_its_row(executor: Executor, make_corpus: Cal
     (source / "ant" / "0001.jpg").write_bytes((source / "ant" / "0001.jpg").read_bytes()[:300])
     (source / "ant" / "0002.png").write_bytes(b"no image")
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     results = list(executor.run(units_of(source, 4)))
     assert len(embeddings_by_digest(job, results)) == 7
     rejects = pa.concat_tables([r.items for r in results if isinstance(r, Receipt)]).drop_null().to_pylist()
@@ -150,7 +150,7 @@ def test_a_bad_image_costs_no_other_its_row(executor: Executor, make_corpus: Cal
 def test_a_unit_that_cannot_be_written_is_lost_in_words(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(3)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "shards").write_text("in the way")
     [lost] = list(executor.run(units_of(source, 3)))
@@ -162,7 +162,7 @@ def test_a_unit_that_cannot_be_written_is_lost_in_words(executor: Executor, make
 def test_claims_of_a_lost_unit_are_free_again(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(3)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     obstacle = tmp_path / "set" / "shards"
     obstacle.parent.mkdir()
     obstacle.write_text("in the way")
@@ -179,7 +179,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_so_are_its_copies(
     mark(source / "ant" / "0002.png", RAISE)
     (source / "bee" / "copy.png").write_bytes((source / "ant" / "0002.png").read_bytes())
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     results = list(executor.run(units_of(source, 8)))
     assert len(embeddings_by_digest(job, results)) == 11
     items = [row for result in results if isinstance(result, Receipt) for row in result.items.to_pylist()]
@@ -193,7 +193,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_so_are_its_copies(
 def test_a_drained_run_ends_with_what_was_under_way(executor: Executor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
     job = make_job(executor, source, tmp_path / "set")
-    executor.begin(job, [])
+    executor.begin(job, [[]])
     running = executor.run(units_of(source, 2))
     results = [next(running)]
     executor.drain()
@@ -206,7 +206,7 @@ def test_drift_is_refused_before_any_unit(executor: Executor, make_corpus: Calla
     job = make_job(executor, make_corpus(3), tmp_path / "set")
     shifted = GoldenImages(job.golden.names, job.golden.images, np.roll(job.golden.embeddings, 1, axis=1))
     with pytest.raises(DriftError, match=r"golden image '[abcd]' with cosine"):
-        executor.begin(Job(job.run, job.corpus, job.base, job.format, job.layout, shifted), [])
+        executor.begin(Job(job.run, job.corpus, job.base, job.format, job.layout, shifted), [[]])
 
 
 class StopError(Exception):
@@ -220,7 +220,7 @@ def test_a_check_that_raises_ends_the_run_in_the_middle_of_a_unit(
     for where in ("local_executor", "dispatch"):
         monkeypatch.setattr(f"extractor.{where}.CHECK_SECONDS", 0.005)
     source = make_corpus(48)
-    executor.begin(make_job(executor, source, tmp_path / "set"), [])
+    executor.begin(make_job(executor, source, tmp_path / "set"), [[]])
 
     def check() -> None:
         raise StopError

@@ -37,9 +37,9 @@ def test_all_views_of_an_image_take_room(tmp_path: Path, monkeypatch: pytest.Mon
     plan = make_forecast(diff_of(items(100_000), {}), worker, Rate(2.0, "a run"), None)
     assert (plan.images, plan.shard_bytes, plan.shards) == (100_000, 100_000 * 7680, 64)
     monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5_000 * 1000)
-    require_room(1000, WORKER, SetName(tmp_path, "team", "set"))
+    require_room([(1000, WORKER)], tmp_path)
     with pytest.raises(RunError, match="fewer --views"):
-        require_room(1000, worker, SetName(tmp_path, "team", "set"))
+        require_room([(1000, worker)], tmp_path)
 
 
 def test_what_only_moved_is_read_and_not_embedded() -> None:

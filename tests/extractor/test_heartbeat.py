@@ -31,7 +31,7 @@ def beats(folder: RunFolder) -> int:
 
 
 def test_it_beats_from_the_start_and_stops_at_the_end(folder: RunFolder) -> None:
-    with Heartbeat(folder, lambda: {"done": 3}) as heartbeat:
+    with Heartbeat([folder], lambda: {"done": 3}) as heartbeat:
         heartbeat.start()
         assert beats(folder) >= 1
         wait_for(lambda: beats(folder) >= 3)
@@ -43,7 +43,7 @@ def test_it_beats_from_the_start_and_stops_at_the_end(folder: RunFolder) -> None
 
 
 def test_what_never_began_leaves_nothing(folder: RunFolder) -> None:
-    with pytest.raises(RunError), Heartbeat(folder, dict):
+    with pytest.raises(RunError), Heartbeat([folder], dict):
         raise RunError("refused")
     assert not folder.path.exists()
 
@@ -58,7 +58,7 @@ def test_what_never_began_leaves_nothing(folder: RunFolder) -> None:
     ],
 )
 def test_the_end_is_recorded(folder: RunFolder, error: BaseException, state: str, message: str) -> None:
-    heartbeat = Heartbeat(folder, dict)
+    heartbeat = Heartbeat([folder], dict)
     heartbeat.start()
     with pytest.raises(type(error)), heartbeat:
         raise error
@@ -74,7 +74,7 @@ def test_a_request_to_stop_is_heard(folder: RunFolder) -> None:
             return True
         return False
 
-    with Heartbeat(folder, dict) as heartbeat:
+    with Heartbeat([folder], dict) as heartbeat:
         heartbeat.start()
         assert not heard()
         folder.request_cancel()
@@ -82,7 +82,7 @@ def test_a_request_to_stop_is_heard(folder: RunFolder) -> None:
 
 
 def test_a_beat_that_cannot_be_written_stops_neither_the_run_nor_the_beating(folder: RunFolder) -> None:
-    with Heartbeat(folder, dict) as heartbeat:
+    with Heartbeat([folder], dict) as heartbeat:
         heartbeat.start()
         away = folder.path.rename(folder.path.with_name("away"))
         folder.path.write_text("in the way")

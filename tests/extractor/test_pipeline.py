@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.input_kind import InputKind
 from extractor.limits import MAX_FILE_BYTES
 from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
 from tests.extractor.plain import decode
@@ -45,10 +46,10 @@ def run(
     paths: Sequence[Path], claim: Callable[[Sequence[bytes]], list[bool]] = grant_all, batch_size: int = 4, policy: str = "image-v1"
 ) -> tuple[dict[int, npt.NDArray[np.uint8]], Outcomes, list[list[int]]]:
     """(image by position, outcomes, positions of each batch)."""
-    pipeline = DecodePipeline([str(path) for path in paths], claim, SIZE, batch_size, threads=2, policy=policy)
+    pipeline = DecodePipeline([str(path) for path in paths], claim, [InputKind(SIZE, policy)], batch_size, threads=2)
     images: dict[int, npt.NDArray[np.uint8]] = {}
     batches = []
-    for positions, batch in pipeline.batches():
+    for positions, [batch] in pipeline.batches():
         assert batch.shape == (len(positions), SIZE, SIZE, 3)
         assert not images.keys() & set(positions)
         images.update(zip(positions, batch.numpy(), strict=True))
@@ -88,7 +89,7 @@ def test_no_files_give_no_batches() -> None:
 def test_good_files_become_images_of_the_policy(files: Callable[..., list[Path]]) -> None:
     paths = files(["good", "png", "good"])
     images, outcomes, _ = run(paths)
-    assert sorted(images) == outcomes.claimed == [0, 1, 2]
+    assert sorted(images) == list(outcomes.claimed) == [0, 1, 2]
     for position, path in enumerate(paths):
         assert np.abs(images[position].astype(int) - decode(path.read_bytes(), SIZE)).max() <= 1
     assert outcomes.digests == [hashlib.sha256(path.read_bytes()).digest() for path in paths]
@@ -143,7 +144,7 @@ def test_outcomes_do_not_depend_on_the_neighbours(files: Callable[..., list[Path
 def test_what_is_not_claimed_is_not_decoded(files: Callable[..., list[Path]]) -> None:
     paths = files(["good", "corrupt", "good", "text"])
     images, outcomes, _ = run(paths, lambda digests: [False] * len(digests))
-    assert (images, outcomes.rejects, outcomes.claimed) == ({}, {}, [])
+    assert (images, outcomes.rejects, list(outcomes.claimed)) == ({}, {}, [])
     assert outcomes.read == 4
     assert None not in outcomes.digests
 
@@ -152,7 +153,7 @@ def test_the_claim_decides_file_by_file(files: Callable[..., list[Path]]) -> Non
     paths = files(["good"] * 6)
     wanted = {hashlib.sha256(paths[i].read_bytes()).digest() for i in (1, 4)}
     images, outcomes, _ = run(paths, lambda digests: [digest in wanted for digest in digests])
-    assert sorted(images) == outcomes.claimed == [1, 4]
+    assert sorted(images) == list(outcomes.claimed) == [1, 4]
 
 
 def test_digests_are_claimed_in_order_and_only_of_what_was_read(files: Callable[..., list[Path]]) -> None:
@@ -225,7 +226,7 @@ def reading_threads() -> set[threading.Thread]:
 def test_leaving_early_leaves_no_thread_behind(files: Callable[..., list[Path]]) -> None:
     paths = files(["good"]) * (4 * CHUNK)
     before = reading_threads()
-    batches = DecodePipeline([str(path) for path in paths], grant_all, SIZE, 4, threads=2).batches()
+    batches = DecodePipeline([str(path) for path in paths], grant_all, [InputKind(SIZE)], 4, threads=2).batches()
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]
     del batches

@@ -48,7 +48,7 @@ def test_nodes_that_join_leave_and_fail_their_checks(cluster: Cluster, tmp_path:
     executor = LightRayExecutor(address=cluster.address, refusing=2.0)
     try:
         [alone] = executor.start()
-        executor.begin(make_job(tmp_path), [])
+        executor.begin(make_job(tmp_path), [[]])
         results = executor.run(make_units(4000))
         units = [receipt for receipt in (next(results) for _ in range(3)) if isinstance(receipt, Receipt)]
         add(cluster, 1, 2)  # its workers fail the golden images

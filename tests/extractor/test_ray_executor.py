@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def started() -> Iterator[RayExecutor]:
-    executor = BreakingRayExecutor(RECIPE, 1, deadline=6)
+    executor = BreakingRayExecutor((RECIPE,), 1, deadline=6)
     executor.start()
     yield executor
     executor.close()
@@ -44,7 +44,7 @@ def started() -> Iterator[RayExecutor]:
 
 def make_job(executor: RayExecutor, source: Path, set_folder: Path) -> Job:
     images = tuple(draw_golden_images().values())
-    golden = GoldenImages(("a", "b", "c", "d"), images, executor.embed_images(images))
+    golden = GoldenImages(("a", "b", "c", "d"), images, executor.embed_images(images)[0])
     layout = ShardLayout(golden.embeddings.shape[1:], "float32", "space")
     return Job(RunFolder(set_folder, "run"), "photos", source, "parquet", layout, golden)
 
@@ -56,7 +56,7 @@ def actor_processes() -> list[int]:
 
 def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
-    started.begin(make_job(started, source, tmp_path / "set"), [])
+    started.begin(make_job(started, source, tmp_path / "set"), [[]])
     items = tuple(list_folder(source).items)
     results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
     first = next(results)
@@ -80,7 +80,7 @@ def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_bl
     mark(paths[1], KILL)
     mark(paths[2], HANG)
     mark(paths[5], TERM, b":" + os.fsencode(tmp_path / "sent away once"))
-    started.begin(make_job(started, source, tmp_path / "set"), [])
+    started.begin(make_job(started, source, tmp_path / "set"), [[]])
     items = tuple(list_folder(source).items)
     results = list(
         started.run([Unit("000000", items[:1]), Unit("000001-0", items[1:2]), Unit("000002", items[2:3]), Unit("000003-0", items[3:])])
@@ -102,7 +102,7 @@ def test_images_that_kill_or_hang_a_worker_are_rejects_and_a_worker_sent_away_bl
 
 def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "w.h5").write_bytes(b"not HDF5")
-    executor = RayExecutor(Recipe("mobilenet_v2", str(tmp_path / "w.h5"), input_size=32), 1)
+    executor = RayExecutor([Recipe("mobilenet_v2", str(tmp_path / "w.h5"), input_size=32)], 1)
     try:
         with pytest.raises(UsageError, match="not a readable HDF5 file"):
             executor.start()
@@ -116,7 +116,7 @@ def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_a
     monkeypatch.setattr("extractor.assembly.SECONDS_BETWEEN_NOTES", 0.2)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
-        executor = RayExecutor(RECIPE, 1)
+        executor = RayExecutor([RECIPE], 1)
         executor.start()
         executor.close()
         assert ray.is_initialized()
@@ -147,7 +147,7 @@ def test_a_worker_with_other_code_is_refused_before_it_builds_anything(tmp_path:
 
 def test_an_unreachable_cluster_is_told_in_words() -> None:
     with pytest.raises(PermafrostError, match="nobody answers at"):
-        RayExecutor(RECIPE, 1, "127.0.0.1:1").start()
+        RayExecutor([RECIPE], 1, "127.0.0.1:1").start()
 
 
 def test_a_private_cluster_writes_nothing_to_home(tmp_path: Path) -> None:

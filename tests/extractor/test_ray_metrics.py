@@ -39,7 +39,7 @@ def head(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Cluster]:
 def run_units(cluster: Cluster, folder: Path, units: int) -> LightRayExecutor:
     executor = LightRayExecutor(1, address=cluster.address, unit_seconds=0.01)
     executor.start()
-    executor.begin(make_job(folder), [])
+    executor.begin(make_job(folder), [[]])
     for done, _ in enumerate(executor.run(make_units(units)), start=1):
         executor.tell_pending(units - done)
     return executor

@@ -841,7 +841,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
 def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, worker = make_corpus(12), WORKERS.setdefault(RECIPE, [Worker(RECIPE)])[0]
+    corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [Worker((RECIPE,))])[0]
     engine = worker._engine
 
     class FallenOff:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from extractor.input_kind import InputKind
 from extractor.pipeline import DecodePipeline
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.stages import FORWARD, POOLS, READER, STAGES, THREADS
@@ -50,7 +51,7 @@ def seconds_of(paths: list[Path], slow_claim: float = 0.0, slow_consumer: float 
         return [True] * len(digests)  # type: ignore[arg-type]
 
     started = time.perf_counter()
-    pipeline = DecodePipeline([str(path) for path in paths], claim, 32, 4, threads=2)
+    pipeline = DecodePipeline([str(path) for path in paths], claim, [InputKind(32)], 4, threads=2)
     for _ in pipeline.batches():
         time.sleep(slow_consumer)
     return pipeline.outcomes.seconds, time.perf_counter() - started

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from extractor import image_policy
 from extractor.image_policy import HEADER_SIGNATURE, Decoder, decode_in_graph, read_header
 from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.input_kind import InputKind
 from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN, ViewPolicy, parse_view, random_crop
@@ -119,9 +120,9 @@ def test_the_larger_decode_of_crops_counts_for_memory(photo: Photo, encode: Enco
 
 
 def images_by_digest(paths: Sequence[Path], batch_size: int, threads: int) -> dict[bytes, bytes]:
-    pipeline = DecodePipeline([str(path) for path in paths], lambda d: [True] * len(d), SIZE, batch_size, threads, views=VIEWS)
+    pipeline = DecodePipeline([str(path) for path in paths], lambda d: [True] * len(d), [InputKind(SIZE, views=VIEWS)], batch_size, threads)
     found = {}
-    for positions, images in pipeline.batches():
+    for positions, [images] in pipeline.batches():
         assert images.shape == (len(positions) * VIEWS.count, SIZE, SIZE, 3)
         assert len(positions) <= batch_size
         for position, of_image in zip(positions, images.numpy().reshape(len(positions), VIEWS.count, -1), strict=True):

@@ -1,0 +1,184 @@
+"""One feature set in a run: what it has, what it needs, what it got, and the version that it becomes."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.corpus import Listing
+from extractor.diff import diff
+from extractor.forecast import Forecast
+from extractor.golden_images import draw_golden_images
+from extractor.job import Job, WorkerInfo
+from extractor.known import what_is_known
+from extractor.ledger import Ledger
+from extractor.options import ExtractOptions
+from extractor.refusals import require_different, require_own_corpus, require_space
+from extractor.report import Circumstances, make_report
+from extractor.report_page import render
+from extractor.result import ExtractResult
+from extractor.throughput import Throughput
+from extractor.unit_queue import LostUnit
+from storage.commit import create_set, open_newest
+from storage.digests import Words
+from storage.draft import Settled, commit_state, write_state
+from storage.errors import ConflictError, RunError
+from storage.feature_set import FeatureSet, SetDescription
+from storage.golden import GoldenImages, write_golden
+from storage.lending import Lender, copy_embeddings, find_lenders
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.runs import RunFolder
+from storage.shard import DEFAULT_FORMAT, shard_format
+from storage.shard_layout import ShardLayout
+
+logger = logging.getLogger(__name__)
+
+
+class SetRun:
+    """Its methods are called in the order in which they stand here."""
+
+    ledger: Ledger
+    job: Job
+
+    def __init__(self, name: SetName, run_id: str, options: ExtractOptions) -> None:
+        """options: those of this set."""
+        self.name, self.options = name, options
+        self.folder = RunFolder(name.folder, run_id)
+        self.base: FeatureSet | None = None
+        self.forecast: Forecast | None = None
+        self._lenders: list[Lender] = []
+
+    def open(self, listing: Listing) -> None:
+        """Raises ConflictError for a corpus that has no place in the set."""
+        self.listing = listing
+        self.base = open_newest(self.name)
+        if self.base:
+            self._accept(self.base.manifest)
+
+    def check(self, worker: WorkerInfo) -> None:
+        """Raises SpaceMismatchError, UsageError (another shard format)."""
+        self._worker = worker
+        if self.base:
+            require_space(self.base.description, self.name, worker)
+            self.base.description.require_format(self.options.format, self.name)
+
+    def compare(self, earlier: Ledger | None = None) -> None:
+        """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
+        known = what_is_known(self.name, self.base, self.listing.corpus_id, earlier.index if earlier else None)
+        index = known.index
+        if index.unusable:
+            logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
+        changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
+        self.ledger = Ledger(self.listing, changes, index)
+        if earlier:
+            self.ledger.carry_over(earlier)
+
+    def create(self, golden: GoldenImages) -> None:
+        """Make the set if it is new, with these golden images; an old one has its own. Raises SpaceMismatchError."""
+        if self.base:
+            golden = self.base.golden()
+        self._description = create_set(self.name, self._describe())
+        require_space(self._description, self.name, self._worker)
+        self._golden_entry = self.base.manifest.golden if self.base else write_golden(golden, self.name.folder)
+        self.job = self._make_job(golden)
+
+    def find_lenders(self) -> None:
+        self._lenders = find_lenders(self.name, self._description.space, [Path(root) for root in self.options.reuse_from])
+
+    def known_digests(self) -> Iterator[Words]:
+        """Of all images that need no forward pass here."""
+        return chain.from_iterable(index.digests() for index in (self.ledger.index, *(lender.index for lender in self._lenders)))
+
+    def about(self) -> dict[str, Any]:
+        """What the plan says of the run."""
+        version = self.base.version if self.base else None
+        return {"corpus": self.listing.corpus_id, "source": str(self.listing.source), "base_version": version}
+
+    def copy_lent(self) -> None:
+        """Take what other sets have from them."""
+        kind = shard_format(self.job.format)
+        for copied in copy_embeddings(self.ledger.homeless(), self._lenders, self.name, kind, self.job.layout):
+            self.ledger.add_copied(copied)
+
+    def commit(self, lost: Sequence[LostUnit]) -> None:
+        """Make the version, or find that nothing has changed. Raises ConflictError if another run was faster, RunError."""
+        self.standing = self.ledger.settle()
+        if lost and not self.standing.rows:
+            raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
+        listing, standing = self.listing, self.standing
+        settled = Settled(
+            listing.corpus_id, str(listing.source), listing.listed, standing.items(), standing.rejects(), standing.pending, listing.skipped
+        )
+        self.manifest = commit_state(
+            self.name,
+            self.base.manifest if self.base else None,
+            listing.corpus_id,
+            write_state(settled, self.name),
+            self.ledger.index.shards.values(),
+            self._golden_entry,
+            self._worker.space.id,
+            {"operation": "extract", "run": self.folder.run_id, "environment": self._worker.environment},
+            self._accept,
+        )
+
+    def look_again(self, listing: Listing) -> None:
+        """After a commit of another run, for a newer listing. Raises ConflictError."""
+        self.open(listing)
+        if self.base is None:
+            raise ConflictError(f"{self.name}: another run is at work on it; run it again")
+        self.compare(self.ledger)
+
+    @property
+    def committed(self) -> bool:
+        return self.base is None or self.manifest is not self.base.manifest
+
+    def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput) -> None:
+        around = Circumstances(
+            source=str(self.listing.source),
+            host=platform.node(),
+            finished=datetime.now(UTC),
+            before=self.base.version if self.base else None,
+            manifest=self.manifest,
+            rejects=self.standing.rejects(),
+            throughput=throughput.to_dict(),
+        )
+        report = make_report(result, self.options, workers, around)
+        self.folder.write_page(render(report))
+        self.folder.write_report(report)
+
+    def _describe(self) -> SetDescription:
+        recipe, worker = self.options.recipe, self._worker
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return SetDescription(worker.space, self.options.format or DEFAULT_FORMAT, worker.shape, recipe.dtype, recipe.to_dict(), created)
+
+    def _make_job(self, golden: GoldenImages) -> Job:
+        description, listing = self._description, self.listing
+        layout = ShardLayout(description.shape, description.dtype, description.space.id)
+        views = len(description.space.views)
+        return Job(self.folder, listing.corpus_id, listing.base, description.shard_format, layout, golden, self.options.limits, views)
+
+    def _accept(self, manifest: Manifest) -> None:
+        if not self.options.add:
+            require_own_corpus(manifest, self.name, self.listing)
+
+
+Embed = Callable[[Sequence[bytes]], Sequence[npt.NDArray[np.generic]]]  # of each set
+
+
+def draw_golden(embed: Embed, sets: Sequence[SetRun]) -> list[GoldenImages]:
+    """New golden images for each set. Raises RunError for a network that sees no difference between them."""
+    images = draw_golden_images()
+    embedded = embed(tuple(images.values()))
+    for each, embeddings in zip(sets, embedded, strict=True):
+        if each.base is None:
+            require_different(embeddings)
+    return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]

@@ -1,0 +1,192 @@
+"""Several feature sets from one reading: each is what it would be alone, and files are read and decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import storage
+from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor.network import build_networks
+from storage.errors import ConflictError, RunError, SpaceMismatchError, UsageError
+from storage.names import parse_set
+from storage.run_watch import run_statuses
+from tests.conftest import draw
+from tests.extractor.marked import RAISE, breaking_decoder, mark
+from tests.extractor.warm import keep_workers_warm
+
+LAST = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+MIDDLE = replace(LAST, layer="block_6_expand_relu")
+MAPS = replace(MIDDLE, pooling="none")
+OTHER = Recipe("mobilenet_v2", "random:2", input_size=48, dtype="float32", preprocessing="torch")
+ALSO = {"middle": MIDDLE, "maps": MAPS, "other": OTHER}
+
+MakeCorpus = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_workers_warm(monkeypatch)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Locations of the images that are read, one entry each time."""
+    import extractor.pipeline
+
+    read: list[str] = []
+    plain = extractor.pipeline.read_content
+
+    def noted(location: str, max_bytes: int) -> object:
+        if "photos" in location:  # golden images are read, too
+            read.append(location)
+        return plain(location, max_bytes)
+
+    monkeypatch.setattr("extractor.pipeline.read_content", noted)
+    return read
+
+
+def options(names: list[str], store: Path, **others: object) -> ExtractOptions:
+    also = tuple(Also(f"{store}/team/{name}", ALSO[name]) for name in names)
+    return replace(ExtractOptions(LAST, local=True), also=also, **others)  # type: ignore[arg-type]
+
+
+def run(
+    corpus: Path, store: Path, names: list[str], on_progress: Callable[[Progress], None] = lambda _: None, **others: object
+) -> ExtractResult:
+    return extract(corpus, f"{store}/team/last", options(names, store, **others), on_progress)
+
+
+def alone(corpus: Path, store: Path, recipe: Recipe) -> storage.FeatureSet:
+    return storage.open(extract(corpus, f"{store}/team/set", ExtractOptions(recipe, local=True)).set)
+
+
+def features(feature_set: storage.FeatureSet) -> tuple[list[str], npt.NDArray[np.float32]]:
+    keys, embeddings = feature_set.to_numpy()
+    return keys, embeddings.astype(np.float32).reshape(len(keys), -1)
+
+
+def assert_same_features(one: storage.FeatureSet, other: storage.FeatureSet) -> None:
+    assert one.space == other.space
+    assert one.items.select(["key", "digest", "label"]).equals(other.items.select(["key", "digest", "label"]))
+    (_, x), (_, y) = features(one), features(other)
+    assert ((x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).min() >= 0.99999
+
+
+def test_each_set_is_what_it_would_be_alone_and_files_are_read_once(make_corpus: MakeCorpus, tmp_path: Path, decoded: list[str]) -> None:
+    corpus = make_corpus(21)
+    (corpus / "ant" / "broken.jpg").write_bytes(b"\xff\xd8 broken")
+    result = run(corpus, tmp_path / "together", list(ALSO))
+    assert len(decoded) == len(set(decoded)) + 1  # the broken one once more, to learn why
+    assert [(each.read, each.embedded, each.rows, each.rejected) for each in result.all_sets] == [(22, 21, 21, 1), *[(0, 21, 21, 1)] * 3]
+    assert all((each.pending, each.listed) == (0, 22) for each in result.all_sets)
+    for number, (each, recipe) in enumerate(zip(result.all_sets, [LAST, *ALSO.values()], strict=True)):
+        assert_same_features(storage.open(each.set), alone(corpus, tmp_path / f"alone-{number}", recipe))
+    decoded.clear()
+    again = run(corpus, tmp_path / "together", list(ALSO))
+    assert (decoded, [each.committed for each in again.all_sets]) == ([], [False] * 4)
+
+
+def test_cuts_of_one_network_share_a_forward_pass() -> None:
+    assert [[output.number for output in network.outputs] for network in build_networks([LAST, OTHER, MIDDLE, MAPS])] == [[0, 2, 3], [1]]
+
+
+def test_a_set_that_comes_later_reads_for_itself_alone(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(12)
+    first = run(corpus, tmp_path, [])
+    (corpus / "ant" / "new.png").write_bytes(draw(99))
+    both = run(corpus, tmp_path, ["other"])
+    assert [(each.read, each.embedded, each.rows) for each in both.all_sets] == [(13, 1, 13), (0, 13, 13)]
+    assert both.version == (first.version or 0) + 1
+
+
+def test_what_another_set_holds_is_lent_to_each(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(9)
+    extract(corpus, f"{tmp_path}/theirs/maps", ExtractOptions(MAPS, local=True))
+    result = run(corpus, tmp_path, ["middle", "maps"])  # pooled features follow from the maps
+    assert [(each.embedded, each.copied) for each in result.all_sets] == [(9, 0), (0, 9), (0, 9)]
+
+
+def test_a_run_cut_short_is_resumed_in_all_its_sets(make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.plan.MIN_UNIT_ITEMS", 4)
+    monkeypatch.setattr("extractor.plan.UNITS_AIMED_AT", 10**6)
+
+    def cut(progress: Progress) -> None:
+        if progress.done >= 8:
+            raise KeyboardInterrupt
+
+    corpus = make_corpus(16)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, tmp_path, ["other"], cut)
+    assert {status.state for name in ("last", "other") for status in run_statuses(parse_set(f"{tmp_path}/team/{name}"))} == {"interrupted"}
+    rest = run(corpus, tmp_path, ["other"])
+    assert all(each.embedded == rest.read <= 8 and each.rows == 16 for each in rest.all_sets)
+
+
+def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(8)
+    mark(corpus / "ant" / "0002.png", RAISE)
+    with breaking_decoder():
+        result = run(corpus, tmp_path, ["other"])
+    assert [(each.rows, each.reasons) for each in result.all_sets] == [(7, {"fatal": 1})] * 2
+
+
+def test_a_dry_run_tells_of_each_set_and_writes_nothing(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    result = run(make_corpus(6), tmp_path / "store", ["maps"], dry_run=True)
+    assert [(each.to_read, each.forecast and each.forecast["images"]) for each in result.all_sets] == [(6, 6), (6, 6)]
+    assert not (tmp_path / "store").exists()
+
+
+def test_wrong_further_sets_are_refused(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(3)
+    with pytest.raises(UsageError, match="named twice"):
+        extract(corpus, f"{tmp_path}/team/maps", options(["maps"], tmp_path))
+    with pytest.raises(UsageError, match="leave out '@1'"):
+        extract(corpus, f"{tmp_path}/team/last", replace(options([], tmp_path), also=(Also(f"{tmp_path}/team/maps@1", MAPS),)))
+    with pytest.raises(UsageError, match="unknown shard format"):
+        Also("a/b/c", MAPS, "csv")
+    extract(corpus, f"{tmp_path}/team/maps", ExtractOptions(MIDDLE, local=True))
+    with pytest.raises(SpaceMismatchError, match="pooling"):
+        run(corpus, tmp_path, ["maps"])
+    assert not (tmp_path / "team" / "last").exists()
+    other = make_corpus(3, name="other")
+    run(other, tmp_path, [])
+    with pytest.raises(ConflictError, match="--add"):
+        run(corpus, tmp_path, [])
+
+
+def test_features_that_cannot_be_stored_name_no_other_set(make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those images are rejects of that set alone."""
+    import extractor.network
+
+    plain = extractor.network.to_stored
+
+    def failing(features: npt.NDArray[np.float32], dtype: str) -> object:
+        stored, faults = plain(features, dtype)
+        return stored, {**faults, 0: ("non-finite", "made up")} if features.ndim == 4 and len(features) == 10 else faults
+
+    monkeypatch.setattr("extractor.network.to_stored", failing)
+    monkeypatch.setattr("extractor.refusals.MAX_UNSTORABLE", 1.0)
+    result = run(make_corpus(10), tmp_path, ["maps"])
+    assert [(each.rows, each.rejected) for each in result.all_sets] == [(10, 0), (9, 1)]
+
+
+@pytest.mark.slow
+def test_workers_on_ray_make_several_sets(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(12)
+    together = run(corpus, tmp_path / "ray", ["maps", "other"], local=False, workers=1)
+    assert [each.embedded for each in together.all_sets] == [12, 12, 12]
+    assert_same_features(storage.open(together.also[1].set), alone(corpus, tmp_path / "alone", OTHER))
+
+
+def test_a_run_without_any_finished_unit_commits_nothing(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(2)
+    for path in corpus.rglob("*.*"):
+        mark(path, RAISE)
+    with breaking_decoder(), pytest.raises(RunError):
+        run(corpus, tmp_path, ["other"])
