@@ -414,20 +414,20 @@ def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made
 def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
-    worker = WORKERS[RECIPE][0]
-    engine = worker._engine
+    [network] = WORKERS[(RECIPE,)][0]._networks
+    engine = network._engine
     (corpus / "ant" / "new.png").write_bytes(draw(300))
 
     class Overflowing:
         """The real engine, but infinite for a lone image: what a network that overflows looks like from outside."""
 
-        input_size, batch_size, shape = engine.input_size, engine.batch_size, engine.shape
+        batch_size = engine.batch_size
 
-        def __call__(self, images: Any) -> Any:
-            embeddings = engine(images)
-            return np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings
+        def embed(self, images: Any) -> Any:
+            [embeddings] = engine.embed(images)
+            return [np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings]
 
-    monkeypatch.setattr(worker, "_engine", Overflowing())
+    monkeypatch.setattr(network, "_engine", Overflowing())
     with pytest.raises(RunError, match="1 embeddings are not finite"):
         run(corpus)
     assert storage.open(first.set).version == 1
@@ -842,19 +842,19 @@ def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [Worker((RECIPE,))])[0]
-    engine = worker._engine
+    [network] = worker._networks
 
     class FallenOff:
         """A GPU that is gone: each operation fails from now on."""
 
-        input_size, batch_size, shape = engine.input_size, engine.batch_size, engine.shape
+        batch_size = network.batch_size
 
-        def __call__(self, images: Any) -> Any:
+        def embed(self, images: Any) -> Any:
             raise tf.errors.InternalError(None, None, "CUDA error: device not found")
 
     def fall_off(progress: Progress) -> None:
         if progress.done == 4:
-            monkeypatch.setattr(worker, "_engine", FallenOff())
+            monkeypatch.setattr(network, "_engine", FallenOff())
 
     with pytest.raises(RunError, match=r"a worker no longer embeds known good images\. It broke with: InternalError: CUDA error"):
         run(corpus, on_progress=fall_off)

@@ -16,6 +16,7 @@ import tensorflow as tf
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, backbones, extract, image_policy
 from extractor.golden_images import draw_golden_images
+from extractor.network import Network
 from storage.errors import SpaceMismatchError
 from storage.golden import cosines
 from storage.shard import SHARD_FORMATS
@@ -62,6 +63,12 @@ def contents(result: ExtractResult) -> Contents:
     return {key: (d, e) for key, d, e in zip(keys, feature_set.items["digest"].to_pylist(), embeddings, strict=True)}
 
 
+def network() -> Network:
+    """That of the worker that the last run has left warm."""
+    [built] = WORKERS[(VIEWED,)][0]._networks
+    return built
+
+
 def assert_same(a: Contents, b: Contents) -> None:
     """Equal keys and digests, and every view within the tolerance."""
     assert {key: digest for key, (digest, _) in a.items()} == {key: digest for key, (digest, _) in b.items()}
@@ -91,7 +98,7 @@ def test_the_views_of_an_image_stand_together_in_one_shard(run: Run, make_corpus
 def test_each_view_is_the_network_on_its_pixels(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(9)
     found = contents(run(corpus))
-    engine = WORKERS[VIEWED][0]._engine
+    engine = network()._engine
     for key, (_, embeddings) in found.items():
         if key.endswith(".png"):  # of these there is one decoder
             pixels = image_policy.decode((corpus / key).read_bytes(), 32, views=VIEWED.view_policy)
@@ -180,13 +187,13 @@ class Overflowing:
     """The real engine, but infinite for view 2 of the second image of a batch."""
 
     def __init__(self, engine: Any) -> None:
-        self.input_size, self.batch_size, self.shape = engine.input_size, engine.batch_size, engine.shape
+        self.batch_size = engine.batch_size
         self._engine = engine
 
-    def __call__(self, images: Any) -> Any:
+    def embed(self, images: Any) -> Any:
         embeddings = np.array(self._engine(images))
         embeddings[V + 2] = np.inf
-        return embeddings
+        return [embeddings]
 
 
 def test_an_image_with_one_view_that_cannot_be_stored_is_a_reject_as_a_whole(
@@ -195,9 +202,9 @@ def test_an_image_with_one_view_that_cannot_be_stored_is_a_reject_as_a_whole(
     corpus = make_corpus(3)
     whole = contents(run(corpus, store="whole"))
     monkeypatch.setattr("extractor.refusals.MAX_UNSTORABLE", 0.5)
-    worker = WORKERS[VIEWED][0]
+    worker, built = WORKERS[(VIEWED,)][0], network()
     check = worker.check
-    monkeypatch.setattr(worker, "check", lambda job: (check(job), monkeypatch.setattr(worker, "_engine", Overflowing(worker._engine))))
+    monkeypatch.setattr(worker, "check", lambda job: (check(job), monkeypatch.setattr(built, "_engine", Overflowing(built._engine))))
     result = run(corpus)
     assert (result.rows, result.rejected, result.embedded, result.reasons) == (2, 1, 3, {"non-finite": 1})
     assert storage.open(result.set).manifest.counts["embeddings"] == 2 * V
@@ -209,18 +216,17 @@ class Small:
     """The real engine on a device that holds the views of one image at a time."""
 
     def __init__(self, engine: Any) -> None:
-        self.input_size, self.batch_size, self.shape = engine.input_size, engine.batch_size, engine.shape
+        self.batch_size = engine.batch_size
         self._engine = engine
 
-    def __call__(self, images: Any) -> Any:
+    def embed(self, images: Any) -> Any:
         if len(images) > V:
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
-        return self._engine(images)
+        return self._engine.embed(images)
 
 
 def test_where_memory_is_short_images_keep_their_views(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     whole = contents(run(corpus))
-    worker = WORKERS[VIEWED][0]
-    monkeypatch.setattr(worker, "_engine", Small(worker._engine))
+    monkeypatch.setattr(network(), "_engine", Small(network()._engine))
     assert_same(contents(run(corpus, store="small")), whole)
