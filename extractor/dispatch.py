@@ -126,7 +126,7 @@ class Dispatcher:
     def _fill(self) -> None:
         """Top up: first one unit for every worker, then the second. When draining, leave each only what it is at work on.
 
-        The last units, one for each worker, wait for whoever is free first: in the hands of a slow worker they would keep the others waiting.
+        The last units, one for each worker, are for whoever is free first: in a slow worker's hands they would keep the others waiting.
         """
         if self._draining:
             for slot in self._crew.slots:

@@ -15,12 +15,13 @@ from extractor.content import locate
 from extractor.corpus import Items, Listing
 from extractor.diff import diff
 from extractor.executor import Executor
-from extractor.forecast import Forecast, Rate, make_forecast, measured_rate, sample
+from extractor.forecast import Forecast, Rate, exact_forecast, make_forecast, measured_rate, sample
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.preview import preview
 from extractor.refusals import require_different, require_own_corpus, require_room, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
@@ -104,6 +105,7 @@ class _Run:
         self.name, self.listing, self.options, self.executor, self.clock = name, listing, options, executor, clock
         self.folder = RunFolder(name.folder, new_run_id())
         self.forecast: Forecast | None = None
+        self._on_progress = on_progress
         self.rounds = Rounds(name, self.folder, options, executor, clock, on_progress)
 
     def go(self) -> ExtractResult:
@@ -118,9 +120,7 @@ class _Run:
         ledger = self._open_ledger(base)
         rate = measured_rate(self.name, workers)
         if self.options.dry_run:
-            self.forecast = make_forecast(
-                ledger.diff, workers[0], rate or self._calibrate(ledger.diff.to_read, len(workers)), self.options.price
-            )
+            self.forecast = self._foresee(ledger, workers, rate)
             version = base.version if base else None
             outcome = Outcome(str(self.name), self.folder.run_id, version, False, self.clock.total, forecast=self.forecast)
             return summarise(ledger, ledger.settle(), workers, self.options, outcome)
@@ -129,6 +129,17 @@ class _Run:
             require_room(len(ledger.diff.to_read), workers[0], self.name)
         with self.rounds.heartbeat, self.rounds.full_disk_told():
             return self._embed_and_commit(base, ledger, workers)
+
+    def _foresee(self, ledger: Ledger, workers: list[WorkerInfo], rate: Rate | None) -> Forecast:
+        """A dry run: by stamps, or exact where every byte is to count."""
+        first, items, price = workers[0], ledger.diff.to_read, self.options.price
+        if not self.options.rehash:
+            return make_forecast(ledger.diff, first, rate or self._calibrate(items, len(workers)), price)
+        lenders = self._lenders(first.space) if len(items) else []
+        preview(ledger, lenders, first.image_bytes, self.options.limits, lambda done: self._on_progress(Progress(done, len(items))))
+        if ledger.counters["embedded"] and not rate:
+            rate = self._calibrate(items, len(workers))
+        return exact_forecast(ledger, first, rate, price)
 
     def _calibrate(self, items: Items, workers: int) -> Rate | None:
         """A rate by trying, where no run has measured one."""
