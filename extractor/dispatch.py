@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 5.0  # at the nodes; one takes a millisecond
 SECONDS_BETWEEN_NOTES = 60.0
-IN_FLIGHT = 2  # units a worker has at hand: the next one is there when it finishes
+IN_FLIGHT = 2  # units a worker has at hand: the next one is there when it finishes. Not of the last ones
 
 
 class DiedError(Exception):
@@ -124,15 +124,20 @@ class Dispatcher:
                 self._set_up(slot)
 
     def _fill(self) -> None:
-        """Top up: first one unit for every worker, then the second. When draining, leave each only what it is at work on."""
+        """Top up: first one unit for every worker, then the second. When draining, leave each only what it is at work on.
+
+        The last units, one for each worker, are for whoever is free first: in a slow worker's hands they would keep the others waiting.
+        """
         if self._draining:
             for slot in self._crew.slots:
                 for given_back in slot.keep_head():
                     self._waiting.put_back(given_back)
             return
+        ready = self._crew.ready
         for depth in range(1, IN_FLIGHT + 1):
-            for slot in self._crew.ready:
-                if len(slot.units) < depth and (attempt := self._waiting.take()):
+            for slot in ready:
+                is_kept_back = depth > 1 and self._waiting.waiting <= len(ready)
+                if len(slot.units) < depth and not is_kept_back and (attempt := self._waiting.take()):
                     slot.send(self._processes.work(slot, attempt), attempt)
 
     def _settle(self, slot: Slot, reference: Any) -> Iterator[Receipt | LostUnit]:

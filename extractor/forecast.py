@@ -10,6 +10,7 @@ from typing import Any
 from extractor.corpus import Item, Items
 from extractor.diff import Diff
 from extractor.job import WorkerInfo
+from extractor.ledger import Ledger
 from extractor.plan import make_units
 from storage.catalog import set_names
 from storage.errors import PermafrostError
@@ -31,7 +32,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Upper bounds: of the images to read, those that turn out to be known are read and not embedded. None: not known."""
+    """Upper bounds: of the images to read, those that turn out to be known are read and not embedded. None: not known.
+
+    exact: all of them were read (`extractor.preview`), so that these are no bounds, but what will be if nothing changes until then.
+    """
 
     images: int
     bytes_to_read: int | None
@@ -41,6 +45,7 @@ class Forecast:
     rate_source: str
     seconds: float | None
     price: float | None
+    exact: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,16 +55,30 @@ def make_forecast(diff: Diff, worker: WorkerInfo, rate: Rate | None, price_an_ho
     """Of the items to read, those that seem to have only moved are not counted as images to embed."""
     images = len(diff.to_read) - diff.moved
     each = worker.image_bytes
-    seconds = images / rate.images_per_second if rate and rate.images_per_second else None
+    return _priced(images, diff.bytes_to_read, len(make_units(diff.to_read, each)), images * each, rate, price_an_hour, exact=False)
+
+
+def exact_forecast(ledger: Ledger, worker: WorkerInfo, rate: Rate | None, price_an_hour: float | None) -> Forecast:
+    """Of a ledger that `extractor.preview` has filled."""
+    images, new = ledger.counters["embedded"], ledger.counters["embedded"] + ledger.counters["copied"]
+    size = ledger.counters["bytes_read"]
+    return _priced(images, size, len(ledger.new_shards), new * worker.image_bytes, rate, price_an_hour, exact=True)
+
+
+def _priced(
+    images: int, bytes_to_read: int | None, shards: int, shard_bytes: int, rate: Rate | None, price_an_hour: float | None, exact: bool
+) -> Forecast:
+    seconds = images / rate.images_per_second if rate and rate.images_per_second else (None if images else 0.0)
     return Forecast(
         images=images,
-        bytes_to_read=diff.bytes_to_read,
-        shards=len(make_units(diff.to_read, each)),
-        shard_bytes=images * each,
+        bytes_to_read=bytes_to_read,
+        shards=shards,
+        shard_bytes=shard_bytes,
         images_per_second=round(rate.images_per_second, 2) if rate else None,
         rate_source=rate.source if rate else "",
         seconds=round(seconds, 1) if seconds is not None else None,
         price=round(seconds / 3600 * price_an_hour, 2) if seconds is not None and price_an_hour is not None else None,
+        exact=exact,
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from extractor.content import locate
 from extractor.corpus import Listing
 from extractor.diff import union
 from extractor.executor import Executor
-from extractor.forecast import Rate, make_forecast, measured_rate, sample
+from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
+from extractor.preview import preview
 from extractor.refusals import require_room
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
@@ -104,6 +106,7 @@ class _Run:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.sets, self.listing, self.options, self.executor, self.clock = sets, listing, options, executor, clock
+        self._on_progress = on_progress
         self.rounds = Rounds(sets, options, executor, clock, on_progress)
 
     def go(self) -> ExtractResult:
@@ -126,16 +129,39 @@ class _Run:
             return self._embed_and_commit(workers)
 
     def _foresee(self, workers: list[WorkerInfo]) -> ExtractResult:
+        """A dry run: by stamps, or exact where every byte is to count."""
+        if self.options.rehash:
+            self._preview(workers[0])
         rates = self._known_rates(workers)
-        if not all(rates):
+        if not all(rates) and any(self._to_embed(each) for each in self.sets):
             rates = [self._calibrate(len(workers))] * len(rates)
         results = []
         for number, (each, rate) in enumerate(zip(self.sets, rates, strict=True)):
-            each.forecast = make_forecast(each.ledger.diff, workers[0].all_sets[number], rate, self.options.price)
+            worker, price = workers[0].all_sets[number], self.options.price
+            exact = self.options.rehash
+            each.forecast = (
+                exact_forecast(each.ledger, worker, rate, price) if exact else make_forecast(each.ledger.diff, worker, rate, price)
+            )
             version = each.base.version if each.base else None
             outcome = Outcome(str(each.name), each.folder.run_id, version, False, self.clock.total, forecast=each.forecast)
             results.append(summarise(each.ledger, each.ledger.settle(), _of_set(workers, number), each.options, outcome))
         return replace(results[0], also=tuple(results[1:]))
+
+    def _preview(self, worker: WorkerInfo) -> None:
+        """Read and hash what each set would read."""
+        total, before = sum(len(each.ledger.diff.to_read) for each in self.sets), 0
+        for each, of_set in zip(self.sets, worker.all_sets, strict=True):
+            items = len(each.ledger.diff.to_read)
+            if items:
+                each.find_lenders()
+            preview(each.ledger, each.lenders, of_set.image_bytes, self.options.limits, partial(self._tell_previewed, before, total))
+            before += items
+
+    def _tell_previewed(self, before: int, total: int, done: int) -> None:
+        self._on_progress(Progress(before + done, total))
+
+    def _to_embed(self, each: SetRun) -> int:
+        return each.ledger.counters["embedded"] if self.options.rehash else len(each.ledger.diff.to_read)
 
     def _known_rates(self, workers: list[WorkerInfo]) -> list[Rate | None]:
         """Of runs in the same space; None where several sets are made at once, of which no run tells."""

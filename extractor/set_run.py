@@ -55,7 +55,7 @@ class SetRun:
         self.folder = RunFolder(name.folder, run_id)
         self.base: FeatureSet | None = None
         self.forecast: Forecast | None = None
-        self._lenders: list[Lender] = []
+        self.lenders: list[Lender] = []
 
     def open(self, listing: Listing) -> None:
         """Raises ConflictError for a corpus that has no place in the set."""
@@ -92,11 +92,11 @@ class SetRun:
         self.job = self._make_job(golden)
 
     def find_lenders(self) -> None:
-        self._lenders = find_lenders(self.name, self._description.space, [Path(root) for root in self.options.reuse_from])
+        self.lenders = find_lenders(self.name, self._worker.space, [Path(root) for root in self.options.reuse_from])
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""
-        return chain.from_iterable(index.digests() for index in (self.ledger.index, *(lender.index for lender in self._lenders)))
+        return chain.from_iterable(index.digests() for index in (self.ledger.index, *(lender.index for lender in self.lenders)))
 
     def about(self) -> dict[str, Any]:
         """What the plan says of the run."""
@@ -106,7 +106,7 @@ class SetRun:
     def copy_lent(self) -> None:
         """Take what other sets have from them."""
         kind = shard_format(self.job.format)
-        for copied in copy_embeddings(self.ledger.homeless(), self._lenders, self.name, kind, self.job.layout):
+        for copied in copy_embeddings(self.ledger.homeless(), self.lenders, self.name, kind, self.job.layout):
             self.ledger.add_copied(copied)
 
     def commit(self, lost: Sequence[LostUnit]) -> None:

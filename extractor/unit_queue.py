@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+from operator import length_hint
 
 from extractor.plan import Unit, halves, planned_id
 from storage.errors import RunError
@@ -61,7 +62,8 @@ class UnitQueue:
     """
 
     def __init__(self, units: Iterable[Unit]) -> None:
-        """units: taken one by one, when there is a worker for it."""
+        """units: taken one by one, when there is a worker for it. Should know how many they are."""
+        self._planned_left = length_hint(units)
         self._put_back: deque[Attempt] = deque()
         self._planned = map(Attempt, units)
         self._next = next(self._planned, None)  # of the planned ones
@@ -82,11 +84,17 @@ class UnitQueue:
         if self._next is None:
             return self._again.popleft()
         taken, self._next = self._next, next(self._planned, None)
+        self._planned_left -= 1
         return taken
 
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that nobody has taken, as far as is known now."""
+        return len(self._put_back) + max(0, self._planned_left) + len(self._again)
 
     @property
     def done(self) -> bool:

@@ -56,14 +56,13 @@ def _print(result: ExtractResult, price: float | None) -> None:
         print_pairs([("set", result.set), *_planned(result)])
         return
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
-    account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
     copied = f" ({result.copied} embeddings from other sets)" if result.copied else ""
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
     print_pairs(
         [
             ("set", result.set),
             ("version", version),
-            ("account", account),
+            ("account", _account(result)),
             *_skipped(result),
             *([("reasons", counts_text(result.reasons))] if result.reasons else []),
             (
@@ -87,12 +86,13 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
     moved = result.to_read - plan["images"]
     size = f", {human_bytes(plan['bytes_to_read'])}" if plan["bytes_to_read"] is not None else ""
     keys = f"{result.new} new ({moved} only moved, by their stamps), {result.changed} changed, {result.deleted} deleted"
+    at_most, copied = "" if plan["exact"] else "at most ", f", copy {result.copied} from other sets" if result.copied else ""
+    new = f"{at_most}{plan['images']} images{_in_views(result)}{copied}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"
     pairs: list[tuple[str, object]] = [
         ("would read", f"{result.to_read} of {result.listed} images{size}"),
         ("keys", keys),
-        ("known already", result.rows),
-        ("rejected before", result.rejected),
-        ("would embed", f"at most {plan['images']} images{_in_views(result)}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"),
+        *(_foreseen(result) if plan["exact"] else [("known already", result.rows), ("rejected before", result.rejected)]),
+        ("would embed", new),
     ]
     if plan["seconds"] is not None:
         pairs.append(
@@ -101,6 +101,16 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
     if plan["price"] is not None:
         pairs.append(("price", f"about {plan['price']:,.2f}"))
     return [*pairs, *_skipped(result), ("feature space", result.space_id)]
+
+
+def _foreseen(result: ExtractResult) -> list[tuple[str, object]]:
+    """What all files to read turned out to be."""
+    reasons = [("reasons", counts_text(result.reasons))] if result.reasons else []
+    return [("files are", _told(result.kinds) or "none"), ("account would be", _account(result)), *reasons]
+
+
+def _account(result: ExtractResult) -> str:
+    return f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
 
 
 def _in_views(result: ExtractResult) -> str:

@@ -175,7 +175,11 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
     where.add_argument("--local", action="store_true", help="threads of this process instead of Ray actors")
-    group.add_argument("--dry-run", action="store_true", help="say what would be done, how long it takes, and write nothing")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, how long it takes, and write nothing: by stamps; with --rehash exactly, by reading every file",
+    )
     group.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
     group.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")
     group.add_argument(

@@ -11,7 +11,7 @@ import io
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -96,14 +96,21 @@ def prelude(seconds: float) -> str:
 def use(seconds: float) -> None:
     from extractor import ray_executor
 
+    ray_executor.RayExecutor.actor_class = actor_class(partial(LightWorker, seconds))
+
+
+def actor_class(worker: Callable[[Recipe, int], Any]) -> type:
+    """Actors with workers made by this function, which gets what `extractor.worker.Worker` does."""
+    from extractor import ray_executor
+
     class Light(ray_executor._Actor):
         def build(self, *args: Any) -> WorkerInfo:
             module = ModuleType("extractor.worker")
-            module.Worker = partial(LightWorker, seconds)  # type: ignore[attr-defined]
+            module.Worker = worker  # type: ignore[attr-defined]
             sys.modules["extractor.worker"] = module
             # What it prepares is TensorFlow, which would load it.
             sys.modules["extractor.ray_executor"].__dict__["prepare_process"] = lambda threads, use_gpus: None
             return super().build(*args)
 
     Light.__name__ = Light.__qualname__ = "_Actor"  # names its process
-    ray_executor.RayExecutor.actor_class = Light
+    return Light

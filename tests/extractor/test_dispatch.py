@@ -124,6 +124,14 @@ def test_workers_that_die_one_after_the_other_end_the_run() -> None:
         run(cluster, 3)
 
 
+def test_the_last_units_one_for_each_worker_wait_for_whoever_is_free_first() -> None:
+    cluster = SimulatedCluster([gpus("a", 2)])
+    at_hand: list[list[int]] = []
+    cluster.script = [lambda: at_hand.append(sorted(len(process.calls) for process in cluster.processes))] * 8
+    assert run(cluster, 8)[0] == ids(8)
+    assert at_hand == [[2, 2], [2, 2], [2, 2], [1, 2], [1, 1], [1, 1], [1, 1], [0, 1]]
+
+
 events = st.one_of(
     st.builds(lambda number: ("kill", number), st.integers(0, 9)),
     st.builds(lambda name: ("leave", name), st.sampled_from("abcx")),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.input_kind import InputKind
 from extractor.limits import MAX_FILE_BYTES
-from extractor.pipeline import CHUNK, DecodePipeline, Outcomes
+from extractor.pipeline import CHUNK, FIRST_CHUNK, DecodePipeline, Outcomes
 from tests.extractor.plain import decode
 
 SIZE = 32
@@ -162,7 +162,9 @@ def test_digests_are_claimed_in_order_and_only_of_what_was_read(files: Callable[
     assert claim.asked == [digest for digest in outcomes.digests if digest]
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(CHUNK - 1, 1), (CHUNK, 8), (CHUNK + 1, 200), (2 * CHUNK + 3, 8), (2 * CHUNK, 1)])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(31, 1), (FIRST_CHUNK, 8), (33, 200), (FIRST_CHUNK + CHUNK + 3, 8), (FIRST_CHUNK + CHUNK, 1)]
+)
 def test_more_files_than_a_chunk_come_in_ascending_order(files: Callable[..., list[Path]], n: int, batch_size: int) -> None:
     paths = files(["good"]) * n
     images, outcomes, batches = run(paths, batch_size=batch_size)
