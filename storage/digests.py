@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from storage.temporary import reserve, temporary_file
 
 WORDS = 4  # of 64 bits in a sha256
 Words = npt.NDArray[np.uint64]  # [n, WORDS]; their order is that of the bytes
@@ -178,6 +179,6 @@ def _room(shape: tuple[int, int], dtype: type) -> Any:
     """An array in memory, or in an unnamed file if it is large."""
     if shape[0] <= MAPPED_ROWS or not shape[1]:
         return np.empty(shape, dtype)
-    file = tempfile.TemporaryFile(prefix="permafrost-")  # noqa: SIM115 - the map keeps it
-    file.truncate(math.prod(shape) * np.dtype(dtype).itemsize)
+    file = temporary_file()
+    reserve(file, math.prod(shape) * np.dtype(dtype).itemsize)
     return np.memmap(file, dtype, "r+", shape=shape)

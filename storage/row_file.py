@@ -1,16 +1,17 @@
 """Rows in a file without a name: tables that may be larger than memory should hold, written front to back and read in blocks.
 
-The file is gone with the process that made it, whatever ends that. It lies in the temporary folder of the system (TMPDIR).
+The file is gone with the process that made it, whatever ends that (`storage.temporary`).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+
+from storage.temporary import room_told, temporary_file
 
 BLOCK_BYTES = 2 << 20  # 2 MiB: what one read brings into memory; a merge of 20 sorted files has one block of each
 
@@ -62,7 +63,7 @@ class RowWriter:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._file = tempfile.TemporaryFile(prefix="permafrost-")  # noqa: SIM115 - it lives as long as its rows
+        self._file = temporary_file()
         self._writer = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
@@ -75,16 +76,18 @@ class RowWriter:
             self._flush()
 
     def finish(self) -> RowFile:
-        self._flush()
-        self._writer.close()
-        self._file.flush()
+        with room_told():
+            self._flush()
+            self._writer.close()
+            self._file.flush()
         return RowFile(pa.PythonFile(self._file, mode="r"))
 
     def _flush(self) -> None:
         if self._waiting:
             table = pa.concat_tables(self._waiting).combine_chunks()
             rows = max(1, table.num_rows * BLOCK_BYTES // max(1, table.nbytes))
-            self._writer.write_table(table, max_chunksize=rows)
+            with room_told():
+                self._writer.write_table(table, max_chunksize=rows)
         self._waiting, self._waiting_bytes = [], 0
 
 
