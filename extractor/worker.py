@@ -181,5 +181,6 @@ class Worker:
         }
         table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
         unstorable = sum(reason in UNSTORABLE for reason, _ in outcomes.rejects.values())
-        counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "embedded": len(rows) + unstorable}
+        decoded, embedded = len(outcomes.claimed), len(rows) + unstorable
+        counters = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": decoded, "embedded": embedded}
         return Receipt(unit.id, job.corpus, shard, table, counters, seconds, self._name)
