@@ -66,32 +66,35 @@ def _words(block: StandingBlock, chosen: Flags) -> Words:
 
 
 class _Candidates:
-    """Digests of images that are new in their place: how often each was read, and what else is known of it, by position."""
+    """Digests of images that are new in their place, by numbers: how often each was read, and what else is known of it.
+
+    Memory: that of a `DigestMap`, and 4 bytes for each item.
+    """
 
     def __init__(self) -> None:
-        self._digests = DigestMap()
+        self._digests = DigestMap(1)  # with the number of the first item that has it
         self.count = 0
 
     def add(self, words: Words) -> None:
-        self._digests.add(words)
+        self._digests.add(words, np.arange(self.count, self.count + len(words), dtype=np.int32)[:, None])
         self.count += len(words)
 
     def finish(self) -> None:
-        self._words = self._digests.words()
-        self._flags = {name: np.zeros(len(self._words), bool) for name in ("here", "gone", "embedded")}
-        self._positions = DigestMap(1)
-        self._positions.add(self._words, np.arange(len(self._words), dtype=np.int32)[:, None])
+        self._flags = {name: np.zeros(self.count, bool) for name in ("first", "here", "gone", "embedded")}
 
     def note(self, flag: str, words: Words) -> None:
-        held, positions = self._positions.find(words)
-        self._flags[flag][positions[held, 0]] = True
+        held, numbers = self._digests.find(words)
+        self._flags[flag][numbers[held, 0]] = True
 
-    def note_embedded(self, index: EmbeddingIndex, numbers: np.ndarray) -> None:
-        self._flags["embedded"] = np.isin(index.find(self._words)[0], numbers)
+    def note_embedded(self, index: EmbeddingIndex, shards: np.ndarray) -> None:
+        for words, numbers in self._digests.blocks():
+            self._flags["first"][numbers[:, 0]] = True
+            self._flags["embedded"][numbers[:, 0]] = np.isin(index.find(words)[0], shards)
 
     def kinds(self) -> dict[str, int]:
         """Of the items of one digest the first is of a kind of its own, and the others are duplicates, unless the corpus has it already."""
-        here, gone, embedded = (self._flags[name] for name in ("here", "gone", "embedded"))
-        first = {"new": ~here & embedded, "renamed": ~here & ~embedded & gone, "elsewhere": ~here & ~embedded & ~gone}
-        counts = {kind: int(flags.sum()) for kind, flags in first.items()}
+        first, here, gone, embedded = (self._flags[name] for name in ("first", "here", "gone", "embedded"))
+        news = first & ~here
+        kinds = {"new": news & embedded, "renamed": news & ~embedded & gone, "elsewhere": news & ~embedded & ~gone}
+        counts = {kind: int(flags.sum()) for kind, flags in kinds.items()}
         return {**counts, "duplicate": self.count - sum(counts.values())}

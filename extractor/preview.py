@@ -89,11 +89,11 @@ def _without_known_rejects(found: Sequence[_Found], bad: BadImages) -> list[_Fou
 
 
 def _receipt(unit: Unit, corpus: str, found: Sequence[_Found], claims: Claims, image_bytes: int) -> Receipt:
-    good = [i for i, each in enumerate(found) if not each.reason]
-    mine = claims.claim(unit.id, 1, [found[i].digest or b"" for i in good])
+    hashed = {i: each.digest for i, each in enumerate(found) if each.digest}
+    mine = claims.claim(unit.id, 1, list(hashed.values()))
     claims.finish(unit.id)
-    embedded = [i for i, is_mine in zip(good, mine, strict=True) if is_mine]
-    rows = {position: row for row, position in enumerate(embedded)}
+    decoded = [i for i, is_mine in zip(hashed, mine, strict=True) if is_mine]
+    rows = {position: row for row, position in enumerate(i for i in decoded if not found[i].reason)}
     columns = [
         [item.key for item in unit.items],
         [item.stamp for item in unit.items],
@@ -103,8 +103,8 @@ def _receipt(unit: Unit, corpus: str, found: Sequence[_Found], claims: Claims, i
         [each.message for each in found],
     ]
     shard = _made_up_shard(f"unit {unit.id}", len(rows), image_bytes) if rows else None
-    read = sum(each.digest is not None for each in found)
-    counters = {"read": read, "bytes_read": sum(each.bytes for each in found), "embedded": len(rows)}
+    size = sum(each.bytes for each in found)
+    counters = {"read": len(hashed), "bytes_read": size, "decoded": len(decoded), "embedded": len(rows)}
     return Receipt(unit.id, corpus, shard, pa.table(columns, pa.schema(RECEIPT_FIELDS)), counters, {})
 
 

@@ -30,7 +30,7 @@ class Receipt:
     corpus: str
     shard: FileEntry | None  # None: nothing new to store
     items: pa.Table  # RECEIPT_FIELDS, one row an item of the unit, in its order
-    counters: Mapping[str, int]  # read, bytes_read, embedded
+    counters: Mapping[str, int]  # read, bytes_read, decoded (not in receipts of older versions), embedded
     seconds: Mapping[str, float]  # by stage of extractor.stages; of some only in receipts of older versions
     worker: str = ""  # host/process/number; "" in receipts of older versions
     also: tuple[Receipt, ...] = ()  # what the unit is for the further sets of the run; each is written into the run of its set

@@ -53,6 +53,7 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "images embedded": f"{counts['embedded']:,}",
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
         "files read": f"{counts['read']:,} ({human_bytes(sizes['bytes_read'])})",
+        "images decoded": f"{counts['decoded']:,}",
         "rows reused": f"{counts['reused']:,}",
         "copied from other sets": f"{counts['copied']:,}",
         "new / changed / deleted": f"{counts['new']:,} / {counts['changed']:,} / {counts['deleted']:,}",

@@ -23,6 +23,7 @@ class ExtractResult:
     corpus: str
     listed: int
     read: int  # files whose bytes were read
+    decoded: int  # images that a decoder was given; receipts of older versions do not count them
     embedded: int  # images that went through the network, each in all its views
     reused: int  # rows that needed no forward pass
     copied: int  # embeddings taken from other sets of the store: copied, or derived from maps or float32
@@ -98,6 +99,7 @@ def summarise(
         corpus=listing.corpus_id,
         listed=listing.listed,
         read=counters["read"],
+        decoded=counters["decoded"],
         embedded=counters["embedded"],
         copied=counters["copied"],
         reused=reused,

@@ -129,7 +129,7 @@ class Worker:
             entries = [account.shard.publish() for account in accounts]
             clock.lap("publish")
         outcomes = pipeline.outcomes
-        cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read}
+        cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
         seconds = {**clock.seconds, **outcomes.seconds}
         # The last one written is that of the first set: whoever finds it knows that the others are there.
         also = [

@@ -157,6 +157,8 @@ class Bench:
         with self.meter.step(f"{step}: settle"):
             standing = ledger.settle()
         assert (standing.rows, standing.pending) == (self.items, 0)
+        with self.meter.step(f"{step}: kinds"):
+            assert sum(ledger.kinds().values()) == len(ledger.diff.to_read)
         with self.meter.step(f"{step}: write the version"):
             listing = ledger.listing
             state = write_state(Settled("photos", str(listing.source), listing.listed, standing.items(), standing.rejects()), self.name)

@@ -67,7 +67,8 @@ def _print(result: ExtractResult, price: float | None) -> None:
             *([("reasons", counts_text(result.reasons))] if result.reasons else []),
             (
                 "work",
-                f"{result.read} files read, {result.embedded} images embedded{_in_views(result)}, {result.reused} rows reused{copied}",
+                f"{result.read} files read, {result.decoded} images decoded, {result.embedded} embedded{_in_views(result)}, "
+                f"{result.reused} rows reused{copied}",
             ),
             *([("files were", _told(result.kinds))] if result.read else []),
             ("time", f"{result.seconds:.1f} s, {speed}"),
@@ -94,7 +95,7 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
         *(_foreseen(result) if plan["exact"] else [("known already", result.rows), ("rejected before", result.rejected)]),
         ("would embed", new),
     ]
-    if plan["seconds"] is not None:
+    if plan["images_per_second"] is not None and plan["seconds"] is not None:
         pairs.append(
             ("time", f"about {human_seconds(plan['seconds'])} at {plan['images_per_second']:.0f} images/s ({plan['rate_source']})")
         )

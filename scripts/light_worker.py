@@ -57,10 +57,12 @@ class LightWorker:
         digests = [hashlib.sha256(content.encoded).digest() for content in contents]
         rows: dict[int, int] = {}
         rejects: dict[int, tuple[str, str]] = {}
+        decoded = 0
         with new_shard(job.run.set_folder, shard_format(job.format), job.layout, job.run.run_id) as shard:
             for position, mine in enumerate(claim(digests)):
                 if not mine:
                     continue
+                decoded += 1
                 try:
                     embedding = self._embed(contents[position].encoded)
                 except OSError as error:
@@ -78,7 +80,8 @@ class LightWorker:
             "reason": [rejects[i][0] if i in rejects else None for i in n],
             "message": [rejects[i][1] if i in rejects else None for i in n],
         }
-        counters = {"read": len(digests), "bytes_read": sum(len(content.encoded) for content in contents), "embedded": len(rows)}
+        size = sum(len(content.encoded) for content in contents)
+        counters = {"read": len(digests), "bytes_read": size, "decoded": decoded, "embedded": len(rows)}
         receipt = Receipt(unit.id, job.corpus, entry, pa.table(columns, schema=pa.schema(RECEIPT_FIELDS)), counters, {}, platform.node())
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt

@@ -59,7 +59,8 @@ class RowSorter:
             table = pa.concat_tables(self._waiting, promote_options="permissive")
             self._waiting, self._waiting_bytes = [], 0
             self.schema = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
-            self._runs.append(write_rows(table.schema, [self._sorted(table, self.schema.empty_table())]))
+            rows = self._sorted(table, self.schema.empty_table())
+            self._runs.append(write_rows(rows.schema, [rows]))
 
     def _sorted(self, table: pa.Table, empty: pa.Table) -> pa.Table:
         table = table.take(pa.compute.sort_indices(table, sort_keys=self._by))  # stable

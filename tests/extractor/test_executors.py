@@ -117,7 +117,7 @@ def test_known_images_are_read_but_not_embedded(executor: Executor, make_corpus:
     [receipt] = list(executor.run(units_of(source, 6)))
     assert isinstance(receipt, Receipt)
     assert receipt.shard is None
-    assert receipt.counters == {"read": 6, "bytes_read": receipt.counters["bytes_read"], "embedded": 0}
+    assert receipt.counters == {"read": 6, "bytes_read": receipt.counters["bytes_read"], "decoded": 0, "embedded": 0}
 
 
 @pytest.mark.slow

@@ -17,7 +17,21 @@ from tests.conftest import draw
 from tests.extractor.warm import keep_workers_warm
 
 OPTIONS = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True, limits=Limits(bytes=10_000))
-SAME_IN_BOTH = ("listed", "read", "embedded", "copied", "reused", "rows", "rejected", "pending", "reasons", "kinds", "new", "changed")
+SAME_IN_BOTH = (
+    "listed",
+    "read",
+    "decoded",
+    "embedded",
+    "copied",
+    "reused",
+    "rows",
+    "rejected",
+    "pending",
+    "reasons",
+    "kinds",
+    "new",
+    "changed",
+)
 
 MakeCorpus = Callable[..., Path]
 

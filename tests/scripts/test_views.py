@@ -20,7 +20,7 @@ def test_a_head_that_learned_from_views_serves_images_and_sets_without_them(
 ) -> None:
     corpus = make_corpus(24)
     code, out, _ = say("extract", corpus, "features/team/viewed", *BACKBONE, *VIEWS)
-    assert (code, "24 files read, 24 images embedded in 3 views each, 0 rows reused" in out) == (0, True)
+    assert (code, "24 files read, 24 images decoded, 24 embedded in 3 views each, 0 rows reused" in out) == (0, True)
 
     code, out, _ = say("store", "show", "features/team/viewed")
     assert code == 0
@@ -29,7 +29,7 @@ def test_a_head_that_learned_from_views_serves_images_and_sets_without_them(
     assert "0 plain, 1 flip, 2 crop:0.5-1:0.75-1.33333; seed 3" in out
 
     code, out, _ = say("extract", corpus, "features/team/plain", *BACKBONE)
-    assert (code, "0 images embedded, 24 rows reused (24 embeddings from other sets)" in out) == (0, True)
+    assert (code, "0 images decoded, 0 embedded, 24 rows reused (24 embeddings from other sets)" in out) == (0, True)
 
     code, out, _ = say("train", "features/team/viewed", "--out", "head", "--max-epochs", "2")
     assert (code, "features/team/viewed@1, 3 views at random" in out) == (0, True)

@@ -77,6 +77,16 @@ def test_further_columns_are_null_where_a_row_has_none_and_types_are_promoted() 
     ]
 
 
+@pytest.mark.parametrize("further", [[pa.int32(), pa.int64(), None], [pa.float64(), pa.int32()], [pa.int64(), None, pa.int32()]])
+def test_rows_with_fewer_columns_or_narrower_types_may_come_after_those_with_more(further: list[pa.DataType | None]) -> None:
+    sorter = RowSorter(SCHEMA, ["key"])
+    for i, kind in enumerate(further):
+        table = pa.table({"key": [f"{i}{j:02d}" for j in range(20)], "n": range(20)}, schema=SCHEMA)
+        sorter.add(table.append_column("size", pa.array([i] * 20, kind)) if kind else table)
+    sizes = [row["size"] for block in sorter.blocks() for row in block.to_pylist()]
+    assert sizes == [None if kind is None else i for i, kind in enumerate(further) for _ in range(20)]
+
+
 def test_types_that_do_not_go_together_are_an_error() -> None:
     sorter = RowSorter(SCHEMA, ["key"])
     sorter.add(pa.table({"key": ["a" * 100], "n": [0], "size": [1]}))
