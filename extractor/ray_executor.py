@@ -163,8 +163,7 @@ class RayExecutor:
     def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
         self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
-        # No events: an eighth of what a claim costs, and noise in Ray's list of tasks (github.com/ray-project/ray/issues/42076).
-        restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "enable_task_events": False}
+        restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         self._known = [[ray.put(words) for words in of_set] for of_set in known]  # kept while the register may have to be made anew
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
         self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, job)

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +40,7 @@ from extractor.rounds import Rounds
 from extractor.set_run import SetRun
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
-from scripts.bench_plan import Meter
+from scripts.bench_plan import Meter, tell_result
 from scripts.light_worker import actor_class
 from scripts.process_tree import command, descendants
 from storage.files import FileEntry
@@ -209,15 +206,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="that a unit takes")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="permafrost-bench-"))
-    try:
-        result = bench(root, args.workers, args.units, args.items, args.seconds)
-    finally:
-        shutil.rmtree(root)
-    text = json.dumps(result, indent=2)
-    if args.out:
-        args.out.write_text(text + "\n")
-    print(text)
+    tell_result(lambda root: bench(root, args.workers, args.units, args.items, args.seconds), args.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,20 +174,24 @@ class Bench:
         parts[1].rename(self.corpus / "renamed.parquet")
 
 
+def tell_result(bench: Callable[[Path], dict[str, Any]], out: Path | None) -> None:
+    """Run it in a folder of its own; print what it gives, and write it to a file if one is wanted."""
+    root = Path(tempfile.mkdtemp(prefix="permafrost-bench-"))
+    try:
+        text = json.dumps(bench(root), indent=2)
+    finally:
+        shutil.rmtree(root)
+    if out:
+        out.write_text(text + "\n")
+    print(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=10_000_000, help=f"a multiple of {ROWS_PER_FILE}, and three times that at least")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="permafrost-bench-"))
-    try:
-        result = Bench(root, args.items).run()
-    finally:
-        shutil.rmtree(root)
-    text = json.dumps(result, indent=2)
-    if args.out:
-        args.out.write_text(text + "\n")
-    print(text)
+    tell_result(lambda root: Bench(root, args.items).run(), args.out)
 
 
 if __name__ == "__main__":

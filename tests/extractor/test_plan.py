@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pickle
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extractor.corpus import Item, Items
-from extractor.plan import MAX_UNIT_ITEMS, MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, make_units, unit_size
+from extractor.plan import MAX_UNIT_ITEMS, MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, Unit, make_units, unit_size
 from tests.extractor.listings import items_of
 
 
@@ -32,6 +34,11 @@ def test_units_partition_the_items_in_order_whatever_the_sizes(n: int, embedding
 @given(st.integers(0, 1_000))
 def test_the_plan_is_a_pure_function(n: int) -> None:
     assert list(make_units(items(n), 4096)) == list(make_units(items(n), 4096))
+
+
+def test_a_unit_comes_out_of_a_pickle_as_it_went_in() -> None:
+    unit = Unit("000007-1", (Item("a", "1-1", "label", "train", 5, "a.tar#bytes=1+2"), Item("b", "")))
+    assert pickle.loads(pickle.dumps(unit)) == unit  # noqa: S301 - its own bytes
 
 
 def test_nothing_to_do_has_no_units() -> None:
