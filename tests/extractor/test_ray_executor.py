@@ -137,7 +137,7 @@ def test_a_worker_with_other_code_is_refused_before_it_builds_anything(tmp_path:
     class Elsewhere(RayExecutor):
         actor_environment: ClassVar = {**RayExecutor.actor_environment, "PYTHONPATH": str(tmp_path)}
 
-    executor = Elsewhere(RECIPE, 1)
+    executor = Elsewhere([RECIPE], 1)
     try:
         with pytest.raises(CodeMismatchError, match=rf"node \S+ does not run what the driver runs: code \w+ there, {code_digest()} here"):
             executor.start()

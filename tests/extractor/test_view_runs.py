@@ -144,9 +144,14 @@ def test_the_same_views_whoever_embeds_them(run: Run, make_corpus: MakeCorpus, m
     corpus = make_corpus(18)
     one = contents(run(corpus, store="one"))
     assert_same(one, contents(run(corpus, store="two", workers=2)))
-    assert_same(one, contents(run(corpus, store="ray", local=False, workers=1)))
     monkeypatch.setattr("extractor.plan.MIN_UNIT_ITEMS", 7)
     assert_same(one, contents(run(corpus, store="borders")))
+
+
+@pytest.mark.full
+def test_the_same_views_by_ray(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(18)
+    assert_same(contents(run(corpus, store="one")), contents(run(corpus, store="ray", local=False, workers=1)))
 
 
 @pytest.mark.slow
