@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from extractor.content import locate
 from extractor.corpus import Listing
 from extractor.diff import union
@@ -29,12 +27,10 @@ from extractor.unit_queue import LostUnit
 from storage.digests import Words
 from storage.errors import ConflictError, UsageError
 from storage.files import remove_private_files
-from storage.golden import GoldenImages
 from storage.names import parse_set
 from storage.runs import new_run_id
 from storage.store import require_possible_root
 
-NO_GOLDEN = GoldenImages((), (), np.empty((0,)))  # sets that are there have their own
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
 
 
@@ -206,10 +202,9 @@ class _Run:
         return replace(results[0], also=tuple(results[1:]))
 
     def _create_sets(self) -> None:
-        new = [each for each in self.sets if each.base is None]
-        golden = draw_golden(self.executor.embed_images, self.sets) if new else [NO_GOLDEN] * len(self.sets)
-        for each, images in zip(self.sets, golden, strict=True):
-            each.create(images)
+        drawn = draw_golden(self.executor.embed_images, self.sets) if any(each.base is None for each in self.sets) else []
+        for number, each in enumerate(self.sets):
+            each.create(each.base.golden() if each.base else drawn[number])
 
     def _known_digests(self) -> list[Iterator[Words]]:
         """None where nothing is to be read: then nobody asks, and the indexes need not be read."""

@@ -83,9 +83,7 @@ class SetRun:
             self.ledger.carry_over(earlier)
 
     def create(self, golden: GoldenImages) -> None:
-        """Make the set if it is new, with these golden images; an old one has its own. Raises SpaceMismatchError."""
-        if self.base:
-            golden = self.base.golden()
+        """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
         self._description = create_set(self.name, self._describe())
         require_space(self._description, self.name, self._worker)
         self._golden_entry = self.base.manifest.golden if self.base else write_golden(golden, self.name.folder)
