@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-import pyarrow as pa
-
 from extractor.content import Content, locate, read_content
 from extractor.job import Job
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from extractor.unit_queue import Fault, Poison
 
 REASON = "fatal"
@@ -25,9 +23,8 @@ def condemn(poison: Poison, job: Job) -> Receipt:
     content = Content(reason="hung") if poison.fault is Fault.HUNG else read_content(locate(job.base, item))
     digest = None if content.reason else hashlib.sha256(content.encoded).digest()
     message = f"kills, breaks or hangs its worker: {poison.message}"
-    row = {"key": item.key, "stamp": item.stamp, "digest": digest, "row": None, "reason": REASON, "message": message}
     counters = {"read": int(digest is not None), "bytes_read": len(content.encoded), "embedded": 0}
-    table = pa.Table.from_pylist([row], schema=pa.schema(RECEIPT_FIELDS))
+    table = items_table([item], [digest], {}, {0: (REASON, message)})
     receipt = Receipt(poison.unit.id, job.corpus, None, table, counters, {}, "driver")
     also = tuple(replace(receipt, counters=dict.fromkeys(counters, 0)) for _ in job.also)
     for each, of_set in zip((*job.also, job), (*also, receipt), strict=True):

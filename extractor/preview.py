@@ -25,7 +25,7 @@ from extractor.ledger import Ledger
 from extractor.limits import Limits
 from extractor.plan import Unit, make_units
 from extractor.reasons import PASSING_REASONS
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from extractor.standing import BadImages
 from storage.files import FileEntry
 from storage.lending import Lender
@@ -94,18 +94,12 @@ def _receipt(unit: Unit, corpus: str, found: Sequence[_Found], claims: Claims, i
     claims.finish(unit.id)
     decoded = [i for i, is_mine in zip(hashed, mine, strict=True) if is_mine]
     rows = {position: row for row, position in enumerate(i for i in decoded if not found[i].reason)}
-    columns = [
-        [item.key for item in unit.items],
-        [item.stamp for item in unit.items],
-        [each.digest for each in found],
-        [rows.get(i) for i in range(len(found))],
-        [each.reason for each in found],
-        [each.message for each in found],
-    ]
+    rejects = {i: (each.reason, each.message or "") for i, each in enumerate(found) if each.reason}
+    table = items_table(unit.items, [each.digest for each in found], rows, rejects)
     shard = _made_up_shard(f"unit {unit.id}", len(rows), image_bytes) if rows else None
     size = sum(each.bytes for each in found)
     counters = {"read": len(hashed), "bytes_read": size, "decoded": len(decoded), "embedded": len(rows)}
-    return Receipt(unit.id, corpus, shard, pa.table(columns, pa.schema(RECEIPT_FIELDS)), counters, {})
+    return Receipt(unit.id, corpus, shard, table, counters, {})
 
 
 def _lend(ledger: Ledger, lenders: Sequence[Lender], image_bytes: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.compute
 
+from extractor.corpus import Item
 from storage.errors import DamagedError
 from storage.files import FileEntry
 
@@ -59,6 +60,22 @@ class Receipt:
         head = json.loads(metadata[b"permafrost"])
         shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
         return cls(items=table.replace_schema_metadata(None), shard=shard, **head)
+
+
+def items_table(
+    items: Sequence[Item], digests: Sequence[bytes | None], rows: Mapping[int, int], rejects: Mapping[int, tuple[str, str]]
+) -> pa.Table:
+    """RECEIPT_FIELDS of a unit's items. rows: row in its shard by position. rejects: (reason, message) by position."""
+    n = range(len(items))
+    columns = [
+        [item.key for item in items],
+        [item.stamp for item in items],
+        digests,
+        [rows.get(i) for i in n],
+        [rejects[i][0] if i in rejects else None for i in n],
+        [rejects[i][1] if i in rejects else None for i in n],
+    ]
+    return pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
 
 
 def embedded_digests(items: pa.Table) -> list[bytes]:

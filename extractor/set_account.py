@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from extractor.job import Job
 from extractor.plan import Unit
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from storage.files import FileEntry
 from storage.new_shard import NewShard
 from storage.stored import UNSTORABLE
@@ -46,16 +44,7 @@ class SetAccount:
     ) -> Receipt:
         """cost, seconds: of the unit, for the first set; the others cost nothing more."""
         rejects = {**self._shared_rejects(outcomes), **self.rejects}
-        n = range(len(unit.items))
-        columns: dict[str, list[Any]] = {
-            "key": [item.key for item in unit.items],
-            "stamp": [item.stamp for item in unit.items],
-            "digest": outcomes.digests,
-            "row": [self.rows.get(i) for i in n],
-            "reason": [rejects[i][0] if i in rejects else None for i in n],
-            "message": [rejects[i][1] if i in rejects else None for i in n],
-        }
-        table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
+        table = items_table(unit.items, outcomes.digests, self.rows, rejects)
         unstorable = sum(reason in UNSTORABLE for reason, _ in rejects.values())
         return Receipt(unit.id, job.corpus, shard, table, {**cost, "embedded": len(self.rows) + unstorable}, seconds, worker)
 

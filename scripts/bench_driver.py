@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from extractor.claims import Claim
 from extractor.corpus import Item, Listing
@@ -34,7 +33,7 @@ from extractor.listing import ADD_ROWS, ListingBuilder
 from extractor.options import ExtractOptions
 from extractor.plan import SHARD_BYTES, Unit
 from extractor.ray_executor import RayExecutor
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from extractor.recipe import Recipe
 from extractor.rounds import Rounds
 from extractor.set_run import SetRun
@@ -84,9 +83,7 @@ class Sleeper:
             claims.append(time.monotonic() - asked)
         n = len(digests)
         entry = FileEntry(f"shards/{unit.id}.parquet", hashlib.sha256(unit.id.encode()).hexdigest(), 1, n)
-        nothing = [None] * n
-        stamps = [item.stamp for item in unit.items]
-        table = pa.table([[item.key for item in unit.items], stamps, digests, list(range(n)), nothing, nothing], pa.schema(RECEIPT_FIELDS))
+        table = items_table(unit.items, digests, dict(enumerate(range(n))), {})
         times = {"began": began, **{f"claim {i}": seconds for i, seconds in enumerate(claims)}}
         receipt = Receipt(unit.id, "photos", entry, table, {"read": n, "bytes_read": n, "embedded": n}, times, self._name)
         job.run.write_receipt(unit.id, receipt.to_table())

@@ -31,7 +31,7 @@ from extractor.diff import Diff, diff
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.plan import Unit, make_units
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from extractor.sources import list_corpus
 from storage.commit import create_set, open_newest
 from storage.digests import from_words
@@ -106,15 +106,8 @@ def made_up_receipt(unit: Unit, set_folder: Path) -> Receipt:
     (set_folder / "shards").mkdir(parents=True, exist_ok=True)
     with open(set_folder / entry.path, "wb") as file:
         file.truncate(entry.bytes)
-    columns = {
-        "key": [item.key for item in unit.items],
-        "stamp": [item.stamp for item in unit.items],
-        "digest": digests,
-        "row": list(range(n)),
-        "reason": [None] * n,
-        "message": [None] * n,
-    }
-    return Receipt(unit.id, "photos", entry, pa.table(columns, pa.schema(RECEIPT_FIELDS)), {"read": n, "embedded": n}, {})
+    table = items_table(unit.items, digests, dict(enumerate(range(n))), {})
+    return Receipt(unit.id, "photos", entry, table, {"read": n, "embedded": n}, {})
 
 
 class Bench:

@@ -17,14 +17,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from extractor.claims import Claim
 from extractor.content import locate, read_content
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
-from extractor.receipt import RECEIPT_FIELDS, Receipt
+from extractor.receipt import Receipt, items_table
 from extractor.recipe import Recipe
 from storage.golden import require_no_drift
 from storage.new_shard import new_shard
@@ -71,18 +70,10 @@ class LightWorker:
                 shard.append([digests[position]], embedding[None])
                 rows[position] = len(rows)
             entry = shard.publish()
-        n = range(len(unit.items))
-        columns = {
-            "key": [item.key for item in unit.items],
-            "stamp": [item.stamp for item in unit.items],
-            "digest": digests,
-            "row": [rows.get(i) for i in n],
-            "reason": [rejects[i][0] if i in rejects else None for i in n],
-            "message": [rejects[i][1] if i in rejects else None for i in n],
-        }
+        table = items_table(unit.items, digests, rows, rejects)
         size = sum(len(content.encoded) for content in contents)
         counters = {"read": len(digests), "bytes_read": size, "decoded": decoded, "embedded": len(rows)}
-        receipt = Receipt(unit.id, job.corpus, entry, pa.table(columns, schema=pa.schema(RECEIPT_FIELDS)), counters, {}, platform.node())
+        receipt = Receipt(unit.id, job.corpus, entry, table, counters, {}, platform.node())
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt
 
