@@ -84,11 +84,12 @@ def _planned(result: ExtractResult) -> list[tuple[str, object]]:
     """A dry run: what would be done."""
     assert result.forecast is not None
     plan = result.forecast
-    moved = result.to_read - plan["images"]
+    # By bytes, `files are` tells what has moved.
+    moved = "" if plan["exact"] else f" ({result.to_read - plan['images']} only moved, by their stamps)"
     size = f", {human_bytes(plan['bytes_to_read'])}" if plan["bytes_to_read"] is not None else ""
-    keys = f"{result.new} new ({moved} only moved, by their stamps), {result.changed} changed, {result.deleted} deleted"
-    at_most, copied = "" if plan["exact"] else "at most ", f", copy {result.copied} from other sets" if result.copied else ""
-    new = f"{at_most}{plan['images']} images{_in_views(result)}{copied}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"
+    keys = f"{result.new} new{moved}, {result.changed} changed, {result.deleted} deleted"
+    copied = f", copy {result.copied} from other sets" if result.copied else ""  # at most: what no decoder reads only a run finds out
+    new = f"at most {plan['images']} images{_in_views(result)}{copied}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"
     pairs: list[tuple[str, object]] = [
         ("would read", f"{result.to_read} of {result.listed} images{size}"),
         ("keys", keys),

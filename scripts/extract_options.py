@@ -178,7 +178,7 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be done, how long it takes, and write nothing: by stamps; with --rehash exactly, by reading every file",
+        help="say what would be done, how long it takes, and write nothing: by stamps; with --rehash by reading and hashing every file",
     )
     group.add_argument("--price", type=float, metavar="AN_HOUR", help="of the machines, to tell what the run costs and what reuse saved")
     group.add_argument("--no-disk-check", action="store_true", help="start although the disk may be too small for all that is new")

@@ -160,6 +160,10 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert all(name in extracted for name in fields)
     assert (extracted["listed"], extracted["rows"]) == (60, 60)
 
+    for how in ([], ["--rehash"]):  # nothing to embed, and so no rate by trying
+        code, out, _ = say("extract", corpus, "features/me/photos", *BACKBONE, "--dry-run", *how)
+        assert (code, "would embed" in out, "at most 0 images" in out) == (0, True, True)
+
     code, out, _ = say("train", "features/me/photos", "--out", "heads/photos", "--max-epochs", 5, "--json")
     trained = json.loads(out)
     assert code == 0
