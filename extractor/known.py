@@ -13,7 +13,7 @@ from extractor.diff import KNOWN_COLUMNS
 from extractor.receipt import Receipt
 from storage.errors import DamagedError
 from storage.feature_set import FeatureSet
-from storage.index import EmbeddingIndex, committed_index
+from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_in_blocks
 from storage.names import SetName
 from storage.row_file import Rows, aligned
@@ -26,18 +26,14 @@ _LISTING_REASONS = pa.array(sorted(LISTING_REASONS), pa.string())
 
 @dataclass(frozen=True)
 class WhatIsKnown:
-    """The embeddings of any version or unfinished run; KNOWN_COLUMNS of one corpus, by key, of the newest version and of those runs."""
+    """KNOWN_COLUMNS of one corpus, by key: of the newest version, and of unfinished runs."""
 
-    index: EmbeddingIndex
     committed: Rows
     recovered: Rows
 
 
-def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, mine: EmbeddingIndex | None = None) -> WhatIsKnown:
-    """mine: what the asking run itself has stored so far."""
-    index = committed_index(name)
-    if mine:
-        index.merge(mine)
+def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, index: EmbeddingIndex) -> WhatIsKnown:
+    """index: of what is committed; what unfinished runs have is added to it."""
     recovered = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True)
     for run in unfinished_runs(name):
         for table in run.receipts():
@@ -53,7 +49,7 @@ def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, mine: Emb
                 nowhere = [pa.nulls(receipt.items.num_rows, pa.int32())] * 2
                 columns = [receipt.items[column] for column in ("key", "stamp", "digest", "reason", "message")]
                 recovered.add(pa.table([*columns, *nowhere], schema=KNOWN_COLUMNS))
-    return WhatIsKnown(index, _Committed(base, corpus, index) if base else RowSorter(KNOWN_COLUMNS, ["key"]), recovered)
+    return WhatIsKnown(_Committed(base, corpus, index) if base else RowSorter(KNOWN_COLUMNS, ["key"]), recovered)
 
 
 def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:

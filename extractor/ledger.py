@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -52,13 +52,16 @@ class Ledger:
             self._embedded_in.add(receipt.shard.sha256)
         add_shard(self.index, receipt)
 
-    def carry_over(self, earlier: Ledger) -> None:
-        """Go on from an earlier ledger of the same run, for a newer listing: what was done counts, bad images stay bad."""
+    def carry_over(self, earlier: Ledger, others: Collection[str] = ()) -> None:
+        """Go on from an earlier ledger of the same run, for a newer listing: what was done counts, bad images stay bad.
+
+        others: shards that other runs have committed. One of this run with the very same bytes is theirs.
+        """
         self.counters.update(earlier.counters)
         self.seconds.update(earlier.seconds)
-        self.new_shards += earlier.new_shards
+        self.new_shards += [name for name in earlier.new_shards if name not in others]
         self.unstorable += earlier.unstorable
-        self._embedded_in |= earlier._embedded_in
+        self._embedded_in |= earlier._embedded_in.difference(others)
         self._bad.merge(earlier._bad)
 
     def add_copied(self, copied: Copied) -> None:
@@ -66,6 +69,16 @@ class Ledger:
         self.index.add_rows(words_of(list(copied.digests)), copied.rows, copied.shard)
         self.new_shards.append(copied.shard.sha256)
         self.counters["copied"] += len(copied.digests)
+
+    def in_use(self) -> Counter[str]:
+        """Embeddings that count, by the shard of this run that holds them. Of what was computed twice, the first one does."""
+        held = self.index.held_by_shard() if self.new_shards else ()
+        names, new = self.index.names, set(self.new_shards)
+        return Counter({names[number]: int(count) for number, count in enumerate(held) if names[number] in new and count})
+
+    def twice(self, in_use: Counter[str]) -> int:
+        """Images that this run put through the network though another one did so at the same time, or another worker of this one."""
+        return self.counters["embedded"] - self.unstorable - sum(in_use[name] for name in self._embedded_in)
 
     def homeless(self) -> DigestMap:
         """Digests of good images that no shard of the set holds."""

@@ -104,9 +104,13 @@ class _Claims(ClaimRegister):
     """The register as an actor. Ray makes it anew if it dies: what finished units hold is known then from their receipts, so that only
     what was under way may be claimed again."""
 
-    def __init__(self, known: Sequence[Sequence[Any]], job: Job) -> None:
-        """known: references to blocks of digests, of each set. One block at a time is brought here."""
-        super().__init__(self._known(of_set, each.run) for of_set, each in zip(known, job.all_sets, strict=True))
+    def __init__(self, known: Sequence[Sequence[Any]], runs: Sequence[RunFolder]) -> None:
+        """known: references to blocks of digests, of each set. One block at a time is brought here.
+
+        Whoever makes it keeps those blocks. All else must be small: an argument over 100 kB (a Job is, by its golden images) becomes an
+        object that nobody keeps, and the register could not be made anew (Ray's issue 53727).
+        """
+        super().__init__(self._known(of_set, run) for of_set, run in zip(known, runs, strict=True))
 
     @staticmethod
     def _known(references: Sequence[Any], run: RunFolder) -> Iterator[Words]:
@@ -166,7 +170,8 @@ class RayExecutor:
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         self._known = [[ray.put(words) for words in of_set] for of_set in known]  # kept while the register may have to be made anew
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
-        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, job)
+        runs = [each.run for each in job.all_sets]
+        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, runs)
         if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)

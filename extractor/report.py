@@ -18,7 +18,7 @@ from storage.manifest import Manifest
 
 REPORT_FORMAT = 1
 MAX_EXAMPLES = 5  # rejects named for each reason; the rejects file of the version has them all
-_COUNTS = ("listed", "rows", "rejected", "pending", "read", "decoded", "embedded", "reused", "copied", "new", "changed", "deleted")
+_COUNTS = ("listed", "rows", "rejected", "pending", "read", "decoded", "embedded", "twice", "reused", "copied", "new", "changed", "deleted")
 
 
 @dataclass(frozen=True)

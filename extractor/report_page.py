@@ -50,7 +50,7 @@ def _account(report: Mapping[str, Any]) -> Markup:
     figures = {
         "version": version,
         "time": human_seconds(report["seconds"]["total"]),
-        "images embedded": f"{counts['embedded']:,}",
+        "images embedded": f"{counts['embedded']:,}" + (f", {counts['twice']:,} while another run did, too" if counts["twice"] else ""),
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
         "files read": f"{counts['read']:,} ({human_bytes(sizes['bytes_read'])})",
         "images decoded": f"{counts['decoded']:,}",

@@ -25,7 +25,8 @@ class ExtractResult:
     read: int  # files whose bytes were read
     decoded: int  # images that a decoder was given; receipts of older versions do not count them
     embedded: int  # images that went through the network, each in all its views
-    reused: int  # rows that needed no forward pass
+    twice: int  # of those: another run did so at the same time, or a worker that was taken for dead. Kept once
+    reused: int  # rows that needed no forward pass of this run
     copied: int  # embeddings taken from other sets of the store: copied, or derived from maps or float32
     rows: int
     rejected: int
@@ -88,10 +89,11 @@ def summarise(
 ) -> ExtractResult:
     """Put the account of a run into its result."""
     listing, counters = ledger.listing, ledger.counters
-    new_shards = [ledger.index.shards[sha256] for sha256 in ledger.new_shards]
+    in_use = ledger.in_use()
+    new_shards, twice = [ledger.index.shards[name] for name in in_use], ledger.twice(in_use)
     rows, rejected = standing.rows, standing.rejected
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
-    reused = rows - (counters["embedded"] - ledger.unstorable)
+    reused = rows - (counters["embedded"] - ledger.unstorable - twice)
     # A run that embeds few images is no measure: most of its time is none of theirs.
     usual = (outcome.forecast and outcome.forecast.images_per_second) or rate
     return ExtractResult(
@@ -101,6 +103,7 @@ def summarise(
         read=counters["read"],
         decoded=counters["decoded"],
         embedded=counters["embedded"],
+        twice=twice,
         copied=counters["copied"],
         reused=reused,
         rows=rows,

@@ -33,6 +33,7 @@ from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, RunError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
+from storage.index import committed_index
 from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName
@@ -56,6 +57,8 @@ class SetRun:
         self.base: FeatureSet | None = None
         self.forecast: Forecast | None = None
         self.lenders: list[Lender] = []
+        self.committed = False
+        self._published: set[str] = set()  # shards of the version that this run made
 
     def open(self, listing: Listing) -> None:
         """Raises ConflictError for a corpus that has no place in the set."""
@@ -73,14 +76,17 @@ class SetRun:
 
     def compare(self, earlier: Ledger | None = None) -> None:
         """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
-        known = what_is_known(self.name, self.base, self.listing.corpus_id, earlier.index if earlier else None)
-        index = known.index
+        index = committed_index(self.name)
+        others = set(index.shards) - self._published
+        if earlier:
+            index.merge(earlier.index)
+        known = what_is_known(self.name, self.base, self.listing.corpus_id, index)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
         changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
         self.ledger = Ledger(self.listing, changes, index)
         if earlier:
-            self.ledger.carry_over(earlier)
+            self.ledger.carry_over(earlier, others)
 
     def create(self, golden: GoldenImages) -> None:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
@@ -127,6 +133,9 @@ class SetRun:
             {"operation": "extract", "run": self.folder.run_id, "environment": self._worker.environment},
             self._accept,
         )
+        if self.base is None or self.manifest is not self.base.manifest:
+            self.committed = True
+            self._published = {entry.sha256 for entry in self.manifest.shards}
 
     def look_again(self, listing: Listing) -> None:
         """After a commit of another run, for a newer listing. Raises ConflictError."""
@@ -134,10 +143,6 @@ class SetRun:
         if self.base is None:
             raise ConflictError(f"{self.name}: another run is at work on it; run it again")
         self.compare(self.ledger)
-
-    @property
-    def committed(self) -> bool:
-        return self.base is None or self.manifest is not self.base.manifest
 
     def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput) -> None:
         around = Circumstances(

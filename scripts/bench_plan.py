@@ -39,6 +39,7 @@ from storage.draft import Settled, commit_state, write_state
 from storage.feature_set import FeatureSet, SetDescription
 from storage.files import FileEntry
 from storage.golden import no_golden_images, write_golden
+from storage.index import committed_index
 from storage.names import SetName
 from storage.space import Space
 
@@ -142,9 +143,10 @@ class Bench:
         assert len(listing.items) == self.items
         with self.meter.step(f"{step}: diff"):
             base = open_newest(self.name)
-            known = what_is_known(self.name, base, "photos")
-            found: Diff = diff(listing.items, known.committed, known.recovered, known.index)
-        return Ledger(listing, found, known.index), base
+            index = committed_index(self.name)
+            known = what_is_known(self.name, base, "photos", index)
+            found: Diff = diff(listing.items, known.committed, known.recovered, index)
+        return Ledger(listing, found, index), base
 
     def _after(self, step: str, ledger: Ledger, base: FeatureSet | None) -> None:
         with self.meter.step(f"{step}: settle"):

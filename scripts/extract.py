@@ -67,8 +67,8 @@ def _print(result: ExtractResult, price: float | None) -> None:
             *([("reasons", counts_text(result.reasons))] if result.reasons else []),
             (
                 "work",
-                f"{result.read} files read, {result.decoded} images decoded, {result.embedded} embedded{_in_views(result)}, "
-                f"{result.reused} rows reused{copied}",
+                f"{result.read} files read, {result.decoded} images decoded, {result.embedded} embedded{_in_views(result)}"
+                f"{_twice(result)}, {result.reused} rows reused{copied}",
             ),
             *([("files were", _told(result.kinds))] if result.read else []),
             ("time", f"{result.seconds:.1f} s, {speed}"),
@@ -78,6 +78,10 @@ def _print(result: ExtractResult, price: float | None) -> None:
             ("report", result.report),
         ]
     )
+
+
+def _twice(result: ExtractResult) -> str:
+    return f" ({result.twice} of them while another run or worker did so, too; kept once)" if result.twice else ""
 
 
 def _planned(result: ExtractResult) -> list[tuple[str, object]]:

@@ -89,6 +89,14 @@ class EmbeddingIndex:
         self._read()
         return (words for words, _ in self._places.blocks())
 
+    def held_by_shard(self) -> npt.NDArray[np.int64]:
+        """How many digests each shard holds, by its number."""
+        self._read()
+        counts = np.zeros(len(self.names), np.int64)
+        for _, places in self._places.blocks():
+            counts += np.bincount(places[:, 0], minlength=len(counts))
+        return counts
+
     def _list(self, shards: Iterable[FileEntry]) -> None:
         for entry in shards:
             if entry.sha256 not in self.unusable and self.shards.setdefault(entry.sha256, entry) and entry.sha256 not in self._numbers:

@@ -49,7 +49,7 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
         throughput.add(Receipt(f"{i}", "photos", None, table, counters, {"wait": 1.0, "infer": 1.0}, f"host/{i % 2}/1"))
     result = ExtractResult(
         set="store/team/<set>", corpus="photos", listed=40, read=10 * units, decoded=9 * units, embedded=8 * units,
-        reused=1, copied=0, rows=33, rejected=7, pending=0, skipped={"hidden": 2}, reasons=reasons, new=40, changed=0, deleted=0,
+        twice=0, reused=1, copied=0, rows=33, rejected=7, pending=0, skipped={"hidden": 2}, reasons=reasons, new=40, changed=0, deleted=0,
         kinds={"new": 40}, seconds=15.5, images_per_second=3.2, version=3,
         committed=units > 0, space_id="space", shards=1, bytes=2048, run="20260101T000000Z-00000000",
         workers=2, replaced_workers=0, joined_workers=0, left_workers=0, complete=complete,

@@ -21,8 +21,11 @@ from PIL import Image
 
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor.job import Job
 from extractor.limits import Limits
+from extractor.rounds import Rounds
 from extractor.stages import STAGES
+from extractor.unit_queue import LostUnit
 from extractor.worker import Worker
 from storage.errors import (
     ConflictError,
@@ -525,18 +528,23 @@ def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
 
 
 @pytest.mark.slow
-def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: MakeCorpus) -> None:
+def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(5)
     inner: list[ExtractResult] = []
+    work = Rounds.work
 
-    def let_another_in(progress: Progress) -> None:
-        if progress.done and not inner:
-            inner.append(run(corpus))
+    def let_another_in(rounds: Rounds, job: Job) -> list[LostUnit]:
+        """Between comparing and working."""
+        monkeypatch.undo()
+        inner.append(run(corpus))
+        return work(rounds, job)
 
-    result = run(corpus, on_progress=let_another_in)
-    assert inner[0].version == 1
+    monkeypatch.setattr(Rounds, "work", let_another_in)
+    result = run(corpus)
+    assert (inner[0].version, inner[0].embedded, inner[0].twice, inner[0].shards) == (1, 5, 0, 1)
     assert (result.version, result.rows, result.pending) == (1, 5, 0)  # the other one's version says the same already
     assert not result.committed
+    assert (result.embedded, result.twice, result.reused, result.shards, result.bytes) == (5, 5, 5, 0, 0)  # counted, and kept once
 
 
 @pytest.mark.slow
