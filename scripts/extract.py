@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.local:
         import_tensorflow()
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
-    with progress("embedding") as show, redirect_stdout(sys.stderr):
+    with progress("embedding", "listing the corpus, then starting workers") as show, redirect_stdout(sys.stderr):
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
     for failure in result.failures:
         warn(f"pending, try again: {failure}")

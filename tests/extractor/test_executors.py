@@ -19,12 +19,14 @@ from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.unit_queue import LostUnit
+from extractor.worker import Worker
 from storage.digests import words_of
 from storage.errors import DriftError
 from storage.golden import GoldenImages, no_golden_images
 from storage.runs import RunFolder
 from storage.shard import SHARD_FORMATS, ShardLayout
 from tests.extractor.marked import RAISE, BreakingRayExecutor, breaking_decoder, mark
+from tests.extractor.warm import WarmExecutor
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 
@@ -227,3 +229,20 @@ def test_a_check_that_raises_ends_the_run_in_the_middle_of_a_unit(
 
     with pytest.raises(StopError):
         list(executor.run(units_of(source, 48), check))
+
+
+def test_a_local_worker_is_built_when_there_is_a_unit_for_it(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    class Counting(WarmExecutor):
+        built = 0
+
+        def _new_worker(self) -> Worker:
+            self.built += 1
+            return super()._new_worker()
+
+    source = make_corpus(2)
+    executor = Counting((RECIPE,), 1000)
+    assert len(executor.start()) == 1000
+    executor.begin(make_job(executor, source, tmp_path / "set"), [[]])
+    assert executor.built == 1
+    assert len(list(executor.run(units_of(source, 1)))) == 2
+    assert executor.built == 2

@@ -313,7 +313,7 @@ def test_the_same_version_with_one_worker_and_four(run: Run, make_corpus: MakeCo
     assert one == four
 
 
-@pytest.mark.slow
+@pytest.mark.full  # tests/scripts/test_first_light.py shows it by command on real images
 def test_the_same_version_local_and_ray(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(30)
     local, by_ray = contents(run(corpus, store="local")), contents(run(corpus, store="ray", local=False, workers=2))

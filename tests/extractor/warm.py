@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import extractor.run
-from extractor.job import WorkerInfo
 from extractor.local_executor import LocalExecutor
 from extractor.options import ExtractOptions
 from extractor.recipe import Recipe
@@ -15,11 +14,11 @@ WORKERS: dict[tuple[Recipe, ...], list[Worker]] = {}
 
 
 class WarmExecutor(LocalExecutor):
-    def start(self) -> list[WorkerInfo]:
-        built = WORKERS.setdefault(self._recipes, [])
-        built += [Worker(self._recipes) for _ in range(self._count - len(built))]
-        self._workers = built[: self._count]
-        return [worker.info() for worker in self._workers]
+    def _new_worker(self) -> Worker:
+        built, number = WORKERS.setdefault(self._recipes, []), len(self._workers)
+        if number == len(built):
+            built.append(Worker(self._recipes))
+        return built[number]
 
 
 def recipes_of(options: ExtractOptions) -> tuple[Recipe, ...]:

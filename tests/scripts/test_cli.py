@@ -278,7 +278,7 @@ def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callab
     words = ["extract", str(make_corpus(400)), f"{tmp_path}/s/t/n", *BACKBONE]
     process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *words], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None
-    assert process.stderr.readline() == "embedding: starting workers\n"
+    assert process.stderr.readline() == "embedding: listing the corpus, then starting workers\n"
     process.terminate()
     assert process.stderr.read() == "permafrost: interrupted; what was finished is kept, run the same command again to go on\n"
     assert process.wait(60) == 130
