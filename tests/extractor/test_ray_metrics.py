@@ -20,6 +20,7 @@ from tests.extractor.node_agent import NodeAgent
 from tests.extractor.simulated_cluster import make_job, make_units
 
 pytestmark = pytest.mark.slow
+HAS_AGENTS = importlib.util.find_spec("opentelemetry") is not None
 SECONDS = 30.0
 
 
@@ -52,6 +53,7 @@ def until(met: Callable[[], bool]) -> bool:
     return met()
 
 
+@pytest.mark.skipif(HAS_AGENTS, reason="ray[default] brings agents of its own, which want the place of the one here")
 def test_what_a_run_counts_reaches_the_agent_of_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection ends as soon as the units are done: nothing of the last second is lost."""
     with NodeAgent() as agent, head(monkeypatch, metrics_agent_port=agent.port) as cluster:
@@ -66,7 +68,7 @@ def test_what_a_run_counts_reaches_the_agent_of_the_node(tmp_path: Path, monkeyp
         assert {name for name, _ in agent.found if name.startswith("permafrost_")} >= {"permafrost_items_pending"}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("opentelemetry") is None, reason="ray[default] is not installed (the extra `metrics`)")
+@pytest.mark.skipif(not HAS_AGENTS, reason="ray[default] is not installed (the extra `metrics`)")
 def test_prometheus_can_scrape_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with head(monkeypatch) as cluster:
         executor = run_units(cluster, tmp_path / "team", 20)

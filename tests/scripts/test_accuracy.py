@@ -40,7 +40,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize(
-    "network", [name if name in ("mobilenet_v2", "squeezenet") else pytest.param(name, marks=pytest.mark.full) for name in REFERENCES]
+    "network", ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.full) for name in REFERENCES if name != "mobilenet_v2")]
 )
 def test_every_format_and_dtype_reaches_the_reference(network: str, clothing: Path, shared_data: Path, tmp_path: Path) -> None:
     reference = REFERENCES[network]
@@ -79,7 +79,7 @@ def test_random_weights_do_not_reach_it(clothing: Path, shared_data: Path, tmp_p
     assert fitted.metrics["test"].accuracy < 0.45
 
 
-@pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
+@pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
 def test_the_classic_recipes_run_from_images_to_heads(clothing: Path, tmp_path: Path, shard_format: str) -> None:
     """ResNet50 maps -> Flatten -> Dense(128), and pooled -> Dense(1024), with random weights and few small images."""
     photos = tmp_path / "photos"
