@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ from storage.feature_set import SetDescription
 from storage.files import free_bytes
 from storage.manifest import Manifest
 from storage.names import SetName
+from storage.place import Place
 from storage.space import require_same_space
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
@@ -53,13 +53,13 @@ def require_different(embeddings: npt.NDArray[np.generic]) -> None:
         )
 
 
-def require_room(needs: Sequence[tuple[int, WorkerInfo]], root: Path) -> None:
+def require_room(needs: Sequence[tuple[int, WorkerInfo]], root: Place) -> None:
     """A disk that is full in the middle of the night loses nothing, but the night. Raises RunError.
 
     needs: of each set that goes to this store, the images to read and what is made of them.
     """
     needed, free = sum(bytes_needed(items, worker.image_bytes) for items, worker in needs), free_bytes(root)
-    if needed > free:
+    if free is not None and needed > free:
         items = max(items for items, _ in needs)
         raise RunError(
             f"{items} images to read may take {needed / 2**20:,.0f} MiB in {root}, which has {free / 2**20:,.0f} MiB left. "

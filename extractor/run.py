@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 from extractor.content import locate
@@ -28,6 +29,7 @@ from storage.digests import Words
 from storage.errors import ConflictError, UsageError
 from storage.files import remove_private_files
 from storage.names import parse_set
+from storage.place import Place, same_place
 from storage.runs import new_run_id
 from storage.store import require_possible_root
 
@@ -71,9 +73,9 @@ def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
             raise UsageError(f"{text}: extraction makes a new version; leave out '@{name.at}'")
         require_possible_root(name.root)
         sets.append(SetRun(name, run_id, own))
-    folders = [each.name.folder.resolve() for each in sets]
-    if twice := [each for each, folder in zip(sets, folders, strict=True) if folders.count(folder) > 1]:
-        raise UsageError(f"{twice[0].name} is named twice: each set of a run needs a name of its own")
+    for one, other in combinations(sets, 2):
+        if same_place(one.name.folder, other.name.folder):
+            raise UsageError(f"{one.name} is named twice: each set of a run needs a name of its own")
     return sets
 
 
@@ -172,7 +174,7 @@ class _Run:
         return Rate(rate, f"a try with {len(chosen)} of the images")
 
     def _require_room(self, worker: WorkerInfo) -> None:
-        needs: dict[Path, list[tuple[int, WorkerInfo]]] = defaultdict(list)
+        needs: dict[Place, list[tuple[int, WorkerInfo]]] = defaultdict(list)
         for each, of_set in zip(self.sets, worker.all_sets, strict=True):
             needs[each.name.root].append((len(each.ledger.diff.to_read), of_set))
         for root, of_root in needs.items():

@@ -123,7 +123,7 @@ class Bench:
             units = make_units(ledger.diff.to_read, 2560)
             units.describe()
             for unit in units:
-                ledger.add(made_up_receipt(unit, self.name.folder))
+                ledger.add(made_up_receipt(unit, Path(str(self.name.folder))))
         self._after("all new", ledger, None)
         ledger, base = self._before("unchanged")
         assert len(ledger.diff.to_read) == 0, "nothing has changed"

@@ -28,7 +28,6 @@ from scripts.campaign_kills import differences, draw_corpus, embedded_twice, lau
 from scripts.light_worker import prelude
 from scripts.net_cluster import NetCluster, possible
 from scripts.process_tree import command
-from storage.names import parse_set
 
 HOSTS, GPUS = 3, 2
 IMAGES = 3000
@@ -112,7 +111,7 @@ def _devices(cluster: NetCluster, folder: Path) -> tuple[list[str], list[str]]:
     _, err = process.communicate(timeout=600)
     if process.returncode:
         return [], [f"an undisturbed run on the cluster failed: {err.strip()[-1000:]}"]
-    [report] = (parse_set(uri).folder / "runs").glob("*/report.json")
+    [report] = Path(uri).glob("runs/*/report.json")
     seen = sorted(json.loads(report.read_text())["workers"])
     expected = sorted(f"{address} (CPU, GPU {gpu})" for address in cluster.addresses[:HOSTS] for gpu in range(GPUS))
     return seen, [] if seen == expected else [f"the actors see {seen}, expected {expected}"]

@@ -31,7 +31,7 @@ from extractor.receipt import Receipt, embedded_digests
 from scripts.process_tree import alive, command, descendants
 from storage.golden import cosines
 from storage.names import parse_set
-from storage.runs import RunFolder
+from storage.runs import run_folders
 
 EXECUTORS = ("local", "ray")
 RAY_VICTIMS = ("driver", "worker", "driver", "worker", "driver", "claims")
@@ -197,7 +197,7 @@ def wait_for_work(uri: str, process: subprocess.Popen[str]) -> None:
 
 def wait_for(pattern: str, uri: str, process: subprocess.Popen[str]) -> None:
     """Wait until there is such a file in the set's folder, or the process has ended."""
-    while process.poll() is None and not list(parse_set(uri).folder.glob(pattern)):
+    while process.poll() is None and not list(Path(uri).glob(pattern)):
         time.sleep(0.005)
 
 
@@ -229,9 +229,7 @@ def kill_an_actor(process: subprocess.Popen[str], kill: Kill, outcome: Outcome) 
 
 def receipts(uri: str) -> list[Receipt]:
     """Of all runs of the set, oldest run first."""
-    folder = parse_set(uri).folder
-    runs = sorted(path.name for path in (folder / "runs").glob("*"))
-    return [Receipt.from_table(table) for run in runs for table in RunFolder(folder, run).receipts()]
+    return [Receipt.from_table(table) for run in run_folders(parse_set(uri)) for table in run.receipts()]
 
 
 def done_again(before: Sequence[Receipt], after: Sequence[Receipt], answer: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from scripts.console import counts_text, import_tensorflow, print_json, print_pa
 from scripts.named_images import NamedImages, name_images
 from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
 from storage.errors import NotFoundError, UsageError
+from storage.files import exists
 
 if TYPE_CHECKING:
     from scripts.console import ShowProgress
@@ -121,7 +122,7 @@ def _named_set(inputs: list[str]) -> storage.FeatureSet | None:
 
 def _is_set(text: str) -> bool:
     try:
-        return (storage.parse_set(text).folder / "set.json").is_file()
+        return exists(storage.parse_set(text).folder / "set.json")
     except UsageError:
         return False
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from storage.errors import UsageError
 from storage.feature_set import list_versions, read_description, read_manifest
-from storage.files import list_names
+from storage.files import exists, list_names
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
+from storage.place import Place
 from storage.store import require_store
 
 
@@ -26,19 +27,19 @@ class SetSummary:
     created: str
 
 
-def list_sets(root: Path) -> list[SetSummary]:
+def list_sets(root: Place) -> list[SetSummary]:
     """Every set of a store, sorted by name. Raises NotFoundError if `root` is no store."""
     require_store(root)
     return [_summarise(name) for name in set_names(root)]
 
 
-def set_names(root: Path) -> list[SetName]:
+def set_names(root: Place) -> list[SetName]:
     """The sets below `root`, sorted; none where there is no such folder."""
     return [
         SetName(root, team, name)
         for team in list_names(root)
         for name in list_names(root / team)
-        if (root / team / name / "set.json").exists()
+        if exists(root / team / name / "set.json")
     ]
 
 

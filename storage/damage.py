@@ -6,11 +6,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 
 from storage.errors import DamagedError, PermafrostError
+from storage.place import Place
 
 # Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later; h5py has RuntimeError.
 _SYMPTOMS = (pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
@@ -18,7 +18,7 @@ _SYMPTOMS_OF_ZIPS = (zipfile.BadZipFile, zlib.error, EOFError)  # npz files
 
 
 @contextmanager
-def damage_named(path: Path | str, what: str) -> Iterator[None]:
+def damage_named(path: Place | str, what: str) -> Iterator[None]:
     """Raise DamagedError for `what` at `path` (or URI) if reading it, inside, fails in any of the ways that damage shows."""
     try:
         yield

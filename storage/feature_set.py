@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.files import list_names, read_json
+from storage.files import exists, list_names, local_copy, read_json, size_of
 from storage.golden import GoldenImages, read_golden
 from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
+from storage.place import Place
 from storage.read_plan import ShardRead, by_shard, in_batches
 from storage.shard import ShardReader, embedding_bytes, shard_format
 from storage.shard_layout import ShardLayout
@@ -203,9 +204,9 @@ class FeatureSet:
         if entry is None:
             raise DamagedError(f"{self.name}: an item points at shard {sha256[:12]}, which version {self.version} does not list")
         path = self.name.folder / entry.path
-        if path.exists() and path.stat().st_size != entry.bytes:
-            raise DamagedError(f"the shard {path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
-        reader = shard_format(self.description.shard_format).reader(path)
+        if (size := size_of(path)) not in (None, entry.bytes):
+            raise DamagedError(f"the shard {path} has {size} bytes, the manifest says {entry.bytes}")
+        reader = shard_format(self.description.shard_format).reader(local_copy(self.name.folder, entry))
         expected = ShardLayout(self.shape, self.description.dtype, self.space.id)
         if reader.layout != expected or reader.rows != entry.rows:
             reader.close()
@@ -244,28 +245,28 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
 def read_description(name: SetName) -> SetDescription:
     """The set's `set.json`; NotFoundError lists the sets that are there."""
     path = name.folder / "set.json"
-    if not path.exists():
+    if not exists(path):
         there = [
             f"{team}/{s}"
             for team in list_names(name.root)
             for s in list_names(name.root / team)
-            if (name.root / team / s / "set.json").exists()
+            if exists(name.root / team / s / "set.json")
         ]
         known = f"; the store has {', '.join(there[:10])}" if there else f"; {name.root} holds no feature sets"
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}{known}")
     return SetDescription.from_dict(read_json(path, "set description"), path)
 
 
-def list_versions(set_folder: Path) -> list[int]:
+def list_versions(set_folder: Place) -> list[int]:
     """Numbers of all committed versions, ascending."""
     return sorted(int(entry[:8]) for entry in list_names(set_folder / "versions") if _VERSION_FILE.fullmatch(entry))
 
 
-def version_path(set_folder: Path, version: int) -> Path:
+def version_path(set_folder: Place, version: int) -> Place:
     return set_folder / "versions" / f"{version:08d}.json"
 
 
-def read_manifest(set_folder: Path, version: int) -> Manifest:
+def read_manifest(set_folder: Place, version: int) -> Manifest:
     path = version_path(set_folder, version)
     return Manifest.from_dict(read_json(path, "manifest"), path)
 
@@ -277,7 +278,7 @@ def _resolve(name: SetName, versions: list[int]) -> int:
         version = int(name.at)
     else:
         tag = name.folder / "tags" / f"{name.at}.json"
-        if not tag.exists():
+        if not exists(tag):
             tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
             raise NotFoundError(f"{name.folder} has no tag {name.at!r}; its tags: {', '.join(tags) or 'none'}")
         version = read_json(tag, "tag").get("version", "")

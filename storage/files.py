@@ -1,25 +1,23 @@
-"""The one door to the disk: atomic writes, exclusive creation, listing, checksums.
-
-Readers never see half a file: everything is written under a private name in the same folder, synced, and only then given its
-real name. Private names start with a dot and are never listed.
-"""
+"""The one door to bytes, on disks and in remote stores: whole files, atomic writes, exclusive creation, listing, checksums."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError
-from storage.patience import patient
+from storage.disk import Disk, move, private_path, remove_private_paths
+from storage.errors import DamagedError, NotFoundError
+from storage.place import Backend, Place, RemotePlace
+
+_DISK = Disk()
 
 
 @dataclass(frozen=True)
@@ -39,79 +37,92 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def private_file(folder: Path, owner: str = "") -> Iterator[Path]:
-    """Yield a new private path in `folder`; whatever still lies there at the end is removed.
+def private_file(folder: Place, owner: str = "") -> Iterator[Path]:
+    """Yield a new local path for what is to be published in `folder`; whatever still lies there at the end is removed.
 
     owner: begins the name, so that `remove_private_files` can clean up after a process that was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{owner}{secrets.token_hex(8)}.partial"
-    try:
+    with private_path(_work_folder(folder), owner) as path:
         yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
-def remove_private_files(folder: Path, owner: str) -> None:
-    """Remove what processes of `owner` left behind in `folder`; none of them may be at work any more."""
-    for path in folder.glob(f".{glob.escape(owner)}*.partial"):
-        path.unlink(missing_ok=True)
+def remove_private_files(folder: Place, owner: str) -> None:
+    """Remove what processes of `owner` on this machine left behind for `folder`; none of them may be at work any more."""
+    remove_private_paths(_work_folder(folder), owner)
 
 
-def publish_by_content(partial: Path, folder: Path, suffix: str) -> tuple[str, int]:
+def publish_by_content(partial: Path, folder: Place, suffix: str) -> tuple[str, int]:
     """Give a finished private file its content name `<sha256><suffix>` in `folder`; return (sha256, bytes)."""
-    sync(
-        partial
-    )  # not tried again: after a sync that failed, Linux drops the unwritten pages, and a second one finds nothing to complain of
     digest, size = sha256_file(partial), partial.stat().st_size
-    _rename(partial, folder / f"{digest}{suffix}")
+    publish_as(partial, folder / f"{digest}{suffix}")
     return digest, size
 
 
-def publish_as(partial: Path, target: Path) -> None:
-    """Give a finished private file of the same folder the name `target`; what had the name is replaced."""
-    sync(partial)
-    _rename(partial, target)
+def publish_as(partial: Path, target: Place) -> None:
+    """Give a finished private file of the target's folder its name; what had the name is replaced."""
+    if isinstance(target, Path):
+        move(partial, target)
+    else:
+        target.backend.upload(partial, target.key)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Create or replace `path` so that a reader sees the old content or the new, never a mixture."""
-    with private_file(path.parent) as partial:
-        _write_synced(partial, data)
-        os.replace(partial, path)
-    sync(path.parent)
+def write_atomic(place: Place, data: bytes) -> None:
+    """Create or replace a file so that a reader sees the old content or the new, never a mixture."""
+    backend, key = _at(place)
+    backend.replace(key, data)
 
 
-def create_exclusive(path: Path, data: bytes) -> None:
-    """Create `path` with `data`, whole and synced.
-
-    Raises AlreadyExistsError if the name is taken. `os.link` is the primitive because it fails on an existing name on local disks
-    and on NFS alike, whereas O_EXCL would publish the name before the content.
-    """
-    with private_file(path.parent) as partial:
-        _write_synced(partial, data)
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            raise AlreadyExistsError(f"{path} exists already") from None
-        except OSError as error:
-            raise PermafrostError(
-                f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store on "
-                "a disk or network folder that has them"
-            ) from None
-    sync(path.parent)
+def create_exclusive(place: Place, data: bytes) -> None:
+    """Create a file with `data`, whole and synced. Raises AlreadyExistsError if the name is taken."""
+    backend, key = _at(place)
+    backend.create(key, data)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Parse the JSON object in `path`; `what` names it in errors (NotFoundError, DamagedError)."""
+def read_bytes(place: Place) -> bytes:
+    """Raises FileNotFoundError."""
+    backend, key = _at(place)
+    return backend.read(key)
+
+
+def local_copy(folder: Place, entry: FileEntry) -> Path:
+    """The listed file on this machine: itself, if it is on a disk. Raises FileNotFoundError."""
+    place = folder / entry.path
+    if isinstance(place, Path):
+        return place
+    raise NotImplementedError
+
+
+def size_of(place: Place) -> int | None:
+    """Size of a file in bytes; None if there is none."""
+    backend, key = _at(place)
+    return backend.size(key)
+
+
+def exists(place: Place) -> bool:
+    return size_of(place) is not None
+
+
+def modified(place: Place) -> float:
+    """When a file was written, in seconds since 1970, by the clock of the disk or server. Raises FileNotFoundError."""
+    backend, key = _at(place)
+    return backend.modified(key)
+
+
+def remove(place: Place) -> None:
+    backend, key = _at(place)
+    backend.remove(key)
+
+
+def read_json(place: Place, what: str) -> dict[str, Any]:
+    """Parse the JSON object in a file; `what` names it in errors (NotFoundError, DamagedError)."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(place))
     except FileNotFoundError:
-        raise NotFoundError(f"no {what} at {path}") from None
+        raise NotFoundError(f"no {what} at {place}") from None
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"the {what} at {path} is not valid JSON: {error}") from None
+        raise DamagedError(f"the {what} at {place} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise DamagedError(f"the {what} at {path} should hold a JSON object, not a {type(value).__name__}")
+        raise DamagedError(f"the {what} at {place} should hold a JSON object, not a {type(value).__name__}")
     return value
 
 
@@ -120,42 +131,24 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def list_names(folder: Path) -> list[str]:
+def list_names(folder: Place) -> list[str]:
     """Names in `folder` without private ones, sorted; empty where there is no such folder."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    backend, key = _at(folder)
+    return sorted(backend.names(key))
 
 
-def free_bytes(folder: Path) -> int:
-    """Bytes that this user can still write where `folder` is, or will be."""
+def free_bytes(folder: Place) -> int | None:
+    """Bytes that this user can still write where `folder` is, or will be; None where there is no such bound."""
+    if isinstance(folder, RemotePlace):
+        return None
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     return shutil.disk_usage(there).free
 
 
-def sync(path: Path) -> None:
-    """fsync a file or folder: a new name survives a power cut only when its folder was synced too."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _at(place: Place) -> tuple[Backend, str]:
+    return (_DISK, os.fspath(place)) if isinstance(place, Path) else (place.backend, place.key)
 
 
-@patient
-def _rename(partial: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.replace(partial, target)
-    except FileNotFoundError:  # on NFS a rename can succeed and its answer be lost
-        if not target.exists():
-            raise
-    sync(target.parent)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
+def _work_folder(folder: Place) -> Path:
+    """Where what goes to `folder` is written first."""
+    return folder if isinstance(folder, Path) else Path(tempfile.gettempdir())

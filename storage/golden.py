@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import pyarrow.compute
 from storage.errors import DriftError
 from storage.files import FileEntry
 from storage.items import read_tables, write_table
+from storage.place import Place
 
 MIN_COSINE = {"float32": 0.99999}  # by compute precision; docs/design.md, "Numbers"
 
@@ -39,7 +39,7 @@ class GoldenImages:
         return replace(self, embeddings=self.embeddings[:: self.views])
 
 
-def write_golden(golden: GoldenImages, set_folder: Path) -> FileEntry:
+def write_golden(golden: GoldenImages, set_folder: Place) -> FileEntry:
     """Write golden images and embeddings as one content-named file of the set: a row a view, the image itself only beside view 0."""
     width = int(np.prod(golden.embeddings.shape[1:])) * golden.embeddings.itemsize
     rows = [(name, image, view) for name, image in zip(golden.names, golden.images, strict=True) for view in range(golden.views)]
@@ -55,7 +55,7 @@ def write_golden(golden: GoldenImages, set_folder: Path) -> FileEntry:
     return write_table(table, set_folder, "golden")
 
 
-def read_golden(entry: FileEntry, set_folder: Path, shape: tuple[int, ...], dtype: str) -> GoldenImages:
+def read_golden(entry: FileEntry, set_folder: Place, shape: tuple[int, ...], dtype: str) -> GoldenImages:
     width = int(np.prod(shape)) * np.dtype(dtype).itemsize
     schema = pa.schema([("name", pa.string()), ("image", pa.binary()), ("embedding", pa.binary(width))])
     table = read_tables([entry], set_folder, schema)

@@ -15,6 +15,7 @@ from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, UsageError
 from storage.feature_set import SetDescription, open_set, read_description
+from storage.files import exists
 from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
@@ -151,7 +152,7 @@ def _source(flat: FlatFile, options: ImportOptions, name: SetName) -> _Source:
 
 def _usual_dtype(flat: FlatFile, name: SetName) -> str:
     """That of the set that is there; else that of the file, as far as it can be stored."""
-    if (name.folder / "set.json").exists():
+    if exists(name.folder / "set.json"):
         return read_description(name).dtype
     return "float16" if flat.dtype.itemsize == 2 else "float32"
 
@@ -177,7 +178,7 @@ def _corpus_of(flat: FlatFile) -> str:
 def _set_for(name: SetName, flat: FlatFile, source: _Source, options: ImportOptions) -> SetDescription:
     """The set that is there, or the one to make."""
     require_possible_root(name.root)
-    if (name.folder / "set.json").exists():
+    if exists(name.folder / "set.json"):
         return read_description(name)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return SetDescription(source.space, options.format or DEFAULT_FORMAT, flat.shape, source.space.dtype, source.backbone, created)

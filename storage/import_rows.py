@@ -20,6 +20,7 @@ from storage.flat_file import FlatFile, text_cell
 from storage.import_columns import own_column
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.new_shard import NewShard, new_shard
+from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
 from storage.stored import to_stored
@@ -120,7 +121,7 @@ def read_rows(flat: FlatFile, corpus: str, images: Path | None, only: str | None
 
 
 def write_rows(
-    flat: FlatFile, rows: Sequence[Row | None], imported: Imported, set_folder: Path, kind: ShardFormat, layout: ShardLayout
+    flat: FlatFile, rows: Sequence[Row | None], imported: Imported, set_folder: Place, kind: ShardFormat, layout: ShardLayout
 ) -> None:
     """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
     places = _Places()
@@ -161,7 +162,7 @@ class _Places:
 class _Shards:
     """Shards of about SHARD_BYTES, written one after the other; `published` once the context is left without an error."""
 
-    def __init__(self, set_folder: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+    def __init__(self, set_folder: Place, kind: ShardFormat, layout: ShardLayout) -> None:
         self._begin = partial(new_shard, set_folder, kind, layout)
         self._most_rows = max(1, SHARD_BYTES // layout.embedding_bytes)
         self._open = ExitStack()

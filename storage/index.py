@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,10 @@ import pyarrow as pa
 from storage.digests import DigestMap, Words, to_words
 from storage.errors import DamagedError
 from storage.feature_set import list_versions, read_manifest
-from storage.files import FileEntry
+from storage.files import FileEntry, size_of
 from storage.items import ITEM_SCHEMA, read_tables
 from storage.names import SetName
+from storage.place import Place
 
 _PLACE_SCHEMA = pa.schema([ITEM_SCHEMA.field(name) for name in ("digest", "shard", "row")])
 Numbers = npt.NDArray[np.int32]
@@ -34,7 +34,7 @@ class EmbeddingIndex:
         self.names: list[str] = []  # sha256 of shards, by number
         self._numbers: dict[str, int] = {}
         self._places = DigestMap(2)
-        self._unread: list[tuple[FileEntry, Path]] = []  # item files, and the folders of their sets
+        self._unread: list[tuple[FileEntry, Place]] = []  # item files, and the folders of their sets
 
     def __len__(self) -> int:
         self._read()
@@ -52,14 +52,14 @@ class EmbeddingIndex:
         self._list((shard,))
         self._add_places(words, np.full(len(words), self._numbers[shard.sha256], np.int32), np.asarray(rows, np.int32))
 
-    def add_later(self, entry: FileEntry, set_folder: Path, shards: Iterable[FileEntry]) -> None:
+    def add_later(self, entry: FileEntry, set_folder: Place, shards: Iterable[FileEntry]) -> None:
         """Add an item file, which is read when that is needed."""
         self._list(shards)
         self._unread.append((entry, set_folder))
 
-    def look_at(self, shards: Iterable[FileEntry], set_folder: Path) -> None:
+    def look_at(self, shards: Iterable[FileEntry], set_folder: Place) -> None:
         """Find out which shards are unusable, before items are added that point at them."""
-        self.unusable |= {entry.sha256 for entry in shards if not _is_whole(set_folder / entry.path, entry.bytes)}
+        self.unusable |= {entry.sha256 for entry in shards if size_of(set_folder / entry.path) != entry.bytes}
 
     def merge(self, other: EmbeddingIndex) -> None:
         """Add what another index of the same set knows."""
@@ -133,10 +133,3 @@ def committed_index(name: SetName) -> EmbeddingIndex:
                     seen.add(entry.path)
                     index.add_later(entry, name.folder, manifest.shards)
     return index
-
-
-def _is_whole(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.files import FileEntry, private_file, publish_by_content
+from storage.files import FileEntry, local_copy, private_file, publish_by_content
+from storage.place import Place
 from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
@@ -48,7 +48,7 @@ REJECT_SCHEMA = pa.schema(
 )
 
 
-def write_items(tables: Iterable[pa.Table], set_folder: Path) -> tuple[FileEntry, ...]:
+def write_items(tables: Iterable[pa.Table], set_folder: Place) -> tuple[FileEntry, ...]:
     """Write items, which come sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`.
 
     tables: of one schema: the columns of ITEM_SCHEMA, then any number of attributes of any type. What is in a file depends on the rows
@@ -63,14 +63,14 @@ def write_items(tables: Iterable[pa.Table], set_folder: Path) -> tuple[FileEntry
     return tuple(entries)
 
 
-def write_rejects(tables: Iterable[pa.Table], set_folder: Path) -> FileEntry | None:
+def write_rejects(tables: Iterable[pa.Table], set_folder: Place) -> FileEntry | None:
     """Write rejects (REJECT_SCHEMA) as one content-named file below `rejects/`; None, and no file, if there are none."""
     groups = _in_groups(tables)
     first = next(groups, None)
     return _write(chain([first], groups), set_folder, "rejects", REJECT_SCHEMA) if first else None
 
 
-def write_table(table: pa.Table, set_folder: Path, folder: str) -> FileEntry:
+def write_table(table: pa.Table, set_folder: Place, folder: str) -> FileEntry:
     """Write one table as a content-named Parquet file in `folder` of the set."""
     return _write([table], set_folder, folder, table.schema)
 
@@ -101,7 +101,7 @@ def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _write(groups: Iterable[pa.Table], set_folder: Path, folder: str, schema: pa.Schema) -> FileEntry:
+def _write(groups: Iterable[pa.Table], set_folder: Place, folder: str, schema: pa.Schema) -> FileEntry:
     rows = 0
     with private_file(set_folder / folder) as partial:
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
@@ -112,7 +112,7 @@ def _write(groups: Iterable[pa.Table], set_folder: Path, folder: str, schema: pa
     return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, rows)
 
 
-def read_items(entries: Sequence[FileEntry], set_folder: Path) -> pa.Table:
+def read_items(entries: Sequence[FileEntry], set_folder: Place) -> pa.Table:
     """Read item files into one table: ITEM_SCHEMA, then the attributes of any of them, null where a file has none of that name.
 
     An attribute that has different types in two files, such as those of two corpora, comes as text. Raises DamagedError.
@@ -127,19 +127,20 @@ def read_items(entries: Sequence[FileEntry], set_folder: Path) -> pa.Table:
     return whole.select([*ITEM_SCHEMA.names, *(n for n in whole.column_names if n not in ITEM_SCHEMA.names)]).unify_dictionaries()
 
 
-def read_tables(entries: Sequence[FileEntry], set_folder: Path, schema: pa.Schema) -> pa.Table:
+def read_tables(entries: Sequence[FileEntry], set_folder: Place, schema: pa.Schema) -> pa.Table:
     """Read listed Parquet files into one table; raises DamagedError for a missing, resized or unreadable file."""
     tables = [_read(entry, set_folder, schema) for entry in entries]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
 
 
-def read_in_blocks(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+def read_in_blocks(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> Iterator[pa.Table]:
     """The columns of `schema` of one listed Parquet file, READ_ROWS rows at a time. Raises DamagedError, perhaps only at the end."""
     path = set_folder / entry.path
     rows = 0
     with damage_named(path, "file"):
+        local = local_copy(set_folder, entry)
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        with pq.ParquetFile(path, memory_map=True, read_dictionary=repeated) as file:
+        with pq.ParquetFile(local, memory_map=True, read_dictionary=repeated) as file:
             for batch in file.iter_batches(READ_ROWS, columns=schema.names):
                 rows += batch.num_rows
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -154,13 +155,14 @@ def _attributes_as_text(table: pa.Table) -> pa.Table:
     return table
 
 
-def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema, attributes: bool = False) -> pa.Table:
+def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: bool = False) -> pa.Table:
     path = set_folder / entry.path
     with damage_named(path, "file"):
-        if path.stat().st_size != entry.bytes:
-            raise DamagedError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}")
+        local = local_copy(set_folder, entry)
+        if (size := local.stat().st_size) != entry.bytes:
+            raise DamagedError(f"{path} has {size} bytes, the manifest says {entry.bytes}")
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(path, columns=None if attributes else schema.names, memory_map=True, read_dictionary=repeated)
+        table = pq.read_table(local, columns=None if attributes else schema.names, memory_map=True, read_dictionary=repeated)
         further = [field for field in table.schema if field.name not in schema.names] if attributes else []
         table = table.select([*schema.names, *(field.name for field in further)]).cast(pa.schema([*schema, *further]))
         table.validate()

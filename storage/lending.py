@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,11 @@ from storage.derive import Derivation, derivation
 from storage.digests import DigestMap, Words, from_words
 from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import list_versions, read_description, read_manifest
-from storage.files import FileEntry, sha256_file
+from storage.files import FileEntry, local_copy, sha256_file
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.new_shard import new_shard
+from storage.place import Place, same_place
 from storage.shard import ShardFormat, ShardLayout, shard_format
 from storage.space import Space
 from storage.stated_space import STATED
@@ -49,7 +49,7 @@ class Copied:
         return range(0, self.views * len(self.digests), self.views)
 
 
-def find_lenders(borrower: SetName, space: Space, further: Sequence[Path] = ()) -> list[Lender]:
+def find_lenders(borrower: SetName, space: Space, further: Sequence[Place] = ()) -> list[Lender]:
     """The other sets of its store, and of the `further` stores, whose features are in the space, or lead to it without a forward pass.
 
     Those in the space come first, and among them those of the borrower's own store.
@@ -58,7 +58,7 @@ def find_lenders(borrower: SetName, space: Space, further: Sequence[Path] = ()) 
     """
     lenders: list[tuple[bool, Lender]] = []
     for name in [name for root in (borrower.root, *further) for name in set_names(root)]:
-        if name.folder.resolve() != borrower.folder.resolve():
+        if not same_place(name.folder, borrower.folder):
             with suppress(PermafrostError, OSError):
                 description = read_description(name)
                 if (way := derivation(description.space, space)) and not _has_stated_features(name):
@@ -107,7 +107,7 @@ def _copy_one(
     views = np.array(lender.derivation.views)
     places = positions[:, None] + views
     digests = tuple(from_words(words).to_pylist())
-    path = lender.name.folder / lender.index.shards[shard].path
+    path = local_copy(lender.name.folder, lender.index.shards[shard])
     if sha256_file(path) != shard:
         raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
     with closing(lender.format.reader(path)) as reader:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import UsageError
+from storage.place import Place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED_TEAMS = {"heads": "holds the fitted heads", "permafrost.json": "describes the store"}
@@ -17,13 +18,13 @@ EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
 class SetName:
     """A parsed set name. `at` is a version number or tag as written, or None for the newest version."""
 
-    root: Path
+    root: Place
     team: str
     name: str
     at: str | None = None
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         return self.root / self.team / self.name
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.files import FileEntry, private_file, publish_by_content
+from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
 
@@ -19,7 +20,7 @@ FOLDER = "shards"
 class NewShard:
     """Rows in the order appended. Nothing of it is seen before `publish`."""
 
-    def __init__(self, folder: Path, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+    def __init__(self, folder: Place, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
         self._folder, self._partial, self._suffix = folder, partial, kind.suffix
         self._writer = kind.writer(partial, layout)
         self.rows = 0
@@ -40,7 +41,7 @@ class NewShard:
 
 
 @contextmanager
-def new_shard(set_folder: Path, kind: ShardFormat, layout: ShardLayout, owner: str = "") -> Iterator[NewShard]:
+def new_shard(set_folder: Place, kind: ShardFormat, layout: ShardLayout, owner: str = "") -> Iterator[NewShard]:
     """A shard to append to; left without `publish`, nothing remains of it. owner: see `private_file`."""
     folder = set_folder / FOLDER
     with private_file(folder, owner) as partial:

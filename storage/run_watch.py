@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.files import private_file, read_json
+from storage.files import exists, modified, read_json, remove, write_atomic
 from storage.names import SetName
+from storage.place import Place
 from storage.process import ProcessId, is_alive
 from storage.run_status import RunFacts, RunStatus, status_of
 from storage.runs import RunFolder, run_folders
@@ -21,7 +23,7 @@ from storage.runs import RunFolder, run_folders
 def run_statuses(name: SetName) -> list[RunStatus]:
     """How each run of a set stands, oldest first."""
     now = cache(partial(_file_system_time, name.folder / "runs"))
-    return [status_of(_facts(folder, now)) for folder in run_folders(name) if folder.path.is_dir()]
+    return [status_of(_facts(folder, now)) for folder in run_folders(name) if not exists(folder.path)]  # a file among them is none
 
 
 def cancel_run(name: SetName, run_id: str) -> RunStatus:
@@ -41,18 +43,18 @@ def cancel_run(name: SetName, run_id: str) -> RunStatus:
 
 
 def _facts(folder: RunFolder, now: Callable[[], float]) -> RunFacts:
-    if not os.access(folder.path, os.R_OK | os.X_OK):
+    if isinstance(folder.path, Path) and not os.access(folder.path, os.R_OK | os.X_OK):
         return RunFacts(folder.run_id, readable=False)
     plan, beat, end, report = (_read(folder.path / f"{part}.json") for part in ("plan", "heartbeat", "end", "report"))
     facts = RunFacts(folder.run_id, True, plan, beat, end, report, folder.cancel_requested)
     if beat is None or end is not None or report is not None:
         return facts
-    silent = max(0.0, now() - (folder.path / "heartbeat.json").stat().st_mtime)
+    silent = max(0.0, now() - modified(folder.path / "heartbeat.json"))
     process = ProcessId(str(beat.get("host")), int(beat.get("pid") or 0), str(beat.get("machine") or ""), str(beat.get("born") or ""))
     return replace(facts, silent_seconds=silent, alive=is_alive(process))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Place) -> dict[str, Any] | None:
     try:
         return read_json(path, path.stem)
     except NotFoundError:
@@ -61,11 +63,13 @@ def _read(path: Path) -> dict[str, Any] | None:
         return {}
 
 
-def _file_system_time(folder: Path) -> float:
-    """The clock that stamps files there: on a network folder the server's, which this machine's may differ from."""
+def _file_system_time(folder: Place) -> float:
+    """The clock that stamps files there: that of a server, which this machine's may differ from."""
+    probe = folder / f".clock-{secrets.token_hex(8)}"
     try:
-        with private_file(folder) as probe:
-            probe.touch()
-            return probe.stat().st_mtime
-    except OSError:  # may only read there
+        write_atomic(probe, b"")
+        now = modified(probe)
+        remove(probe)
+    except (OSError, PermafrostError):  # may only read there
         return time.time()
+    return now

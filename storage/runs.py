@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,9 +20,10 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError, NotFoundError
-from storage.files import list_names, private_file, publish_as, read_json, to_json, write_atomic
+from storage.files import exists, list_names, private_file, publish_as, read_json, to_json, write_atomic
 from storage.names import SetName
 from storage.patience import patient
+from storage.place import Place
 
 
 def new_run_id() -> str:
@@ -33,18 +33,18 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class RunFolder:
-    set_folder: Path
+    set_folder: Place
     run_id: str
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         return self.set_folder / "runs" / self.run_id
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         write_atomic(self.path / "plan.json", to_json(plan))
 
     @property
-    def page(self) -> Path:
+    def page(self) -> Place:
         """The report for people. Written before report.json, which marks the run as finished."""
         return self.path / "report.html"
 
@@ -75,11 +75,11 @@ class RunFolder:
 
     @property
     def cancel_requested(self) -> bool:
-        return (self.path / "cancel.json").exists()
+        return exists(self.path / "cancel.json")
 
     @property
     def finished(self) -> bool:
-        return (self.path / "report.json").exists()
+        return exists(self.path / "report.json")
 
     @patient
     def write_receipt(self, unit: str, table: pa.Table) -> None:
@@ -91,7 +91,7 @@ class RunFolder:
     def read_receipt(self, unit: str) -> pa.Table | None:
         """The receipt of a unit, or None if it has none."""
         path = self.path / "receipts" / f"{unit}.parquet"
-        if not path.exists():
+        if not exists(path):
             return None
         with damage_named(path, "receipt"):
             return pq.read_table(path, memory_map=True)
