@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
 from storage.lending import Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
-from storage.names import SetName
+from storage.names import SetName, parse_root
 from storage.runs import RunFolder
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
@@ -96,7 +95,7 @@ class SetRun:
         self.job = self._make_job(golden)
 
     def find_lenders(self) -> None:
-        self.lenders = find_lenders(self.name, self._worker.space, [Path(root) for root in self.options.reuse_from])
+        self.lenders = find_lenders(self.name, self._worker.space, [parse_root(root) for root in self.options.reuse_from])
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""

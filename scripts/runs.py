@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from scripts.console import print_json, print_table
 from storage.catalog import set_names
 from storage.errors import UsageError
 from storage.feature_set import read_description
-from storage.names import SetName, parse_set
+from storage.files import exists, list_names
+from storage.names import SetName, parse_root, parse_set
 from storage.run_status import RunStatus
 from storage.run_watch import cancel_run, run_statuses
 from storage.store import STORE_FILE, require_store
@@ -56,15 +56,16 @@ def run_cancel(args: argparse.Namespace) -> int:
 
 
 def _sets(target: str) -> list[SetName]:
-    if (Path(target) / STORE_FILE).exists():
-        require_store(Path(target))
-        return set_names(Path(target))
-    if (Path(target).parent / STORE_FILE).exists() and Path(target).is_dir():
-        raise UsageError(f"{target} is a team: name the store, {Path(target).parent}, or one of the team's sets")
+    place = parse_root(target)
+    if exists(place / STORE_FILE):
+        require_store(place)
+        return set_names(place)
+    if exists(place.parent / STORE_FILE) and list_names(place):
+        raise UsageError(f"{target} is a team: name the store, {place.parent}, or one of the team's sets")
     try:
         return [_one_set(target)]
     except UsageError:
-        require_store(Path(target))  # says that it is no store, which is likelier to help
+        require_store(place)  # says that it is no store, which is likelier to help
         raise
 
 

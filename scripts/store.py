@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 import storage
-from scripts import store_export, store_import, store_rejects
+from scripts import store_export, store_import, store_init, store_rejects
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet, SetDescription
+from storage.names import parse_root
 from storage.queries import duckdb_query, h5py_snippet, polars_query
 from storage.stated_space import STATED
 
@@ -28,13 +28,14 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action.add_argument("target", metavar=argument)
         action.add_argument("--json", action="store_true", help="print one JSON document")
         action.set_defaults(run=function)
+    store_init.add_action(actions)
     store_rejects.add_action(actions)
     store_export.add_action(actions)
     store_import.add_action(actions)
 
 
 def run_ls(args: argparse.Namespace) -> int:
-    sets = list_sets(Path(args.target))
+    sets = list_sets(parse_root(args.target))
     if args.json:
         print_json({"store": args.target, "sets": [asdict(summary) for summary in sets]})
         return 0

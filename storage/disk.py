@@ -7,6 +7,7 @@ real name. Private names start with a dot and are never listed.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import secrets
 import shutil
@@ -77,6 +78,12 @@ class Disk:
 
     def remove(self, key: str) -> None:
         Path(key).unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a whole file."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.files import exists, list_names, local_copy, read_json, size_of
+from storage.files import exists, list_names, open_listed, read_json, size_of
 from storage.golden import GoldenImages, read_golden
 from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.manifest import Manifest
@@ -206,7 +206,7 @@ class FeatureSet:
         path = self.name.folder / entry.path
         if (size := size_of(path)) not in (None, entry.bytes):
             raise DamagedError(f"the shard {path} has {size} bytes, the manifest says {entry.bytes}")
-        reader = shard_format(self.description.shard_format).reader(local_copy(self.name.folder, entry))
+        reader = open_listed(self.name.folder, entry, shard_format(self.description.shard_format).reader)
         expected = ShardLayout(self.shape, self.description.dtype, self.space.id)
         if reader.layout != expected or reader.rows != entry.rows:
             reader.close()

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from storage.disk import Disk, move, private_path, remove_private_paths
+from storage.disk import Disk, move, private_path, remove_private_paths, sha256_file
 from storage.errors import DamagedError, NotFoundError
 from storage.place import Backend, Place, RemotePlace
+from storage.shard_cache import open_cached
 
 _DISK = Disk()
+Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,6 @@ class FileEntry:
     sha256: str
     bytes: int
     rows: int
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a whole file."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 @contextmanager
@@ -84,12 +79,13 @@ def read_bytes(place: Place) -> bytes:
     return backend.read(key)
 
 
-def local_copy(folder: Place, entry: FileEntry) -> Path:
-    """The listed file on this machine: itself, if it is on a disk. Raises FileNotFoundError."""
+def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:
+    """What `opener` makes of the local path of a listed file, which for one of a remote store is in the cache.
+
+    Raises FileNotFoundError, DamagedError.
+    """
     place = folder / entry.path
-    if isinstance(place, Path):
-        return place
-    raise NotImplementedError
+    return opener(place) if isinstance(place, Path) else open_cached(place, entry.sha256, entry.bytes, opener)
 
 
 def size_of(place: Place) -> int | None:

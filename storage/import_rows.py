@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from storage.disk import sha256_file
 from storage.errors import UsageError
-from storage.files import FileEntry, sha256_file
+from storage.files import FileEntry
 from storage.flat_file import FlatFile, text_cell
 from storage.import_columns import own_column
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA

@@ -6,6 +6,7 @@ Names and labels change, features do not: a rename, a new label or a duplicate r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.files import FileEntry, local_copy, private_file, publish_by_content
+from storage.files import FileEntry, open_listed, private_file, publish_by_content, size_of
 from storage.place import Place
 from storage.table_file import cell_text
 
@@ -138,9 +139,9 @@ def read_in_blocks(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> It
     path = set_folder / entry.path
     rows = 0
     with damage_named(path, "file"):
-        local = local_copy(set_folder, entry)
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        with pq.ParquetFile(local, memory_map=True, read_dictionary=repeated) as file:
+        opener = partial(pq.ParquetFile, memory_map=True, read_dictionary=repeated)
+        with open_listed(set_folder, entry, opener) as file:
             for batch in file.iter_batches(READ_ROWS, columns=schema.names):
                 rows += batch.num_rows
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -158,11 +159,11 @@ def _attributes_as_text(table: pa.Table) -> pa.Table:
 def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: bool = False) -> pa.Table:
     path = set_folder / entry.path
     with damage_named(path, "file"):
-        local = local_copy(set_folder, entry)
-        if (size := local.stat().st_size) != entry.bytes:
+        if (size := size_of(path)) not in (None, entry.bytes):
             raise DamagedError(f"{path} has {size} bytes, the manifest says {entry.bytes}")
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(local, columns=None if attributes else schema.names, memory_map=True, read_dictionary=repeated)
+        columns = None if attributes else schema.names
+        table = open_listed(set_folder, entry, partial(pq.read_table, columns=columns, memory_map=True, read_dictionary=repeated))
         further = [field for field in table.schema if field.name not in schema.names] if attributes else []
         table = table.select([*schema.names, *(field.name for field in further)]).cast(pa.schema([*schema, *further]))
         table.validate()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,15 @@ import numpy.typing as npt
 from storage.catalog import set_names
 from storage.derive import Derivation, derivation
 from storage.digests import DigestMap, Words, from_words
+from storage.disk import sha256_file
 from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import list_versions, read_description, read_manifest
-from storage.files import FileEntry, local_copy, sha256_file
+from storage.files import FileEntry, open_listed
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.new_shard import new_shard
 from storage.place import Place, same_place
-from storage.shard import ShardFormat, ShardLayout, shard_format
+from storage.shard import ShardFormat, ShardLayout, ShardReader, shard_format
 from storage.space import Space
 from storage.stated_space import STATED
 
@@ -107,17 +109,20 @@ def _copy_one(
     views = np.array(lender.derivation.views)
     places = positions[:, None] + views
     digests = tuple(from_words(words).to_pylist())
-    path = local_copy(lender.name.folder, lender.index.shards[shard])
-    if sha256_file(path) != shard:
-        raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
-    with closing(lender.format.reader(path)) as reader:
+
+    def opened(path: Path) -> ShardReader:
+        if sha256_file(path) != shard:
+            raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
+        return lender.format.reader(path)
+
+    with closing(open_listed(lender.name.folder, lender.index.shards[shard], opened)) as reader:
         first, last = int(places.min()), int(places.max()) + 1
         held = reader.digests()
         outside = first < 0 or last > reader.rows
         if outside or any({held[row] for row in image} != {digest} for image, digest in zip(places, digests, strict=True)):
-            raise DamagedError(f"the items of {lender.name} point at wrong rows of {path}")
+            raise DamagedError(f"the items of {lender.name} point at wrong rows of shard {shard}")
         if (reader.views()[places] != views).any():
-            raise DamagedError(f"the rows of an image in {path} are not its views in their order")
+            raise DamagedError(f"the rows of an image in shard {shard} are not its views in their order")
         embeddings, storable = lender.derivation.apply(reader.read(first, last)[places.reshape(-1) - first])
     good = np.asarray(storable.reshape(places.shape).all(axis=1))
     digests = tuple(digest for digest, is_good in zip(digests, good, strict=True) if is_good)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
+from storage.bucket import Bucket
 from storage.errors import UsageError
-from storage.place import Place
+from storage.place import Place, RemotePlace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED_TEAMS = {"heads": "holds the fitted heads", "permafrost.json": "describes the store"}
+BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
 EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
 
 
@@ -38,15 +41,30 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def parse_root(uri: str | Path) -> Place:
+    """The root of a store: a folder, `file://` of one, or a bucket with or without a prefix, such as s3://features/main.
+
+    Raises UsageError for a scheme that no store can have.
+    """
+    text = str(uri)
+    scheme, marker, rest = text.partition("://")
+    if not marker:
+        return Path(text)
+    if scheme.lower() == "file":
+        return Path(unquote(rest))
+    bucket, _, key = rest.strip("/").partition("/")
+    if scheme.lower() not in BUCKETS or not bucket:
+        raise UsageError(f"{text!r} can be no store: expected a folder, or a bucket such as s3://features ({', '.join(BUCKETS)})")
+    return RemotePlace(Bucket(f"{scheme.lower()}://{bucket}"), key)
+
+
 def parse_set(uri: str | Path) -> SetName:
     """Parse `ROOT/TEAM/SET[@VERSION|@TAG]`; raises UsageError with an example."""
     text = str(uri)
-    if "://" in text:
-        raise UsageError(f"{text!r}: only stores in local or network folders are supported so far, not {text.split('://')[0]}://")
     head, _, last = text.rstrip("/").rpartition("/")
     root, _, team = head.rpartition("/")
     name, marker, at = last.partition("@")
-    if not team or not name:
+    if not team or not name or ("://" in text and "://" not in root):
         raise UsageError(f"expected ROOT/TEAM/SET, such as {EXAMPLE}; got {text!r}")
     if marker and not at:
         raise UsageError(f"expected a version number or a tag after '@' in {text!r}, such as {EXAMPLE}")
@@ -56,4 +74,4 @@ def parse_set(uri: str | Path) -> SetName:
     check_name(name, "set")
     if at:
         check_name(at, "version or tag")
-    return SetName(Path(root or ("/" if head.startswith("/") else ".")), team, name, at or None)
+    return SetName(parse_root(root or ("/" if head.startswith("/") else ".")), team, name, at or None)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError, NotFoundError
-from storage.files import exists, list_names, private_file, publish_as, read_json, to_json, write_atomic
+from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_json, to_json, write_atomic
 from storage.names import SetName
 from storage.patience import patient
 from storage.place import Place
@@ -94,7 +94,7 @@ class RunFolder:
         if not exists(path):
             return None
         with damage_named(path, "receipt"):
-            return pq.read_table(path, memory_map=True)
+            return pq.read_table(pa.BufferReader(read_bytes(path)))
 
     def receipts(self) -> Iterator[pa.Table]:
         """All receipts that can be read. A damaged one is as if its unit had not been finished."""

@@ -1,12 +1,13 @@
-"""The store itself: the root folder, its format version, and what its disk was found to guarantee."""
+"""The store itself: its root, its format version, and what its backend was found to guarantee."""
 
 from __future__ import annotations
 
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import create_exclusive, exists, read_json, remove, to_json
 from storage.place import Place
 
@@ -15,12 +16,25 @@ STORE_FILE = "permafrost.json"
 
 
 def ensure_store(root: Place) -> None:
-    """Make `root` a store if it is none yet, and check that this program reads its format."""
+    """Make a local `root` a store if it is none yet, and check that this program reads its format. A remote one must have been made."""
+    require_possible_root(root)
+    if isinstance(root, Path) and not exists(root / STORE_FILE):
+        init_store(root)
+    require_store(root)
+
+
+def init_store(root: Place) -> dict[str, Any]:
+    """Make `root` a store, if it is none yet, and try what it relies on; returns its description.
+
+    Raises PermafrostError where names can be created twice: the versions of two writers would overwrite each other there.
+    """
     require_possible_root(root)
     if not exists(root / STORE_FILE):
+        kind = "folder" if isinstance(root, Path) else "bucket"
+        _probe(root)
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
-            create_exclusive(root / STORE_FILE, to_json({"format": STORE_FORMAT, "backend": {"kind": "folder", **_probe(root)}}))
-    require_store(root)
+            create_exclusive(root / STORE_FILE, to_json({"format": STORE_FORMAT, "backend": {"kind": kind, "exclusive_create": True}}))
+    return require_store(root)
 
 
 def require_possible_root(root: Place) -> None:
@@ -32,25 +46,27 @@ def require_possible_root(root: Place) -> None:
         raise UsageError(f"the store {root} cannot be made: {obstacle} is a file")
 
 
-def require_store(root: Place) -> None:
-    """Raise NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read."""
+def require_store(root: Place) -> dict[str, Any]:
+    """Its description. Raises NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read."""
     path = root / STORE_FILE
     if not exists(path):
-        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); `permafrost extract` makes one")
-    found = read_json(path, "store description").get("format")
-    if found != STORE_FORMAT:
-        raise DamagedError(f"{path}: store format {found!r}, this program reads {STORE_FORMAT}")
+        made_by = "permafrost extract" if isinstance(root, Path) else f"permafrost store init {root}"
+        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); `{made_by}` makes one")
+    description = read_json(path, "store description")
+    if description.get("format") != STORE_FORMAT:
+        raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
+    return description
 
 
-def _probe(root: Place) -> dict[str, bool]:
-    """Try what commits rely on: creating a name twice must fail."""
+def _probe(root: Place) -> None:
+    """Try what commits rely on: a name that is taken cannot be created."""
     probe = root / f".probe-{secrets.token_hex(8)}.json"
     try:
-        create_exclusive(probe, b"{}")
+        create_exclusive(probe, b"1")
         try:
-            create_exclusive(probe, b"{}")
+            create_exclusive(probe, b"2")
         except AlreadyExistsError:
-            return {"exclusive_create": True}
-        raise DamagedError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
+            return
+        raise PermafrostError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
     finally:
         remove(probe)

@@ -13,9 +13,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.feature_set import FeatureSet
-from storage.files import private_file, read_json, sha256_file, to_json, write_atomic
+from storage.files import private_file, read_json, to_json, write_atomic
 from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
 from trainer.input_pipeline import rows_per_batch

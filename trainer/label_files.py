@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.disk import sha256_file
 from storage.errors import UsageError
-from storage.files import sha256_file
 from storage.table_file import read_table_file
 
 KEY_COLUMNS = ("key", "path")

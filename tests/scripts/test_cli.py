@@ -75,7 +75,7 @@ def test_every_leaf_command_takes_json() -> None:
         (["extract", "photos", "onlyname", *BACKBONE], 2, "expected ROOT/TEAM/SET"),
         (["extract", "photos", "s/../n", *BACKBONE], 2, "team '..' is not a usable name"),
         (["extract", "photos", "s/heads/n", *BACKBONE], 2, "team 'heads' is reserved"),
-        (["extract", "photos", "s3://bucket/t/n", *BACKBONE], 2, "only stores in local or network folders"),
+        (["extract", "photos", "ftp://bucket/t/n", *BACKBONE], 2, "can be no store: expected a folder, or a bucket"),
         (["extract", "photos", "s/t/n", "--backbone", "resnet50", "--weights", "no.h5"], 1, "--weights no.h5: no such file"),
         (["extract", "photos", "s/t/n", "--backbone", "resnet50", "--weights", "random:x"], 2, "expected random:SEED"),
         (["extract", "photos", "s/t/n", *BACKBONE, "--workers", "0"], 2, "--workers must be 1 to 4096"),

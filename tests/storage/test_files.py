@@ -13,18 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
-from storage.files import (
-    create_exclusive,
-    free_bytes,
-    list_names,
-    private_file,
-    publish_by_content,
-    read_json,
-    sha256_file,
-    to_json,
-    write_atomic,
-)
+from storage.files import create_exclusive, free_bytes, list_names, private_file, publish_by_content, read_json, to_json, write_atomic
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Process

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.disk import sha256_file
 from storage.errors import DamagedError
-from storage.files import FileEntry, sha256_file
+from storage.files import FileEntry
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, sorted_items, write_items, write_table
 from tests.storage.conftest import MadeSet
 

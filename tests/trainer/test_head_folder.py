@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
-from storage.files import sha256_file
 from trainer.fitted import FittedHead
 from trainer.head_folder import CHECKSUM, check_head_target, checksum, load_head, save_head
 

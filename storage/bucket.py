@@ -1,0 +1,142 @@
+"""Bytes in a bucket: S3 and servers that speak like it, Google Cloud Storage and Azure, through obstore.
+
+Credentials and endpoints come from each cloud's usual environment variables and files. Only S3 has been tested (docs/store.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from storage.errors import AlreadyExistsError, PermafrostError
+from storage.patience import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
+CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
+CHUNK_BYTES = 8 << 20  # of a download; what a multipart upload has in hand is 12 times obstore's own 5 MiB
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """url: scheme and bucket, such as s3://features; the path in it is part of the key."""
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        with _told(self.url):
+            return bytes(_obstore().get(_client(self.url), key).bytes())
+
+    def download(self, key: str, target: Path) -> None:
+        with _told(self.url), open(target, "wb") as file:
+            for chunk in _obstore().get(_client(self.url), key).stream(min_chunk_size=CHUNK_BYTES):
+                file.write(chunk)
+
+    def size(self, key: str) -> int | None:
+        found = self._head(key)
+        return found["size"] if found else None
+
+    def modified(self, key: str) -> float:
+        found = self._head(key)
+        if found is None:
+            raise FileNotFoundError(f"{self.url}/{key} is not there")
+        return float(found["last_modified"].timestamp())
+
+    def names(self, key: str) -> list[str]:
+        with _told(self.url):
+            found = _obstore().list_with_delimiter(_client(self.url), f"{key}/" if key else None)
+        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
+        return [name for name in names if not name.startswith(".")]
+
+    def create(self, key: str, data: bytes) -> None:
+        """An answer is not trusted: "exists" may be an earlier try of this very call whose answer was lost, and a 409 means that another
+        writer is at work and perhaps nobody has the key yet, which object_store does not tell apart (apache/arrow-rs-object-store#852).
+        So whatever goes wrong, the key is looked at. Who finds his own bytes there has created it: they must be like nobody else's.
+        """
+        pause, end = FIRST_PAUSE, time.monotonic() + PATIENCE_SECONDS
+        while True:
+            failure = self._try_to_create(key, data)
+            if failure is None:
+                return
+            with suppress(FileNotFoundError):
+                if self.read(key) == data:
+                    return
+                raise AlreadyExistsError(f"{self.url}/{key} exists already")
+            if time.monotonic() + pause > end:
+                raise failure
+            logger.warning("%s/%s could not be created (%s), trying for up to %.0f s", self.url, key, failure, PATIENCE_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def replace(self, key: str, data: bytes) -> None:
+        with _told(self.url):
+            _obstore().put(_client(self.url), key, data)
+
+    def upload(self, source: Path, key: str) -> None:
+        with _told(self.url):
+            _obstore().put(_client(self.url), key, source)
+
+    def remove(self, key: str) -> None:
+        with _told(self.url), suppress(FileNotFoundError):
+            _obstore().delete(_client(self.url), key)
+
+    def _head(self, key: str) -> Any:
+        with _told(self.url), suppress(FileNotFoundError):
+            return _obstore().head(_client(self.url), key)
+        return None
+
+    def _try_to_create(self, key: str, data: bytes) -> OSError | None:
+        """What went wrong and may pass, or may have been no failure at all."""
+        try:
+            with _told(self.url):
+                _obstore().put(_client(self.url), key, data, mode="create", use_multipart=False)
+        except OSError as error:
+            return error
+        return None
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turn obstore's errors into ours: FileNotFoundError, OSError for what may pass, PermafrostError for what will not."""
+    from obstore import exceptions
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except exceptions.AlreadyExistsError as error:
+        raise FileExistsError(first_line(error)) from None
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise PermafrostError(f"{url} does not let you in: {first_line(error)}. Credentials come from the environment") from None
+    except (exceptions.NotSupportedError, exceptions.UnknownConfigurationKeyError, exceptions.InvalidPathError, ValueError) as error:
+        raise PermafrostError(f"{url}: {first_line(error)}") from None
+    except exceptions.BaseError as error:
+        raise ConnectionError(f"{url} cannot be reached: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Without what stands behind a '?', which may be a signature."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return line.partition("?")[0][:300]
+
+
+def _obstore() -> Any:
+    import obstore  # 30 ms, and only remote stores need it
+
+    return obstore
+
+
+@lru_cache(maxsize=64)
+def _client(url: str) -> Any:
+    from obstore.store import from_url
+
+    return from_url(url, client_options=CLIENT, retry_config=RETRIES)

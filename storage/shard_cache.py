@@ -1,0 +1,84 @@
+"""Listed files of remote stores on this machine: by content, checked when they enter, and bounded; what is used last stays longest.
+
+Any number of processes may share one cache, and lose nothing but time if they evict each other's files: a file that is open or mapped
+stays readable when its name is gone, and one that is gone is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from storage.disk import move, private_path, sha256_file
+from storage.errors import DamagedError, PermafrostError, UsageError
+from storage.place import RemotePlace
+
+DEFAULT_BYTES = 20 << 30
+MAX_FETCHES = 5  # of one file that others evict before it is open
+Opened = TypeVar("Opened")
+
+
+def cache_folder() -> Path:
+    """PERMAFROST_CACHE, or the folder of this user's caches."""
+    chosen = os.environ.get("PERMAFROST_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "permafrost"
+
+
+def cache_bytes() -> int:
+    """PERMAFROST_CACHE_BYTES, or 20 GiB. Raises UsageError."""
+    text = os.environ.get("PERMAFROST_CACHE_BYTES") or str(DEFAULT_BYTES)
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"PERMAFROST_CACHE_BYTES should be a number of bytes, such as {DEFAULT_BYTES}; it is {text!r}")
+    return int(text)
+
+
+def open_cached(place: RemotePlace, sha256: str, size: int, opener: Callable[[Path], Opened]) -> Opened:
+    """What `opener` makes of the file's path here. Raises FileNotFoundError if the store has no such file, DamagedError if it has another
+    one under its name."""
+    for _ in range(MAX_FETCHES):
+        path = _fetched(place, sha256, size)
+        with suppress(FileNotFoundError):
+            return opener(path)
+    raise PermafrostError(f"{cache_folder()}: files vanish before they are read. Give the cache more room: PERMAFROST_CACHE_BYTES")
+
+
+def forget(sha256: str) -> bool:
+    """Remove a file from the cache; whether it was there."""
+    found = list(cache_folder().glob(f"{sha256[:2]}/{sha256}.*"))
+    for path in found:
+        path.unlink(missing_ok=True)
+    return bool(found)
+
+
+def _fetched(place: RemotePlace, sha256: str, size: int) -> Path:
+    path = cache_folder() / sha256[:2] / place.name
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == size:
+            os.utime(path)
+            return path
+    with private_path(path.parent) as partial:
+        place.backend.download(place.key, partial)
+        if sha256_file(partial) != sha256:
+            raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists")
+        move(partial, path)
+    _evict(keep=path)
+    return path
+
+
+def _evict(keep: Path) -> None:
+    """Remove what was not used for longest, until the cache is within its bound."""
+    found = []
+    for path in cache_folder().glob("*/*"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    over = sum(size for _, size, _ in found) - cache_bytes()
+    for _, size, path in sorted(found):
+        if over <= 0:
+            return
+        if path != keep and not path.name.startswith("."):  # another process is fetching that one
+            path.unlink(missing_ok=True)
+            over -= size
