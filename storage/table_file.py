@@ -148,6 +148,10 @@ def _read_jsonl(path: Path, what: str) -> Iterator[pa.Table]:
             kinds.setdefault(name, _Kind()).see([row.get(name) for row in rows])
     if not kinds:
         raise UsageError(f"the {what} {path} is empty")
+    if widened := {name: kind for name, kind in kinds.items() if kind.is_widened}:
+        for rows in _json_parts(path, what):
+            for name, kind in widened.items():
+                kind.require_room([row.get(name) for row in rows])
     for rows in _json_parts(path, what):
         yield pa.table({name: kind.array([row.get(name) for row in rows]) for name, kind in kinds.items()})
 
@@ -158,6 +162,7 @@ class _Kind:
     def __init__(self) -> None:
         self._type: pa.DataType | None = pa.null()
         self._has_lists = False
+        self.is_widened = False  # after the first values: whether those fit is then to be asked
 
     def see(self, values: list[Any]) -> None:
         self._has_lists = self._has_lists or any(isinstance(value, list) for value in values)
@@ -165,9 +170,17 @@ class _Kind:
             try:
                 types = (self._type, pa.array(values).type)
                 [field] = pa.unify_schemas([pa.schema([("", kind)]) for kind in types], promote_options="permissive")
+                self.is_widened = self.is_widened or self._type not in (pa.null(), field.type)
                 self._type = field.type
             except (pa.ArrowException, OverflowError):
                 self._type = None
+
+    def require_room(self, values: list[Any]) -> None:
+        """Become text if the type does not hold these values, as floats do not hold 2**53 + 1."""
+        try:
+            pa.array(values, self._type)
+        except pa.ArrowException:
+            self._type = None
 
     def array(self, values: list[Any]) -> pa.Array:
         if self._type is not None:

@@ -80,9 +80,18 @@ def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Pa
         "image.path": ["0.jpg", "1.jpg", "0.jpg", None],
         "height": [None, None, 40, None],
     }
-    write_parquet(tmp_path / "c" / "z.parquet", [b"9"], height=[["nested"]], colour=[5])
-    with pytest.raises(UsageError, match="columns of one name and different types"):
-        list_corpus(tmp_path / "c")
+
+
+def test_a_column_of_several_kinds_in_several_files_is_text_and_numbers_are_widened(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "c" / "a.parquet", [b"0"], sku=[7], height=[40], code=[2**53 + 1])
+    write_parquet(tmp_path / "c" / "b.parquet", [b"1"], sku=["007"], height=[40.5], code=[1.5])
+    write_parquet(tmp_path / "c" / "c.parquet", [b"2"], sku=[None], height=[["nested"]])
+    listing = list_corpus(tmp_path / "c")
+    assert attributes_of(listing).select(["sku", "height", "code"]).to_pydict() == {
+        "sku": ["7", "007", None],
+        "height": [40.0, 40.5, None],
+        "code": ["9007199254740993", "1.5", None],
+    }
 
 
 def test_binary_columns_of_both_widths_and_null_images(tmp_path: Path) -> None:
