@@ -30,7 +30,8 @@ _READERS: dict[str, Callable[[Container, str, str], Iterator[Contents]]] = {TAR:
 def list_containers(containers: Containers, corpus_id: str | None = None) -> Listing:
     """List the images of containers of one kind, sorted by key, from their headers, labels and footers alone.
 
-    Raises UsageError (no images, or several kinds), NotFoundError, PermafrostError (unreadable or damaged).
+    A damaged container is a reject, `bad-container`, and the others are listed. Raises UsageError (no images at all, or several kinds),
+    NotFoundError, PermafrostError (one that cannot be read).
     """
     read = _READERS[_one_kind(containers)]
     listing = ListingBuilder()
@@ -50,7 +51,9 @@ def list_containers(containers: Containers, corpus_id: str | None = None) -> Lis
         skipped = sum(pool.map(enter, enumerate(containers.names.items())), containers.skipped)
     if not listing.found_items:
         first = listing.first_reject()
-        raise UsageError(f"no images in {containers.source}{f'; the first problem: {first.message}' if first else ''}")
+        raise UsageError(
+            f"no images in {containers.source}{f'; the first problem of {listing.rejected}: {first.message}' if first else ''}"
+        )
     return listing.finish(corpus_id or derived_id(containers.source), containers.source, containers.base, skipped, _tell_repeated)
 
 

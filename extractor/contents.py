@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from extractor.corpus import MAX_NAME, Item, ListingReject
+from extractor.corpus import MAX_NAME, Item, ListingReject, printable
 from extractor.listing import ADD_ROWS
+from storage.errors import DamagedError
 
 
 @dataclass
@@ -23,6 +26,19 @@ class Contents:
     @property
     def is_full(self) -> bool:
         return len(self.items) + len(self.rejects) >= ADD_ROWS
+
+    def lose(self, name: str, stamp: str, message: str) -> None:
+        """A container, or a stretch of it, with images that nobody can count: one reject, and the corpus goes on."""
+        self.rejects.append(ListingReject(printable(name), stamp, "bad-container", message))
+
+    @contextmanager
+    def damage_rejected(self, name: str, stamp: str) -> Iterator[None]:
+        """Where a container is damaged, `lose` it. What cannot be read at all stays an error: it may be there again next time, and an
+        unchanged image that is not listed counts as deleted."""
+        try:
+            yield
+        except DamagedError as error:
+            self.lose(name, stamp, f"{error}; make or fetch it anew")
 
     def hand_over(self) -> Contents:
         """What was found so far; nothing of it is kept here."""

@@ -32,6 +32,10 @@ class ListingBuilder:
     def found_items(self) -> bool:
         return len(self._items) > 0
 
+    @property
+    def rejected(self) -> int:
+        return len(self._rejects)
+
     def add(self, items: Sequence[Item] | pa.Table, places: Sequence[int] | None = None, attributes: pa.Table | None = None) -> None:
         """items: also as ITEM_COLUMNS. places: None where no two items have one key. attributes: row i of item i, or None.
 

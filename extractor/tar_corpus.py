@@ -32,7 +32,7 @@ def read_tar(container: Container, name: str, location: str) -> Iterator[Content
     """The images of one tar, in parts: key `NAME/STEM`, label from STEM.cls (its text) or STEM.json, split from STEM.json.
 
     name: of the tar in the corpus. location: how its items name it. A second image of a sample is a `repeated-key` in the end.
-    Raises UsageError, PermafrostError (`tar_members`).
+    What follows a damaged header is lost (`bad-container`). Raises PermafrostError (it cannot be read).
     """
     found = Contents()
     window = Window(container)
@@ -57,7 +57,7 @@ def read_tar(container: Container, name: str, location: str) -> Iterator[Content
 def _samples(container: Container, window: Window, name: str, found: Contents) -> Iterator[_Sample]:
     """Samples of good images; all else goes into `found`."""
     sample = _Sample("")
-    for member in tar_members(container, window):
+    for member in _members(container, window, name, found):
         if isinstance(member, CutOff):
             cut = f"{name}/{printable(member.name)}" if member.name else name
             message = f"{name} ends at offset {member.offset}, before its end mark; what followed is lost"
@@ -80,6 +80,11 @@ def _samples(container: Container, window: Window, name: str, found: Contents) -
         else:
             sample.images.append(member)
     yield sample
+
+
+def _members(container: Container, window: Window, name: str, found: Contents) -> Iterator[Member | CutOff]:
+    with found.damage_rejected(name, container.stamp):
+        yield from tar_members(container, window, name)
 
 
 def _stem_and_ending(path: str) -> tuple[str, str]:

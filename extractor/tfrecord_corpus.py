@@ -16,7 +16,7 @@ from extractor.contents import Contents
 from extractor.corpus import Item, ListingReject
 from extractor.part import ByteRange
 from extractor.tfrecord_example import Span, bytes_span, label_of, read_features
-from storage.errors import PermafrostError, UsageError
+from storage.errors import DamagedError
 from storage.table_file import cell_text
 
 _HEADER, _FOOTER = 12, 4
@@ -28,12 +28,12 @@ def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Co
 
     `image/filename` is kept as the attribute `filename`. A record that is no Example with one image is a reject. Of the checksums that of
     each length is verified, which the walk depends on; those of the data would mean to read it.
-    Raises UsageError (not a TFRecord file), PermafrostError (a damaged length).
+    What follows a damaged length is lost (`bad-container`). Raises PermafrostError (it cannot be read).
     """
     found = Contents()
     window = Window(container)
     filenames: list[str | None] = []
-    for number, record in enumerate(_records(container, window)):
+    for number, record in enumerate(_intact_records(container, window, name, found)):
         key = f"{name}#{number:08d}"
         if record.end > container.size - _FOOTER:
             message = f"{name} ends at offset {container.size}, within the record at offset {record.start - _HEADER}; what followed is lost"
@@ -60,8 +60,13 @@ def _with_filenames(found: Contents, filenames: list[str | None]) -> Contents:
     return found
 
 
-def _records(container: Container, window: Window) -> Iterator[Span]:
-    """Where each record's data lies; the last one may reach over the end."""
+def _intact_records(container: Container, window: Window, name: str, found: Contents) -> Iterator[Span]:
+    with found.damage_rejected(name, container.stamp):
+        yield from _records(container, window, name)
+
+
+def _records(container: Container, window: Window, name: str) -> Iterator[Span]:
+    """Where each record's data lies; the last one may reach over the end. Raises DamagedError."""
     at = 0
     while at < container.size:
         header = window.read(at, _HEADER)
@@ -71,11 +76,8 @@ def _records(container: Container, window: Window) -> Iterator[Span]:
         length, checksum = struct.unpack("<QI", header)
         if _masked_crc32c(header[:8]) != checksum:
             if at == 0:
-                raise UsageError(f"{container.location} is not an uncompressed TFRecord file (no record at offset 0)")
-            raise PermafrostError(
-                f"{container.location} is damaged: the record at offset {at} has a length with a wrong checksum; the images behind it "
-                "would be missing without a word"
-            )
+                raise DamagedError(f"{name} is not an uncompressed TFRecord file (no record at offset 0)")
+            raise DamagedError(f"{name} is damaged: the record at offset {at} has a length with a wrong checksum; what followed is lost")
         yield Span(at + _HEADER, at + _HEADER + length)
         at += _HEADER + length + _FOOTER
 

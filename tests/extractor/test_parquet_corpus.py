@@ -16,7 +16,7 @@ from extractor.corpus import Listing
 from extractor.diff import reading_order
 from extractor.plan import make_units
 from extractor.sources import list_corpus
-from storage.errors import DamagedError, UsageError
+from storage.errors import UsageError
 from tests.extractor.containers import write_parquet
 from tests.extractor.listings import attributes_of
 
@@ -143,7 +143,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
         assert read_content(locate(listing.base, listing.items[0])).reason == reason
 
 
-def test_damaged_images_are_rejects_and_a_damaged_footer_an_error(tmp_path: Path) -> None:
+def test_damaged_images_are_rejects_and_so_is_the_container_of_a_damaged_footer(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "c" / "p.parquet", [bytes(range(256)) * 20] * 3)
     data = bytearray(path.read_bytes())
     data[5] ^= 0xFF  # in the header of the first page
@@ -154,18 +154,31 @@ def test_damaged_images_are_rejects_and_a_damaged_footer_an_error(tmp_path: Path
     assert "p.parquet is damaged" in found[0].message
     data[-6] ^= 0xFF  # in the length of the footer
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match=r"the Parquet file .*p\.parquet is damaged"):
+    with pytest.raises(UsageError, match=r"no images in .*: the Parquet file p\.parquet is damaged"):
         list_corpus(path.parent)
+
+
+def test_a_damaged_row_group_costs_the_others_nothing(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "c" / "p.parquet", [b"%d" % i for i in range(6)], 2, label=[f"label {i}" * 50 for i in range(6)])
+    path = tmp_path / "c" / "p.parquet"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"label 2")
+    data[at - 60 : at] = b"\xff" * 60
+    path.write_bytes(data)
+    listing = list_corpus(path)
+    assert [item.key for item in listing.items] == [f"p.parquet#{i:08d}" for i in (0, 1, 4, 5)]
+    assert [(reject.key, reject.reason) for reject in listing.rejects] == [("p.parquet", "bad-container")]
+    assert next(listing.rejects).message.startswith("the row group 1 of p.parquet is damaged")
 
 
 def test_what_is_no_parquet_and_what_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "p.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(DamagedError, match=r"the Parquet file .*p\.parquet is damaged"):
+    with pytest.raises(UsageError, match=r"the Parquet file p\.parquet is damaged"):
         list_corpus(tmp_path / "c")
     whole = write_parquet(tmp_path / "c" / "p.parquet", ONE).read_bytes()
     (tmp_path / "c" / "p.parquet").write_bytes(whole[:-20])
-    with pytest.raises(DamagedError, match="is damaged"):
+    with pytest.raises(UsageError, match="is damaged"):
         list_corpus(tmp_path / "c")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "c" / "p.parquet")
     with pytest.raises(UsageError, match=r"holds no images: expected a column image, .* it has x"):
