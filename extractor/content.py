@@ -13,13 +13,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from extractor.corpus import Item
+from extractor.crc32c import masked_crc32c
 from extractor.limits import MAX_FILE_BYTES
-from extractor.part import ByteRange, ParquetRow, split_part
+from extractor.part import ByteRange, ParquetRow, RecordImage, split_part
 from storage.errors import PermafrostError
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links
 _CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
+_CHECKSUM_BYTES = 4  # behind the data of a TFRecord
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def read_stamp(location: str) -> Stamp:
     stamp = _remote_stamp(container) if is_uri(container) else _local_stamp(container)
     if part is None or not stamp.value:
         return stamp
-    return Stamp(f"{stamp.value}{part}", bytes=part.length if isinstance(part, ByteRange) else None)
+    return Stamp(f"{stamp.value}{part}", bytes=None if isinstance(part, ParquetRow) else part.length)
 
 
 def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
@@ -70,13 +72,10 @@ def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
     container, part = split_part(location)
     if isinstance(part, ParquetRow):
         return _read_row(container, part, max_bytes)
+    if isinstance(part, RecordImage):
+        return _read_record(container, part, max_bytes)
     if part:
-        if too_large := _too_large(part.length, max_bytes):
-            return too_large
-        found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
-        if not found.reason and len(found.encoded) != part.length:
-            return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
-        return found
+        return _read_range(container, part, max_bytes)
     return _read_remote(location, max_bytes) if is_uri(location) else _read_local(location, max_bytes)
 
 
@@ -100,6 +99,25 @@ def _read_local(location: str, max_bytes: int) -> Content:
         return _too_large(size, max_bytes) or Content(Path(location).read_bytes())
     except OSError as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
+
+
+def _read_record(container: str, part: RecordImage, max_bytes: int) -> Content:
+    found = _read_range(container, ByteRange(part.record.start, part.record.length + _CHECKSUM_BYTES), max_bytes)
+    data, checksum = found.encoded[: part.record.length], found.encoded[part.record.length :]
+    if not found.reason and masked_crc32c(data) != int.from_bytes(checksum, "little"):
+        return Content(
+            reason="bad-checksum", message=f"the record's data at offset {part.record.start} are not what was written, by their checksum"
+        )
+    return found if found.reason else Content(data[part.start : part.start + part.length])
+
+
+def _read_range(container: str, part: ByteRange, max_bytes: int) -> Content:
+    if too_large := _too_large(part.length, max_bytes):
+        return too_large
+    found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
+    if not found.reason and len(found.encoded) != part.length:
+        return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
+    return found
 
 
 def _read_local_range(location: str, part: ByteRange) -> Content:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from extractor.container import Container, Window
 from extractor.contents import Contents
 from extractor.corpus import Item, ListingReject
-from extractor.part import ByteRange
+from extractor.crc32c import masked_crc32c
+from extractor.part import ByteRange, RecordImage
 from extractor.tfrecord_example import Span, bytes_span, label_of, read_features
 from storage.errors import DamagedError
 from storage.table_file import cell_text
@@ -27,7 +28,7 @@ def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Co
     """The images of one file, in parts: key `NAME#NUMBER`, `image/encoded`, label from `image/class/text`, `image/class/label` or `label`.
 
     `image/filename` is kept as the attribute `filename`. A record that is no Example with one image is a reject. Of the checksums that of
-    each length is verified, which the walk depends on; those of the data would mean to read it.
+    each length is verified, which the walk depends on; those of the data are when an image is read (`content`).
     What follows a damaged length is lost (`bad-container`). Raises PermafrostError (it cannot be read).
     """
     found = Contents()
@@ -45,7 +46,8 @@ def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Co
             message = f"the record at offset {record.start - _HEADER} of {name} is not usable: {error}"
             found.rejects.append(ListingReject(key, container.stamp, "bad-record", message))
             continue
-        part = ByteRange(image.start, image.end - image.start)
+        data = ByteRange(record.start, record.end - record.start)
+        part = RecordImage(data, image.start - record.start, image.end - image.start)
         found.items.append(Item(key, f"{container.stamp}{part}", label, None, part.length, f"{location}{part}"))
         filenames.append(filename)
         if found.is_full:
@@ -74,7 +76,7 @@ def _records(container: Container, window: Window, name: str) -> Iterator[Span]:
             yield Span(at + _HEADER, container.size)
             return
         length, checksum = struct.unpack("<QI", header)
-        if _masked_crc32c(header[:8]) != checksum:
+        if masked_crc32c(header[:8]) != checksum:
             if at == 0:
                 raise DamagedError(f"{name} is not an uncompressed TFRecord file (no record at offset 0)")
             raise DamagedError(f"{name} is damaged: the record at offset {at} has a length with a wrong checksum; what followed is lost")
@@ -99,23 +101,3 @@ def _read_record(window: Window, record: Span) -> tuple[Span, str | None, str | 
 def _cell(window: Window, feature: Span) -> str | None:
     value: Any = label_of(window, feature)
     return cell_text(value)
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)  # Castagnoli's polynomial, reflected
-        table.append(byte)
-    return table
-
-
-_CRC = _table()
-
-
-def _masked_crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ _CRC[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

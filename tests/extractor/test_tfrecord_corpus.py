@@ -9,8 +9,8 @@ import pytest
 
 from extractor.content import locate, read_content
 from extractor.corpus import Listing
+from extractor.crc32c import masked_crc32c
 from extractor.sources import list_corpus
-from extractor.tfrecord_corpus import _masked_crc32c
 from storage.errors import UsageError
 from tests.extractor.containers import example, write_tfrecord
 from tests.extractor.listings import attributes_of
@@ -52,11 +52,6 @@ def test_files_in_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
     ]
     assert encoded(listing)[2] == b"train-00000-of-00002"
     assert attributes_of(listing)["filename"].to_pylist() == ["f", None] * 4
-
-
-def frame(data: bytes) -> bytes:
-    length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", _masked_crc32c(length)) + data + bytes(4)
 
 
 GOOD = {"image/encoded": b"good"}
@@ -131,7 +126,7 @@ def test_what_was_found_before_a_damaged_length_stays(tmp_path: Path) -> None:
     [
         (b"", "no images in"),
         (b"\x1f\x8b" + bytes(50), "is not an uncompressed TFRecord file"),
-        (struct.pack("<QI", 1 << 63, _masked_crc32c(struct.pack("<Q", 1 << 63))), "within the record at offset 0"),
+        (struct.pack("<QI", 1 << 63, masked_crc32c(struct.pack("<Q", 1 << 63))), "within the record at offset 0"),
     ],
 )
 def test_damaged_and_hostile_files_are_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
@@ -140,7 +135,21 @@ def test_damaged_and_hostile_files_are_refused_in_words(tmp_path: Path, data: by
         list_corpus(tmp_path / "a.tfrecord")
 
 
-def test_the_checksum_is_castagnolis() -> None:
-    """The check value of CRC-32C for "123456789" (RFC 3720, B.4), masked."""
-    crc = 0xE3069283
-    assert _masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def test_a_record_that_is_not_what_was_written_is_a_reject_when_it_is_read(tmp_path: Path) -> None:
+    record: dict[str, bytes | int | float] = {"image/encoded": b"image" * 200, "image/filename": b"f"}
+    whole = write_tfrecord(tmp_path / "a.tfrecord", [record, record]).read_bytes()
+    image, end = whole.index(b"image" * 200), len(whole) // 2
+    for at in (image, image + 999, whole.index(b"filename"), end - 1):  # the last one is of the checksum itself
+        data = bytearray(whole)
+        data[at] ^= 1
+        (tmp_path / "a.tfrecord").write_bytes(data)
+        listing = list_corpus(tmp_path / "a.tfrecord")
+        found = [read_content(locate(listing.base, item)) for item in listing.items]
+        assert [(content.encoded, content.reason) for content in found] == [(b"", "bad-checksum"), (b"image" * 200, "")]
+        assert found[0].message.startswith("the record's data at offset 12 are not what was written")
+
+
+def test_a_record_over_the_limit_is_rejected_by_its_size(tmp_path: Path) -> None:
+    listing = list_corpus(write_tfrecord(tmp_path / "a.tfrecord", [{"image/encoded": b"x" * 11, "depth": b"y" * 100}]))
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=50).reason == "too-large"
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=500).encoded == b"x" * 11
