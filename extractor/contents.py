@@ -15,6 +15,21 @@ from storage.errors import DamagedError
 
 
 @dataclass
+class BadLabels:
+    """Items that are kept without a label, split or file name, because what is said of it cannot be read."""
+
+    count: int = 0
+    first: str = ""  # key and problem
+
+    def add(self, key: str, problem: str) -> None:
+        self.join(BadLabels(1, f"{key}: {problem}"))
+
+    def join(self, others: BadLabels) -> None:
+        self.count += others.count
+        self.first = self.first or others.first
+
+
+@dataclass
 class Contents:
     """Items in the order in which they lie in the container, and what is no item."""
 
@@ -22,6 +37,7 @@ class Contents:
     rejects: list[ListingReject] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     attributes: dict[str, pa.ChunkedArray | pa.Array] = field(default_factory=dict)  # each of as many values as there are items
+    bad_labels: BadLabels = field(default_factory=BadLabels)
 
     @property
     def is_full(self) -> bool:
@@ -42,8 +58,8 @@ class Contents:
 
     def hand_over(self) -> Contents:
         """What was found so far; nothing of it is kept here."""
-        found = Contents(self.items, self.rejects, self.skipped, self.attributes)
-        self.items, self.rejects, self.skipped, self.attributes = [], [], Counter(), {}
+        found = Contents(self.items, self.rejects, self.skipped, self.attributes, self.bad_labels)
+        self.items, self.rejects, self.skipped, self.attributes, self.bad_labels = [], [], Counter(), {}, BadLabels()
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.container import Container, open_parquet
-from extractor.contents import Contents, name_problem
+from extractor.contents import BadLabels, Contents, name_problem
 from extractor.corpus import ITEM_COLUMNS, ListingReject, printable, taken_names
 from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column, images_expected
 from extractor.part import row_parts
@@ -86,7 +86,7 @@ def _read_group(file: pq.ParquetFile, group: int, column: ImageColumn, further: 
 
 
 def _add_rows(
-    found: Contents, container: Container, name: str, location: str, table: pa.Table, group: int, first: int, names: Any
+    found: Contents, container: Container, name: str, location: str, table: pa.Table, group: int, first: int, names: Sequence[str] | None
 ) -> list[int]:
     """Enter the rows of a row group; returns those that are items."""
     n = table.num_rows
@@ -99,10 +99,11 @@ def _add_rows(
     good = _good_keys(found, keys, own_keys, stamps, name) if may_be_bad else list(range(n))
     labels = table["label"].to_pylist() if "label" in table.column_names else [None] * n
     splits = table["split"].to_pylist() if "split" in table.column_names else [None] * n
+    good_keys = [str(keys[i]) for i in good]
     columns = (
-        [keys[i] for i in good],
+        good_keys,
         [stamps[i] for i in good],
-        [_label(labels[i], names) for i in good],
+        _labels([labels[i] for i in good], good_keys, names, found.bad_labels),
         [cell_text(splits[i]) for i in good],
         [None] * len(good),
         [location + parts[i] for i in good],
@@ -123,11 +124,15 @@ def _good_keys(found: Contents, keys: list[str | None], own_keys: list[str], sta
     return good
 
 
-def _label(cell: Any, names: Any) -> str | None:
-    """-1 is how Hugging Face says that there is no label."""
-    if names is None or not isinstance(cell, int):
-        return label_text(cell)
-    return cell_text(names[cell]) if 0 <= cell < len(names) else None
+def _labels(cells: list[Any], keys: list[str], names: Sequence[str] | None, bad: BadLabels) -> list[str | None]:
+    """names: of the classes, where the labels are their numbers. -1 is how Hugging Face says that there is no label."""
+    if names is None:
+        return [label_text(cell) for cell in cells]
+    for key, cell in zip(keys, cells, strict=True):
+        if isinstance(cell, int) and not -1 <= cell < len(names):
+            bad.add(key, f"a label {cell}, of {len(names)} classes")
+    classes = {number: cell_text(name) for number, name in enumerate(names)}
+    return [classes.get(cell) if isinstance(cell, int) else label_text(cell) for cell in cells]
 
 
 def _attributes(table: pa.Table, column: ImageColumn, further: list[str]) -> pa.Table:

@@ -17,7 +17,6 @@ REASONS = {
     "non-finite": "the embedding has NaN or infinity in the stored dtype",
     "truncated": "a container ends in the middle of it",
     "bad-container": "a container, or the rest of it, is none that can be read",
-    "bad-label": "a label in a container cannot be read",
     "bad-record": "a record of a container cannot be read",
     "bad-checksum": "a record of a container is not what was written, by its checksum",
     "fatal": "it kills, breaks or hangs the worker that reads it",

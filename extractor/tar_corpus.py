@@ -39,15 +39,13 @@ def read_tar(container: Container, name: str, location: str) -> Iterator[Content
     for sample in _samples(container, window, name, found):
         if not sample.images:
             continue
-        try:
-            label, split = _label_and_split(sample, window)
-        except ValueError as error:
-            key, stamp = f"{name}/{sample.stem}", f"{container.stamp}{ByteRange(sample.images[0].start, sample.images[0].size)}"
-            found.rejects += [ListingReject(key, stamp, "bad-label", str(error)) for _ in sample.images]
-            continue
+        key, problems = f"{name}/{sample.stem}", list[str]()
+        label, split = _label_and_split(sample, window, problems)
+        if problems:
+            found.bad_labels.add(key, problems[0])
         for image in sample.images:
             part = ByteRange(image.start, image.size)
-            item = Item(f"{name}/{sample.stem}", f"{container.stamp}{part}", label, split, image.size, f"{location}{part}")
+            item = Item(key, f"{container.stamp}{part}", label, split, image.size, f"{location}{part}")
             found.items.append(item)
         if found.is_full:
             yield found.hand_over()
@@ -98,13 +96,19 @@ def _is_image(ending: str) -> bool:
     return f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES
 
 
-def _label_and_split(sample: _Sample, window: Window) -> tuple[str | None, str | None]:
-    """Raises ValueError where a .cls or .json says nothing that can be read."""
-    fields = _json_object(sample, window)
-    label, split = _text(label_text(fields.get("label")), "label"), _text(cell_text(fields.get("split")), "split")
-    if "cls" in sample.texts:
-        label = cell_text(_read_text(sample.texts["cls"], window).strip())
-    return label, split
+def _label_and_split(sample: _Sample, window: Window, problems: list[str]) -> tuple[str | None, str | None]:
+    """What a .cls or .json says. None for what cannot be read, which is told in `problems`."""
+    fields: dict[str, Any] = {}
+    label = None
+    try:
+        fields = _json_object(sample, window)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        label = cell_text(_read_text(sample.texts["cls"], window).strip()) if "cls" in sample.texts else label_text(fields.get("label"))
+    except ValueError as error:
+        problems.append(str(error))
+    return _valid(label, "label", problems), _valid(cell_text(fields.get("split")), "split", problems)
 
 
 def _json_object(sample: _Sample, window: Window) -> dict[str, Any]:
@@ -128,9 +132,10 @@ def _read_text(member: Member, window: Window) -> str:
         raise ValueError(f"{printable(member.name)} is not UTF-8 text") from None
 
 
-def _text(value: str | None, field_name: str) -> str | None:
+def _valid(text: str | None, what: str, problems: list[str]) -> str | None:
     try:
-        (value or "").encode()
+        (text or "").encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{field_name} has half a character (a lone surrogate)") from None
-    return value
+        problems.append(f"the {what} has half a character (a lone surrogate)")
+        return None
+    return text

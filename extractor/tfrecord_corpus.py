@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from extractor.container import Container, Window
-from extractor.contents import Contents
+from extractor.contents import BadLabels, Contents
 from extractor.corpus import Item, ListingReject
 from extractor.crc32c import masked_crc32c
 from extractor.part import ByteRange, RecordImage
@@ -41,11 +41,13 @@ def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Co
             found.rejects.append(ListingReject(key, container.stamp, "truncated", message))
             break
         try:
-            image, label, filename = _read_record(window, record)
+            features = read_features(window, record)
+            image = _image(window, features)
         except ValueError as error:
             message = f"the record at offset {record.start - _HEADER} of {name} is not usable: {error}"
             found.rejects.append(ListingReject(key, container.stamp, "bad-record", message))
             continue
+        label, filename = _label_and_filename(window, features, key, found.bad_labels)
         data = ByteRange(record.start, record.end - record.start)
         part = RecordImage(data, image.start - record.start, image.end - image.start)
         found.items.append(Item(key, f"{container.stamp}{part}", label, None, part.length, f"{location}{part}"))
@@ -84,18 +86,26 @@ def _records(container: Container, window: Window, name: str) -> Iterator[Span]:
         at += _HEADER + length + _FOOTER
 
 
-def _read_record(window: Window, record: Span) -> tuple[Span, str | None, str | None]:
-    """(image, label, file name). Raises ValueError."""
-    features = read_features(window, record)
+def _image(window: Window, features: dict[str, Span]) -> Span:
+    """Raises ValueError."""
     if _IMAGE not in features:
         names = ", ".join(sorted(features)[:10]) or "no features"
         raise ValueError(f"expected a tf.train.Example with {_IMAGE}, it has {names[:300]}")
     image = bytes_span(window, features[_IMAGE])
     if image is None:
         raise ValueError(f"{_IMAGE} is not one text of bytes")
-    labels = (_cell(window, features[name]) for name in _LABELS if name in features)
-    filename = _cell(window, features[_FILENAME]) if _FILENAME in features else None
-    return image, next((label for label in labels if label is not None), None), filename
+    return image
+
+
+def _label_and_filename(window: Window, features: dict[str, Span], key: str, bad: BadLabels) -> tuple[str | None, str | None]:
+    label = filename = None
+    try:
+        labels = (_cell(window, features[name]) for name in _LABELS if name in features)
+        label = next((label for label in labels if label is not None), None)
+        filename = _cell(window, features[_FILENAME]) if _FILENAME in features else None
+    except ValueError as error:
+        bad.add(key, str(error))
+    return label, filename
 
 
 def _cell(window: Window, feature: Span) -> str | None:

@@ -64,6 +64,14 @@ def test_labels(tmp_path: Path, labels: list[Any], names: list[str] | None, expe
     assert [item.label for item in listing.items] == expected
 
 
+def test_a_label_of_no_class_costs_no_image_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listing = list_corpus(write_parquet(tmp_path / "p.parquet", ONE, label=[-1, 7, -2], class_names=["ant", "bee"]))
+    assert encoded(listing) == ONE
+    [told] = caplog.messages
+    assert told.startswith("2 items are kept without")
+    assert told.endswith("the first is p.parquet#00000001: a label 7, of 2 classes")
+
+
 def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Path) -> None:
     write_parquet(tmp_path / "c" / "a.parquet", ONE[:2], 1, colour=["red", None], vector=[[1.0], [2.0]], blob=[b"x", b"y"])
     write_parquet(tmp_path / "c" / "deep" / "b.parquet", ONE[2:], height=[40])

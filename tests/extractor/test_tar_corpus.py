@@ -114,11 +114,32 @@ def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unhar
         ("0.cls", b"x" * (1 << 21), "the limit is 1048576"),
     ],
 )
-def test_a_label_that_cannot_be_read_is_a_reject(tmp_path: Path, name: str, data: bytes, said: str) -> None:
-    listing = list_corpus(write_tar(tmp_path / "t.tar", {"0.jpg": b"x", name: data, "1.jpg": b"y"}))
-    assert rejects(listing) == [("t.tar/0", "bad-label")]
-    assert said in next(listing.rejects).message
-    assert encoded(listing) == [b"y"]
+def test_a_label_that_cannot_be_read_costs_no_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes, said: str
+) -> None:
+    listing = list_corpus(write_tar(tmp_path / "t.tar", {"0.jpg": b"x", name: data, "1.jpg": b"y", "1.cls": b"coat"}))
+    assert rejects(listing) == []
+    assert encoded(listing) == [b"x", b"y"]
+    assert [(item.label, item.split) for item in listing.items] == [(None, None), ("coat", None)]
+    [told] = caplog.messages
+    assert told.startswith("1 items are kept without a label, split or file name, because it cannot be read; the first is t.tar/0: ")
+    assert said in told
+
+
+def test_a_label_that_can_be_read_stays_beside_a_split_that_cannot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    members = {
+        "0.jpg": b"0",
+        "0.json": b"no JSON",
+        "0.cls": b"coat",
+        "1.jpg": b"1",
+        "1.json": b'{"label": "hat", "split": "\\udcff"}',
+        "2.jpg": b"2",
+        "2.json": b'{"label": "hat", "split": "test"}',
+        "2.cls": b"\xff",
+    }
+    listing = list_corpus(write_tar(tmp_path / "t.tar", members))
+    assert [(item.label, item.split) for item in listing.items] == [("coat", None), ("hat", None), (None, "test")]
+    assert caplog.messages[0].startswith("3 items are kept without")
 
 
 def test_a_tar_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> None:

@@ -68,7 +68,6 @@ GOOD = {"image/encoded": b"good"}
         (b"\x00\x00", "a field of number 0"),
         (b"\x08\x01", "field 1 at offset .* is of the wrong kind"),
         (b"\x0a\xff\xff\xff\xff\x07", "is longer than what holds it"),
-        ({"image/encoded": b"x", "label": b"y" * 70_000}, "a text of 70000 bytes, the limit is 65536"),
         ({f"f{i}": 1 for i in range(10_001)}, "more than 10000 features"),
     ],
 )
@@ -82,6 +81,21 @@ def test_a_record_without_an_image_is_a_reject_and_its_neighbours_unharmed(
     assert next(listing.rejects).message.startswith("the record at offset ")
     with pytest.raises(UsageError, match=said):
         list_corpus(write_tfrecord(tmp_path / "b.tfrecord", [record]))
+
+
+def test_a_label_or_name_that_cannot_be_read_costs_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records: list[dict[str, bytes | int | float]] = [
+        {**GOOD, "label": b"y" * 70_000},
+        {**GOOD, "image/class/label": 3, "image/filename": b"y" * 70_000},
+        {**GOOD, "label": 4, "image/filename": b"f"},
+    ]
+    listing = list_corpus(write_tfrecord(tmp_path / "a.tfrecord", records))
+    assert (encoded(listing), list(listing.rejects)) == ([b"good"] * 3, [])
+    assert [item.label for item in listing.items] == [None, "3", "4"]
+    assert attributes_of(listing).to_pydict() == {"filename": [None, None, "f"]}
+    [told] = caplog.messages
+    assert told.startswith("2 items are kept without")
+    assert told.endswith("the first is a.tfrecord#00000000: a text of 70000 bytes, the limit is 65536")
 
 
 def test_a_field_that_is_there_twice_counts_as_in_protobuf(tmp_path: Path) -> None:
