@@ -12,7 +12,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extractor.content import is_uri, open_remote, read_stamp, without_secrets
+from extractor.content import is_uri, open_remote, read_stamp
+from extractor.remote_errors import remote_error
 from storage.errors import NotFoundError, PermafrostError
 
 # What a small read fetches at least. Here a page; over the network enough for the small members beside an image, which are requests spared,
@@ -32,7 +33,7 @@ class Container:
         if stamp.reason:
             raise NotFoundError(f"cannot read {location}: {stamp.message}")
         if stamp.bytes is None:
-            raise PermafrostError(f"cannot read {location}: the server does not say what it has there, or does not answer; {_AGAIN}")
+            raise PermafrostError(f"cannot read {location}: {stamp.message}; {_AGAIN}")
         self.size, self.stamp = stamp.bytes, stamp.value
         self._remote = open_remote(location) if is_uri(location) else None
         if not self._remote:
@@ -74,7 +75,7 @@ class Container:
             return bytes(obstore.get_range(store, path, start=start, length=length))
         except (BaseError, OSError, ValueError) as error:
             raise PermafrostError(
-                f"cannot read {length} bytes of {self.location} at offset {start}: {without_secrets(error)}; {_AGAIN}"
+                f"cannot read {length} bytes of {self.location} at offset {start}: {remote_error(error)}; {_AGAIN}"
             ) from None
 
 

@@ -16,6 +16,7 @@ from extractor.corpus import Item
 from extractor.crc32c import masked_crc32c
 from extractor.limits import MAX_FILE_BYTES
 from extractor.part import ByteRange, ParquetRow, RecordImage, split_part
+from extractor.remote_errors import remote_error
 from storage.errors import PermafrostError
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
@@ -35,7 +36,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the source says of an item before it is read: a stamp, or why it cannot be an item."""
+    """What the source says of an item before it is read: a stamp, or why it cannot be an item.
+
+    A message without a reason is that of a server which did not answer now.
+    """
 
     value: str = ""
     reason: str = ""
@@ -59,7 +63,7 @@ def is_uri(location: str) -> bool:
 
 
 def read_stamp(location: str) -> Stamp:
-    """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty stamp."""
+    """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty value."""
     container, part = split_part(location)
     stamp = _remote_stamp(container) if is_uri(container) else _local_stamp(container)
     if part is None or not stamp.value:
@@ -150,8 +154,8 @@ def _remote_stamp(location: str) -> Stamp:
         meta = obstore.head(store, path)
     except FileNotFoundError:
         return Stamp(reason="missing", message="the server has no such object")
-    except (BaseError, OSError, ValueError):
-        return Stamp()
+    except (BaseError, OSError, ValueError) as error:
+        return Stamp(message=remote_error(error))
     return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}", bytes=meta["size"])
 
 
@@ -164,7 +168,7 @@ def _read_remote(location: str, max_bytes: int) -> Content:
         answer = obstore.get(store, path)
         return _too_large(answer.meta["size"], max_bytes) or Content(bytes(answer.bytes()))
     except (BaseError, OSError, ValueError) as error:
-        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {remote_error(error)}")
 
 
 def _read_remote_range(location: str, part: ByteRange) -> Content:
@@ -177,7 +181,7 @@ def _read_remote_range(location: str, part: ByteRange) -> Content:
         store, path = open_remote(location)
         return Content(bytes(obstore.get_range(store, path, start=part.start, length=part.length)))
     except (BaseError, OSError, ValueError) as error:
-        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {remote_error(error)}")
 
 
 def _too_large(size: int, limit: int) -> Content | None:
@@ -197,8 +201,3 @@ def _store(url: str) -> Any:
     from obstore.store import from_url
 
     return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)
-
-
-def without_secrets(error: Exception) -> str:
-    """The first line of an error; what stands behind a '?' may be a signature."""
-    return re.sub(r"\?\S+", "?...", (str(error).strip().splitlines() or [""])[0])[:300]
