@@ -113,7 +113,15 @@ def _read_csv(path: Path, what: str) -> Iterator[pa.Table]:
                 named = ((name, column) for name, column in zip(names, zip(*part, strict=True), strict=True) if name)
                 yield pa.table({name: pa.array([cell or None for cell in column], pa.string()) for name, column in named})
         except csv.Error as error:
-            raise UsageError(f"the {what} {path} is not a readable CSV: {error} (an unclosed quote?)") from None
+            raise UsageError(f"the {what} {path} is not a readable CSV: {_csv_problem(error)}") from None
+
+
+def _csv_problem(error: csv.Error) -> str:
+    """A cell over the limit may be all that follows a quote, so the limit stays; it is the csv module's."""
+    if "field larger" in str(error):
+        limit = csv.field_size_limit()
+        return f"it has a cell of more than {limit} characters (an unclosed quote? JSONL and Parquet take texts of any length)"
+    return f"{error} (an unclosed quote?)"
 
 
 def _csv_rows(reader: Any, names: list[str], path: Path, what: str) -> Iterator[list[str]]:
