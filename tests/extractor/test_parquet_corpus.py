@@ -191,3 +191,12 @@ def test_what_is_no_parquet_and_what_is_cut_off(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "c" / "p.parquet")
     with pytest.raises(UsageError, match=r"holds no images: expected a column image, .* it has x"):
         list_corpus(tmp_path / "c")
+
+
+@pytest.mark.parametrize("named", ["c", "c/p.parquet"])
+def test_an_image_column_of_another_type_is_told_with_its_type(tmp_path: Path, named: str) -> None:
+    (tmp_path / "c").mkdir()
+    for column, kind in ((pa.nulls(2), "null"), (pa.array(["a.jpg", "b.jpg"]), "string"), (pa.array([{"x": 1}]), "struct<x: int64>")):
+        pq.write_table(pa.table({"image": column}), tmp_path / "c" / "p.parquet")
+        with pytest.raises(UsageError, match=rf"expected a column image, binary or a struct with bytes; it has image \({kind}\)"):
+            list_corpus(tmp_path / named)
