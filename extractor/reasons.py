@@ -9,6 +9,7 @@ REASONS = {
     "bad-name": "the file's name is not valid Unicode",
     "empty": "no bytes",
     "not-an-image": "none of the formats that are read",
+    "unsupported": "an image, of a format or depth that is not read",
     "corrupt": "a known format, but no decoder makes an image of it",
     "too-large": "more bytes, pixels or scans than the limits allow",
     "unreadable": "the file, disk or server gave an error",
