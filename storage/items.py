@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.common_types import common_schema, fitting, with_texts
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
-from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
 ROWS_PER_GROUP = 1 << 17  # what writing and reading in blocks hold in memory
@@ -120,10 +120,8 @@ def read_items(entries: Sequence[FileEntry], set_folder: Path) -> pa.Table:
     tables = [_read(entry, set_folder, ITEM_SCHEMA, attributes=True) for entry in entries]
     if not tables:
         return ITEM_SCHEMA.empty_table()
-    try:
-        whole = pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowTypeError:
-        whole = pa.concat_tables([_attributes_as_text(table) for table in tables], promote_options="permissive")
+    schema = fitting(common_schema(table.schema for table in tables), tables)
+    whole = pa.concat_tables([with_texts(table, schema) for table in tables], promote_options="permissive")
     return whole.select([*ITEM_SCHEMA.names, *(n for n in whole.column_names if n not in ITEM_SCHEMA.names)]).unify_dictionaries()
 
 
@@ -145,13 +143,6 @@ def read_in_blocks(entry: FileEntry, set_folder: Path, schema: pa.Schema) -> Ite
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
         if rows != entry.rows:
             raise DamagedError(f"{path} has {rows} rows, the manifest says {entry.rows}")
-
-
-def _attributes_as_text(table: pa.Table) -> pa.Table:
-    for i, field in enumerate(table.schema):
-        if field.name not in ITEM_SCHEMA.names and not pa.types.is_string(field.type):
-            table = table.set_column(i, field.name, pa.array([cell_text(cell) for cell in table[field.name].to_pylist()], pa.string()))
-    return table
 
 
 def _read(entry: FileEntry, set_folder: Path, schema: pa.Schema, attributes: bool = False) -> pa.Table:

@@ -189,13 +189,13 @@ def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpu
     Image.open(corpus / "ant" / "0001.jpg").save(corpus / "ant" / "new.jp2")
     (corpus / "ant" / "new.jp2").rename(corpus / "ant" / "new.jpg")
     (corpus / "ant" / "empty.png").write_bytes(b"")
-    assert run(corpus).reasons == {"empty": 1, "not-an-image": 1}
+    assert run(corpus).reasons == {"empty": 1, "unsupported": 1}
     assert account(run(corpus, retry_rejects=("corrupt",))) == (0, 0, 3, 3, 2, 0)
-    again = run(corpus, retry_rejects=("empty", "not-an-image"))
+    again = run(corpus, retry_rejects=("empty", "unsupported"))
     assert account(again) == (2, 0, 3, 3, 2, 0)
     assert not again.committed
     monkeypatch.setattr("extractor.image_policy.FORMATS", ("JPEG", "PNG", "JPEG2000"))  # as if a later release read one more
-    assert account(run(corpus, retry_rejects=("not-an-image",))) == (1, 1, 3, 4, 1, 0)
+    assert account(run(corpus, retry_rejects=("unsupported",))) == (1, 1, 3, 4, 1, 0)
 
 
 @pytest.mark.slow
