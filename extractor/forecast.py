@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from extractor.corpus import Item, Items
 from extractor.diff import Diff
+from extractor.hardware import Hardware, hardware_of
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.plan import make_units
@@ -83,14 +84,20 @@ def _priced(
 
 
 def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
-    """That of the newest run in the store that embedded in the same space on the same kind of device, for this number of workers."""
-    space, device = workers[0].space.id, workers[0].environment["device"]
-    newest: tuple[str, float] | None = None
+    """That of the newest run in the store that embedded in the same space, and in no other, on the same kind of device.
+
+    In proportion to the GPUs, or CPU cores, that its workers used and these do. How many workers share them says nothing.
+    """
+    space, hardware = workers[0].space.id, hardware_of(workers)
+    newest: _Measured | None = None
     for each in set_names(name.root):
         with suppress(PermafrostError, OSError):  # OSError: another team's, and not ours to read
             if read_description(each).space.id == space:
-                newest = max(filter(None, (newest, _newest_rate(each, device))), default=None)
-    return Rate(newest[1] * len(workers), f"run {newest[0]} in this space on {device}") if newest else None
+                newest = max(filter(None, (newest, _newest_rate(each, hardware.device))), key=lambda found: found.run, default=None)
+    if newest is None:
+        return None
+    source = f"run {newest.run} in this space, {newest.images_per_second:,.0f} images/s on {newest.hardware}"
+    return Rate(newest.images_per_second * hardware.count / newest.hardware.count, source)
 
 
 def sample(items: Items, workers: int) -> list[Item]:
@@ -99,10 +106,23 @@ def sample(items: Items, workers: int) -> list[Item]:
     return [items[i * len(items) // wanted] for i in range(wanted)]
 
 
-def _newest_rate(name: SetName, device: str) -> tuple[str, float] | None:
-    """(run, images a second and worker) of the set's newest run on such a device."""
+@dataclass(frozen=True)
+class _Measured:
+    run: str
+    images_per_second: float
+    hardware: Hardware
+
+
+def _newest_rate(name: SetName, device: str) -> _Measured | None:
+    """That of the set's newest run on such a device, as far as reports tell it."""
     for folder in reversed(run_folders(name)):
         report = folder.read_report() or {}
-        if report.get("environment", {}).get("device") == device and report.get("counts", {}).get("embedded", 0) >= MIN_IMAGES:
-            return folder.run_id, report["images_per_second"] / len(report["workers"])
+        if report.get("hardware", {}).get("device") == device and _is_a_measure(report):
+            return _Measured(folder.run_id, report["images_per_second"], Hardware.from_dict(report["hardware"]))
     return None
+
+
+def _is_a_measure(report: Mapping[str, Any]) -> bool:
+    """Enough images, of one set, by workers that were there from the start to the end."""
+    came_or_went = report["joined_workers"] or report["left_workers"]
+    return report["counts"]["embedded"] >= MIN_IMAGES and len(report["sets"]) == 1 and not came_or_went

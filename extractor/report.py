@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from extractor.bottleneck import Bottleneck, find_bottleneck, worker_seconds
+from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.result import ExtractResult
@@ -32,6 +33,7 @@ class Circumstances:
     manifest: Manifest  # the version that is there now
     rejects: Iterable[pa.Table]  # REJECT_SCHEMA, all of them
     throughput: dict[str, Any]  # of Throughput.to_dict
+    sets: tuple[str, ...]  # all that the run made, which shared its time
 
 
 def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequence[WorkerInfo], around: Circumstances) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "format": REPORT_FORMAT,
         "run": result.run,
         "set": result.set,
+        "sets": list(around.sets),
         "corpus": {"id": result.corpus, "source": around.source},
         "host": around.host,
         "started": (around.finished - timedelta(seconds=result.seconds)).isoformat(timespec="seconds"),
@@ -70,6 +73,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "replaced_workers": result.replaced_workers,
         "joined_workers": result.joined_workers,
         "left_workers": result.left_workers,
+        "hardware": hardware_of(workers).to_dict(),
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),

@@ -198,7 +198,7 @@ class _Run:
         self.sets[0].ledger.seconds.update(self.clock.seconds)
         results = [self._result(number, workers, lost, work_seconds) for number in range(len(self.sets))]
         for number, (each, result) in enumerate(zip(self.sets, results, strict=True)):
-            each.report(result, _of_set(workers, number), self.rounds.throughput)
+            each.report(result, _of_set(workers, number), self.rounds.throughput, tuple(str(each.name) for each in self.sets))
         return replace(results[0], also=tuple(results[1:]))
 
     def _create_sets(self) -> None:

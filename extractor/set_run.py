@@ -139,7 +139,8 @@ class SetRun:
     def committed(self) -> bool:
         return self.base is None or self.manifest is not self.base.manifest
 
-    def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput) -> None:
+    def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput, sets: tuple[str, ...]) -> None:
+        """sets: all of the run."""
         around = Circumstances(
             source=str(self.listing.source),
             host=platform.node(),
@@ -148,6 +149,7 @@ class SetRun:
             manifest=self.manifest,
             rejects=self.standing.rejects(),
             throughput=throughput.to_dict(),
+            sets=sets,
         )
         report = make_report(result, self.options, workers, around)
         self.folder.write_page(render(report))

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.device import usable_cores
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.network import Part, Rejects, build_networks
@@ -55,7 +56,8 @@ class Worker:
         libraries = {name: version(name) for name in ("tensorflow", "keras", "pillow", "numpy")}
         environment = {"engine": "tensorflow", "device": device, "machine": platform.machine(), **libraries}
         where = f"{platform.node()} ({device})"
-        first, *also = [WorkerInfo(output.space, output.shape, where, environment) for output in self._outputs]
+        cores = usable_cores()
+        first, *also = [WorkerInfo(output.space, output.shape, where, environment, self._threads, cores) for output in self._outputs]
         return replace(first, also=tuple(also))
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

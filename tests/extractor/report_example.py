@@ -63,6 +63,7 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
         manifest=Manifest(3, 2, "n", "now", "space", (files[2],), files[2], {"photos": state}),
         rejects=[pa.table(columns, schema=REJECT_SCHEMA)],
         throughput=throughput.to_dict(),
+        sets=("store/team/<set>",),
     )
     worker = WorkerInfo(SPACE, (4,), "host (CPU)", {"device": "CPU", "keras": "3"})
     return make_report(result, ExtractOptions(Recipe("mobilenet_v2", "random:1")), [worker, worker], around)

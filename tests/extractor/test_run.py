@@ -345,7 +345,7 @@ def test_the_next_forecast_goes_by_the_rate_of_the_last_run(
     plan = run(tmp_path / "photos", dry_run=True).forecast
     assert plan is not None
     assert (plan["images"], plan["images_per_second"]) == (3, first.images_per_second)
-    assert plan["rate_source"].startswith(f"run {first.run} in this space on CPU")
+    assert plan["rate_source"].startswith(f"run {first.run} in this space, ")
     second = run(tmp_path / "photos", price=1.0)
     assert (second.new, second.kinds["new"], second.reused) == (3, 3, 5)
     assert second.forecast == {**plan, "price": second.forecast["price"]} if second.forecast else False
