@@ -52,12 +52,14 @@ def extract(
     clock.lap("list")
     executor = _make_executor(options)
     run = _Run(sets, listing, options, executor, clock, on_progress)
-    try:
-        return run.go()
-    finally:
-        executor.close()
-        for each in sets:
-            remove_private_files(each.name.folder / "shards", each.folder.run_id)
+    # How it ended is written last: on a full disk there is room for that once half shards are gone.
+    with run.rounds.heartbeat, run.rounds.told_how_far():
+        try:
+            return run.go()
+        finally:
+            executor.close()
+            for each in sets:
+                remove_private_files(each.name.folder / "shards", each.folder.run_id)
 
 
 def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
@@ -121,8 +123,7 @@ class _Run:
             each.forecast = make_forecast(each.ledger.diff, worker, rate, self.options.price) if rate else None
         if self.options.check_disk:
             self._require_room(workers[0])
-        with self.rounds.heartbeat, self.rounds.full_disk_told():
-            return self._embed_and_commit(workers)
+        return self._embed_and_commit(workers)
 
     def _foresee(self, workers: list[WorkerInfo]) -> ExtractResult:
         """A dry run: by stamps, or exact where every byte is to count."""

@@ -33,7 +33,6 @@ from extractor.stopwatch import Stopwatch
 from storage.errors import RunError
 from storage.golden import require_no_drift
 from storage.new_shard import new_shard
-from storage.patience import full_disk_told
 from storage.shard import shard_format
 from storage.stored import UNSTORABLE
 
@@ -116,9 +115,7 @@ class Worker:
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish a shard for each set, then the receipts."""
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
-        pipeline = self._pipeline(locations, claim, job.limits, sizes)
-        with full_disk_told(job.run.set_folder):
-            return self._run(unit, job, pipeline)
+        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes))
 
     def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
         clock = Stopwatch()

@@ -13,13 +13,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError
-from storage.patience import patient
+from storage.patience import FULL, patient
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def private_file(folder: Path, owner: str = "") -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def give_up_room(partial: Path) -> None:
+    """Free the blocks of a private file that nobody will finish, though a writer, kept by an error's traceback, may hold it open."""
+    with suppress(FileNotFoundError):  # it was published already
+        os.truncate(partial, 0)
 
 
 def remove_private_files(folder: Path, owner: str) -> None:
@@ -95,6 +101,8 @@ def create_exclusive(path: Path, data: bytes) -> None:
         except FileExistsError:
             raise AlreadyExistsError(f"{path} exists already") from None
         except OSError as error:
+            if error.errno in FULL:
+                raise
             raise PermafrostError(
                 f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store on "
                 "a disk or network folder that has them"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
+from storage.patience import full_disk_told
 from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
@@ -103,7 +104,7 @@ def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _write(groups: Iterable[pa.Table], set_folder: Path, folder: str, schema: pa.Schema) -> FileEntry:
     rows = 0
-    with private_file(set_folder / folder) as partial:
+    with full_disk_told(set_folder), private_file(set_folder / folder) as partial:
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for group in groups:
                 writer.write_table(group, ROWS_PER_GROUP)

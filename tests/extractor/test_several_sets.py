@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import storage
 from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.network import build_networks
-from storage.errors import ConflictError, RunError, SpaceMismatchError, UsageError
+from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatchError, UsageError
 from storage.names import parse_set
 from storage.run_watch import run_statuses
 from tests.conftest import draw
@@ -126,6 +127,27 @@ def test_a_run_cut_short_is_resumed_in_all_its_sets(make_corpus: MakeCorpus, tmp
     assert {status.state for name in ("last", "other") for status in run_statuses(parse_set(f"{tmp_path}/team/{name}"))} == {"interrupted"}
     rest = run(corpus, tmp_path, ["other"])
     assert all(each.embedded == rest.read <= 8 and each.rows == 16 for each in rest.all_sets)
+
+
+def test_a_full_disk_is_that_of_the_set_that_found_no_room_and_all_sets_say_so(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    """The limit on file sizes is the border of the disk, which only the maps reach."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = Also(f"{tmp_path}/elsewhere/team/maps", replace(MAPS, layer="block_1_expand_relu"))  # 96 KiB an image
+
+    def limit(progress: Progress) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+
+    corpus, wanted = make_corpus(12), replace(options([], tmp_path), also=(large,))
+    try:
+        with pytest.raises(DiskFullError, match=rf"no room is left to write in {large.set} .*0 of 12 images to read were finished"):
+            extract(corpus, f"{tmp_path}/team/last", wanted, limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for name in (f"{tmp_path}/team/last", large.set):
+        [status] = run_statuses(parse_set(name))
+        assert (status.state, status.total) == ("failed", 12)
+        assert f"no room is left to write in {large.set} " in status.message
+    assert [each.rows for each in extract(corpus, f"{tmp_path}/team/last", wanted).all_sets] == [12, 12]
 
 
 def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: MakeCorpus, tmp_path: Path) -> None:
