@@ -19,7 +19,23 @@ from storage.manifest import Manifest
 
 REPORT_FORMAT = 1
 MAX_EXAMPLES = 5  # rejects named for each reason; the rejects file of the version has them all
-_COUNTS = ("listed", "rows", "rejected", "pending", "read", "decoded", "embedded", "reused", "copied", "new", "changed", "deleted")
+_COUNTS = (
+    "listed",
+    "rows",
+    "rejected",
+    "pending",
+    "files",
+    "to_read",
+    "read",
+    "decoded",
+    "embedded",
+    "reused",
+    "copied",
+    "new",
+    "changed",
+    "deleted",
+    "relabelled",
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "images_per_second": result.images_per_second,
         "kinds": result.kinds,
         "forecast": result.forecast,
+        "cost": result.cost,
         "saved_seconds": result.saved_seconds,
         "bottleneck": asdict(_bottleneck(result, workers)),
         "throughput": around.throughput,

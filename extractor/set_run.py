@@ -48,13 +48,13 @@ class SetRun:
 
     ledger: Ledger
     job: Job
+    forecast: Forecast
 
     def __init__(self, name: SetName, run_id: str, options: ExtractOptions) -> None:
         """options: those of this set."""
         self.name, self.options = name, options
         self.folder = RunFolder(name.folder, run_id)
         self.base: FeatureSet | None = None
-        self.forecast: Forecast | None = None
         self.lenders: list[Lender] = []
 
     def open(self, listing: Listing) -> None:

@@ -160,8 +160,26 @@ def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: Ma
 
 def test_a_dry_run_tells_of_each_set_and_writes_nothing(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     result = run(make_corpus(6), tmp_path / "store", ["maps"], dry_run=True)
-    assert [(each.to_read, each.forecast and each.forecast["images"]) for each in result.all_sets] == [(6, 6), (6, 6)]
+    assert [(each.to_read, each.forecast["images"], each.files) for each in result.all_sets] == [(6, 6, 6), (6, 6, 0)]
     assert not (tmp_path / "store").exists()
+
+
+def test_what_sets_share_is_foreseen_once_and_adds_up(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(6)
+    size = sum(path.stat().st_size for path in corpus.rglob("*.*g"))
+    run(corpus, tmp_path, [])
+    (corpus / "ant" / "new.png").write_bytes(new := draw(99))
+    for how in ({}, {"rehash": True}):
+        result = run(corpus, tmp_path, ["maps"], dry_run=True, price=1e6, **how)
+        first, maps = (each.forecast for each in result.all_sets)
+        assert (result.files, first["bytes_to_read"], maps["bytes_to_read"]) == (7, size + len(new), 0)
+        assert (first["images"], maps["images"]) == (1, 7)
+        assert first["seconds"] == pytest.approx(7 / first["images_per_second"], abs=0.1)  # not only for the one of the first set
+        assert first["price"] == pytest.approx(first["seconds"] / 3600 * 1e6, rel=0.2)
+        assert (maps["seconds"], maps["price"]) == (0.0, 0.0)
+    done = run(corpus, tmp_path, ["maps"], price=1e6)
+    assert [(each.files, each.read, each.cost is None) for each in done.all_sets] == [(7, 7, False), (0, 0, True)]
+    assert [sum(each.kinds.values()) for each in done.all_sets] == [1, 7]
 
 
 def test_wrong_further_sets_are_refused(make_corpus: MakeCorpus, tmp_path: Path) -> None:
