@@ -98,11 +98,15 @@ class RunFolder:
         with damage_named(path, "receipt"):
             return pq.read_table(path, memory_map=True)
 
+    def units_finished(self) -> list[str]:
+        """Ids of the units that have receipts."""
+        return [entry.removesuffix(".parquet") for entry in list_names(self.path / "receipts")]
+
     def receipts(self) -> Iterator[pa.Table]:
         """All receipts that can be read. A damaged one is as if its unit had not been finished."""
-        for entry in list_names(self.path / "receipts"):
+        for unit in self.units_finished():
             with suppress(DamagedError):
-                table = self.read_receipt(entry.removesuffix(".parquet"))
+                table = self.read_receipt(unit)
                 if table is not None:
                     yield table
 
