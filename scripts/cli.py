@@ -1,4 +1,7 @@
-"""The command `permafrost`: parsing, exit codes, and errors in words. Exit 0 done, 1 failed, 2 wrong usage, 3 done but incomplete."""
+"""The command `permafrost`: parsing, exit codes, and errors in words. Exit 0 done, 1 failed, 2 wrong usage, 3 done but incomplete.
+
+130 interrupted: by Ctrl-C, or by SIGTERM, which ends a run in the same way (`extractor.grace`) and with the same words.
+"""
 
 from __future__ import annotations
 
