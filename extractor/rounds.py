@@ -119,9 +119,9 @@ class Rounds:
             self._check()
             if isinstance(result, Receipt):
                 self.throughput.add(result)
-                for each, receipt in zip(self._sets, result.all_sets, strict=True):
+                for number, (each, receipt) in enumerate(zip(self._sets, result.all_sets, strict=True)):
                     each.ledger.add(receipt)
-                    require_storable(each.ledger, each.options.recipe.dtype)
+                    require_storable(each.ledger, each.options.recipe.dtype, each.name, number)
             yield result
 
     def _check(self) -> None:

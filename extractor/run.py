@@ -17,7 +17,7 @@ from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rat
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.preview import preview
-from extractor.refusals import require_room
+from extractor.refusals import require_room, require_writable
 from extractor.relabelled import count_relabelled
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
@@ -49,6 +49,8 @@ def extract(
     """
     clock = Stopwatch()
     sets = _sets(uri, options)
+    for each in sets if not options.dry_run else ():
+        require_writable(each.name)
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
     executor = _make_executor(options)

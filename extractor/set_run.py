@@ -30,7 +30,7 @@ from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, RunError
+from storage.errors import ConflictError, RunError, UnstorableError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.lending import Lender, copy_embeddings, find_lenders
@@ -175,9 +175,12 @@ Embed = Callable[[Sequence[bytes]], Sequence[npt.NDArray[np.generic]]]  # of eac
 
 
 def draw_golden(embed: Embed, sets: Sequence[SetRun]) -> list[GoldenImages]:
-    """New golden images for each set. Raises RunError for a network that sees no difference between them."""
+    """New golden images for each set. Raises RunError for a network that sees no difference between them, UnstorableError."""
     images = draw_golden_images()
-    embedded = embed(tuple(images.values()))
+    try:
+        embedded = embed(tuple(images.values()))
+    except UnstorableError as error:
+        raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
     for each, embeddings in zip(sets, embedded, strict=True):
         if each.base is None:
             require_different(embeddings)

@@ -28,9 +28,10 @@ from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
+from extractor.refusals import float32_option
 from extractor.set_account import SetAccount
 from extractor.stopwatch import Stopwatch
-from storage.errors import RunError
+from storage.errors import UnstorableError
 from storage.golden import require_no_drift
 from storage.new_shard import new_shard
 from storage.shard import shard_format
@@ -62,7 +63,7 @@ class Worker:
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.
 
-        Raises RunError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
+        Raises UnstorableError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
         """
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / str(i) for i in range(len(images))]
@@ -72,8 +73,9 @@ class Worker:
         for output, (_, outcomes) in zip(self._outputs, embedded, strict=True):
             if outcomes.rejects:
                 reason, message = next(iter(outcomes.rejects.values()))
-                way_out = " (use --dtype float32)" if reason in UNSTORABLE and output.dtype == "float16" else ""
-                raise RunError(f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}")
+                way_out = f" ({float32_option(output.number)})" if reason in UNSTORABLE and output.dtype == "float16" else ""
+                found = f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}"
+                raise UnstorableError(found, output.number)
         return tuple(embeddings for embeddings, _ in embedded)
 
     def embed_located(self, locations: Sequence[str]) -> tuple[npt.NDArray[np.generic], Outcomes]:

@@ -138,8 +138,17 @@ def list_names(folder: Path) -> list[str]:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that this user can still write where `folder` is, or will be."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_there(folder)).free
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether this user may write where `folder` is, or will be, as far as the system says it without a try."""
+    return os.access(_there(folder), os.W_OK | os.X_OK)
+
+
+def _there(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def sync(path: Path) -> None:

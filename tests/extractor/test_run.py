@@ -435,7 +435,9 @@ def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -
 @pytest.mark.slow
 def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
-    with pytest.raises(RunError, match=r"too small for float16: 100% of it is lost .use --dtype float32"):
+    with pytest.raises(
+        RunError, match=r"team/photos: 4 of 4 known good images .* too small for float16: 100% of it is lost .use --dtype float32"
+    ):
         run(corpus, recipe=replace(RECIPE, dtype="float16"))
     assert run(corpus).rows == 3
 
@@ -458,7 +460,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
             return [np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings]
 
     monkeypatch.setattr(network, "_engine", Overflowing())
-    with pytest.raises(RunError, match="1 embeddings are not finite"):
+    with pytest.raises(RunError, match=r"team/photos: 1 embeddings are not finite.*check the weights"):
         run(corpus)
     assert storage.open(first.set).version == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import storage
 from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.network import build_networks
-from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatchError, UsageError
+from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatchError, UnstorableError, UsageError
 from storage.names import parse_set
 from storage.run_watch import run_statuses
 from tests.conftest import draw
@@ -214,6 +215,13 @@ def test_features_that_cannot_be_stored_name_no_other_set(make_corpus: MakeCorpu
     monkeypatch.setattr("extractor.refusals.MAX_UNSTORABLE", 1.0)
     result = run(make_corpus(10), tmp_path, ["maps"])
     assert [(each.rows, each.rejected) for each in result.all_sets] == [(10, 0), (9, 1)]
+
+
+def test_a_set_that_float16_cannot_hold_is_named(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus, small = make_corpus(3), Also(f"{tmp_path}/team/small", replace(LAST, dtype="float16"))
+    with pytest.raises(UnstorableError, match=rf"{small.set}: 4 of 4 known .*\(name dtype=float32 in its --also\)"):
+        extract(corpus, f"{tmp_path}/team/last", replace(options([], tmp_path), also=(small,)))
+    assert copy.copy(UnstorableError("words", 2)).number == 2  # as pickle does it on the way from a Ray worker
 
 
 @pytest.mark.slow
