@@ -13,13 +13,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError
-from storage.patience import patient
+from storage.patience import FULL, patient
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def private_file(folder: Path, owner: str = "") -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def give_up_room(partial: Path) -> None:
+    """Free the blocks of a private file that nobody will finish, though a writer, kept by an error's traceback, may hold it open."""
+    with suppress(FileNotFoundError):  # it was published already
+        os.truncate(partial, 0)
 
 
 def remove_private_files(folder: Path, owner: str) -> None:
@@ -95,6 +101,8 @@ def create_exclusive(path: Path, data: bytes) -> None:
         except FileExistsError:
             raise AlreadyExistsError(f"{path} exists already") from None
         except OSError as error:
+            if error.errno in FULL:
+                raise
             raise PermafrostError(
                 f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store on "
                 "a disk or network folder that has them"
@@ -130,8 +138,17 @@ def list_names(folder: Path) -> list[str]:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that this user can still write where `folder` is, or will be."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_there(folder)).free
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether this user may write where `folder` is, or will be, as far as the system says it without a try."""
+    return os.access(_there(folder), os.W_OK | os.X_OK)
+
+
+def _there(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def sync(path: Path) -> None:

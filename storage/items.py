@@ -16,6 +16,7 @@ from storage.common_types import common_schema, fitting, with_texts
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, private_file, publish_by_content
+from storage.patience import full_disk_told
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
 ROWS_PER_GROUP = 1 << 17  # what writing and reading in blocks hold in memory
@@ -103,7 +104,7 @@ def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _write(groups: Iterable[pa.Table], set_folder: Path, folder: str, schema: pa.Schema) -> FileEntry:
     rows = 0
-    with private_file(set_folder / folder) as partial:
+    with full_disk_told(set_folder), private_file(set_folder / folder) as partial:
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for group in groups:
                 writer.write_table(group, ROWS_PER_GROUP)
