@@ -12,12 +12,14 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extractor.content import is_uri, open_remote, read_stamp, without_secrets
+from extractor.content import is_uri, open_remote, read_stamp
+from extractor.remote_errors import remote_error
 from storage.errors import NotFoundError, PermafrostError
 
 # What a small read fetches at least. Here a page; over the network enough for the small members beside an image, which are requests spared,
 # and not so much that the images are fetched by the way.
 LOCAL_WINDOW, REMOTE_WINDOW = 4 << 10, 16 << 10
+_AGAIN = "run again, or take it out of the corpus: its images then count as deleted"
 _COLUMN_BUFFER = 1 << 20  # Parquet columns are read in steps of this size; without it Arrow fetches a whole column chunk, of any size
 
 
@@ -31,7 +33,7 @@ class Container:
         if stamp.reason:
             raise NotFoundError(f"cannot read {location}: {stamp.message}")
         if stamp.bytes is None:
-            raise PermafrostError(f"cannot read {location}: the server does not say what it has there, or does not answer")
+            raise PermafrostError(f"cannot read {location}: {stamp.message}; {_AGAIN}")
         self.size, self.stamp = stamp.bytes, stamp.value
         self._remote = open_remote(location) if is_uri(location) else None
         if not self._remote:
@@ -55,13 +57,13 @@ class Container:
         try:
             return os.pread(self._file, length, start)
         except OSError as error:
-            raise PermafrostError(f"cannot read {self.location} at offset {start}: {error.strerror}") from None
+            raise PermafrostError(f"cannot read {self.location} at offset {start}: {error.strerror}; {_AGAIN}") from None
 
     def _open(self) -> int:
         try:
             return os.open(self.location, os.O_RDONLY)
         except OSError as error:
-            raise PermafrostError(f"cannot read {self.location}: {error.strerror}") from None
+            raise PermafrostError(f"cannot read {self.location}: {error.strerror}; {_AGAIN}") from None
 
     def _read_remote(self, start: int, length: int) -> bytes:
         import obstore
@@ -72,7 +74,9 @@ class Container:
         try:
             return bytes(obstore.get_range(store, path, start=start, length=length))
         except (BaseError, OSError, ValueError) as error:
-            raise PermafrostError(f"cannot read {length} bytes of {self.location} at offset {start}: {without_secrets(error)}") from None
+            raise PermafrostError(
+                f"cannot read {length} bytes of {self.location} at offset {start}: {remote_error(error)}; {_AGAIN}"
+            ) from None
 
 
 class Window:

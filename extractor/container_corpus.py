@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,13 +14,15 @@ from extractor.container import Container
 from extractor.container_kind import PARQUET, TAR, TFRECORD, container_kind, is_compressed_container
 from extractor.container_search import Containers
 from extractor.content import is_uri
-from extractor.contents import Contents
+from extractor.contents import BadLabels, Contents
 from extractor.corpus import Item, Listing, derived_id
 from extractor.listing import ListingBuilder
 from extractor.parquet_corpus import read_parquet
 from extractor.tar_corpus import read_tar
 from extractor.tfrecord_corpus import read_tfrecord
 from storage.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 _PLACE_BITS = 40  # of an item's place, for its number in the container; the bits above are the container's
 LISTING_THREADS = 32  # containers looked at together: over a network the time goes into waiting
@@ -30,28 +33,44 @@ _READERS: dict[str, Callable[[Container, str, str], Iterator[Contents]]] = {TAR:
 def list_containers(containers: Containers, corpus_id: str | None = None) -> Listing:
     """List the images of containers of one kind, sorted by key, from their headers, labels and footers alone.
 
-    Raises UsageError (no images, or several kinds), NotFoundError, PermafrostError (unreadable or damaged).
+    A damaged container is a reject, `bad-container`, and the others are listed. Raises UsageError (no images at all, or several kinds),
+    NotFoundError, PermafrostError (one that cannot be read).
     """
     read = _READERS[_one_kind(containers)]
     listing = ListingBuilder()
 
-    def enter(numbered: tuple[int, tuple[str, str]]) -> Counter[str]:
+    def enter(numbered: tuple[int, tuple[str, str]]) -> tuple[Counter[str], BadLabels]:
         number, (name, location) = numbered
-        place, skipped = number << _PLACE_BITS, Counter[str]()
+        place, skipped, bad_labels = number << _PLACE_BITS, Counter[str](), BadLabels()
         with Container(location if is_uri(location) else os.path.join(containers.base, location)) as container:
             for found in read(container, name, location):
                 listing.add(found.items, range(place, place + len(found.items)), _attributes(found))
                 listing.reject(found.rejects)
                 skipped += found.skipped
+                bad_labels.join(found.bad_labels)
                 place += len(found.items)
-        return skipped
+        return skipped, bad_labels
 
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
-        skipped = sum(pool.map(enter, enumerate(containers.names.items())), containers.skipped)
+        entered = list(pool.map(enter, enumerate(containers.names.items())))
+    skipped = sum((of_one for of_one, _ in entered), containers.skipped)
+    _warn_of([of_one for _, of_one in entered])
     if not listing.found_items:
         first = listing.first_reject()
-        raise UsageError(f"no images in {containers.source}{f'; the first problem: {first.message}' if first else ''}")
+        raise UsageError(
+            f"no images in {containers.source}{f'; the first problem of {listing.rejected}: {first.message}' if first else ''}"
+        )
     return listing.finish(corpus_id or derived_id(containers.source), containers.source, containers.base, skipped, _tell_repeated)
+
+
+def _warn_of(of_containers: list[BadLabels]) -> None:
+    bad = BadLabels()
+    for of_one in of_containers:
+        bad.join(of_one)
+    if bad.count:
+        logger.warning(
+            "%d items are kept without a label, split or file name, because it cannot be read; the first is %s", bad.count, bad.first
+        )
 
 
 def _attributes(found: Contents) -> pa.Table | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from extractor.container_kind import container_kind, is_compressed_container
-from extractor.content import open_remote, without_secrets
+from extractor.content import open_remote
 from extractor.folder_corpus import walk_files
 from extractor.patterns import expand_braces, fixed_folder, has_wildcard, is_pattern, matches
+from extractor.remote_errors import remote_error
 from storage.errors import NotFoundError, PermafrostError, UsageError
 
 
@@ -106,4 +107,4 @@ def _list_remote(root: str, prefix: str) -> Iterator[str]:
         for page in obstore.list(store, prefix or None, chunk_size=1000):
             yield from (entry["path"] for entry in page)
     except (BaseError, OSError, ValueError) as error:
-        raise PermafrostError(f"cannot list {root}/{prefix}: {without_secrets(error)}") from None
+        raise PermafrostError(f"cannot list {root}/{prefix}: {remote_error(error)}") from None

@@ -13,13 +13,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from extractor.corpus import Item
+from extractor.crc32c import masked_crc32c
 from extractor.limits import MAX_FILE_BYTES
-from extractor.part import ByteRange, ParquetRow, split_part
+from extractor.part import ByteRange, ParquetRow, RecordImage, split_part
+from extractor.remote_errors import remote_error
 from storage.errors import PermafrostError
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links
 _CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
+_CHECKSUM_BYTES = 4  # behind the data of a TFRecord
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the source says of an item before it is read: a stamp, or why it cannot be an item."""
+    """What the source says of an item before it is read: a stamp, or why it cannot be an item.
+
+    A message without a reason is that of a server which did not answer now.
+    """
 
     value: str = ""
     reason: str = ""
@@ -57,12 +63,12 @@ def is_uri(location: str) -> bool:
 
 
 def read_stamp(location: str) -> Stamp:
-    """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty stamp."""
+    """Ask for size and time of change, not for content. A server that does not answer leaves it to the reading: an empty value."""
     container, part = split_part(location)
     stamp = _remote_stamp(container) if is_uri(container) else _local_stamp(container)
     if part is None or not stamp.value:
         return stamp
-    return Stamp(f"{stamp.value}{part}", bytes=part.length if isinstance(part, ByteRange) else None)
+    return Stamp(f"{stamp.value}{part}", bytes=None if isinstance(part, ParquetRow) else part.length)
 
 
 def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
@@ -70,13 +76,10 @@ def read_content(location: str, max_bytes: int = MAX_FILE_BYTES) -> Content:
     container, part = split_part(location)
     if isinstance(part, ParquetRow):
         return _read_row(container, part, max_bytes)
+    if isinstance(part, RecordImage):
+        return _read_record(container, part, max_bytes)
     if part:
-        if too_large := _too_large(part.length, max_bytes):
-            return too_large
-        found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
-        if not found.reason and len(found.encoded) != part.length:
-            return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
-        return found
+        return _read_range(container, part, max_bytes)
     return _read_remote(location, max_bytes) if is_uri(location) else _read_local(location, max_bytes)
 
 
@@ -100,6 +103,25 @@ def _read_local(location: str, max_bytes: int) -> Content:
         return _too_large(size, max_bytes) or Content(Path(location).read_bytes())
     except OSError as error:
         return Content(reason="unreadable", message=f"{type(error).__name__}: {error.strerror}")
+
+
+def _read_record(container: str, part: RecordImage, max_bytes: int) -> Content:
+    found = _read_range(container, ByteRange(part.record.start, part.record.length + _CHECKSUM_BYTES), max_bytes)
+    data, checksum = found.encoded[: part.record.length], found.encoded[part.record.length :]
+    if not found.reason and masked_crc32c(data) != int.from_bytes(checksum, "little"):
+        return Content(
+            reason="bad-checksum", message=f"the record's data at offset {part.record.start} are not what was written, by their checksum"
+        )
+    return found if found.reason else Content(data[part.start : part.start + part.length])
+
+
+def _read_range(container: str, part: ByteRange, max_bytes: int) -> Content:
+    if too_large := _too_large(part.length, max_bytes):
+        return too_large
+    found = _read_remote_range(container, part) if is_uri(container) else _read_local_range(container, part)
+    if not found.reason and len(found.encoded) != part.length:
+        return Content(reason="changed", message="the container is shorter than it was when it was listed; run again")
+    return found
 
 
 def _read_local_range(location: str, part: ByteRange) -> Content:
@@ -132,8 +154,8 @@ def _remote_stamp(location: str) -> Stamp:
         meta = obstore.head(store, path)
     except FileNotFoundError:
         return Stamp(reason="missing", message="the server has no such object")
-    except (BaseError, OSError, ValueError):
-        return Stamp()
+    except (BaseError, OSError, ValueError) as error:
+        return Stamp(message=remote_error(error))
     return Stamp(meta.get("e_tag") or f"{meta['size']}-{meta['last_modified'].isoformat()}", bytes=meta["size"])
 
 
@@ -146,7 +168,7 @@ def _read_remote(location: str, max_bytes: int) -> Content:
         answer = obstore.get(store, path)
         return _too_large(answer.meta["size"], max_bytes) or Content(bytes(answer.bytes()))
     except (BaseError, OSError, ValueError) as error:
-        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {remote_error(error)}")
 
 
 def _read_remote_range(location: str, part: ByteRange) -> Content:
@@ -159,7 +181,7 @@ def _read_remote_range(location: str, part: ByteRange) -> Content:
         store, path = open_remote(location)
         return Content(bytes(obstore.get_range(store, path, start=part.start, length=part.length)))
     except (BaseError, OSError, ValueError) as error:
-        return Content(reason="unreadable", message=f"{type(error).__name__}: {without_secrets(error)}")
+        return Content(reason="unreadable", message=f"{type(error).__name__}: {remote_error(error)}")
 
 
 def _too_large(size: int, limit: int) -> Content | None:
@@ -179,8 +201,3 @@ def _store(url: str) -> Any:
     from obstore.store import from_url
 
     return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)
-
-
-def without_secrets(error: Exception) -> str:
-    """The first line of an error; what stands behind a '?' may be a signature."""
-    return re.sub(r"\?\S+", "?...", (str(error).strip().splitlines() or [""])[0])[:300]

@@ -34,7 +34,8 @@ REJECT_COLUMNS = pa.schema([(name, pa.string()) for name in ("key", "stamp", "re
 _FIELDS = ("key", "stamp", "label", "split", BYTES, LOCATION)  # in the order of those of `Item`
 
 # Reject reasons that the listing itself finds, anew each time: nothing is known of such an entry from earlier runs.
-LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-label", "bad-record"})
+# `bad-label` is of older versions: such an image is an item without a label now.
+LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-container", "bad-label", "bad-record"})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from extractor.unit_queue import LostUnit
 from storage.digests import Words
 
 CHECK_SECONDS = 1.0
+WORKER_THREAD = "permafrost-worker"  # name of the threads that a program must not wait for at its end, nor be ended by
 
 
 def go_on() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from extractor.corpus import Item, Items
+import pyarrow.compute as pc
+
+from extractor.corpus import BYTES, Item, Items
 from extractor.diff import Diff
+from extractor.hardware import Hardware, hardware_of
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.plan import make_units
@@ -19,6 +22,7 @@ from storage.names import SetName
 from storage.runs import run_folders
 
 MIN_IMAGES = 100  # of a run whose rate is worth something
+NO_RATE = "no run has measured it"
 SAMPLE = 64  # images that a calibration embeds with each worker
 
 
@@ -33,6 +37,9 @@ class Rate:
 @dataclass(frozen=True)
 class Forecast:
     """Upper bounds: of the images to read, those that turn out to be known are read and not embedded. None: not known.
+
+    Of several sets that one run makes, what they share stands with the first one: bytes to read, seconds and price. It is 0 with the
+    others, so that it adds up.
 
     exact: all of them were read (`extractor.preview`), so that these are no bounds, but what will be if nothing changes until then.
     """
@@ -65,32 +72,69 @@ def exact_forecast(ledger: Ledger, worker: WorkerInfo, rate: Rate | None, price_
     return _priced(images, size, len(ledger.new_shards), new * worker.image_bytes, rate, price_an_hour, exact=True)
 
 
+def shared(forecasts: Sequence[Forecast], files: Items, rate: Rate | None, price_an_hour: float | None) -> list[Forecast]:
+    """Those of all sets of a run, which reads `files`."""
+    if len(forecasts) == 1:
+        return list(forecasts)
+    images = min(len(files), sum(each.images for each in forecasts))
+    seconds = _seconds(images, rate)
+    first = replace(forecasts[0], bytes_to_read=_bytes(files), seconds=_rounded(seconds), price=_price(seconds, price_an_hour))
+    nothing = None if seconds is None else 0.0
+    return [first, *(replace(each, bytes_to_read=0, seconds=nothing, price=_price(nothing, price_an_hour)) for each in forecasts[1:])]
+
+
+def _bytes(files: Items) -> int | None:
+    """None: of some the source does not say it."""
+    blocks = [(pc.sum(block[BYTES]).as_py() or 0, block[BYTES].null_count) for block in files.rows.blocks()]
+    return None if any(unknown for _, unknown in blocks) else sum(size for size, _ in blocks)
+
+
+def _seconds(images: int, rate: Rate | None) -> float | None:
+    if not images:
+        return 0.0
+    return images / rate.images_per_second if rate and rate.images_per_second else None
+
+
+def _price(seconds: float | None, price_an_hour: float | None) -> float | None:
+    return round(seconds / 3600 * price_an_hour, 2) if seconds is not None and price_an_hour is not None else None
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return round(seconds, 1) if seconds is not None else None
+
+
 def _priced(
     images: int, bytes_to_read: int | None, shards: int, shard_bytes: int, rate: Rate | None, price_an_hour: float | None, exact: bool
 ) -> Forecast:
-    seconds = images / rate.images_per_second if rate and rate.images_per_second else (None if images else 0.0)
+    seconds = _seconds(images, rate)
     return Forecast(
         images=images,
         bytes_to_read=bytes_to_read,
         shards=shards,
         shard_bytes=shard_bytes,
         images_per_second=round(rate.images_per_second, 2) if rate else None,
-        rate_source=rate.source if rate else "",
-        seconds=round(seconds, 1) if seconds is not None else None,
-        price=round(seconds / 3600 * price_an_hour, 2) if seconds is not None and price_an_hour is not None else None,
+        rate_source=rate.source if rate else NO_RATE,
+        seconds=_rounded(seconds),
+        price=_price(seconds, price_an_hour),
         exact=exact,
     )
 
 
 def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
-    """That of the newest run in the store that embedded in the same space on the same kind of device, for this number of workers."""
-    space, device = workers[0].space.id, workers[0].environment["device"]
-    newest: tuple[str, float] | None = None
+    """That of the newest run in the store that embedded in the same space, and in no other, on the same kind of device.
+
+    In proportion to the GPUs, or CPU cores, that its workers used and these do. How many workers share them says nothing.
+    """
+    space, hardware = workers[0].space.id, hardware_of(workers)
+    newest: _Measured | None = None
     for each in set_names(name.root):
         with suppress(PermafrostError, OSError):  # OSError: another team's, and not ours to read
             if read_description(each).space.id == space:
-                newest = max(filter(None, (newest, _newest_rate(each, device))), default=None)
-    return Rate(newest[1] * len(workers), f"run {newest[0]} in this space on {device}") if newest else None
+                newest = max(filter(None, (newest, _newest_rate(each, hardware.device))), key=lambda found: found.run, default=None)
+    if newest is None:
+        return None
+    source = f"run {newest.run} in this space, {newest.images_per_second:,.0f} images/s on {newest.hardware}"
+    return Rate(newest.images_per_second * hardware.count / newest.hardware.count, source)
 
 
 def sample(items: Items, workers: int) -> list[Item]:
@@ -99,10 +143,23 @@ def sample(items: Items, workers: int) -> list[Item]:
     return [items[i * len(items) // wanted] for i in range(wanted)]
 
 
-def _newest_rate(name: SetName, device: str) -> tuple[str, float] | None:
-    """(run, images a second and worker) of the set's newest run on such a device."""
+@dataclass(frozen=True)
+class _Measured:
+    run: str
+    images_per_second: float
+    hardware: Hardware
+
+
+def _newest_rate(name: SetName, device: str) -> _Measured | None:
+    """That of the set's newest run on such a device, as far as reports tell it."""
     for folder in reversed(run_folders(name)):
         report = folder.read_report() or {}
-        if report.get("environment", {}).get("device") == device and report.get("counts", {}).get("embedded", 0) >= MIN_IMAGES:
-            return folder.run_id, report["images_per_second"] / len(report["workers"])
+        if report.get("hardware", {}).get("device") == device and _is_a_measure(report):
+            return _Measured(folder.run_id, report["images_per_second"], Hardware.from_dict(report["hardware"]))
     return None
+
+
+def _is_a_measure(report: Mapping[str, Any]) -> bool:
+    """Enough images, of one set, by workers that were there from the start to the end."""
+    came_or_went = report["joined_workers"] or report["left_workers"]
+    return report["counts"]["embedded"] >= MIN_IMAGES and len(report["sets"]) == 1 and not came_or_went

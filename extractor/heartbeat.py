@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from storage.errors import PermafrostError, RunCancelledError
+from storage.errors import DiskFullError, PermafrostError, RunCancelledError
 from storage.process import this_process
 from storage.runs import RunFolder
 
@@ -49,23 +49,28 @@ class Heartbeat:
         self._stop.set()
         self._thread.join(BEAT_SECONDS)  # no longer: it may hang on a network folder that is gone
         if error:
-            with suppress(OSError):  # a full disk may be what ended the run: that error is the one to tell
-                self._beat()
-                for folder in self._folders:
+            self._beats += 1
+            for folder in self._folders:  # each set may be on a disk of its own
+                with suppress(OSError, DiskFullError):  # a full disk may be what ended the run: that error is the one to tell
+                    self._beat_in(folder)
+                with suppress(OSError, DiskFullError):
                     folder.write_end(*_end_of(error))
 
     def _go_on(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            with suppress(OSError):  # the next beat may succeed; until then the run counts as silent, which it is
+            with suppress(OSError, DiskFullError):  # the next beat may succeed; until then the run counts as silent, which it is
                 if any(folder.cancel_requested for folder in self._folders):
                     self._cancelled.set()
                 self._beat()
 
     def _beat(self) -> None:
         self._beats += 1
-        time = datetime.now(UTC).isoformat(timespec="seconds")
         for folder in self._folders:
-            folder.write_heartbeat({**self._fixed, **self._progress(), "beat": self._beats, "time": time})
+            self._beat_in(folder)
+
+    def _beat_in(self, folder: RunFolder) -> None:
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.write_heartbeat({**self._fixed, **self._progress(), "beat": self._beats, "time": time})
 
 
 def _end_of(error: BaseException) -> tuple[str, str]:

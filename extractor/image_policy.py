@@ -36,6 +36,7 @@ from extractor.jpeg_in_graph import jpeg_views, resize
 from extractor.limits import ALONE_PIXELS, MAX_PIXELS, MAX_SCANNED_PIXELS, UndecodableError, check_pixels
 from extractor.quiet_tiff import quiet_libtiff
 from extractor.to_rgb import to_rgb
+from extractor.unsupported import unsupported_kind
 from extractor.views import NO_CUTS, PLAIN, Cuts, Frame, ViewPolicy, plan_cuts
 
 # No format that runs a program (EPS) or that nobody keeps photographs in. JPEG includes MPO.
@@ -195,6 +196,8 @@ def decode_with_pillow(
     except Image.DecompressionBombError as error:
         raise UndecodableError("too-large", f"more than {max_pixels} pixels: {error}") from None
     except UnidentifiedImageError:
+        if kind := unsupported_kind(encoded):
+            raise UndecodableError("unsupported", f"{kind} is not read: convert it to one of {', '.join(FORMATS)}") from None
         raise UndecodableError("not-an-image", f"no known image format (of {', '.join(FORMATS)})") from None
     except MemoryError:
         raise UndecodableError("out-of-memory", "not enough memory to decode it here") from None

@@ -21,6 +21,8 @@ class WorkerInfo:
     shape: tuple[int, ...]
     where: str  # for messages: host and device
     environment: dict[str, str]  # for provenance: engine, device, library versions
+    threads: int = 1  # CPU cores that it uses, where it has no GPU
+    host_cores: int = 1  # that its machine has for all of its workers
     cautions: tuple[str, ...] = ()  # what the user should know of how it differs from the driver
     also: tuple[WorkerInfo, ...] = ()  # for the further sets of the run: their spaces and shapes
 

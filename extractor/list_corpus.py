@@ -12,6 +12,7 @@ import pyarrow as pa
 from extractor.content import Stamp, locate, read_stamp
 from extractor.corpus import Item, Listing, ListingReject, derived_id, taken_names
 from extractor.listing import ListingBuilder
+from extractor.parquet_images import IMAGE, images_expected
 from storage.errors import UsageError
 from storage.table_file import cell_text, label_text, tables_of
 
@@ -83,7 +84,8 @@ def _tell_repeated(item: Item, row: int, holder: Item, its_row: int) -> str:
 
 def _require_columns(table: pa.Table, source: Path) -> None:
     if "path" not in table.column_names:
-        raise UsageError(f"the list {source} must have a column path; it has {', '.join(table.column_names)}")
+        images = f". To be a container of images: {images_expected(table.schema)}" if IMAGE in table.column_names else ""
+        raise UsageError(f"the list {source} must have a column path; it has {', '.join(table.column_names)}{images}")
     if taken := taken_names(set(table.column_names) - set(_OWN)):
         raise UsageError(f"the list {source} has columns that a feature set uses itself: {', '.join(taken)}; rename them")
 

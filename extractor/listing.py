@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute
 
 from extractor.corpus import ITEM_COLUMNS, OWN_PREFIX, REJECT_COLUMNS, Item, Items, Listing, ListingReject, items_of, table_of
-from storage.errors import UsageError
 from storage.row_file import RowWriter, write_rows
 from storage.row_sorter import RowSorter
 
@@ -33,10 +32,14 @@ class ListingBuilder:
     def found_items(self) -> bool:
         return len(self._items) > 0
 
+    @property
+    def rejected(self) -> int:
+        return len(self._rejects)
+
     def add(self, items: Sequence[Item] | pa.Table, places: Sequence[int] | None = None, attributes: pa.Table | None = None) -> None:
         """items: also as ITEM_COLUMNS. places: None where no two items have one key. attributes: row i of item i, or None.
 
-        Raises UsageError for attributes of one name whose types do not go together.
+        Attributes of one name have one type in the end, that of all of them (`storage.common_types`).
         """
         if not len(items):
             return
@@ -46,10 +49,7 @@ class ListingBuilder:
             for name in attributes.column_names:
                 table = table.append_column(name, _without_dictionaries(attributes[name]))
         with self._lock:
-            try:
-                self._items.add(table)
-            except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-                raise _types_differ(error) from None
+            self._items.add(table)
 
     def reject(self, rejects: Iterable[ListingReject]) -> None:
         rows = [(r.key, r.stamp, r.reason, r.message) for r in rejects]
@@ -71,11 +71,8 @@ class ListingBuilder:
         tell_repeated: TellRepeated,
         complete: Callable[[pa.Table], pa.Table] = lambda block: block,
     ) -> Listing:
-        """complete: called with each block of items, to fill in what only the whole corpus tells. Raises UsageError as `add` does."""
-        try:
-            items = self._write_items(tell_repeated, complete)
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise _types_differ(error) from None
+        """complete: called with each block of items, to fill in what only the whole corpus tells."""
+        items = self._write_items(tell_repeated, complete)
         rejects = write_rows(REJECT_COLUMNS, self._rejects.blocks())
         return Listing(corpus_id, source, base, items, rejects, dict(sorted(skipped.items())))
 
@@ -124,7 +121,3 @@ def _is_first(keys: pa.Array) -> npt.NDArray[np.bool_]:
 def _without_dictionaries(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     """A file of rows has one dictionary for all blocks, which blocks of several containers have not."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _types_differ(error: Exception) -> UsageError:
-    return UsageError(f"the containers have columns of one name and different types: {error}")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from extractor.claims import ClaimRegister
 from extractor.crew import Turnover
 from extractor.deadline import Deadline
-from extractor.executor import CHECK_SECONDS, go_on
+from extractor.executor import CHECK_SECONDS, WORKER_THREAD, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.poison import condemn
@@ -77,7 +77,7 @@ class LocalExecutor:
         stop = threading.Event()
         for worker in self._workers:
             # Daemons, so that an interrupt ends the program at once; a unit cut short has published nothing.
-            threading.Thread(target=self._serve, args=(worker, self._waiting, results, stop), daemon=True).start()
+            threading.Thread(target=self._serve, args=(worker, self._waiting, results, stop), name=WORKER_THREAD, daemon=True).start()
         running = len(self._workers)
         try:
             while running:

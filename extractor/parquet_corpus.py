@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.container import Container, open_parquet
-from extractor.contents import Contents, name_problem
+from extractor.contents import BadLabels, Contents, name_problem
 from extractor.corpus import ITEM_COLUMNS, ListingReject, printable, taken_names
-from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column
+from extractor.parquet_images import IMAGE, ImageColumn, class_names, image_column, images_expected
 from extractor.part import row_parts
 from storage.damage import damage_named
-from storage.errors import UsageError
+from storage.errors import DamagedError, UsageError
 from storage.table_file import cell_text, label_text
 
 _OWN = (IMAGE, "key", "label", "split")
@@ -33,24 +34,25 @@ def read_parquet(container: Container, name: str, location: str) -> Iterator[Con
     """The images of one file, by row groups: key from the column `key`, else `NAME#ROW`; `label` (ClassLabel numbers by name) and `split`.
 
     Further columns of one value a row are attributes, and so is `image.path`. It is no key: whether it is unique may change with every file
-    that is added, and with it all keys would. Raises UsageError (other columns), DamagedError.
+    that is added, and with it all keys would. A damaged file, or row group, is lost (`bad-container`). Raises UsageError (columns that
+    cannot be attributes), PermafrostError (it cannot be read).
     """
-    with damage_named(location, "Parquet file"):
+    found = Contents()
+    with found.damage_rejected(name, container.stamp), damage_named(name, "Parquet file"):
         file = open_parquet(container)
         schema = file.schema_arrow
         column = image_column(schema)
         if column is None:
-            raise UsageError(
-                f"{location} holds no images: expected a column image, binary or a struct with bytes; "
-                f"it has {', '.join(schema.names)[:300]}"
-            )
-        further = _further(schema, location)
-        for first, group, table in _groups(file, schema, column, further):
-            found = Contents()
-            good = _add_rows(found, container, name, location, table, group, first, class_names(schema, "label"))
-            attributes = _attributes(table.take(pa.array(good, pa.int64())), column, further)
-            found.attributes = {name: attributes[name] for name in attributes.column_names}
-            yield found
+            raise DamagedError(f"{name} holds no images: {images_expected(schema)}")
+        further, names = _further(schema, name), class_names(schema, "label")
+        for group, first in enumerate(_first_rows(file)):
+            with found.damage_rejected(name, container.stamp), damage_named(f"{group} of {name}", "row group"):
+                table = _read_group(file, group, column, further)
+                good = _add_rows(found, container, name, location, table, group, first, names)
+                attributes = _attributes(table.take(pa.array(good, pa.int64())), column, further)
+                found.attributes = {name: attributes[name] for name in attributes.column_names}
+            yield found.hand_over()
+    yield found
 
 
 def _further(schema: pa.Schema, location: str) -> list[str]:
@@ -68,19 +70,23 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _groups(file: pq.ParquetFile, schema: pa.Schema, column: ImageColumn, further: list[str]) -> Iterator[tuple[int, int, pa.Table]]:
-    """(number of the first row, row group, its columns but for the images)."""
-    wanted = [name for name in ("key", "label", "split") if name in schema.names] + further + ([column.path] if column.path else [])
-    first = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        table = file.read_row_group(group, columns=wanted) if wanted else pa.table({"": pa.nulls(rows)})
-        yield first, group, table
-        first += rows
+def _first_rows(file: pq.ParquetFile) -> list[int]:
+    """The number of the first row of each row group."""
+    rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    return list(accumulate(rows, initial=0))[:-1]
+
+
+def _read_group(file: pq.ParquetFile, group: int, column: ImageColumn, further: list[str]) -> pa.Table:
+    """The columns of a row group but for the images."""
+    names = file.schema_arrow.names
+    wanted = [own for own in ("key", "label", "split") if own in names] + further + ([column.path] if column.path else [])
+    if wanted:
+        return file.read_row_group(group, columns=wanted)
+    return pa.table({"": pa.nulls(file.metadata.row_group(group).num_rows)})
 
 
 def _add_rows(
-    found: Contents, container: Container, name: str, location: str, table: pa.Table, group: int, first: int, names: Any
+    found: Contents, container: Container, name: str, location: str, table: pa.Table, group: int, first: int, names: Sequence[str] | None
 ) -> list[int]:
     """Enter the rows of a row group; returns those that are items."""
     n = table.num_rows
@@ -93,10 +99,11 @@ def _add_rows(
     good = _good_keys(found, keys, own_keys, stamps, name) if may_be_bad else list(range(n))
     labels = table["label"].to_pylist() if "label" in table.column_names else [None] * n
     splits = table["split"].to_pylist() if "split" in table.column_names else [None] * n
+    good_keys = [str(keys[i]) for i in good]
     columns = (
-        [keys[i] for i in good],
+        good_keys,
         [stamps[i] for i in good],
-        [_label(labels[i], names) for i in good],
+        _labels([labels[i] for i in good], good_keys, names, found.bad_labels),
         [cell_text(splits[i]) for i in good],
         [None] * len(good),
         [location + parts[i] for i in good],
@@ -117,11 +124,15 @@ def _good_keys(found: Contents, keys: list[str | None], own_keys: list[str], sta
     return good
 
 
-def _label(cell: Any, names: Any) -> str | None:
-    """-1 is how Hugging Face says that there is no label."""
-    if names is None or not isinstance(cell, int):
-        return label_text(cell)
-    return cell_text(names[cell]) if 0 <= cell < len(names) else None
+def _labels(cells: list[Any], keys: list[str], names: Sequence[str] | None, bad: BadLabels) -> list[str | None]:
+    """names: of the classes, where the labels are their numbers. -1 is how Hugging Face says that there is no label."""
+    if names is None:
+        return [label_text(cell) for cell in cells]
+    for key, cell in zip(keys, cells, strict=True):
+        if isinstance(cell, int) and not -1 <= cell < len(names):
+            bad.add(key, f"a label {cell}, of {len(names)} classes")
+    classes = {number: cell_text(name) for number, name in enumerate(names)}
+    return [classes.get(cell) if isinstance(cell, int) else label_text(cell) for cell in cells]
 
 
 def _attributes(table: pa.Table, column: ImageColumn, further: list[str]) -> pa.Table:

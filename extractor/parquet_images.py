@@ -34,6 +34,12 @@ def image_column(schema: pa.Schema) -> ImageColumn | None:
     return ImageColumn(f"{IMAGE}.bytes", f"{IMAGE}.path" if pa.types.is_string(fields.get("path", pa.null())) else None)
 
 
+def images_expected(schema: pa.Schema) -> str:
+    """What `image_column` wants, and what there is instead."""
+    there = ", ".join(f"{field.name} ({field.type})" if field.name == IMAGE else field.name for field in schema)
+    return f"expected a column {IMAGE}, binary or a struct with bytes; it has {there[:300]}"
+
+
 def class_names(schema: pa.Schema, column: str) -> Sequence[str] | None:
     """The names of a ClassLabel column, from the schema's metadata."""
     try:

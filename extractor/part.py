@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PART = re.compile(r"#(?:bytes=([0-9]{1,18})\+([0-9]{1,18})|group=([0-9]{1,9})&row=([0-9]{1,18}))\Z")
+_BYTES, _NUMBER = r"([0-9]{1,18})\+([0-9]{1,18})", r"([0-9]{1,18})"
+_PART = re.compile(rf"#(?:bytes={_BYTES}|record={_BYTES}&image={_BYTES}|group={_NUMBER}&row={_NUMBER})\Z")
 
 
 # Padded numbers: sorted as text, the locations of one container are in the order in which they lie there.
@@ -21,6 +22,18 @@ class ByteRange:
 
 
 @dataclass(frozen=True)
+class RecordImage:
+    """`length` bytes, from `start` of a TFRecord's data on. The record is read whole: its checksum is that of all its data."""
+
+    record: ByteRange
+    start: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"#record={self.record.start:012d}+{self.record.length}&image={self.start}+{self.length}"
+
+
+@dataclass(frozen=True)
 class ParquetRow:
     """A row of a row group, both counted from 0."""
 
@@ -31,17 +44,25 @@ class ParquetRow:
         return f"#group={self.group:06d}&row={self.row:08d}"
 
 
+Part = ByteRange | RecordImage | ParquetRow
+
+
 def row_parts(group: int, rows: int) -> list[str]:
     """The parts of all rows of a row group, as text: of ten million, twice as fast as one by one."""
     begin = f"#group={group:06d}&row="
     return [f"{begin}{row:08d}" for row in range(rows)]
 
 
-def split_part(location: str) -> tuple[str, ByteRange | ParquetRow | None]:
+def split_part(location: str) -> tuple[str, Part | None]:
     """The container and the part of it; a location that names no part is a file of its own."""
     found = _PART.search(location)
     if not found:
         return location, None
-    start, length, group, row = found.groups()
-    part = ByteRange(int(start), int(length)) if start else ParquetRow(int(group), int(row))
-    return location[: found.start()], part
+    numbers = [int(number) for number in found.groups() if number]
+    return location[: found.start()], _part(found[0].partition("=")[0], numbers)
+
+
+def _part(kind: str, numbers: list[int]) -> Part:
+    if kind == "#bytes":
+        return ByteRange(*numbers)
+    return ParquetRow(*numbers) if kind == "#group" else RecordImage(ByteRange(*numbers[:2]), *numbers[2:])

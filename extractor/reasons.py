@@ -9,6 +9,7 @@ REASONS = {
     "bad-name": "the file's name is not valid Unicode",
     "empty": "no bytes",
     "not-an-image": "none of the formats that are read",
+    "unsupported": "an image, of a format or depth that is not read",
     "corrupt": "a known format, but no decoder makes an image of it",
     "too-large": "more bytes, pixels or scans than the limits allow",
     "unreadable": "the file, disk or server gave an error",
@@ -16,8 +17,9 @@ REASONS = {
     "out-of-memory": "not enough memory to decode it where it was tried",
     "non-finite": "the embedding has NaN or infinity in the stored dtype",
     "truncated": "a container ends in the middle of it",
-    "bad-label": "a label in a container cannot be read",
+    "bad-container": "a container, or the rest of it, is none that can be read",
     "bad-record": "a record of a container cannot be read",
+    "bad-checksum": "a record of a container is not what was written, by its checksum",
     "fatal": "it kills, breaks or hangs the worker that reads it",
     "underflow": "the embedding is too small for the stored dtype",
 }

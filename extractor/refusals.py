@@ -11,9 +11,9 @@ from extractor.corpus import Listing
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.plan import bytes_needed
-from storage.errors import ConflictError, RunError
+from storage.errors import ConflictError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
-from storage.files import free_bytes
+from storage.files import free_bytes, is_writable
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -68,11 +68,26 @@ def require_room(needs: Sequence[tuple[int, WorkerInfo]], root: Place) -> None:
         )
 
 
-def require_storable(ledger: Ledger, dtype: str) -> None:
-    """Raises RunError once too many embeddings cannot be held by the stored dtype."""
+def require_storable(ledger: Ledger, dtype: str, name: SetName, number: int) -> None:
+    """Raises UnstorableError once too many embeddings of a set cannot be held by its stored dtype. number: of the set in the run."""
     if ledger.unstorable > MAX_UNSTORABLE * len(ledger.listing.items):
-        way_out = "extract with --dtype float32" if dtype == "float16" else "check the weights: the network itself gives no numbers"
-        raise RunError(
-            f"{ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of the "
-            f"items, so the run was stopped: {way_out}"
+        way_out = float32_option(number) if dtype == "float16" else "check the weights: the network itself gives no numbers"
+        raise UnstorableError(
+            f"{name}: {ledger.unstorable} embeddings are not finite, or too small, in {dtype}; that is more than {MAX_UNSTORABLE:.1%} of "
+            f"the items, so the run was stopped: {way_out}",
+            number,
+        )
+
+
+def float32_option(number: int) -> str:
+    """The way out where float16 does not suffice for a set. number: of the set in the run."""
+    return "name dtype=float32 in its --also" if number else "use --dtype float32"
+
+
+def require_writable(name: SetName) -> None:
+    """Raises PermafrostError before anything is listed or built."""
+    if not is_writable(name.folder):
+        raise PermafrostError(
+            f"the store {name.root} is read-only, or this user may not write to {name.folder}: name a set in a store of your own. What "
+            f"is there can be read and trained on, and with --reuse-from {name.root} it lends its embeddings to a set elsewhere"
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from extractor.bottleneck import Bottleneck, find_bottleneck, worker_seconds
+from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.result import ExtractResult
@@ -18,7 +19,24 @@ from storage.manifest import Manifest
 
 REPORT_FORMAT = 1
 MAX_EXAMPLES = 5  # rejects named for each reason; the rejects file of the version has them all
-_COUNTS = ("listed", "rows", "rejected", "pending", "read", "decoded", "embedded", "twice", "reused", "copied", "new", "changed", "deleted")
+_COUNTS = (
+    "listed",
+    "rows",
+    "rejected",
+    "pending",
+    "files",
+    "to_read",
+    "read",
+    "decoded",
+    "embedded",
+    "twice",
+    "reused",
+    "copied",
+    "new",
+    "changed",
+    "deleted",
+    "relabelled",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,7 @@ class Circumstances:
     manifest: Manifest  # the version that is there now
     rejects: Iterable[pa.Table]  # REJECT_SCHEMA, all of them
     throughput: dict[str, Any]  # of Throughput.to_dict
+    sets: tuple[str, ...]  # all that the run made, which shared its time
 
 
 def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequence[WorkerInfo], around: Circumstances) -> dict[str, Any]:
@@ -41,6 +60,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "format": REPORT_FORMAT,
         "run": result.run,
         "set": result.set,
+        "sets": list(around.sets),
         "corpus": {"id": result.corpus, "source": around.source},
         "host": around.host,
         "started": (around.finished - timedelta(seconds=result.seconds)).isoformat(timespec="seconds"),
@@ -63,6 +83,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "images_per_second": result.images_per_second,
         "kinds": result.kinds,
         "forecast": result.forecast,
+        "cost": result.cost,
         "saved_seconds": result.saved_seconds,
         "bottleneck": asdict(_bottleneck(result, workers)),
         "throughput": around.throughput,
@@ -70,6 +91,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "replaced_workers": result.replaced_workers,
         "joined_workers": result.joined_workers,
         "left_workers": result.left_workers,
+        "hardware": hardware_of(workers).to_dict(),
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),

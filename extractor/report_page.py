@@ -52,12 +52,13 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "time": human_seconds(report["seconds"]["total"]),
         "images embedded": f"{counts['embedded']:,}" + (f", {counts['twice']:,} while another run did, too" if counts["twice"] else ""),
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
-        "files read": f"{counts['read']:,} ({human_bytes(sizes['bytes_read'])})",
+        "files read": f"{counts['read']:,} of {counts['files']:,} ({human_bytes(sizes['bytes_read'])})",
         "images decoded": f"{counts['decoded']:,}",
         "rows reused": f"{counts['reused']:,}",
         "copied from other sets": f"{counts['copied']:,}",
-        "new / changed / deleted": f"{counts['new']:,} / {counts['changed']:,} / {counts['deleted']:,}",
+        "new / changed / deleted / relabelled": " / ".join(f"{counts[name]:,}" for name in ("new", "changed", "deleted", "relabelled")),
         "forecast": _forecast(report),
+        "cost": _cost(report),
         "saved by reuse": _saved(report),
         "new shards": f"{sizes['new_shards']:,} ({human_bytes(sizes['new_shard_bytes'])})",
         "the version's shards": f"{sizes['version_shards']:,} ({human_bytes(sizes['version_bytes'])})",
@@ -69,10 +70,20 @@ def _account(report: Mapping[str, Any]) -> Markup:
 
 def _forecast(report: Mapping[str, Any]) -> str:
     forecast = report["forecast"]
-    if not forecast or forecast["seconds"] is None:
-        return "none: no run had measured this space on this hardware"
-    told = f"{human_seconds(forecast['seconds'])} for at most {forecast['images']:,} images, by {forecast['rate_source']}"
-    return f"{told}; the work took {human_seconds(report['seconds']['driver']['work'])}"
+    most = f"at most {forecast['images']:,} images, {forecast['shards']:,} shards of {human_bytes(forecast['shard_bytes'])}"
+    rate = f"at {forecast['images_per_second']:,.0f} images/s" if forecast["images_per_second"] else "at an unknown rate"
+    seconds = f" in {human_seconds(forecast['seconds'])}" if forecast["seconds"] is not None else ""
+    took = human_seconds(report["seconds"]["driver"]["work"])
+    return f"{most}{seconds}, {rate} ({forecast['rate_source']}); the work took {took}"
+
+
+def _cost(report: Mapping[str, Any]) -> str:
+    cost, forecast = report["cost"], report["forecast"]["price"]
+    if cost is None:
+        return "not known: no price of an hour was given, or it stands with the first set of the run"
+    return f"{cost:,.2f} in money for {human_seconds(report['seconds']['total'])}" + (
+        f"; the forecast was {forecast:,.2f}" if forecast else ""
+    )
 
 
 def _saved(report: Mapping[str, Any]) -> str:

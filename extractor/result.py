@@ -22,7 +22,7 @@ class ExtractResult:
     set: str
     corpus: str
     listed: int
-    read: int  # files whose bytes were read
+    read: int  # files whose bytes were read; for all sets of the run, and 0 with the further ones
     decoded: int  # images that a decoder was given; receipts of older versions do not count them
     embedded: int  # images that went through the network, each in all its views
     twice: int  # of those: another run did so at the same time, or a worker that was taken for dead. Kept once
@@ -36,7 +36,7 @@ class ExtractResult:
     new: int
     changed: int
     deleted: int
-    kinds: dict[str, int]  # of the files to read, what they turned out to be: KINDS of extractor.novelty
+    kinds: dict[str, int]  # of the files that this set had to have read, what they turned out to be: KINDS of extractor.novelty
     seconds: float
     images_per_second: float  # embedded, over the time from first unit to last
     version: int | None  # None: a dry run of a set without versions
@@ -51,10 +51,13 @@ class ExtractResult:
     left_workers: int  # with nodes that left
     complete: bool  # nothing pending, and rejects within --max-rejects
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
-    to_read: int = 0  # a dry run: what would be read
+    to_read: int = 0  # files that this set has to have read; some may turn out to be unreadable
+    files: int = 0  # to read, each once for all sets of the run; as `read`, 0 with the further sets
+    relabelled: int = 0  # items with the image that they had, and another label or split
     dry_run: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, which says whose they are
-    forecast: dict[str, Any] | None = None  # extractor.forecast; None: how fast this space is embedded here was not known
+    forecast: dict[str, Any] = field(default_factory=dict)  # extractor.forecast, from before the work
+    cost: float | None = None  # `seconds` at the price of an hour; None: no price is known, or it stands with the run's first set
     saved_seconds: float | None = None  # what the forward passes of the reused rows would have taken
     report: str | None = None  # path of report.html; None: a dry run
     views: int = 1  # of each image: forward passes are embedded * views
@@ -77,9 +80,12 @@ class Outcome:
     version: int | None
     committed: bool
     seconds: float
+    forecast: Forecast
+    files: int  # as in ExtractResult
+    relabelled: int
+    is_first: bool  # set of the run
     work_seconds: float = 0.0
     turnover: Turnover = field(default_factory=Turnover)
-    forecast: Forecast | None = None
     lost: Sequence[LostUnit] = ()
     report: str | None = None
 
@@ -95,7 +101,7 @@ def summarise(
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable - twice)
     # A run that embeds few images is no measure: most of its time is none of theirs.
-    usual = (outcome.forecast and outcome.forecast.images_per_second) or rate
+    usual = outcome.forecast.images_per_second or rate
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,
@@ -130,10 +136,19 @@ def summarise(
         complete=standing.pending == 0 and rejected <= options.max_rejects * listing.listed,
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
         to_read=len(ledger.diff.to_read),
+        files=outcome.files if outcome.is_first else 0,
+        relabelled=outcome.relabelled,
         dry_run=options.dry_run,
         stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
-        forecast=outcome.forecast.to_dict() if outcome.forecast else None,
+        forecast=outcome.forecast.to_dict(),
+        cost=_cost(outcome, options),
         saved_seconds=round(reused / usual, 1) if usual else None,
         report=outcome.report,
         views=len(workers[0].space.views),
     )
+
+
+def _cost(outcome: Outcome, options: ExtractOptions) -> float | None:
+    if options.price is None or options.dry_run or not outcome.is_first:
+        return None
+    return round(outcome.seconds / 3600 * options.price, 2)

@@ -22,7 +22,6 @@ from extractor.stopwatch import Stopwatch
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.errors import DiskFullError
-from storage.patience import full_disk_told
 
 MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
 
@@ -54,11 +53,10 @@ class Rounds:
         self._grace = Grace(options.grace, executor.drain)
 
     @contextmanager
-    def full_disk_told(self) -> Iterator[None]:
-        """Say of a full disk how far the work has come."""
+    def told_how_far(self) -> Iterator[None]:
+        """Say of a full disk, which the error names, how far the work has come."""
         try:
-            with full_disk_told(self._sets[0].name.folder):
-                yield
+            yield
         except DiskFullError as error:
             now = self.throughput.now()
             raise DiskFullError(
@@ -121,9 +119,9 @@ class Rounds:
             self._check()
             if isinstance(result, Receipt):
                 self.throughput.add(result)
-                for each, receipt in zip(self._sets, result.all_sets, strict=True):
+                for number, (each, receipt) in enumerate(zip(self._sets, result.all_sets, strict=True)):
                     each.ledger.add(receipt)
-                    require_storable(each.ledger, each.options.recipe.dtype)
+                    require_storable(each.ledger, each.options.recipe.dtype, each.name, number)
             yield result
 
     def _check(self) -> None:

@@ -11,14 +11,15 @@ from itertools import combinations
 from pathlib import Path
 
 from extractor.content import locate
-from extractor.corpus import Listing
+from extractor.corpus import Items, Listing
 from extractor.diff import union
 from extractor.executor import Executor
-from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample
+from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.preview import preview
-from extractor.refusals import require_room
+from extractor.refusals import require_room, require_writable
+from extractor.relabelled import count_relabelled
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
 from extractor.set_run import SetRun, draw_golden
@@ -50,16 +51,20 @@ def extract(
     """
     clock = Stopwatch()
     sets = _sets(uri, options)
+    for each in sets if not options.dry_run else ():
+        require_writable(each.name)
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
     executor = _make_executor(options)
     run = _Run(sets, listing, options, executor, clock, on_progress)
-    try:
-        return run.go()
-    finally:
-        executor.close()
-        for each in sets:
-            remove_private_files(each.name.folder / "shards", each.folder.run_id)
+    # How it ended is written last: on a full disk there is room for that once half shards are gone.
+    with run.rounds.heartbeat, run.rounds.told_how_far():
+        try:
+            return run.go()
+        finally:
+            executor.close()
+            for each in sets:
+                remove_private_files(each.name.folder / "shards", each.folder.run_id)
 
 
 def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
@@ -119,31 +124,50 @@ class _Run:
         self.clock.lap("compare")
         if self.options.dry_run:
             return self._foresee(workers)
-        for each, worker, rate in zip(self.sets, workers[0].all_sets, self._known_rates(workers), strict=True):
-            each.forecast = make_forecast(each.ledger.diff, worker, rate, self.options.price) if rate else None
+        self._forecast(workers[0], self._known_rate(workers))
         if self.options.check_disk:
             self._require_room(workers[0])
-        with self.rounds.heartbeat, self.rounds.full_disk_told():
-            return self._embed_and_commit(workers)
+        return self._embed_and_commit(workers)
 
     def _foresee(self, workers: list[WorkerInfo]) -> ExtractResult:
         """A dry run: by stamps, or exact where every byte is to count."""
         if self.options.rehash:
             self._preview(workers[0])
-        rates = self._known_rates(workers)
-        if not all(rates) and any(self._to_embed(each) for each in self.sets):
-            rates = [self._calibrate(len(workers))] * len(rates)
-        results = []
-        for number, (each, rate) in enumerate(zip(self.sets, rates, strict=True)):
-            worker, price = workers[0].all_sets[number], self.options.price
-            exact = self.options.rehash
-            each.forecast = (
-                exact_forecast(each.ledger, worker, rate, price) if exact else make_forecast(each.ledger.diff, worker, rate, price)
-            )
+        rate = self._known_rate(workers)
+        if not rate and any(self._to_embed(each) for each in self.sets):
+            rate = self._calibrate(len(workers))
+        self._forecast(workers[0], rate)
+        results, files = [], len(self._files())
+        for number, each in enumerate(self.sets):
             version = each.base.version if each.base else None
-            outcome = Outcome(str(each.name), each.folder.run_id, version, False, self.clock.total, forecast=each.forecast)
-            results.append(summarise(each.ledger, each.ledger.settle(), _of_set(workers, number), each.options, outcome))
+            standing = each.ledger.settle()
+            outcome = Outcome(
+                str(each.name),
+                each.folder.run_id,
+                version,
+                False,
+                self.clock.total,
+                each.forecast,
+                files,
+                count_relabelled(each.base, standing),
+                number == 0,
+            )
+            results.append(summarise(each.ledger, standing, _of_set(workers, number), each.options, outcome))
         return replace(results[0], also=tuple(results[1:]))
+
+    def _files(self) -> Items:
+        """What is to be read, once for all sets."""
+        return union([each.ledger.diff.to_read for each in self.sets])
+
+    def _forecast(self, worker: WorkerInfo, rate: Rate | None) -> None:
+        """Of each set, and of all of them."""
+        exact, price = self.options.dry_run and self.options.rehash, self.options.price
+        forecasts = [
+            exact_forecast(each.ledger, of_set, rate, price) if exact else make_forecast(each.ledger.diff, of_set, rate, price)
+            for each, of_set in zip(self.sets, worker.all_sets, strict=True)
+        ]
+        for each, forecast in zip(self.sets, shared(forecasts, self._files(), rate, price), strict=True):
+            each.forecast = forecast
 
     def _preview(self, worker: WorkerInfo) -> None:
         """Read and hash what each set would read."""
@@ -161,13 +185,13 @@ class _Run:
     def _to_embed(self, each: SetRun) -> int:
         return each.ledger.counters["embedded"] if self.options.rehash else len(each.ledger.diff.to_read)
 
-    def _known_rates(self, workers: list[WorkerInfo]) -> list[Rate | None]:
+    def _known_rate(self, workers: list[WorkerInfo]) -> Rate | None:
         """Of runs in the same space; None where several sets are made at once, of which no run tells."""
-        return [measured_rate(self.sets[0].name, workers)] if len(self.sets) == 1 else [None] * len(self.sets)
+        return measured_rate(self.sets[0].name, workers) if len(self.sets) == 1 else None
 
     def _calibrate(self, workers: int) -> Rate | None:
         """A rate by trying."""
-        chosen = sample(union([each.ledger.diff.to_read for each in self.sets]), workers)
+        chosen = sample(self._files(), workers)
         if not chosen:
             return None
         rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
@@ -200,7 +224,7 @@ class _Run:
         self.sets[0].ledger.seconds.update(self.clock.seconds)
         results = [self._result(number, workers, lost, work_seconds) for number in range(len(self.sets))]
         for number, (each, result) in enumerate(zip(self.sets, results, strict=True)):
-            each.report(result, _of_set(workers, number), self.rounds.throughput)
+            each.report(result, _of_set(workers, number), self.rounds.throughput, tuple(str(each.name) for each in self.sets))
         return replace(results[0], also=tuple(results[1:]))
 
     def _create_sets(self) -> None:
@@ -239,9 +263,12 @@ class _Run:
             each.manifest.version,
             each.committed,
             self.clock.total,
+            each.forecast,
+            self.rounds.throughput.total,
+            count_relabelled(each.base, each.standing) if each.committed else 0,
+            number == 0,
             work_seconds,
             self.executor.turnover,
-            each.forecast,
             lost,
             str(each.folder.page),
         )

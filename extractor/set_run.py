@@ -29,7 +29,7 @@ from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, RunError
+from storage.errors import ConflictError, RunError, UnstorableError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
@@ -48,13 +48,13 @@ class SetRun:
 
     ledger: Ledger
     job: Job
+    forecast: Forecast
 
     def __init__(self, name: SetName, run_id: str, options: ExtractOptions) -> None:
         """options: those of this set."""
         self.name, self.options = name, options
         self.folder = RunFolder(name.folder, run_id)
         self.base: FeatureSet | None = None
-        self.forecast: Forecast | None = None
         self.lenders: list[Lender] = []
         self.committed = False
         self._published: set[str] = set()  # shards of the version that this run made
@@ -143,7 +143,8 @@ class SetRun:
             raise ConflictError(f"{self.name}: another run is at work on it; run it again")
         self.compare(self.ledger)
 
-    def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput) -> None:
+    def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput, sets: tuple[str, ...]) -> None:
+        """sets: all of the run."""
         around = Circumstances(
             source=str(self.listing.source),
             host=platform.node(),
@@ -152,6 +153,7 @@ class SetRun:
             manifest=self.manifest,
             rejects=self.standing.rejects(),
             throughput=throughput.to_dict(),
+            sets=sets,
         )
         report = make_report(result, self.options, workers, around)
         self.folder.write_page(render(report))
@@ -177,9 +179,12 @@ Embed = Callable[[Sequence[bytes]], Sequence[npt.NDArray[np.generic]]]  # of eac
 
 
 def draw_golden(embed: Embed, sets: Sequence[SetRun]) -> list[GoldenImages]:
-    """New golden images for each set. Raises RunError for a network that sees no difference between them."""
+    """New golden images for each set. Raises RunError for a network that sees no difference between them, UnstorableError."""
     images = draw_golden_images()
-    embedded = embed(tuple(images.values()))
+    try:
+        embedded = embed(tuple(images.values()))
+    except UnstorableError as error:
+        raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
     for each, embeddings in zip(sets, embedded, strict=True):
         if each.base is None:
             require_different(embeddings)

@@ -32,22 +32,20 @@ def read_tar(container: Container, name: str, location: str) -> Iterator[Content
     """The images of one tar, in parts: key `NAME/STEM`, label from STEM.cls (its text) or STEM.json, split from STEM.json.
 
     name: of the tar in the corpus. location: how its items name it. A second image of a sample is a `repeated-key` in the end.
-    Raises UsageError, PermafrostError (`tar_members`).
+    What follows a damaged header is lost (`bad-container`). Raises PermafrostError (it cannot be read).
     """
     found = Contents()
     window = Window(container)
     for sample in _samples(container, window, name, found):
         if not sample.images:
             continue
-        try:
-            label, split = _label_and_split(sample, window)
-        except ValueError as error:
-            key, stamp = f"{name}/{sample.stem}", f"{container.stamp}{ByteRange(sample.images[0].start, sample.images[0].size)}"
-            found.rejects += [ListingReject(key, stamp, "bad-label", str(error)) for _ in sample.images]
-            continue
+        key, problems = f"{name}/{sample.stem}", list[str]()
+        label, split = _label_and_split(sample, window, problems)
+        if problems:
+            found.bad_labels.add(key, problems[0])
         for image in sample.images:
             part = ByteRange(image.start, image.size)
-            item = Item(f"{name}/{sample.stem}", f"{container.stamp}{part}", label, split, image.size, f"{location}{part}")
+            item = Item(key, f"{container.stamp}{part}", label, split, image.size, f"{location}{part}")
             found.items.append(item)
         if found.is_full:
             yield found.hand_over()
@@ -57,7 +55,7 @@ def read_tar(container: Container, name: str, location: str) -> Iterator[Content
 def _samples(container: Container, window: Window, name: str, found: Contents) -> Iterator[_Sample]:
     """Samples of good images; all else goes into `found`."""
     sample = _Sample("")
-    for member in tar_members(container, window):
+    for member in _members(container, window, name, found):
         if isinstance(member, CutOff):
             cut = f"{name}/{printable(member.name)}" if member.name else name
             message = f"{name} ends at offset {member.offset}, before its end mark; what followed is lost"
@@ -82,6 +80,11 @@ def _samples(container: Container, window: Window, name: str, found: Contents) -
     yield sample
 
 
+def _members(container: Container, window: Window, name: str, found: Contents) -> Iterator[Member | CutOff]:
+    with found.damage_rejected(name, container.stamp):
+        yield from tar_members(container, window, name)
+
+
 def _stem_and_ending(path: str) -> tuple[str, str]:
     """("a.b/0001", "left.jpg") of "a.b/0001.left.JPG"; ("", "") of hidden names, and ("...", "") of names without an ending."""
     folder, slash, base = path.rpartition("/")
@@ -93,13 +96,19 @@ def _is_image(ending: str) -> bool:
     return f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES
 
 
-def _label_and_split(sample: _Sample, window: Window) -> tuple[str | None, str | None]:
-    """Raises ValueError where a .cls or .json says nothing that can be read."""
-    fields = _json_object(sample, window)
-    label, split = _text(label_text(fields.get("label")), "label"), _text(cell_text(fields.get("split")), "split")
-    if "cls" in sample.texts:
-        label = cell_text(_read_text(sample.texts["cls"], window).strip())
-    return label, split
+def _label_and_split(sample: _Sample, window: Window, problems: list[str]) -> tuple[str | None, str | None]:
+    """What a .cls or .json says. None for what cannot be read, which is told in `problems`."""
+    fields: dict[str, Any] = {}
+    label = None
+    try:
+        fields = _json_object(sample, window)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        label = cell_text(_read_text(sample.texts["cls"], window).strip()) if "cls" in sample.texts else label_text(fields.get("label"))
+    except ValueError as error:
+        problems.append(str(error))
+    return _valid(label, "label", problems), _valid(cell_text(fields.get("split")), "split", problems)
 
 
 def _json_object(sample: _Sample, window: Window) -> dict[str, Any]:
@@ -123,9 +132,10 @@ def _read_text(member: Member, window: Window) -> str:
         raise ValueError(f"{printable(member.name)} is not UTF-8 text") from None
 
 
-def _text(value: str | None, field_name: str) -> str | None:
+def _valid(text: str | None, what: str, problems: list[str]) -> str | None:
     try:
-        (value or "").encode()
+        (text or "").encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{field_name} has half a character (a lone surrogate)") from None
-    return value
+        problems.append(f"the {what} has half a character (a lone surrogate)")
+        return None
+    return text

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tarfile import HeaderError, TarInfo
 
 from extractor.container import Container, Window
-from storage.errors import PermafrostError, UsageError
+from storage.errors import DamagedError
 
 BLOCK = 512
 MAX_EXTENDED_BYTES = 1 << 20  # of one long name or pax header
@@ -50,11 +50,11 @@ class _Position:
     said: _Extended = field(default_factory=_Extended)
 
 
-def tar_members(container: Container, window: Window) -> Iterator[Member | CutOff]:
+def tar_members(container: Container, window: Window, archive: str) -> Iterator[Member | CutOff]:
     """Stream the members, without reading them. Archives that were concatenated are read to the end of the last one.
 
     Python's `tarfile` parses a header block but does not walk the archive: it keeps all members, reads extended headers of any size into
-    memory and stops at a first end mark. Raises UsageError (not a tar), PermafrostError (a damaged header).
+    memory and stops at a first end mark. archive: its name in messages. Raises DamagedError where there is no header, or a hostile one.
     """
     position = _Position()
     while position.at < container.size:
@@ -65,11 +65,11 @@ def tar_members(container: Container, window: Window) -> Iterator[Member | CutOf
             if position.zeros * BLOCK > MAX_PADDING:
                 return
             continue
-        header = _header(block, container, position)
+        header = _header(block, archive, position)
         if header is None:
             break
         position.zeros = 0
-        found = _step(header, block, container, window, position)
+        found = _step(header, block, container, window, position, archive)
         if found:
             yield found
         if isinstance(found, CutOff):
@@ -78,7 +78,7 @@ def tar_members(container: Container, window: Window) -> Iterator[Member | CutOf
         yield CutOff(position.at)
 
 
-def _header(block: bytes, container: Container, position: _Position) -> TarInfo | None:
+def _header(block: bytes, archive: str, position: _Position) -> TarInfo | None:
     """None where the archive ends: at a cut block, or at what somebody put behind the end mark."""
     try:
         header = TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -90,14 +90,11 @@ def _header(block: bytes, container: Container, position: _Position) -> TarInfo 
     if position.zeros or (position.at and len(block) < BLOCK):
         return None
     if position.at == 0:
-        raise UsageError(f"{container.location} is not an uncompressed tar archive ({error} at offset 0)")
-    raise PermafrostError(
-        f"{container.location} is damaged: no tar header at offset {position.at} ({error}); the images behind it would be missing without "
-        "a word"
-    )
+        raise DamagedError(f"{archive} is not an uncompressed tar archive ({error} at offset 0)")
+    raise DamagedError(f"{archive} is damaged: no tar header at offset {position.at} ({error}); what followed is lost")
 
 
-def _step(header: TarInfo, block: bytes, container: Container, window: Window, position: _Position) -> Member | CutOff | None:
+def _step(header: TarInfo, block: bytes, container: Container, window: Window, position: _Position, archive: str) -> Member | CutOff | None:
     """What a header stands for; the position moves behind its data."""
     said = position.said
     start = position.at + BLOCK
@@ -109,12 +106,12 @@ def _step(header: TarInfo, block: bytes, container: Container, window: Window, p
     if start + size > container.size:
         return CutOff(position.at, said.name or header.name)
     if header.type in (b"L", b"x", b"X"):
-        _require_modest(header, container, position.at)
+        _require_modest(header, archive, position.at)
         data = window.read(start, header.size)
         if header.type == b"L":
             said.name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
         else:
-            _read_pax(data, said, f"{container.location} is damaged: a bad pax header at offset {position.at}")
+            _read_pax(data, said, f"{archive} is damaged: a bad pax header at offset {position.at}; what followed is lost")
         size = header.size
     position.at = start + -(-size // BLOCK) * BLOCK
     if header.type in (b"L", b"K", b"x", b"X", b"g"):
@@ -143,10 +140,11 @@ def _after_sparse_map(block: bytes, window: Window, start: int) -> int:
     return start
 
 
-def _require_modest(header: TarInfo, container: Container, at: int) -> None:
+def _require_modest(header: TarInfo, archive: str, at: int) -> None:
     if header.size > MAX_EXTENDED_BYTES:
-        raise PermafrostError(
-            f"{container.location} is refused: an extended header of {header.size} bytes at offset {at}; the limit is {MAX_EXTENDED_BYTES}"
+        raise DamagedError(
+            f"{archive} has an extended header of {header.size} bytes at offset {at}, the limit is {MAX_EXTENDED_BYTES}; what followed is "
+            "lost"
         )
 
 
@@ -156,16 +154,16 @@ def _read_pax(data: bytes, said: _Extended, damage: str) -> None:
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + 20)
         if space < 0 or not data[at:space].isdigit():
-            raise PermafrostError(damage)
+            raise DamagedError(damage)
         end = at + int(data[at:space])
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not space < end <= len(data) or not equals:
-            raise PermafrostError(damage)
+            raise DamagedError(damage)
         if key in (b"path", b"GNU.sparse.name"):
             said.name = value.decode("utf-8", "surrogateescape")
         elif key == b"size":
             if not value.isdigit() or len(value) > 18:
-                raise PermafrostError(damage)
+                raise DamagedError(damage)
             said.size = int(value)
         said.sparse |= key.startswith(b"GNU.sparse.")
         at = end

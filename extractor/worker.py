@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.device import usable_cores
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.network import Part, Rejects, build_networks
@@ -27,12 +28,12 @@ from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
+from extractor.refusals import float32_option
 from extractor.set_account import SetAccount
 from extractor.stopwatch import Stopwatch
-from storage.errors import RunError
+from storage.errors import UnstorableError
 from storage.golden import require_no_drift
 from storage.new_shard import new_shard
-from storage.patience import full_disk_told
 from storage.shard import shard_format
 from storage.stored import UNSTORABLE
 
@@ -55,13 +56,14 @@ class Worker:
         libraries = {name: version(name) for name in ("tensorflow", "keras", "pillow", "numpy")}
         environment = {"engine": "tensorflow", "device": device, "machine": platform.machine(), **libraries}
         where = f"{platform.node()} ({device})"
-        first, *also = [WorkerInfo(output.space, output.shape, where, environment) for output in self._outputs]
+        cores = usable_cores()
+        first, *also = [WorkerInfo(output.space, output.shape, where, environment, self._threads, cores) for output in self._outputs]
         return replace(first, also=tuple(also))
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.
 
-        Raises RunError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
+        Raises UnstorableError if one of them gives no embedding: with images known to be good, dtype or weights are at fault.
         """
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / str(i) for i in range(len(images))]
@@ -71,8 +73,9 @@ class Worker:
         for output, (_, outcomes) in zip(self._outputs, embedded, strict=True):
             if outcomes.rejects:
                 reason, message = next(iter(outcomes.rejects.values()))
-                way_out = " (use --dtype float32)" if reason in UNSTORABLE and output.dtype == "float16" else ""
-                raise RunError(f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}")
+                way_out = f" ({float32_option(output.number)})" if reason in UNSTORABLE and output.dtype == "float16" else ""
+                found = f"{len(outcomes.rejects)} of {len(images)} known good images gave no embedding: {message}{way_out}"
+                raise UnstorableError(found, output.number)
         return tuple(embeddings for embeddings, _ in embedded)
 
     def embed_located(self, locations: Sequence[str]) -> tuple[npt.NDArray[np.generic], Outcomes]:
@@ -114,9 +117,7 @@ class Worker:
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish a shard for each set, then the receipts."""
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
-        pipeline = self._pipeline(locations, claim, job.limits, sizes)
-        with full_disk_told(job.run.set_folder):
-            return self._run(unit, job, pipeline)
+        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes))
 
     def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
         clock = Stopwatch()

@@ -1,4 +1,7 @@
-"""The command `permafrost`: parsing, exit codes, and errors in words. Exit 0 done, 1 failed, 2 wrong usage, 3 done but incomplete."""
+"""The command `permafrost`: parsing, exit codes, and errors in words. Exit 0 done, 1 failed, 2 wrong usage, 3 done but incomplete.
+
+130 interrupted: by Ctrl-C, or by SIGTERM, which ends a run in the same way (`extractor.grace`) and with the same words.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
+from extractor.executor import WORKER_THREAD
 from scripts import evaluate, extract, layers, predict, runs, store, train
 from scripts.console import print_json
 from storage.errors import HungError, PermafrostError, UsageError
@@ -57,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
 
 
+def run() -> NoReturn:
+    """The program. Python that ends while TensorFlow works in a thread aborts (exit code 134), after a run that failed or was stopped."""
+    code = main()
+    if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _show_notes_of(package: str) -> None:
     """Warnings that a package logs look like all other notes."""
     logger = logging.getLogger(package)
@@ -74,4 +89,4 @@ def _fail(message: str, as_json: bool, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -47,66 +47,98 @@ def run(args: argparse.Namespace) -> int:
     else:
         for number, of_set in enumerate(result.all_sets):
             print("\n" * (number > 0), end="")
-            _print(of_set, options.price)
+            pairs = _planned(result, of_set) if result.dry_run else _done(result, of_set, options.price)
+            print_pairs([("set", of_set.set), *pairs])
     return 0 if result.dry_run or all(of_set.complete for of_set in result.all_sets) else EXIT_INCOMPLETE
 
 
-def _print(result: ExtractResult, price: float | None) -> None:
-    if result.dry_run:
-        print_pairs([("set", result.set), *_planned(result)])
-        return
+def _done(run: ExtractResult, result: ExtractResult, price: float | None) -> list[tuple[str, object]]:
+    """What was done for one of the sets of a run."""
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
-    copied = f" ({result.copied} embeddings from other sets)" if result.copied else ""
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
-    print_pairs(
-        [
-            ("set", result.set),
-            ("version", version),
-            ("account", _account(result)),
-            *_skipped(result),
-            *([("reasons", counts_text(result.reasons))] if result.reasons else []),
-            (
-                "work",
-                f"{result.read} files read, {result.decoded} images decoded, {result.embedded} embedded{_in_views(result)}"
-                f"{_twice(result)}, {result.reused} rows reused{copied}",
-            ),
-            *([("files were", _told(result.kinds))] if result.read else []),
-            ("time", f"{result.seconds:.1f} s, {speed}"),
-            *_saved(result, price),
-            ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
-            ("feature space", result.space_id),
-            ("report", result.report),
-        ]
-    )
+    return [
+        ("version", version),
+        ("account", _account(result)),
+        *_keys(result),
+        *_skipped(result),
+        *([("reasons", counts_text(result.reasons))] if result.reasons else []),
+        ("work", _work(run, result)),
+        *([("files were", _told(result.kinds))] if _told(result.kinds) else []),
+        ("time", f"{result.seconds:.1f} s, {speed}"),
+        *_cost(run, result),
+        *_saved(result, price),
+        ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
+        ("feature space", result.space_id),
+        ("report", result.report),
+    ]
+
+
+def _work(run: ExtractResult, result: ExtractResult) -> str:
+    """Files are read and decoded for all sets at once, and counted with the first one."""
+    some = f" of {result.files}" if result.read < result.files else ""  # the others could not be read, or are pending
+    read = f"{result.read}{some} files read{_once(run)}, {result.decoded} images decoded"
+    copied = f" ({result.copied} embeddings from other sets)" if result.copied else ""
+    made = f"{result.embedded} embedded{_in_views(result)}{_twice(result)}, {result.reused} rows reused{copied}"
+    return f"{read if result is run else 'read and decoded with the first set'}, {made}"
 
 
 def _twice(result: ExtractResult) -> str:
     return f" ({result.twice} of them while another run or worker did so, too; kept once)" if result.twice else ""
 
 
-def _planned(result: ExtractResult) -> list[tuple[str, object]]:
-    """A dry run: what would be done."""
-    assert result.forecast is not None
+def _keys(result: ExtractResult) -> list[tuple[str, object]]:
+    """What happened to keys, where more did than that new ones came."""
+    told = {"changed": result.changed, "deleted": result.deleted, "relabelled": result.relabelled}
+    return [("keys", _told({"new": result.new, **told}))] if any(told.values()) else []
+
+
+def _planned(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:
+    """A dry run: what would be done for one of its sets."""
     plan = result.forecast
     # By bytes, `files are` tells what has moved.
     moved = "" if plan["exact"] else f" ({result.to_read - plan['images']} only moved, by their stamps)"
-    size = f", {human_bytes(plan['bytes_to_read'])}" if plan["bytes_to_read"] is not None else ""
-    keys = f"{result.new} new{moved}, {result.changed} changed, {result.deleted} deleted"
+    relabelled = f", {result.relabelled} relabelled" if result.relabelled else ""
+    keys = f"{result.new} new{moved}, {result.changed} changed, {result.deleted} deleted{relabelled}"
     copied = f", copy {result.copied} from other sets" if result.copied else ""  # at most: what no decoder reads only a run finds out
     new = f"at most {plan['images']} images{_in_views(result)}{copied}: {plan['shards']} shards, {human_bytes(plan['shard_bytes'])}"
-    pairs: list[tuple[str, object]] = [
-        ("would read", f"{result.to_read} of {result.listed} images{size}"),
+    return [
+        *_to_read(run, result),
         ("keys", keys),
         *(_foreseen(result) if plan["exact"] else [("known already", result.rows), ("rejected before", result.rejected)]),
         ("would embed", new),
+        *(_forecast(run) if result is run else []),
+        *_skipped(result),
+        ("feature space", result.space_id),
     ]
+
+
+def _to_read(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:
+    """Each file once for all sets, so that is told with the first one alone."""
+    size = f", {human_bytes(result.forecast['bytes_to_read'])}" if result.forecast["bytes_to_read"] is not None else ""
+    mine = f"{result.to_read} of {result.listed} images"
+    if not run.also:
+        return [("would read", f"{mine}{size}")]
+    return [*([("would read", f"{run.files} files{_once(run)}{size}")] if result is run else []), ("for this set", mine)]
+
+
+def _forecast(run: ExtractResult) -> list[tuple[str, object]]:
+    """Time and money, where they are known."""
+    plan = run.forecast
+    pairs: list[tuple[str, object]] = []
     if plan["images_per_second"] is not None and plan["seconds"] is not None:
-        pairs.append(
-            ("time", f"about {human_seconds(plan['seconds'])} at {plan['images_per_second']:.0f} images/s ({plan['rate_source']})")
-        )
+        rate = f"{plan['images_per_second']:.0f} images/s ({plan['rate_source']})"
+        pairs.append(("time", f"about {human_seconds(plan['seconds'])}{_for_all(run)} at {rate}"))
     if plan["price"] is not None:
-        pairs.append(("price", f"about {plan['price']:,.2f}"))
-    return [*pairs, *_skipped(result), ("feature space", result.space_id)]
+        pairs.append(("price", f"about {plan['price']:,.2f}{_for_all(run)}"))
+    return pairs
+
+
+def _once(run: ExtractResult) -> str:
+    return f" once{_for_all(run)}" if run.also else ""
+
+
+def _for_all(run: ExtractResult) -> str:
+    return f" for all {len(run.all_sets)} sets" if run.also else ""
 
 
 def _foreseen(result: ExtractResult) -> list[tuple[str, object]]:
@@ -121,6 +153,14 @@ def _account(result: ExtractResult) -> str:
 
 def _in_views(result: ExtractResult) -> str:
     return f" in {result.views} views each" if result.views > 1 else ""
+
+
+def _cost(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:
+    """Of the whole run, and what it was before the work."""
+    if result.cost is None:
+        return []
+    forecast = f" (the forecast was {result.forecast['price']:,.2f})" if result.forecast["price"] is not None else ""
+    return [("cost", f"{result.cost:,.2f}{_for_all(run)}{forecast}")]
 
 
 def _saved(result: ExtractResult, price: float | None) -> list[tuple[str, object]]:

@@ -17,6 +17,7 @@ from storage.feature_set import (
 from storage.files import create_exclusive, to_json
 from storage.manifest import Manifest, follow
 from storage.names import SetName
+from storage.patience import full_disk_told
 from storage.store import ensure_store
 
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
@@ -24,9 +25,10 @@ MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
 
 def create_set(name: SetName, description: SetDescription) -> SetDescription:
     """Create the set, or return the description of the one that is there. The caller compares spaces."""
-    ensure_store(name.root)
     try:
-        create_exclusive(name.folder / "set.json", to_json(description.to_dict()))
+        with full_disk_told(name.folder):
+            ensure_store(name.root)
+            create_exclusive(name.folder / "set.json", to_json(description.to_dict()))
         return description
     except AlreadyExistsError:
         return read_description(name)
@@ -56,7 +58,8 @@ def commit(
             accept(latest)
         manifest = follow(latest, base, draft, corpus)
         try:
-            create_exclusive(version_path(name.folder, manifest.version), to_json(manifest.to_dict()))
+            with full_disk_told(name.folder):
+                create_exclusive(version_path(name.folder, manifest.version), to_json(manifest.to_dict()))
             return manifest
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import AlreadyExistsError, PermafrostError
-from storage.patience import patient
+from storage.patience import FULL, patient
 
 
 class Disk:
@@ -58,6 +58,8 @@ class Disk:
             except FileExistsError:
                 raise AlreadyExistsError(f"{path} exists already") from None
             except OSError as error:
+                if error.errno in FULL:
+                    raise
                 raise PermafrostError(
                     f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store "
                     "on a disk or network folder that has them"

@@ -12,6 +12,7 @@ PermafrostError                      what a command prints and exits 1 for
 └── RunError                                a run stopped before its end
     ├── RunCancelledError                   ... because somebody asked it to
     ├── DiskFullError                       ... because there is no room to write
+    ├── UnstorableError                     ... because a set's features cannot be stored
     └── HungError                           ... because a thread hangs, which the program must not wait for
 """
 
@@ -64,6 +65,14 @@ class RunCancelledError(RunError):
 
 class DiskFullError(RunError):
     """The disk or the quota is full: no unit could be stored."""
+
+
+class UnstorableError(RunError):
+    """Known good images gave no embedding that can be kept. number: of the set in the run."""
+
+    def __init__(self, message: str, number: int = 0) -> None:  # the default is for pickle, which sets the number afterwards
+        super().__init__(message)
+        self.number = number
 
 
 class HungError(RunError):

@@ -7,14 +7,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from storage.disk import Disk, move, private_path, remove_private_paths, sha256_file
 from storage.errors import DamagedError, NotFoundError
-from storage.place import Backend, Place, RemotePlace
+from storage.place import Backend, Place
 from storage.shard_cache import open_cached
 
 _DISK = Disk()
@@ -44,6 +44,12 @@ def private_file(folder: Place, owner: str = "") -> Iterator[Path]:
 def remove_private_files(folder: Place, owner: str) -> None:
     """Remove what processes of `owner` on this machine left behind for `folder`; none of them may be at work any more."""
     remove_private_paths(_work_folder(folder), owner)
+
+
+def give_up_room(partial: Path) -> None:
+    """Free the blocks of a private file that nobody will finish, though a writer, kept by an error's traceback, may hold it open."""
+    with suppress(FileNotFoundError):  # it was published already
+        os.truncate(partial, 0)
 
 
 def publish_by_content(partial: Path, folder: Place, suffix: str) -> tuple[str, int]:
@@ -135,10 +141,17 @@ def list_names(folder: Place) -> list[str]:
 
 def free_bytes(folder: Place) -> int | None:
     """Bytes that this user can still write where `folder` is, or will be; None where there is no such bound."""
-    if isinstance(folder, RemotePlace):
-        return None
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_there(folder)).free if isinstance(folder, Path) else None
+
+
+def is_writable(folder: Place) -> bool:
+    """Whether this user may write where `folder` is, or will be, as far as the system says it without a try."""
+    return not isinstance(folder, Path) or os.access(_there(folder), os.W_OK | os.X_OK)
+
+
+def _there(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def _at(place: Place) -> tuple[Backend, str]:

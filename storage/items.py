@@ -12,11 +12,12 @@ from itertools import chain, islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.common_types import common_schema, fitting, with_texts
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, open_listed, private_file, publish_by_content, size_of
+from storage.patience import full_disk_told
 from storage.place import Place
-from storage.table_file import cell_text
 
 ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
 ROWS_PER_GROUP = 1 << 17  # what writing and reading in blocks hold in memory
@@ -104,7 +105,7 @@ def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _write(groups: Iterable[pa.Table], set_folder: Place, folder: str, schema: pa.Schema) -> FileEntry:
     rows = 0
-    with private_file(set_folder / folder) as partial:
+    with full_disk_told(set_folder), private_file(set_folder / folder) as partial:
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for group in groups:
                 writer.write_table(group, ROWS_PER_GROUP)
@@ -121,10 +122,8 @@ def read_items(entries: Sequence[FileEntry], set_folder: Place) -> pa.Table:
     tables = [_read(entry, set_folder, ITEM_SCHEMA, attributes=True) for entry in entries]
     if not tables:
         return ITEM_SCHEMA.empty_table()
-    try:
-        whole = pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowTypeError:
-        whole = pa.concat_tables([_attributes_as_text(table) for table in tables], promote_options="permissive")
+    schema = fitting(common_schema(table.schema for table in tables), tables)
+    whole = pa.concat_tables([with_texts(table, schema) for table in tables], promote_options="permissive")
     return whole.select([*ITEM_SCHEMA.names, *(n for n in whole.column_names if n not in ITEM_SCHEMA.names)]).unify_dictionaries()
 
 
@@ -147,13 +146,6 @@ def read_in_blocks(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> It
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
         if rows != entry.rows:
             raise DamagedError(f"{path} has {rows} rows, the manifest says {entry.rows}")
-
-
-def _attributes_as_text(table: pa.Table) -> pa.Table:
-    for i, field in enumerate(table.schema):
-        if field.name not in ITEM_SCHEMA.names and not pa.types.is_string(field.type):
-            table = table.set_column(i, field.name, pa.array([cell_text(cell) for cell in table[field.name].to_pylist()], pa.string()))
-    return table
 
 
 def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: bool = False) -> pa.Table:

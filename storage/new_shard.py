@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from storage.files import FileEntry, private_file, publish_by_content
+from storage.files import FileEntry, give_up_room, private_file, publish_by_content
+from storage.patience import full_disk_told
 from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
@@ -18,31 +19,37 @@ FOLDER = "shards"
 
 
 class NewShard:
-    """Rows in the order appended. Nothing of it is seen before `publish`."""
+    """Rows in the order appended. Nothing of it is seen before `publish`. Raises DiskFullError, which names the set."""
 
-    def __init__(self, folder: Place, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
-        self._folder, self._partial, self._suffix = folder, partial, kind.suffix
-        self._writer = kind.writer(partial, layout)
+    def __init__(self, set_folder: Place, partial: Path, kind: ShardFormat, layout: ShardLayout) -> None:
+        self._set_folder, self._partial, self._suffix = set_folder, partial, kind.suffix
+        with full_disk_told(set_folder):
+            self._writer = kind.writer(partial, layout)
         self.rows = 0
 
     def append(self, digests: Sequence[bytes], embeddings: npt.NDArray[np.generic], views: int = 1) -> None:
         """embeddings: [n * views, *shape] in the layout's dtype: for each of the n digests those of its views, 0 first."""
         repeated = [digest for digest in digests for _ in range(views)]
-        self._writer.append(repeated, list(range(views)) * len(digests), embeddings)
+        with full_disk_told(self._set_folder):
+            self._writer.append(repeated, list(range(views)) * len(digests), embeddings)
         self.rows += len(repeated)
 
     def publish(self) -> FileEntry | None:
         """Finish and publish the file; None, and nothing published, if it has no rows."""
-        written = self._writer.close()
-        if not written:
-            return None
-        sha256, size = publish_by_content(self._partial, self._folder, self._suffix)
+        with full_disk_told(self._set_folder):
+            written = self._writer.close()
+            if not written:
+                return None
+            sha256, size = publish_by_content(self._partial, self._set_folder / FOLDER, self._suffix)
         return FileEntry(f"{FOLDER}/{sha256}{self._suffix}", sha256, size, written)
 
 
 @contextmanager
 def new_shard(set_folder: Place, kind: ShardFormat, layout: ShardLayout, owner: str = "") -> Iterator[NewShard]:
     """A shard to append to; left without `publish`, nothing remains of it. owner: see `private_file`."""
-    folder = set_folder / FOLDER
-    with private_file(folder, owner) as partial:
-        yield NewShard(folder, partial, kind, layout)
+    with full_disk_told(set_folder), private_file(set_folder / FOLDER, owner) as partial:
+        try:
+            yield NewShard(set_folder, partial, kind, layout)
+        except BaseException:
+            give_up_room(partial)
+            raise

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from storage.common_types import common_schema, fitting, with_texts
 from storage.row_file import RowFile, aligned, write_rows
 
 RUN_BYTES = 64 << 20  # 64 MiB sorted in memory at a time: ten million rows of 120 bytes are 19 runs
@@ -19,8 +21,8 @@ class RowSorter:
     by: columns without nulls. The first one leads; of rows that are equal in it the first by all columns comes first, and the others are
     in no order that counts. last_only: of rows that are equal in the first column only the one added last is given.
 
-    Tables may have further columns than the schema, and not all the same ones: where a row has none, it is null. Types that differ are
-    promoted as `pyarrow.concat_tables` does. Raises pyarrow's ArrowTypeError or ArrowInvalid where there is no common type.
+    Tables may have further columns than the schema, and not all the same ones: where a row has none, it is null. Types that differ become
+    a common one (`storage.common_types`), whatever the order in which they come.
     """
 
     def __init__(self, schema: pa.Schema, by: Sequence[str], last_only: bool = False) -> None:
@@ -50,25 +52,36 @@ class RowSorter:
         for parts in aligned(self._runs, self._by[0][0]):
             filled = [part for part in parts if part.num_rows]
             if len(filled) > 1:
-                yield self._sorted(pa.concat_tables(filled, promote_options="permissive"), empty)
+                yield self._sorted(_joined(filled, empty))
             else:
-                yield _promoted(filled[0], empty)
+                yield filled[0] if filled[0].schema == empty.schema else _joined(filled, empty).combine_chunks()
 
     def _end_run(self) -> None:
         if self._waiting:
-            table = pa.concat_tables(self._waiting, promote_options="permissive")
+            self.schema = self._common_schema()
+            rows = self._sorted(_joined(self._waiting, self.schema.empty_table()))
             self._waiting, self._waiting_bytes = [], 0
-            self.schema = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
-            rows = self._sorted(table, self.schema.empty_table())
             self._runs.append(write_rows(rows.schema, [rows]))
 
-    def _sorted(self, table: pa.Table, empty: pa.Table) -> pa.Table:
+    def _common_schema(self) -> pa.Schema:
+        """Of all tables so far. Where a type changes, it has to hold what has been written before."""
+        found = common_schema([self.schema, *(table.schema for table in self._waiting)])
+        changed = {field.name for field in self.schema if found.field(field.name).type != field.type}
+        written = (
+            block.select([name for name in block.column_names if name in changed])
+            for run in self._runs
+            if changed.intersection(run.schema.names)
+            for block in run.blocks()
+        )
+        return fitting(found, chain(self._waiting, written))
+
+    def _sorted(self, table: pa.Table) -> pa.Table:
         table = table.take(pa.compute.sort_indices(table, sort_keys=self._by))  # stable
-        return _promoted(_last_of_each(table, self._by[0][0]) if self._last_only else table, empty)
+        return _last_of_each(table, self._by[0][0]) if self._last_only else table
 
 
-def _promoted(table: pa.Table, empty: pa.Table) -> pa.Table:
-    return table if table.schema == empty.schema else pa.concat_tables([empty, table], promote_options="permissive").combine_chunks()
+def _joined(tables: Sequence[pa.Table], empty: pa.Table) -> pa.Table:
+    return pa.concat_tables([empty, *(with_texts(table, empty.schema) for table in tables)], promote_options="permissive")
 
 
 def _last_of_each(table: pa.Table, column: str) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ class RunFacts:
     end: Mapping[str, Any] | None = None
     report: Mapping[str, Any] | None = None
     cancel_requested: bool = False
+    units_finished: Collection[str] = ()  # by id: those whose receipts are there
     silent_seconds: float | None = None  # since the last sign of life, by the file system's own clock
     alive: bool | None = None  # whether its process still lives; None: cannot be seen from here
 
@@ -34,7 +35,7 @@ class RunStatus:
     ended: str | None = None
     host: str | None = None
     pid: int | None = None
-    done: int | None = None  # items of `total` to read
+    done: int | None = None  # items of `total` to read; None: not known
     total: int | None = None
     embedded: int | None = None
     images_per_second: float | None = None
@@ -49,6 +50,7 @@ def status_of(facts: RunFacts) -> RunStatus:
     state, message = _state(facts)
     beat, plan, end = facts.heartbeat or {}, facts.plan or {}, facts.end or {}
     seconds = beat.get("work_seconds")
+    done, total = _progress(beat, plan, facts.units_finished)
     common = RunStatus(
         facts.run,
         state,
@@ -57,14 +59,23 @@ def status_of(facts: RunFacts) -> RunStatus:
         ended=end.get("time"),
         host=beat.get("host"),
         pid=beat.get("pid"),
-        done=beat.get("done"),
-        total=beat.get("total"),
+        done=done,
+        total=total,
         embedded=beat.get("embedded"),
         images_per_second=round(beat.get("embedded", 0) / seconds, 2) if seconds else None,
         cancel_requested=facts.cancel_requested,
         silent_seconds=facts.silent_seconds if state in ("running", "broken") else None,
     )
     return _with_report(common, facts.report) if facts.report is not None else common
+
+
+def _progress(beat: Mapping[str, Any], plan: Mapping[str, Any], finished: Collection[str]) -> tuple[int | None, int | None]:
+    """(items done, of how many). A run that was killed did more than its last sign of life knows of, which may be from before the plan."""
+    planned = {unit["id"]: unit["items"] for unit in plan.get("units", ())}
+    total = beat.get("total") or sum(planned.values())
+    if not total:
+        return None, None
+    return max(beat.get("done") or 0, sum(planned.get(unit, 0) for unit in finished)), total
 
 
 def _state(facts: RunFacts) -> tuple[str, str]:
@@ -88,6 +99,7 @@ def _state(facts: RunFacts) -> tuple[str, str]:
 def _with_report(status: RunStatus, report: Mapping[str, Any]) -> RunStatus:
     """Counts and times of a finished run. The first version's reports had them all at the top level."""
     counts = report.get("counts", report)
+    read = counts.get("to_read", counts.get("read"))  # further sets of a run count no file as read: the first one does
     return RunStatus(
         status.run,
         status.state,
@@ -96,8 +108,8 @@ def _with_report(status: RunStatus, report: Mapping[str, Any]) -> RunStatus:
         ended=report.get("finished"),
         host=report.get("host", status.host),
         pid=status.pid,
-        done=counts.get("read"),
-        total=counts.get("read"),
+        done=read - report.get("kinds", {}).get("pending", 0) if read is not None else None,
+        total=read,
         embedded=counts.get("embedded"),
         images_per_second=report.get("images_per_second"),
         version=report.get("versions", {"after": report.get("version")}).get("after"),

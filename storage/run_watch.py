@@ -46,7 +46,8 @@ def _facts(folder: RunFolder, now: Callable[[], float]) -> RunFacts:
     if isinstance(folder.path, Path) and not os.access(folder.path, os.R_OK | os.X_OK):
         return RunFacts(folder.run_id, readable=False)
     plan, beat, end, report = (_read(folder.path / f"{part}.json") for part in ("plan", "heartbeat", "end", "report"))
-    facts = RunFacts(folder.run_id, True, plan, beat, end, report, folder.cancel_requested)
+    finished = folder.units_finished() if report is None else ()
+    facts = RunFacts(folder.run_id, True, plan, beat, end, report, folder.cancel_requested, finished)
     if beat is None or end is not None or report is not None:
         return facts
     silent = max(0.0, now() - modified(folder.path / "heartbeat.json"))

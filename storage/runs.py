@@ -22,7 +22,7 @@ from storage.damage import damage_named
 from storage.errors import DamagedError, NotFoundError
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_json, to_json, write_atomic
 from storage.names import SetName
-from storage.patience import patient
+from storage.patience import full_disk_told, patient
 from storage.place import Place
 
 
@@ -33,6 +33,8 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class RunFolder:
+    """Whatever writes raises DiskFullError, which names the set, where there is no room."""
+
     set_folder: Place
     run_id: str
 
@@ -41,7 +43,7 @@ class RunFolder:
         return self.set_folder / "runs" / self.run_id
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        write_atomic(self.path / "plan.json", to_json(plan))
+        self._write("plan.json", to_json(plan))
 
     @property
     def page(self) -> Place:
@@ -49,11 +51,11 @@ class RunFolder:
         return self.path / "report.html"
 
     def write_page(self, html: str) -> None:
-        write_atomic(self.page, html.encode())
+        self._write(self.page.name, html.encode())
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json: the mark of a finished run."""
-        write_atomic(self.path / "report.json", to_json(report))
+        self._write("report.json", to_json(report))
 
     def read_report(self) -> dict[str, Any] | None:
         """The report of a finished run; None where there is none that can be read."""
@@ -64,14 +66,14 @@ class RunFolder:
 
     def write_heartbeat(self, heartbeat: dict[str, Any]) -> None:
         """Write heartbeat.json: the driver does so every few seconds, and its age says whether the run still lives."""
-        write_atomic(self.path / "heartbeat.json", to_json(heartbeat))
+        self._write("heartbeat.json", to_json(heartbeat))
 
     def write_end(self, state: str, message: str) -> None:
         """Write end.json: how a run ended that did not finish. state: failed, interrupted or cancelled."""
-        write_atomic(self.path / "end.json", to_json({"state": state, "message": message, "time": _now()}))
+        self._write("end.json", to_json({"state": state, "message": message, "time": _now()}))
 
     def request_cancel(self) -> None:
-        write_atomic(self.path / "cancel.json", to_json({"time": _now(), "host": platform.node()}))
+        self._write("cancel.json", to_json({"time": _now(), "host": platform.node()}))
 
     @property
     def cancel_requested(self) -> bool:
@@ -84,7 +86,7 @@ class RunFolder:
     @patient
     def write_receipt(self, unit: str, table: pa.Table) -> None:
         target = self.path / "receipts" / f"{unit}.parquet"
-        with private_file(target.parent) as unfinished:
+        with full_disk_told(self.set_folder), private_file(target.parent) as unfinished:
             pq.write_table(table, unfinished, compression="zstd")
             publish_as(unfinished, target)
 
@@ -96,13 +98,21 @@ class RunFolder:
         with damage_named(path, "receipt"):
             return pq.read_table(pa.BufferReader(read_bytes(path)))
 
+    def units_finished(self) -> list[str]:
+        """Ids of the units that have receipts."""
+        return [entry.removesuffix(".parquet") for entry in list_names(self.path / "receipts")]
+
     def receipts(self) -> Iterator[pa.Table]:
         """All receipts that can be read. A damaged one is as if its unit had not been finished."""
-        for entry in list_names(self.path / "receipts"):
+        for unit in self.units_finished():
             with suppress(DamagedError):
-                table = self.read_receipt(entry.removesuffix(".parquet"))
+                table = self.read_receipt(unit)
                 if table is not None:
                     yield table
+
+    def _write(self, name: str, data: bytes) -> None:
+        with full_disk_told(self.set_folder):
+            write_atomic(self.path / name, data)
 
 
 def run_folders(name: SetName) -> list[RunFolder]:

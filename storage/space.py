@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -68,12 +69,28 @@ def require_same_space(expected: Space, received: Space, owner: str, newcomer: s
     names = differing_fields(expected, received)
     if not names:
         return
-    rows = [f"  {name}: {owner} has {_short(getattr(expected, name))}, {newcomer} {_short(getattr(received, name))}" for name in names]
+    rows = []
+    for name in names:
+        has, new = _told(getattr(expected, name), getattr(received, name))
+        rows.append(f"  {name}: {owner} has {has}, {newcomer} {new}")
     raise SpaceMismatchError(
         f"{owner} and {newcomer} are in different feature spaces; they differ in {', '.join(names)}:\n" + "\n".join(rows) + f"\n{way_out}"
     )
 
 
+def _told(expected: object, received: object) -> tuple[str, str]:
+    """Both values in words; of lists of views only what differs."""
+    if isinstance(expected, tuple) and isinstance(received, tuple):
+        return _views_told(expected, received), _views_told(received, expected)
+    return _short(expected), _short(received)
+
+
+def _views_told(views: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """Such as `4 (2 crop:0.5-1:1-1, 3 flip)`: how many, and by number those that the others have not."""
+    own = [f"{number} {view}" for number, view in enumerate(views) if others[number : number + 1] != (view,)]
+    return f"{len(views)}" + (f" ({', '.join(own)})" if own else "")
+
+
 def _short(value: object) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) >= 64 else text
+    """Digests by their beginning: what they are of has no other name."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", str(value))

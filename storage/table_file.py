@@ -113,7 +113,15 @@ def _read_csv(path: Path, what: str) -> Iterator[pa.Table]:
                 named = ((name, column) for name, column in zip(names, zip(*part, strict=True), strict=True) if name)
                 yield pa.table({name: pa.array([cell or None for cell in column], pa.string()) for name, column in named})
         except csv.Error as error:
-            raise UsageError(f"the {what} {path} is not a readable CSV: {error} (an unclosed quote?)") from None
+            raise UsageError(f"the {what} {path} is not a readable CSV: {_csv_problem(error)}") from None
+
+
+def _csv_problem(error: csv.Error) -> str:
+    """A cell over the limit may be all that follows a quote, so the limit stays; it is the csv module's."""
+    if "field larger" in str(error):
+        limit = csv.field_size_limit()
+        return f"it has a cell of more than {limit} characters (an unclosed quote? JSONL and Parquet take texts of any length)"
+    return f"{error} (an unclosed quote?)"
 
 
 def _csv_rows(reader: Any, names: list[str], path: Path, what: str) -> Iterator[list[str]]:
@@ -148,6 +156,10 @@ def _read_jsonl(path: Path, what: str) -> Iterator[pa.Table]:
             kinds.setdefault(name, _Kind()).see([row.get(name) for row in rows])
     if not kinds:
         raise UsageError(f"the {what} {path} is empty")
+    if widened := {name: kind for name, kind in kinds.items() if kind.is_widened}:
+        for rows in _json_parts(path, what):
+            for name, kind in widened.items():
+                kind.require_room([row.get(name) for row in rows])
     for rows in _json_parts(path, what):
         yield pa.table({name: kind.array([row.get(name) for row in rows]) for name, kind in kinds.items()})
 
@@ -158,6 +170,7 @@ class _Kind:
     def __init__(self) -> None:
         self._type: pa.DataType | None = pa.null()
         self._has_lists = False
+        self.is_widened = False  # after the first values: whether those fit is then to be asked
 
     def see(self, values: list[Any]) -> None:
         self._has_lists = self._has_lists or any(isinstance(value, list) for value in values)
@@ -165,9 +178,17 @@ class _Kind:
             try:
                 types = (self._type, pa.array(values).type)
                 [field] = pa.unify_schemas([pa.schema([("", kind)]) for kind in types], promote_options="permissive")
+                self.is_widened = self.is_widened or self._type not in (pa.null(), field.type)
                 self._type = field.type
             except (pa.ArrowException, OverflowError):
                 self._type = None
+
+    def require_room(self, values: list[Any]) -> None:
+        """Become text if the type does not hold these values, as floats do not hold 2**53 + 1."""
+        try:
+            pa.array(values, self._type)
+        except pa.ArrowException:
+            self._type = None
 
     def array(self, values: list[Any]) -> pa.Array:
         if self._type is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from extractor.forecast import NO_RATE, Forecast
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.receipt import Receipt
@@ -22,6 +23,7 @@ from storage.space import Space
 HOSTILE = ["<script>alert(1)</script>.jpg", '"><img src=http://127.0.0.1:9/x onerror=alert(2)>.png', "a'&amp;b\x1b[31m\u202egpj.exe"]
 SECONDS = {"list": 0.5, "start": 4.0, "work": 10.0, "wait": 11.0, "infer": 5.0, "write": 0.5, "publish": 0.25, "wait_decoder": 7.0,
            "hash": 1.0, "decode": 15.0, "decode_idle": 1.0, "read": 2.0}  # fmt: skip
+FORECAST = Forecast(40, 50_000, 1, 2048, None, NO_RATE, None, None)
 SPACE = Space("g", "w", "l", "avg", 32, "image-v1", "tf", "float32", "float16")
 
 
@@ -50,7 +52,8 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
     result = ExtractResult(
         set="store/team/<set>", corpus="photos", listed=40, read=10 * units, decoded=9 * units, embedded=8 * units,
         twice=0, reused=1, copied=0, rows=33, rejected=7, pending=0, skipped={"hidden": 2}, reasons=reasons, new=40, changed=0, deleted=0,
-        kinds={"new": 40}, seconds=15.5, images_per_second=3.2, version=3,
+        kinds={"new": 40}, files=10 * units, to_read=10 * units, forecast=FORECAST.to_dict(),
+        seconds=15.5, images_per_second=3.2, version=3,
         committed=units > 0, space_id="space", shards=1, bytes=2048, run="20260101T000000Z-00000000",
         workers=2, replaced_workers=0, joined_workers=0, left_workers=0, complete=complete,
         failures=list(failures), stage_seconds=SECONDS if units else {"list": 0.5, "start": 4.0},
@@ -63,6 +66,7 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
         manifest=Manifest(3, 2, "n", "now", "space", (files[2],), files[2], {"photos": state}),
         rejects=[pa.table(columns, schema=REJECT_SCHEMA)],
         throughput=throughput.to_dict(),
+        sets=("store/team/<set>",),
     )
     worker = WorkerInfo(SPACE, (4,), "host (CPU)", {"device": "CPU", "keras": "3"})
     return make_report(result, ExtractOptions(Recipe("mobilenet_v2", "random:1")), [worker, worker], around)

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from extractor.corpus import Item
 from extractor.forecast import Rate, make_forecast, measured_rate, sample
+from extractor.hardware import Hardware, hardware_of
 from extractor.job import WorkerInfo
 from extractor.refusals import require_room
 from storage.commit import create_set
 from storage.errors import RunError
 from storage.feature_set import SetDescription
 from storage.names import SetName
+from storage.runs import RunFolder
 from storage.space import Space
 from tests.extractor.listings import Known, diff_of, items_of
 
@@ -63,6 +66,89 @@ def test_reports_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
     create_set(name, SetDescription(SPACE, "parquet", (1280,), "float16", {"name": "b"}, "now"))
     (name.folder / "runs" / "20260101T000000Z-00000000" / "report.json").mkdir(parents=True)  # as root, everything else can be read
     assert measured_rate(name, [WORKER]) is None
+
+
+def worker(where: str = "a (CPU)", device: str = "CPU", threads: int = 2, cores: int = 2) -> WorkerInfo:
+    return WorkerInfo(SPACE, (1280,), where, {"device": device}, threads, cores)
+
+
+def on_gpu(number: int, host: str = "a") -> WorkerInfo:
+    return worker(f"{host} (H100, GPU {number})", "H100")
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "count", "said"),
+    [
+        ([worker()], "CPU", 2, "2 cores"),
+        ([worker(threads=1)] * 2, "CPU", 2, "2 cores"),
+        ([worker(threads=1)] * 60, "CPU", 2, "2 cores"),  # no more than there are
+        ([worker(threads=1, cores=64)], "CPU", 1, "1 core"),
+        ([worker(threads=4, cores=64)] * 3 + [worker("b (CPU)", threads=4, cores=2)], "CPU", 14, "14 cores"),
+        ([on_gpu(0)], "H100", 1, "1 H100"),
+        ([on_gpu(0), on_gpu(0), on_gpu(1), on_gpu(0, "b")], "H100", 3, "3 H100"),  # two share one
+        ([worker("a (H100)", "H100")] * 3, "H100", 1, "1 H100"),  # threads of one process
+    ],
+)
+def test_hardware_is_counted_and_not_workers(workers: list[WorkerInfo], device: str, count: int, said: str) -> None:
+    found = hardware_of(workers)
+    assert (found.device, found.count, str(found)) == (device, count, said)
+    assert Hardware.from_dict(found.to_dict()) == found
+
+
+REPORT = {
+    "hardware": {"device": "CPU", "count": 2},
+    "counts": {"embedded": 1372},
+    "images_per_second": 100.0,
+    "sets": ["s/t/n"],
+    "joined_workers": 0,
+    "left_workers": 0,
+}
+
+
+def rate_after(root: Path, workers: list[WorkerInfo], *reports: dict[str, Any]) -> Rate | None:
+    """The rate for these workers where runs have left such reports, the newest last."""
+    name = SetName(root, "team", "set")
+    create_set(name, SetDescription(SPACE, "parquet", (1280,), "float16", {"name": "b"}, "now"))
+    for number, report in enumerate(reports):
+        RunFolder(name.folder, f"2026010{number + 1}T000000Z-00000000").write_report(report)
+    return measured_rate(name, workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "images_per_second"),
+    [([worker()], 100.0), ([worker(threads=1)] * 60, 100.0), ([worker(threads=4, cores=64)] * 16, 3200.0), ([on_gpu(0)], None)],
+)
+def test_a_rate_is_scaled_by_hardware_and_not_by_workers(
+    tmp_path: Path, workers: list[WorkerInfo], images_per_second: float | None
+) -> None:
+    """60 workers on 2 cores were told to embed 30 times as much as 2."""
+    rate = rate_after(tmp_path, workers, REPORT)
+    assert (rate and rate.images_per_second) == images_per_second
+    if rate:
+        assert rate.source == "run 20260101T000000Z-00000000 in this space, 100 images/s on 2 cores"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sets": ["s/t/n", "s/t/m"]},  # shared its time
+        {"joined_workers": 3},
+        {"left_workers": 1},
+        {"counts": {"embedded": 99}},
+        {"hardware": {"device": "H100", "count": 1}},
+        {"hardware": {}},  # of older versions
+    ],
+)
+def test_a_run_in_other_circumstances_is_passed_over_for_an_older_one(tmp_path: Path, change: dict[str, Any]) -> None:
+    rate = rate_after(tmp_path, [worker()], REPORT, {**REPORT, "images_per_second": 7.0, **change})
+    assert rate is not None
+    assert rate.images_per_second == 100.0
+
+
+def test_the_newest_run_that_measured_something_counts(tmp_path: Path) -> None:
+    rate = rate_after(tmp_path, [worker()], REPORT, {**REPORT, "images_per_second": 7.0})
+    assert rate is not None
+    assert rate.images_per_second == 7.0
 
 
 @pytest.mark.parametrize(("n", "workers", "taken"), [(0, 1, 0), (10, 1, 10), (1000, 1, 64), (1000, 3, 192)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,17 @@ def test_the_end_is_recorded(folder: RunFolder, error: BaseException, state: str
         raise error
     end = read_json(folder.path / "end.json", "end")
     assert (end["state"], end["message"]) == (state, message)
+
+
+def test_a_disk_that_takes_nothing_keeps_the_end_from_no_other_set(folder: RunFolder, tmp_path: Path) -> None:
+    full = RunFolder(tmp_path / "full", "run")
+    heartbeat = Heartbeat([full, folder], dict)
+    heartbeat.start()
+    shutil.rmtree(full.path)
+    full.path.write_text("in the way")
+    with pytest.raises(RunError), heartbeat:
+        raise RunError("no room")
+    assert read_json(folder.path / "end.json", "end")["message"] == "no room"
 
 
 def test_a_request_to_stop_is_heard(folder: RunFolder) -> None:

@@ -376,6 +376,26 @@ def test_other_files_are_not_an_image(encoded: bytes) -> None:
     assert reason(encoded) == "not-an-image"
 
 
+def of_12_bits(encoded: bytes) -> bytes:
+    """With a header that says so."""
+    at = encoded.index(b"\xff\xc0") + 4
+    return encoded[:at] + b"\x0c" + encoded[at + 1 :]
+
+
+def test_sound_images_that_no_decoder_reads_are_told_from_what_is_no_image(photo: Photo, encode: Encode, decoder: Decode) -> None:
+    jpeg_2000 = encode(photo(20, 20), "JPEG2000")
+    kinds = {
+        "JPEG 2000": jpeg_2000,
+        "a JPEG of 12 bits a sample": of_12_bits(encode(photo(20, 20), "JPEG")),
+        "HEIF": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50),
+    }
+    for kind, encoded in kinds.items():
+        with pytest.raises((UndecodableError, tf.errors.OpError), match=f"{kind}.* is not read: convert it to one of JPEG, PNG"):
+            decoder(encoded, 32)
+    assert reason(jpeg_2000) == "unsupported"
+    assert reason(b"\xff\xd8" + jpeg_2000[:100]) == "not-an-image"
+
+
 def test_eps_is_not_accepted(photo: Photo, encode: Encode) -> None:
     encoded = encode(photo(20, 20), "EPS")
     assert Image.open(io.BytesIO(encoded)).format == "EPS"
@@ -450,7 +470,7 @@ def only_undecodable(encoded: bytes) -> None:
             try:
                 assert decoder(encoded, 32, policy).shape == (32, 32, 3)
             except UndecodableError as error:
-                assert error.reason in {"corrupt", "not-an-image", "too-large", "empty"}  # noqa: PT017
+                assert error.reason in {"corrupt", "not-an-image", "unsupported", "too-large", "empty"}  # noqa: PT017
         with contextlib.suppress(tf.errors.OpError):
             assert by_header(encoded, 32, policy).shape == (32, 32, 3)
 

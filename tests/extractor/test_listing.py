@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from extractor.corpus import Item, Listing, ListingReject, table_of
 from extractor.listing import ListingBuilder
 from storage import row_file, row_sorter
-from storage.errors import UsageError
 from tests.extractor.listings import attributes_of
 
 KEYS = st.lists(st.text("abé/", max_size=3), max_size=40)
@@ -90,20 +89,17 @@ def test_attributes_stay_with_their_items_and_have_the_type_that_holds_all(names
 
 
 @pytest.mark.parametrize("far_apart", [False, True])
-def test_types_that_do_not_go_together_are_told_whether_they_meet_in_memory_or_in_files(far_apart: bool) -> None:
+def test_types_that_do_not_go_together_become_text_whether_they_meet_in_memory_or_in_files(far_apart: bool) -> None:
     builder = ListingBuilder()
 
     def add(key: str, value: object) -> None:
         items = [Item(f"{key}{i:03d}", "1-1") for i in range(100 if far_apart else 1)]
         builder.add(items, None, pa.table({"size": pa.array([value] * len(items))}))
 
-    def both() -> None:
-        add("a", 1)
-        add("b", "large")
-        finished(builder)
-
-    with pytest.raises(UsageError, match=r"columns of one name and different types: .*size"):
-        both()
+    add("a", 1)
+    add("b", "large")
+    sizes = attributes_of(finished(builder))["size"].to_pylist()
+    assert sizes == ["1"] * (len(sizes) // 2) + ["large"] * (len(sizes) // 2)
 
 
 def test_rejects_are_sorted_and_the_first_of_them_can_be_asked_for() -> None:

@@ -16,7 +16,7 @@ from extractor.corpus import Listing
 from extractor.diff import reading_order
 from extractor.plan import make_units
 from extractor.sources import list_corpus
-from storage.errors import DamagedError, UsageError
+from storage.errors import UsageError
 from tests.extractor.containers import write_parquet
 from tests.extractor.listings import attributes_of
 
@@ -64,6 +64,14 @@ def test_labels(tmp_path: Path, labels: list[Any], names: list[str] | None, expe
     assert [item.label for item in listing.items] == expected
 
 
+def test_a_label_of_no_class_costs_no_image_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listing = list_corpus(write_parquet(tmp_path / "p.parquet", ONE, label=[-1, 7, -2], class_names=["ant", "bee"]))
+    assert encoded(listing) == ONE
+    [told] = caplog.messages
+    assert told.startswith("2 items are kept without")
+    assert told.endswith("the first is p.parquet#00000001: a label 7, of 2 classes")
+
+
 def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Path) -> None:
     write_parquet(tmp_path / "c" / "a.parquet", ONE[:2], 1, colour=["red", None], vector=[[1.0], [2.0]], blob=[b"x", b"y"])
     write_parquet(tmp_path / "c" / "deep" / "b.parquet", ONE[2:], height=[40])
@@ -80,9 +88,18 @@ def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Pa
         "image.path": ["0.jpg", "1.jpg", "0.jpg", None],
         "height": [None, None, 40, None],
     }
-    write_parquet(tmp_path / "c" / "z.parquet", [b"9"], height=[["nested"]], colour=[5])
-    with pytest.raises(UsageError, match="columns of one name and different types"):
-        list_corpus(tmp_path / "c")
+
+
+def test_a_column_of_several_kinds_in_several_files_is_text_and_numbers_are_widened(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "c" / "a.parquet", [b"0"], sku=[7], height=[40], code=[2**53 + 1])
+    write_parquet(tmp_path / "c" / "b.parquet", [b"1"], sku=["007"], height=[40.5], code=[1.5])
+    write_parquet(tmp_path / "c" / "c.parquet", [b"2"], sku=[None], height=[["nested"]])
+    listing = list_corpus(tmp_path / "c")
+    assert attributes_of(listing).select(["sku", "height", "code"]).to_pydict() == {
+        "sku": ["7", "007", None],
+        "height": [40.0, 40.5, None],
+        "code": ["9007199254740993", "1.5", None],
+    }
 
 
 def test_binary_columns_of_both_widths_and_null_images(tmp_path: Path) -> None:
@@ -134,7 +151,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
         assert read_content(locate(listing.base, listing.items[0])).reason == reason
 
 
-def test_damaged_images_are_rejects_and_a_damaged_footer_an_error(tmp_path: Path) -> None:
+def test_damaged_images_are_rejects_and_so_is_the_container_of_a_damaged_footer(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "c" / "p.parquet", [bytes(range(256)) * 20] * 3)
     data = bytearray(path.read_bytes())
     data[5] ^= 0xFF  # in the header of the first page
@@ -145,19 +162,41 @@ def test_damaged_images_are_rejects_and_a_damaged_footer_an_error(tmp_path: Path
     assert "p.parquet is damaged" in found[0].message
     data[-6] ^= 0xFF  # in the length of the footer
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match=r"the Parquet file .*p\.parquet is damaged"):
+    with pytest.raises(UsageError, match=r"no images in .*: the Parquet file p\.parquet is damaged"):
         list_corpus(path.parent)
+
+
+def test_a_damaged_row_group_costs_the_others_nothing(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "c" / "p.parquet", [b"%d" % i for i in range(6)], 2, label=[f"label {i}" * 50 for i in range(6)])
+    path = tmp_path / "c" / "p.parquet"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"label 2")
+    data[at - 60 : at] = b"\xff" * 60
+    path.write_bytes(data)
+    listing = list_corpus(path)
+    assert [item.key for item in listing.items] == [f"p.parquet#{i:08d}" for i in (0, 1, 4, 5)]
+    assert [(reject.key, reject.reason) for reject in listing.rejects] == [("p.parquet", "bad-container")]
+    assert next(listing.rejects).message.startswith("the row group 1 of p.parquet is damaged")
 
 
 def test_what_is_no_parquet_and_what_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "p.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(DamagedError, match=r"the Parquet file .*p\.parquet is damaged"):
+    with pytest.raises(UsageError, match=r"the Parquet file p\.parquet is damaged"):
         list_corpus(tmp_path / "c")
     whole = write_parquet(tmp_path / "c" / "p.parquet", ONE).read_bytes()
     (tmp_path / "c" / "p.parquet").write_bytes(whole[:-20])
-    with pytest.raises(DamagedError, match="is damaged"):
+    with pytest.raises(UsageError, match="is damaged"):
         list_corpus(tmp_path / "c")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "c" / "p.parquet")
     with pytest.raises(UsageError, match=r"holds no images: expected a column image, .* it has x"):
         list_corpus(tmp_path / "c")
+
+
+@pytest.mark.parametrize("named", ["c", "c/p.parquet"])
+def test_an_image_column_of_another_type_is_told_with_its_type(tmp_path: Path, named: str) -> None:
+    (tmp_path / "c").mkdir()
+    for column, kind in ((pa.nulls(2), "null"), (pa.array(["a.jpg", "b.jpg"]), "string"), (pa.array([{"x": 1}]), "struct<x: int64>")):
+        pq.write_table(pa.table({"image": column}), tmp_path / "c" / "p.parquet")
+        with pytest.raises(UsageError, match=rf"expected a column image, binary or a struct with bytes; it has image \({kind}\)"):
+            list_corpus(tmp_path / named)

@@ -1,10 +1,40 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from extractor.refusals import require_different
-from storage.errors import RunError
+from extractor.corpus import Item
+from extractor.ledger import Ledger
+from extractor.refusals import require_different, require_storable, require_writable
+from storage.errors import PermafrostError, RunError, UnstorableError
+from storage.names import SetName
+from tests.extractor.listings import diff_of, index_of, listing_of
+
+NAME = SetName(Path("store"), "team", "set")
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype", "way_out"), [(0, "float16", "use --dtype"), (1, "float16", "in its --also"), (1, "float32", "weights")]
+)
+def test_what_cannot_be_stored_names_the_set_and_its_way_out(number: int, dtype: str, way_out: str) -> None:
+    listing = listing_of([Item(f"{i}", "s") for i in range(2000)])
+    ledger = Ledger(listing, diff_of([], {}), index_of({}), unstorable=2)
+    require_storable(ledger, dtype, NAME, number)
+    ledger.unstorable = 3
+    with pytest.raises(UnstorableError, match=f"^store/team/set: 3 embeddings .*{way_out}"):
+        require_storable(ledger, dtype, NAME, number)
+
+
+def test_a_store_that_cannot_be_written_to_is_refused_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = SetName(tmp_path / "store", "team", "set")
+    require_writable(name)
+    asked: list[Path] = []
+    monkeypatch.setattr("os.access", lambda path, mode: bool(asked.append(Path(path))))  # root may write everywhere
+    with pytest.raises(PermafrostError, match=f"the store {name.root} is read-only, .* --reuse-from {name.root} "):
+        require_writable(name)
+    assert asked == [tmp_path]  # where the store would be
 
 
 def test_a_network_that_sees_no_difference_is_refused() -> None:

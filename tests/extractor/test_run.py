@@ -189,13 +189,13 @@ def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpu
     Image.open(corpus / "ant" / "0001.jpg").save(corpus / "ant" / "new.jp2")
     (corpus / "ant" / "new.jp2").rename(corpus / "ant" / "new.jpg")
     (corpus / "ant" / "empty.png").write_bytes(b"")
-    assert run(corpus).reasons == {"empty": 1, "not-an-image": 1}
+    assert run(corpus).reasons == {"empty": 1, "unsupported": 1}
     assert account(run(corpus, retry_rejects=("corrupt",))) == (0, 0, 3, 3, 2, 0)
-    again = run(corpus, retry_rejects=("empty", "not-an-image"))
+    again = run(corpus, retry_rejects=("empty", "unsupported"))
     assert account(again) == (2, 0, 3, 3, 2, 0)
     assert not again.committed
     monkeypatch.setattr("extractor.image_policy.FORMATS", ("JPEG", "PNG", "JPEG2000"))  # as if a later release read one more
-    assert account(run(corpus, retry_rejects=("not-an-image",))) == (1, 1, 3, 4, 1, 0)
+    assert account(run(corpus, retry_rejects=("unsupported",))) == (1, 1, 3, 4, 1, 0)
 
 
 @pytest.mark.slow
@@ -329,7 +329,6 @@ def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: P
     result = run(corpus, dry_run=True, price=2.0)
     assert (result.to_read, result.rows, result.version) == (5, 0, None)
     assert not (tmp_path / "features").exists()
-    assert result.forecast is not None
     assert result.forecast["images"] == 5
     assert result.forecast["bytes_to_read"] == sum(path.stat().st_size for path in corpus.rglob("*.*"))
     assert (result.forecast["shards"], result.forecast["shard_bytes"]) == (1, 5 * 1280 * 4)
@@ -342,20 +341,51 @@ def test_the_next_forecast_goes_by_the_rate_of_the_last_run(
 ) -> None:
     monkeypatch.setattr("extractor.forecast.MIN_IMAGES", 5)
     first = run(make_corpus(5))
-    assert first.forecast is None
+    plan = first.forecast
+    assert (plan["images"], plan["shards"], plan["seconds"], plan["price"]) == (5, 1, None, None)
+    assert (plan["images_per_second"], plan["rate_source"]) == (None, "no run has measured it")
+    assert first.cost is None
     for i in range(3):
         (tmp_path / "photos" / f"new {i}.png").write_bytes(draw(i + 90))
     plan = run(tmp_path / "photos", dry_run=True).forecast
-    assert plan is not None
     assert (plan["images"], plan["images_per_second"]) == (3, first.images_per_second)
-    assert plan["rate_source"].startswith(f"run {first.run} in this space on CPU")
+    assert plan["rate_source"].startswith(f"run {first.run} in this space, ")
     second = run(tmp_path / "photos", price=1.0)
     assert (second.new, second.kinds["new"], second.reused) == (3, 3, 5)
-    assert second.forecast == {**plan, "price": second.forecast["price"]} if second.forecast else False
+    assert second.forecast == {**plan, "price": second.forecast["price"]}
     assert second.saved_seconds == pytest.approx(5 / first.images_per_second, abs=0.1)
     report = json.loads((Path(second.report or "").parent / "report.json").read_text())
     assert report["forecast"]["images"] == 3
     assert report["kinds"]["new"] == 3
+    assert report["cost"] == second.cost == round(second.seconds / 3600, 2)
+
+
+def test_the_first_run_of_a_space_has_a_forecast_and_a_cost_in_its_report(run: Run, make_corpus: MakeCorpus) -> None:
+    result = run(make_corpus(5), price=1e6)
+    report = json.loads((Path(result.report or "").parent / "report.json").read_text())
+    assert (report["forecast"]["images"], report["forecast"]["shards"], report["forecast"]["price"]) == (5, 1, None)
+    assert report["cost"] == pytest.approx(report["seconds"]["total"] / 3600 * 1e6, rel=0.01)
+    assert f"{report['cost']:,.2f} in money" in Path(result.report or "").read_text()
+
+
+def test_labels_that_changed_are_counted_where_the_image_is_the_same(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    keys = sorted(path.relative_to(corpus).as_posix() for path in corpus.rglob("*.*g"))
+
+    def write(labels: list[str]) -> Path:
+        rows = [f"{key},{label},train" for key, label in zip(keys, labels, strict=True)]
+        (corpus / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+        return corpus / "list.csv"
+
+    assert run(write(["a", "a", "a", "", "", "a"])).relabelled == 0
+    (corpus / keys[5]).write_bytes(draw(900, format_name="PNG" if keys[5].endswith("png") else "JPEG"))
+    listed = write(["b", "", "a", "a", "", "b"])  # the last one is another image: changed, not relabelled
+    assert run(listed, dry_run=True).relabelled == 3
+    result = run(listed)
+    assert (result.relabelled, result.changed, result.read) == (3, 1, 1)
+    assert run(listed).relabelled == 0
+    (corpus / "list.csv").write_text(listed.read_text().replace("train", "test"))
+    assert run(listed).relabelled == 6
 
 
 @pytest.mark.slow
@@ -408,7 +438,9 @@ def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -
 @pytest.mark.slow
 def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
-    with pytest.raises(RunError, match=r"too small for float16: 100% of it is lost .use --dtype float32"):
+    with pytest.raises(
+        RunError, match=r"team/photos: 4 of 4 known good images .* too small for float16: 100% of it is lost .use --dtype float32"
+    ):
         run(corpus, recipe=replace(RECIPE, dtype="float16"))
     assert run(corpus).rows == 3
 
@@ -431,7 +463,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
             return [np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings]
 
     monkeypatch.setattr(network, "_engine", Overflowing())
-    with pytest.raises(RunError, match="1 embeddings are not finite"):
+    with pytest.raises(RunError, match=r"team/photos: 1 embeddings are not finite.*check the weights"):
         run(corpus)
     assert storage.open(first.set).version == 1
 

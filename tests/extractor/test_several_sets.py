@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import storage
 from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.network import build_networks
-from storage.errors import ConflictError, RunError, SpaceMismatchError, UsageError
+from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatchError, UnstorableError, UsageError
 from storage.names import parse_set
 from storage.run_watch import run_statuses
 from tests.conftest import draw
@@ -128,6 +130,27 @@ def test_a_run_cut_short_is_resumed_in_all_its_sets(make_corpus: MakeCorpus, tmp
     assert all(each.embedded == rest.read <= 8 and each.rows == 16 for each in rest.all_sets)
 
 
+def test_a_full_disk_is_that_of_the_set_that_found_no_room_and_all_sets_say_so(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    """The limit on file sizes is the border of the disk, which only the maps reach."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = Also(f"{tmp_path}/elsewhere/team/maps", replace(MAPS, layer="block_1_expand_relu"))  # 96 KiB an image
+
+    def limit(progress: Progress) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+
+    corpus, wanted = make_corpus(12), replace(options([], tmp_path), also=(large,))
+    try:
+        with pytest.raises(DiskFullError, match=rf"no room is left to write in {large.set} .*0 of 12 images to read were finished"):
+            extract(corpus, f"{tmp_path}/team/last", wanted, limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for name in (f"{tmp_path}/team/last", large.set):
+        [status] = run_statuses(parse_set(name))
+        assert (status.state, status.total) == ("failed", 12)
+        assert f"no room is left to write in {large.set} " in status.message
+    assert [each.rows for each in extract(corpus, f"{tmp_path}/team/last", wanted).all_sets] == [12, 12]
+
+
 def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(8)
     mark(corpus / "ant" / "0002.png", RAISE)
@@ -138,8 +161,26 @@ def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: Ma
 
 def test_a_dry_run_tells_of_each_set_and_writes_nothing(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     result = run(make_corpus(6), tmp_path / "store", ["maps"], dry_run=True)
-    assert [(each.to_read, each.forecast and each.forecast["images"]) for each in result.all_sets] == [(6, 6), (6, 6)]
+    assert [(each.to_read, each.forecast["images"], each.files) for each in result.all_sets] == [(6, 6, 6), (6, 6, 0)]
     assert not (tmp_path / "store").exists()
+
+
+def test_what_sets_share_is_foreseen_once_and_adds_up(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus(6)
+    size = sum(path.stat().st_size for path in corpus.rglob("*.*g"))
+    run(corpus, tmp_path, [])
+    (corpus / "ant" / "new.png").write_bytes(new := draw(99))
+    for how in ({}, {"rehash": True}):
+        result = run(corpus, tmp_path, ["maps"], dry_run=True, price=1e6, **how)
+        first, maps = (each.forecast for each in result.all_sets)
+        assert (result.files, first["bytes_to_read"], maps["bytes_to_read"]) == (7, size + len(new), 0)
+        assert (first["images"], maps["images"]) == (1, 7)
+        assert first["seconds"] == pytest.approx(7 / first["images_per_second"], abs=0.1)  # not only for the one of the first set
+        assert first["price"] == pytest.approx(first["seconds"] / 3600 * 1e6, rel=0.2)
+        assert (maps["seconds"], maps["price"]) == (0.0, 0.0)
+    done = run(corpus, tmp_path, ["maps"], price=1e6)
+    assert [(each.files, each.read, each.cost is None) for each in done.all_sets] == [(7, 7, False), (0, 0, True)]
+    assert [sum(each.kinds.values()) for each in done.all_sets] == [1, 7]
 
 
 def test_wrong_further_sets_are_refused(make_corpus: MakeCorpus, tmp_path: Path) -> None:
@@ -174,6 +215,13 @@ def test_features_that_cannot_be_stored_name_no_other_set(make_corpus: MakeCorpu
     monkeypatch.setattr("extractor.refusals.MAX_UNSTORABLE", 1.0)
     result = run(make_corpus(10), tmp_path, ["maps"])
     assert [(each.rows, each.rejected) for each in result.all_sets] == [(10, 0), (9, 1)]
+
+
+def test_a_set_that_float16_cannot_hold_is_named(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus, small = make_corpus(3), Also(f"{tmp_path}/team/small", replace(LAST, dtype="float16"))
+    with pytest.raises(UnstorableError, match=rf"{small.set}: 4 of 4 known .*\(name dtype=float32 in its --also\)"):
+        extract(corpus, f"{tmp_path}/team/last", replace(options([], tmp_path), also=(small,)))
+    assert copy.copy(UnstorableError("words", 2)).number == 2  # as pickle does it on the way from a Ray worker
 
 
 @pytest.mark.slow

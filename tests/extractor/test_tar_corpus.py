@@ -12,7 +12,7 @@ import pytest
 from extractor.content import locate, read_content
 from extractor.corpus import Listing
 from extractor.sources import list_corpus
-from storage.errors import PermafrostError, UsageError
+from storage.errors import UsageError
 from tests.extractor.containers import write_tar
 
 
@@ -114,11 +114,32 @@ def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unhar
         ("0.cls", b"x" * (1 << 21), "the limit is 1048576"),
     ],
 )
-def test_a_label_that_cannot_be_read_is_a_reject(tmp_path: Path, name: str, data: bytes, said: str) -> None:
-    listing = list_corpus(write_tar(tmp_path / "t.tar", {"0.jpg": b"x", name: data, "1.jpg": b"y"}))
-    assert rejects(listing) == [("t.tar/0", "bad-label")]
-    assert said in next(listing.rejects).message
-    assert encoded(listing) == [b"y"]
+def test_a_label_that_cannot_be_read_costs_no_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes, said: str
+) -> None:
+    listing = list_corpus(write_tar(tmp_path / "t.tar", {"0.jpg": b"x", name: data, "1.jpg": b"y", "1.cls": b"coat"}))
+    assert rejects(listing) == []
+    assert encoded(listing) == [b"x", b"y"]
+    assert [(item.label, item.split) for item in listing.items] == [(None, None), ("coat", None)]
+    [told] = caplog.messages
+    assert told.startswith("1 items are kept without a label, split or file name, because it cannot be read; the first is t.tar/0: ")
+    assert said in told
+
+
+def test_a_label_that_can_be_read_stays_beside_a_split_that_cannot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    members = {
+        "0.jpg": b"0",
+        "0.json": b"no JSON",
+        "0.cls": b"coat",
+        "1.jpg": b"1",
+        "1.json": b'{"label": "hat", "split": "\\udcff"}',
+        "2.jpg": b"2",
+        "2.json": b'{"label": "hat", "split": "test"}',
+        "2.cls": b"\xff",
+    }
+    listing = list_corpus(write_tar(tmp_path / "t.tar", members))
+    assert [(item.label, item.split) for item in listing.items] == [("coat", None), ("hat", None), (None, "test")]
+    assert caplog.messages[0].startswith("3 items are kept without")
 
 
 def test_a_tar_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> None:
@@ -131,6 +152,15 @@ def test_a_tar_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> N
         assert "at offset 1536" in next(listing.rejects).message
 
 
+def test_what_was_found_before_a_damaged_header_stays(tmp_path: Path) -> None:
+    data = bytearray(write_tar(tmp_path / "t.tar", {f"{i}.jpg": b"%d" % i for i in range(4)}).read_bytes())
+    data[2048:2560] = b"y" * 512
+    (tmp_path / "t.tar").write_bytes(data)
+    listing = list_corpus(tmp_path / "t.tar")
+    assert (encoded(listing), rejects(listing)) == ([b"0", b"1"], [("t.tar", "bad-container")])
+    assert next(listing.rejects).message.startswith("t.tar is damaged: no tar header at offset 2048")
+
+
 def header(name: str, size: int, kind: bytes = b"0") -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
@@ -138,23 +168,22 @@ def header(name: str, size: int, kind: bytes = b"0") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "error", "said"),
+    ("data", "said"),
     [
-        (b"", UsageError, "no images in .* before its end mark"),
-        (b"not a tar" * 100, UsageError, "is not an uncompressed tar archive .* at offset 0"),
-        (b"short", UsageError, "is not an uncompressed tar archive .* at offset 0"),
-        (header("a.jpg", 3) + b"x" * 512 + b"y" * 512, PermafrostError, "no tar header at offset 1024"),
-        (header("a.jpg", 10**18), UsageError, "no images in .* ends at offset 0"),
-        (header("a.jpg", -5), UsageError, "a negative size at offset 0"),
-        (header("x", 1 << 30, b"L") + bytes(512), UsageError, "no images in .* ends at offset 0"),
-        (header("x", 30, b"x") + b"9999999999 path=a\n".ljust(512, b"\0"), PermafrostError, "a bad pax header at offset 0"),
-        (header("x", 30, b"x") + b"0 path=a\n".ljust(512, b"\0"), PermafrostError, "a bad pax header at offset 0"),
-        (header("x", 30, b"x") + b"12 size=-10\n".ljust(512, b"\0"), PermafrostError, "a bad pax header at offset 0"),
+        (b"", "no images in .* before its end mark"),
+        (b"not a tar" * 100, "is not an uncompressed tar archive .* at offset 0"),
+        (b"short", "is not an uncompressed tar archive .* at offset 0"),
+        (header("a.jpg", 10**18), "no images in .* ends at offset 0"),
+        (header("a.jpg", -5), "a negative size at offset 0"),
+        (header("x", 1 << 30, b"L") + bytes(512), "no images in .* ends at offset 0"),
+        (header("x", 30, b"x") + b"9999999999 path=a\n".ljust(512, b"\0"), "a bad pax header at offset 0"),
+        (header("x", 30, b"x") + b"0 path=a\n".ljust(512, b"\0"), "a bad pax header at offset 0"),
+        (header("x", 30, b"x") + b"12 size=-10\n".ljust(512, b"\0"), "a bad pax header at offset 0"),
     ],
 )
-def test_damaged_and_hostile_archives_are_refused_in_words(tmp_path: Path, data: bytes, error: type[Exception], said: str) -> None:
+def test_damaged_and_hostile_archives_are_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "t.tar").write_bytes(data)
-    with pytest.raises(error, match=said):
+    with pytest.raises(UsageError, match=said):
         list_corpus(tmp_path / "t.tar")
 
 
@@ -163,7 +192,7 @@ def test_a_huge_extended_header_is_refused_before_it_is_read(tmp_path: Path, kin
     with open(tmp_path / "t.tar", "wb") as file:
         file.write(header("x", 1 << 40, kind))
         os.truncate(file.fileno(), (1 << 40) + 1024)  # a sparse file of a terabyte
-    with pytest.raises(PermafrostError, match="is refused: an extended header of 1099511627776 bytes at offset 0"):
+    with pytest.raises(UsageError, match="an extended header of 1099511627776 bytes at offset 0, the limit is 1048576"):
         list_corpus(tmp_path / "t.tar")
 
 

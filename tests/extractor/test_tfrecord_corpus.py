@@ -9,9 +9,9 @@ import pytest
 
 from extractor.content import locate, read_content
 from extractor.corpus import Listing
+from extractor.crc32c import masked_crc32c
 from extractor.sources import list_corpus
-from extractor.tfrecord_corpus import _masked_crc32c
-from storage.errors import PermafrostError, UsageError
+from storage.errors import UsageError
 from tests.extractor.containers import example, write_tfrecord
 from tests.extractor.listings import attributes_of
 
@@ -54,11 +54,6 @@ def test_files_in_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert attributes_of(listing)["filename"].to_pylist() == ["f", None] * 4
 
 
-def frame(data: bytes) -> bytes:
-    length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", _masked_crc32c(length)) + data + bytes(4)
-
-
 GOOD = {"image/encoded": b"good"}
 
 
@@ -73,7 +68,6 @@ GOOD = {"image/encoded": b"good"}
         (b"\x00\x00", "a field of number 0"),
         (b"\x08\x01", "field 1 at offset .* is of the wrong kind"),
         (b"\x0a\xff\xff\xff\xff\x07", "is longer than what holds it"),
-        ({"image/encoded": b"x", "label": b"y" * 70_000}, "a text of 70000 bytes, the limit is 65536"),
         ({f"f{i}": 1 for i in range(10_001)}, "more than 10000 features"),
     ],
 )
@@ -87,6 +81,21 @@ def test_a_record_without_an_image_is_a_reject_and_its_neighbours_unharmed(
     assert next(listing.rejects).message.startswith("the record at offset ")
     with pytest.raises(UsageError, match=said):
         list_corpus(write_tfrecord(tmp_path / "b.tfrecord", [record]))
+
+
+def test_a_label_or_name_that_cannot_be_read_costs_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records: list[dict[str, bytes | int | float]] = [
+        {**GOOD, "label": b"y" * 70_000},
+        {**GOOD, "image/class/label": 3, "image/filename": b"y" * 70_000},
+        {**GOOD, "label": 4, "image/filename": b"f"},
+    ]
+    listing = list_corpus(write_tfrecord(tmp_path / "a.tfrecord", records))
+    assert (encoded(listing), list(listing.rejects)) == ([b"good"] * 3, [])
+    assert [item.label for item in listing.items] == [None, "3", "4"]
+    assert attributes_of(listing).to_pydict() == {"filename": [None, None, "f"]}
+    [told] = caplog.messages
+    assert told.startswith("2 items are kept without")
+    assert told.endswith("the first is a.tfrecord#00000000: a text of 70000 bytes, the limit is 65536")
 
 
 def test_a_field_that_is_there_twice_counts_as_in_protobuf(tmp_path: Path) -> None:
@@ -116,22 +125,45 @@ def test_a_file_that_is_cut_off_loses_nothing_without_a_word(tmp_path: Path) -> 
         assert f"within the record at offset {second}" in next(listing.rejects).message
 
 
+def test_what_was_found_before_a_damaged_length_stays(tmp_path: Path) -> None:
+    whole = write_tfrecord(tmp_path / "a.tfrecord", [GOOD, GOOD, GOOD]).read_bytes()
+    second = len(whole) // 3
+    (tmp_path / "a.tfrecord").write_bytes(whole[:second] + bytes(30) + whole[second + 30 :])
+    listing = list_corpus(tmp_path / "a.tfrecord")
+    assert encoded(listing) == [b"good"]
+    assert [(reject.key, reject.reason) for reject in listing.rejects] == [("a.tfrecord", "bad-container")]
+    assert f"the record at offset {second} has a length with a wrong checksum" in next(listing.rejects).message
+
+
 @pytest.mark.parametrize(
-    ("data", "error", "said"),
+    ("data", "said"),
     [
-        (b"", UsageError, "no images in"),
-        (b"\x1f\x8b" + bytes(50), UsageError, "is not an uncompressed TFRecord file"),
-        (frame(example(GOOD)) + bytes(30), PermafrostError, "the record at offset .* has a length with a wrong checksum"),
-        (struct.pack("<QI", 1 << 63, _masked_crc32c(struct.pack("<Q", 1 << 63))), UsageError, "within the record at offset 0"),
+        (b"", "no images in"),
+        (b"\x1f\x8b" + bytes(50), "is not an uncompressed TFRecord file"),
+        (struct.pack("<QI", 1 << 63, masked_crc32c(struct.pack("<Q", 1 << 63))), "within the record at offset 0"),
     ],
 )
-def test_damaged_and_hostile_files_are_refused_in_words(tmp_path: Path, data: bytes, error: type[Exception], said: str) -> None:
+def test_damaged_and_hostile_files_are_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "a.tfrecord").write_bytes(data)
-    with pytest.raises(error, match=said):
+    with pytest.raises(UsageError, match=said):
         list_corpus(tmp_path / "a.tfrecord")
 
 
-def test_the_checksum_is_castagnolis() -> None:
-    """The check value of CRC-32C for "123456789" (RFC 3720, B.4), masked."""
-    crc = 0xE3069283
-    assert _masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def test_a_record_that_is_not_what_was_written_is_a_reject_when_it_is_read(tmp_path: Path) -> None:
+    record: dict[str, bytes | int | float] = {"image/encoded": b"image" * 200, "image/filename": b"f"}
+    whole = write_tfrecord(tmp_path / "a.tfrecord", [record, record]).read_bytes()
+    image, end = whole.index(b"image" * 200), len(whole) // 2
+    for at in (image, image + 999, whole.index(b"filename"), end - 1):  # the last one is of the checksum itself
+        data = bytearray(whole)
+        data[at] ^= 1
+        (tmp_path / "a.tfrecord").write_bytes(data)
+        listing = list_corpus(tmp_path / "a.tfrecord")
+        found = [read_content(locate(listing.base, item)) for item in listing.items]
+        assert [(content.encoded, content.reason) for content in found] == [(b"", "bad-checksum"), (b"image" * 200, "")]
+        assert found[0].message.startswith("the record's data at offset 12 are not what was written")
+
+
+def test_a_record_over_the_limit_is_rejected_by_its_size(tmp_path: Path) -> None:
+    listing = list_corpus(write_tfrecord(tmp_path / "a.tfrecord", [{"image/encoded": b"x" * 11, "depth": b"y" * 100}]))
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=50).reason == "too-large"
+    assert read_content(locate(listing.base, listing.items[0]), max_bytes=500).encoded == b"x" * 11

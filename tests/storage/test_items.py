@@ -186,7 +186,12 @@ def test_attributes_are_kept_with_their_types_and_merged_over_files(make_set: Ca
 
 def test_attributes_of_types_that_do_not_go_together_come_as_text(make_set: Callable[..., MadeSet]) -> None:
     made = make_set()
-    one = with_attributes(made.items_table("one", {"a": 1}, {1: ("s", 0)}), tags=pa.array([["x", "y"]]))
-    two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), tags=pa.array([7]))
+    one = with_attributes(
+        made.items_table("one", {"a": 1}, {1: ("s", 0)}), tags=pa.array([["x", "y"]]), n=pa.array([2**53 + 1]), m=pa.array([1])
+    )
+    two = with_attributes(made.items_table("two", {"a": 1}, {1: ("s", 0)}), tags=pa.array([7]), n=pa.array([1.5]), m=pa.array([1.5]))
     entries = [*write_items([sorted_items(one)], made.folder), *write_items([sorted_items(two)], made.folder)]
-    assert read_items(entries, made.folder)["tags"].to_pylist() == ["x|y", "7"]
+    read = read_items(entries, made.folder)
+    assert read["tags"].to_pylist() == ["x|y", "7"]
+    assert read["n"].to_pylist() == ["9007199254740993", "1.5"]  # a float is no room for the first
+    assert read["m"].to_pylist() == [1.0, 1.5]

@@ -87,11 +87,34 @@ def test_rows_with_fewer_columns_or_narrower_types_may_come_after_those_with_mor
     assert sizes == [None if kind is None else i for i, kind in enumerate(further) for _ in range(20)]
 
 
-def test_types_that_do_not_go_together_are_an_error() -> None:
+@pytest.mark.parametrize(
+    ("columns", "read"),
+    [
+        ([pa.array([7]), pa.array(["x"]), pa.array([1.5])], ["7", "x", "1.5"]),
+        ([pa.array([7]), pa.array([1.5]), pa.array([2], pa.int32())], [7.0, 1.5, 2.0]),
+        ([pa.array([2**53 + 1]), pa.array([1.5])], ["9007199254740993", "1.5"]),
+        ([pa.array([-1]), pa.array([2**63], pa.uint64())], ["-1", "9223372036854775808"]),
+        ([pa.array([True, None]), pa.array([0])], ["true", None, "0"]),
+        ([pa.array([1], pa.timestamp("ns")), pa.array(["x"])], ["1970-01-01 00:00:00.000000001", "x"]),
+        ([pa.nulls(1), pa.array(["x"]).dictionary_encode(), pa.array(["y"])], [None, "x", "y"]),
+        ([pa.array(["x"], pa.large_string()), pa.array(["y"])], ["x", "y"]),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_types_that_do_not_go_together_become_one_in_any_order(
+    columns: list[pa.Array], read: list[object], rows: int, backwards: bool
+) -> None:
+    """rows: of each table; 20 are a file of their own."""
     sorter = RowSorter(SCHEMA, ["key"])
-    sorter.add(pa.table({"key": ["a" * 100], "n": [0], "size": [1]}))
-    with pytest.raises((pa.ArrowTypeError, pa.ArrowInvalid)):
-        sorter.add(pa.table({"key": ["a" * 100], "n": [0], "size": ["x"]}))
+    for i, column in reversed(list(enumerate(columns))) if backwards else enumerate(columns):
+        whole = pa.chunked_array([column] * rows)
+        keys = [f"{i}{j:02d}" for j in range(len(whole))]
+        sorter.add(pa.table({"key": keys, "n": range(len(keys))}, schema=SCHEMA).append_column("size", whole))
+    blocks = list(sorter.blocks())
+    assert all(one.schema == other.schema for one, other in pairwise(blocks))
+    repeated = [cell for block in blocks for cell in block["size"].to_pylist()]
+    assert sorted(repeated, key=str) == sorted(read * rows, key=str)
 
 
 def test_bytes_are_sorted_as_they_compare() -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from storage.errors import NotFoundError, PermafrostError
@@ -61,6 +62,31 @@ def test_a_running_run_tells_its_progress_and_rate() -> None:
     status = status_of(replace(FACTS, heartbeat=BEAT, silent_seconds=2.0))
     assert (status.done, status.total, status.images_per_second, status.silent_seconds) == (30, 40, 2.5, 2.0)
     assert (status.host, status.pid, status.started) == ("node-7", 12, STARTED)
+
+
+PLAN = {"units": [{"id": "000000", "items": 300}, {"id": "000001", "items": 300}, {"id": "000002", "items": 100}]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "progress"),
+    [
+        ({"heartbeat": {**BEAT, "done": 0, "total": 0}, "plan": PLAN}, (0, 700)),  # killed within seconds
+        ({"heartbeat": {**BEAT, "done": 0, "total": 0}, "plan": PLAN, "units_finished": ["000000", "000002"]}, (400, 700)),
+        ({"heartbeat": {**BEAT, "done": 350, "total": 700}, "plan": PLAN, "units_finished": ["000000", "000001-0"]}, (350, 700)),
+        ({"heartbeat": {**BEAT, "done": 0, "total": 0}}, (None, None)),  # killed before it had a plan
+        ({"heartbeat": {**BEAT, "done": 0, "total": 0}, "plan": {}}, (None, None)),
+        ({"heartbeat": BEAT}, (30, 40)),
+    ],
+)
+def test_a_run_that_was_killed_tells_how_far_it_had_come(facts: dict[str, Any], progress: tuple[int | None, int | None]) -> None:
+    status = status_of(replace(FACTS, **facts, silent_seconds=300.0))
+    assert (status.done, status.total) == progress
+
+
+def test_a_further_set_of_a_run_tells_what_was_read_for_it() -> None:
+    report = {**REPORT, "counts": {**REPORT["counts"], "read": 0, "to_read": 3}, "kinds": {"new": 2, "pending": 1}}
+    status = status_of(replace(FACTS, report=report))
+    assert (status.done, status.total) == (2, 3)
 
 
 def test_a_finished_run_tells_its_account() -> None:
@@ -140,6 +166,14 @@ def test_the_runs_of_a_set(made: MadeSet) -> None:
     }
     assert not list((made.folder / "runs").glob(".*"))
     assert [run.run_id for run in unfinished_runs(made.name) if run.run_id[0] in "abcd"] == ["a-runs", "b-killed", "c-cancelled"]
+
+
+def test_receipts_say_how_far_a_killed_run_had_come(made: MadeSet) -> None:
+    folder = begin(made, "killed", pid=os.getpid(), born="1", done=0, total=0)
+    folder.write_plan(PLAN)
+    folder.write_receipt("000001", pa.table({"key": ["a"]}))
+    [status] = run_statuses(made.name)
+    assert (status.state, status.done, status.total) == ("broken", 300, 700)
 
 
 def test_damaged_files_of_a_run_hide_no_other_run(made: MadeSet) -> None:

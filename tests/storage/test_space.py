@@ -78,6 +78,23 @@ def test_the_id_of_a_known_space_never_changes(make_space: Callable[..., Space])
     assert make_space().id == "f0e369aa57ba806a08bc42eac43e174e7cae0753a89b06e2ac4540aec297574f"
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"views": ("plain", "flip", "crop:0.4-1:1-2", "flip")}, "ours has 3 (2 crop:0.5-1:1-1), yours 4 (2 crop:0.4-1:1-2, 3 flip)"),
+        ({"views": ("plain", "flip")}, "views: ours has 3 (2 crop:0.5-1:1-1), yours 2"),
+        ({"weights": "0123456789abcdef" * 4}, "weights: ours has w, yours 0123456789ab…\n"),
+        ({"weights": "stated:" + "0123456789abcdef" * 4}, "weights: ours has w, yours stated:0123456789ab…\n"),
+        ({"layer": "a_layer_of_a_network_of_networks" * 4}, f"layer: ours has l, yours {'a_layer_of_a_network_of_networks' * 4}\n"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_shown_and_nothing_of_it_cut_off(make_space: Callable[..., Space], change: dict[str, Any], said: str) -> None:
+    ours = make_space(views=("plain", "flip", "crop:0.5-1:1-1"), view_seed=3, weights="w", layer="l")
+    with pytest.raises(SpaceMismatchError) as caught:
+        require_same_space(ours, replace(ours, **change), "ours", "yours", "a way out")
+    assert said in str(caught.value)
+
+
 @given(space=SPACES)
 def test_an_id_is_a_hex_sha256(space: Space) -> None:
     assert re.fullmatch("[0-9a-f]{64}", space.id)

@@ -1,0 +1,26 @@
+"""What object stores and web servers answer, in words that help: no secrets, and the way out where credentials lack."""
+
+from __future__ import annotations
+
+import re
+
+# Asked last, for the role of a machine in a cloud, when nothing else gives credentials: its address helps nobody.
+_METADATA = re.compile(r"://(169\.254\.[0-9]+\.[0-9]+|metadata\.google\.internal)\b|Account must be specified")
+# Variables that obstore 0.12 takes: with each alternative it went on to ask the bucket itself.
+_VARIABLES = {
+    "Generic S3 error": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket",
+    "Generic GCS error": "GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_SKIP_SIGNATURE=true for a public bucket",
+    "Generic MicrosoftAzure error": (
+        "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the name and AZURE_SKIP_SIGNATURE=true for a public container"
+    ),
+}
+
+
+def remote_error(error: Exception) -> str:
+    """The first line of what obstore raised; what stands behind a '?' may be a signature."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    if _METADATA.search(line):
+        for store, variables in _VARIABLES.items():
+            if line.startswith(store):
+                return f"there are no credentials in the environment, nor has this machine a role: set {variables}"
+    return re.sub(r"\?\S+", "?...", line)[:300]

@@ -1,0 +1,83 @@
+"""What `permafrost extract` says of a run: every number says what it counts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import draw
+from tests.extractor.warm import keep_workers_warm
+from tests.scripts.conftest import Said
+
+BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
+ALSO = ["--also", "s/t/max,pooling=max"]
+
+
+@pytest.fixture(autouse=True)
+def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_workers_warm(monkeypatch)
+
+
+@pytest.fixture
+def told(say: Said) -> Callable[..., list[dict[str, str]]]:
+    """told(*words): of each set of a run, what is said of it by name."""
+
+    def run(*words: object) -> list[dict[str, str]]:
+        code, out, err = say("extract", *words, *BACKBONE)
+        assert code in (0, 3), err
+        return [{line[:15].strip(): line[15:].strip() for line in block.splitlines()} for block in out.split("\n\n")]
+
+    return run
+
+
+Told = Callable[..., list[dict[str, str]]]
+
+
+def test_a_run_of_several_sets(told: Told, make_corpus: Callable[..., Path]) -> None:
+    first, further = told(make_corpus(6), "s/t/avg", *ALSO, "--price", "1000000")
+    assert first["work"] == "6 files read once for all 2 sets, 6 images decoded, 6 embedded, 0 rows reused"
+    assert further["work"] == "read and decoded with the first set, 6 embedded, 0 rows reused"
+    assert first["files were"] == further["files were"] == "6 new"
+    assert first["cost"].endswith(" for all 2 sets")
+    assert "cost" not in further
+
+
+def test_a_dry_run_of_several_sets(told: Told, make_corpus: Callable[..., Path]) -> None:
+    first, further = told(make_corpus(6), "s/t/avg", *ALSO, "--price", "1", "--dry-run")
+    assert first["would read"].startswith("6 files once for all 2 sets, ")
+    assert first["for this set"] == further["for this set"] == "6 of 6 images"
+    assert "for all 2 sets" in first["time"]
+    assert "for all 2 sets" in first["price"]
+    assert not {"would read", "time", "price"} & further.keys()
+
+
+def test_files_that_could_not_be_read_are_no_riddle(told: Told, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(2)
+    for name in ("large.png", "larger.png"):
+        (corpus / name).write_bytes(bytes(20_000))
+    [said] = told(corpus, "s/t/avg", "--max-bytes", "10000")
+    assert said["work"] == "2 of 4 files read, 2 images decoded, 2 embedded, 0 rows reused"
+    assert said["files were"] == "2 new, 2 rejected"
+    assert "keys" not in said
+
+
+def test_what_happened_to_keys_is_told(told: Told, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(6)
+    paths = sorted(path.relative_to(tmp_path).as_posix() for path in corpus.rglob("*.*g"))
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *[f"{path},a" for path in paths]]))
+    [said] = told("list.csv", "s/t/avg")
+    assert not {"keys", "cost"} & said.keys()
+    (tmp_path / paths[0]).write_bytes(draw(77, format_name="PNG" if paths[0].endswith("png") else "JPEG"))
+    shutil.copy(tmp_path / paths[2], tmp_path / "copy.png")
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["path,label", *[f"{path},{'ab'[i == 2]}" for i, path in enumerate(paths[:-1])], "copy.png,a"])
+    )
+    [said] = told("list.csv", "s/t/avg", "--price", "0")
+    assert said["keys"] == "1 new, 1 changed, 1 deleted, 1 relabelled"
+    assert said["files were"] == "1 new, 1 duplicate"
+    assert said["cost"] == "0.00"
+    [said] = told("list.csv", "s/t/avg")
+    assert not {"keys", "files were", "cost"} & said.keys()
