@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.content import is_uri, open_remote, read_stamp
-from extractor.remote_errors import remote_error
 from storage.errors import NotFoundError, PermafrostError
+from storage.remote_errors import remote_error
 
 # What a small read fetches at least. Here a page; over the network enough for the small members beside an image, which are requests spared,
 # and not so much that the images are fetched by the way.

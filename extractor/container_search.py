@@ -14,8 +14,8 @@ from extractor.container_kind import container_kind, is_compressed_container
 from extractor.content import open_remote
 from extractor.folder_corpus import walk_files
 from extractor.patterns import expand_braces, fixed_folder, has_wildcard, is_pattern, matches
-from extractor.remote_errors import remote_error
 from storage.errors import NotFoundError, PermafrostError, UsageError
+from storage.remote_errors import remote_error
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from extractor.corpus import Item
 from extractor.crc32c import masked_crc32c
 from extractor.limits import MAX_FILE_BYTES
 from extractor.part import ByteRange, ParquetRow, RecordImage, split_part
-from extractor.remote_errors import remote_error
 from storage.errors import PermafrostError
+from storage.remote_errors import remote_error
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}  # obstore's own 180 s stall a corpus of dead links

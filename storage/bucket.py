@@ -17,6 +17,7 @@ from typing import Any
 
 from storage.errors import AlreadyExistsError, PermafrostError
 from storage.patience import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS
+from storage.remote_errors import remote_error
 
 logger = logging.getLogger(__name__)
 
@@ -114,19 +115,13 @@ def _told(url: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except exceptions.AlreadyExistsError as error:
-        raise FileExistsError(first_line(error)) from None
+        raise FileExistsError(remote_error(error)) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise PermafrostError(f"{url} does not let you in: {first_line(error)}. Credentials come from the environment") from None
+        raise PermafrostError(f"{url} does not let you in: {remote_error(error)}. Credentials come from the environment") from None
     except (exceptions.NotSupportedError, exceptions.UnknownConfigurationKeyError, exceptions.InvalidPathError, ValueError) as error:
-        raise PermafrostError(f"{url}: {first_line(error)}") from None
+        raise PermafrostError(f"{url}: {remote_error(error)}") from None
     except exceptions.BaseError as error:
-        raise ConnectionError(f"{url} cannot be reached: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Without what stands behind a '?', which may be a signature."""
-    line = (str(error).strip().splitlines() or [""])[0]
-    return line.partition("?")[0][:300]
+        raise ConnectionError(f"{url} cannot be reached: {remote_error(error)}") from None
 
 
 def _obstore() -> Any:

@@ -81,7 +81,7 @@ def test_a_garbage_store_description_is_damage_and_named(tmp_path: Path) -> None
 
 def test_a_disk_where_one_name_can_be_created_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", shutil.copyfile)  # as on a file system whose link overwrites
-    with pytest.raises(DamagedError, match="lets one name be created twice"):
+    with pytest.raises(PermafrostError, match="lets one name be created twice"):
         ensure_store(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

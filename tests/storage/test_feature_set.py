@@ -290,7 +290,7 @@ def test_a_tag_without_a_version_number_is_damage_and_named(made: MadeSet, conte
         storage.open(f"{made.uri}@prod")
 
 
-@pytest.mark.parametrize("uri", ["set", "a/../b", "s3://bucket/team/set"])
+@pytest.mark.parametrize("uri", ["set", "a/../b", "s3://team/set"])
 def test_a_malformed_name_is_refused(uri: str) -> None:
     with pytest.raises(UsageError):
         storage.open(uri)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from storage.errors import UsageError
 from storage.names import SetName, check_name, parse_set
+from storage.place import RemotePlace
 
 NAMES = st.builds(str.__add__, st.sampled_from("aZ09"), st.text(st.sampled_from("aZ09._-"), max_size=99))
 TEAMS = NAMES.filter(lambda name: name != "heads")
@@ -87,9 +88,27 @@ def test_the_name_of_the_store_description_is_no_team() -> None:
         parse_set("root/permafrost.json/set")
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/team/set", "gs://b/p/team/set", "file:///x/team/set"])
-def test_a_bucket_is_refused_in_words(text: str) -> None:
-    with pytest.raises(UsageError, match="local or network folders"):
+@pytest.mark.parametrize(
+    ("text", "bucket", "key"),
+    [
+        ("s3://bucket/team/set", "s3://bucket", "team/set"),
+        ("GS://b/p q/r/team/set", "gs://b", "p q/r/team/set"),
+        ("az://b/t/s@3", "az://b", "t/s"),
+    ],
+)
+def test_a_store_may_be_a_bucket_or_a_prefix_of_one(text: str, bucket: str, key: str) -> None:
+    folder = parse_set(text).folder
+    assert isinstance(folder, RemotePlace)
+    assert (folder.backend.url, folder.key) == (bucket, key)
+
+
+def test_a_store_may_be_the_uri_of_a_folder() -> None:
+    assert parse_set("file:///x%20y/team/set").folder == Path("/x y/team/set")
+
+
+@pytest.mark.parametrize("text", ["ftp://host/team/set", "s3://team/set", "s3:///team/set"])
+def test_what_can_be_no_store_is_refused_in_words(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a folder, or a bucket|expected ROOT/TEAM/SET"):
         parse_set(text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extractor.remote_errors import remote_error
+from storage.remote_errors import remote_error
 
 SAID = "in 1.0ms - Server returned non-2xx status code: 403 Forbidden"
 
