@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.disk import move, private_path, sha256_file
-from storage.errors import DamagedError, PermafrostError, UsageError
+from storage.errors import DamagedError, UsageError
 from storage.place import RemotePlace
 
 DEFAULT_BYTES = 20 << 30
-MAX_FETCHES = 5  # of one file that others evict before it is open
 Opened = TypeVar("Opened")
 
 
@@ -38,11 +37,19 @@ def cache_bytes() -> int:
 def open_cached(place: RemotePlace, sha256: str, size: int, opener: Callable[[Path], Opened]) -> Opened:
     """What `opener` makes of the file's path here. Raises FileNotFoundError if the store has no such file, DamagedError if it has another
     one under its name."""
-    for _ in range(MAX_FETCHES):
-        path = _fetched(place, sha256, size)
-        with suppress(FileNotFoundError):
+    path = cache_folder() / sha256[:2] / place.name
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == size:
+            os.utime(path)
             return opener(path)
-    raise PermafrostError(f"{cache_folder()}: files vanish before they are read. Give the cache more room: PERMAFROST_CACHE_BYTES")
+    with private_path(path.parent) as partial:
+        place.backend.download(place.key, partial)
+        if sha256_file(partial) != sha256:
+            raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists")
+        opened = opener(partial)  # before anybody can evict it
+        move(partial, path)
+    _evict(keep=path)
+    return opened
 
 
 def forget(sha256: str) -> bool:
@@ -51,21 +58,6 @@ def forget(sha256: str) -> bool:
     for path in found:
         path.unlink(missing_ok=True)
     return bool(found)
-
-
-def _fetched(place: RemotePlace, sha256: str, size: int) -> Path:
-    path = cache_folder() / sha256[:2] / place.name
-    with suppress(FileNotFoundError):
-        if path.stat().st_size == size:
-            os.utime(path)
-            return path
-    with private_path(path.parent) as partial:
-        place.backend.download(place.key, partial)
-        if sha256_file(partial) != sha256:
-            raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists")
-        move(partial, path)
-    _evict(keep=path)
-    return path
 
 
 def _evict(keep: Path) -> None:

@@ -1,0 +1,158 @@
+"""Listed files of remote stores on this machine: checked, bounded, shared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from storage.errors import DamagedError, UsageError
+from storage.files import FileEntry, open_listed, write_atomic
+from storage.place import Place, RemotePlace
+from storage.shard_cache import cache_folder, forget
+from tests.storage.s3 import new_bucket, serve
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(server: str) -> Place:
+    return new_bucket(server)
+
+
+def put(folder: Place, content: bytes) -> FileEntry:
+    digest = sha256(content).hexdigest()
+    entry = FileEntry(f"shards/{digest}.parquet", digest, len(content), 1)
+    write_atomic(folder / entry.path, content)
+    return entry
+
+
+def held() -> set[str]:
+    return {path.stem for path in cache_folder().glob("*/*.parquet")}
+
+
+def used_at(entry: FileEntry, seconds: float) -> None:
+    """As if it had been used then."""
+    [path] = cache_folder().glob(f"*/{entry.sha256}.parquet")
+    os.utime(path, (seconds, seconds))
+
+
+def test_a_file_is_fetched_once(folder: Place) -> None:
+    entry = put(folder, b"content")
+    assert open_listed(folder, entry, Path.read_bytes) == b"content"
+    write_atomic(folder / entry.path, b"replaced")
+    assert open_listed(folder, entry, Path.read_bytes) == b"content"
+    assert held() == {entry.sha256}
+
+
+def test_another_content_than_the_listed_one_does_not_enter(folder: Place) -> None:
+    entry = put(folder, b"content")
+    write_atomic(folder / entry.path, b"kontent")
+    with pytest.raises(DamagedError, match="sha256"):
+        open_listed(folder, entry, Path.read_bytes)
+    assert held() == set()
+
+
+def test_a_file_cut_off_in_the_cache_is_fetched_again(folder: Place) -> None:
+    entry = put(folder, b"content")
+    open_listed(folder, entry, Path.read_bytes)
+    [path] = cache_folder().glob("*/*.parquet")
+    os.truncate(path, 3)
+    assert open_listed(folder, entry, Path.read_bytes) == b"content"
+
+
+def test_a_file_that_the_store_has_not_is_missing(folder: Place) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_listed(folder, FileEntry("shards/x.parquet", "x", 1, 1), Path.read_bytes)
+
+
+def test_what_was_used_last_stays(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", "250")
+    first, second, third = (put(folder, bytes([i]) * 100) for i in range(3))
+    for number, entry in enumerate((first, second)):
+        open_listed(folder, entry, Path.read_bytes)
+        used_at(entry, 1000 + number)
+    open_listed(folder, first, Path.read_bytes)  # used again
+    open_listed(folder, third, Path.read_bytes)
+    assert held() == {first.sha256, third.sha256}
+
+
+def test_a_file_larger_than_the_bound_is_read_all_the_same(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", "10")
+    entry = put(folder, b"x" * 100)
+    assert open_listed(folder, entry, Path.read_bytes) == b"x" * 100
+
+
+def test_a_file_that_another_process_evicts_is_fetched_again(folder: Place) -> None:
+    entry, tries = put(folder, b"content"), []
+    open_listed(folder, entry, Path.read_bytes)
+
+    def opener(path: Path) -> bytes:
+        tries.append(path)
+        if len(tries) == 1:
+            path.unlink()
+        return path.read_bytes()
+
+    assert open_listed(folder, entry, opener) == b"content"
+
+
+def test_many_threads_read_through_a_cache_that_holds_two(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", "2000")
+    contents = [bytes([i]) * 1000 for i in range(12)]
+    entries = [put(folder, content) for content in contents]
+
+    def read_all(start: int) -> bool:
+        order = [*range(start, 12), *range(start)]
+        return all(open_listed(folder, entries[i], Path.read_bytes) == contents[i] for i in order)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(read_all, range(0, 12, 2)))
+    assert len(held()) <= 3
+
+
+@pytest.mark.slow
+def test_several_processes_share_it(folder: Place) -> None:
+    assert isinstance(folder, RemotePlace)
+    entries = [put(folder, bytes([i]) * 100_000) for i in range(20)]
+    program = (
+        "import sys; from pathlib import Path; from storage.files import FileEntry, open_listed; from storage.names import parse_root\n"
+        "for line in sys.stdin.read().split():\n"
+        "    entry = FileEntry(f'shards/{line}.parquet', line, 100000, 1)\n"
+        "    assert len(open_listed(parse_root(sys.argv[1]), entry, Path.read_bytes)) == 100000\n"
+    )
+    names = "\n".join(entry.sha256 for entry in entries)
+    environment = {**os.environ, "PERMAFROST_CACHE_BYTES": "500000"}
+    command = [sys.executable, "-c", program, str(folder)]
+    readers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
+    for reader in readers:
+        reader.communicate(names, timeout=100)
+    assert [reader.returncode for reader in readers] == [0, 0, 0]
+
+
+def test_what_is_forgotten_is_gone(folder: Place) -> None:
+    entry = put(folder, b"content")
+    open_listed(folder, entry, Path.read_bytes)
+    assert forget(entry.sha256)
+    assert not forget(entry.sha256)
+    assert held() == set()
+
+
+def test_a_bound_that_is_no_number_is_refused(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", "10 GB")
+    with pytest.raises(UsageError, match="number of bytes"):
+        open_listed(folder, put(folder, b"x"), Path.read_bytes)
