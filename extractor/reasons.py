@@ -24,5 +24,8 @@ REASONS = {
     "underflow": "the embedding is too small for the stored dtype",
 }
 
+# One such reject stands for all images that went with it, and nobody knows how many.
+UNCOUNTED_REASONS = frozenset({"truncated", "bad-container"})
+
 # May be gone next time although the file is the same; all others are final for these bytes.
 PASSING_REASONS = frozenset({"unreadable", "changed", "out-of-memory"})

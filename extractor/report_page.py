@@ -7,6 +7,7 @@ from typing import Any
 
 from extractor.html import Markup, join, tag
 from extractor.novelty import KINDS
+from extractor.reasons import UNCOUNTED_REASONS
 from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
 from extractor.stages import STAGES, THREADS
@@ -35,7 +36,8 @@ def render(report: Mapping[str, Any]) -> str:
 
 def _header(report: Mapping[str, Any], name: str) -> Markup:
     counts, complete = report["counts"], report["complete"]
-    why = "complete" if complete else "items pending" if counts["pending"] else "too many rejects"
+    lost = not UNCOUNTED_REASONS.isdisjoint(report["rejects"])
+    why = "complete" if complete else "items pending" if counts["pending"] else "damaged containers" if lost else "too many rejects"
     state = tag("span", why, class_="state" if complete else "state missing")
     times = f"Extraction on {report['host']}, {_span(report['started'], report['finished'])} UTC"
     return tag("header", tag("h1", name, " ", state), tag("p", times))

@@ -11,6 +11,7 @@ from extractor.forecast import Forecast
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.reasons import UNCOUNTED_REASONS
 from extractor.standing import Standing
 from extractor.unit_queue import LostUnit
 
@@ -49,7 +50,7 @@ class ExtractResult:
     replaced_workers: int  # died, and had others in their place
     joined_workers: int  # with nodes that joined in the middle of the run
     left_workers: int  # with nodes that left
-    complete: bool  # nothing pending, and rejects within --max-rejects
+    complete: bool  # nothing pending, rejects within --max-rejects, and no container lost an unknown number of images
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
     to_read: int = 0  # files that this set has to have read; some may turn out to be unreadable
     files: int = 0  # to read, each once for all sets of the run; as `read`, 0 with the further sets
@@ -133,7 +134,9 @@ def summarise(
         replaced_workers=outcome.turnover.replaced,
         joined_workers=outcome.turnover.joined,
         left_workers=outcome.turnover.left,
-        complete=standing.pending == 0 and rejected <= options.max_rejects * listing.listed,
+        complete=standing.pending == 0
+        and rejected <= options.max_rejects * listing.listed
+        and UNCOUNTED_REASONS.isdisjoint(standing.reasons),
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
         to_read=len(ledger.diff.to_read),
         files=outcome.files if outcome.is_first else 0,

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 
 from extractor import ExtractResult
 from extractor import extract as run_extraction
+from extractor.reasons import UNCOUNTED_REASONS
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
 from scripts.extract_options import add_options, make_options
 
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
     for failure in result.failures:
         warn(f"pending, try again: {failure}")
+    if damaged := sum(count for reason, count in result.reasons.items() if reason in UNCOUNTED_REASONS):
+        warn(f"{damaged} containers are damaged: nobody knows how many images went with them (permafrost store rejects {args.set})")
     if args.json:
         print_json(result.to_dict())
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import draw
+from tests.extractor.containers import write_tar
 from tests.extractor.warm import keep_workers_warm
 from tests.scripts.conftest import Said
 
@@ -81,3 +82,14 @@ def test_what_happened_to_keys_is_told(told: Told, make_corpus: Callable[..., Pa
     assert said["cost"] == "0.00"
     [said] = told("list.csv", "s/t/avg")
     assert not {"keys", "files were", "cost"} & said.keys()
+
+
+def test_a_container_that_lost_nobody_knows_how_many_images_is_no_complete_corpus(say: Said, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_tar(tmp_path / "tars" / f"{name}.tar", {f"{name}{i}.png": draw(i, format_name="PNG") for i in range(200)})
+    whole = (tmp_path / "tars" / "b.tar").read_bytes()
+    (tmp_path / "tars" / "b.tar").write_bytes(whole[:512] + b"\xff" * 512 + whole[1024:])
+    code, out, err = say("extract", "tars", "s/t/n", *BACKBONE, "--max-rejects", "100%")
+    assert code == 3
+    assert "1 bad-container" in out
+    assert "1 containers are damaged: nobody knows how many images went with them (permafrost store rejects s/t/n)" in err
