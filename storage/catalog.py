@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import UsageError
-from storage.feature_set import list_versions, read_description, read_manifest
+from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.place import Place
 from storage.store import require_store
+from storage.versions import list_versions, read_manifest
 
 
 @dataclass(frozen=True)

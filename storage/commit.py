@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
-from storage.feature_set import (
-    FeatureSet,
-    SetDescription,
-    list_versions,
-    open_set,
-    read_description,
-    read_manifest,
-    version_path,
-)
-from storage.files import create_exclusive, to_json
+from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
+from storage.files import create_exclusive
 from storage.manifest import Manifest, follow
 from storage.names import SetName
 from storage.patience import full_disk_told
+from storage.sealed import seal
 from storage.store import ensure_store
+from storage.versions import list_versions, read_manifest, version_path
 
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
 
@@ -28,7 +22,7 @@ def create_set(name: SetName, description: SetDescription) -> SetDescription:
     try:
         with full_disk_told(name.folder):
             ensure_store(name.root)
-            create_exclusive(name.folder / "set.json", to_json(description.to_dict()))
+            create_exclusive(name.folder / "set.json", seal(description.to_dict()))
         return description
     except AlreadyExistsError:
         return read_description(name)
@@ -59,7 +53,7 @@ def commit(
         manifest = follow(latest, base, draft, corpus)
         try:
             with full_disk_told(name.folder):
-                create_exclusive(version_path(name.folder, manifest.version), to_json(manifest.to_dict()))
+                create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
             return manifest
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
@@ -15,20 +14,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.files import exists, list_names, open_listed, read_json, size_of
+from storage.files import exists, list_names, open_listed, size_of
 from storage.golden import GoldenImages, read_golden
 from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
-from storage.place import Place
 from storage.read_plan import ShardRead, by_shard, in_batches
+from storage.sealed import read_sealed
 from storage.shard import ShardReader, embedding_bytes, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_store
+from storage.versions import list_versions, read_manifest, resolve, version_path
 
 SET_FORMAT = 1
-_VERSION_FILE = re.compile(r"[0-9]{8}\.json")
 DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch, all views of it counted
 
 
@@ -235,7 +234,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     versions = list_versions(name.folder)
     if not versions:
         raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
-    version = _resolve(name, versions)
+    version = resolve(name, versions)
     manifest = read_manifest(name.folder, version)
     if manifest.space_id != description.space.id:
         raise DamagedError(f"{version_path(name.folder, version)} is of another feature space than the set's set.json")
@@ -254,36 +253,4 @@ def read_description(name: SetName) -> SetDescription:
         ]
         known = f"; the store has {', '.join(there[:10])}" if there else f"; {name.root} holds no feature sets"
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}{known}")
-    return SetDescription.from_dict(read_json(path, "set description"), path)
-
-
-def list_versions(set_folder: Place) -> list[int]:
-    """Numbers of all committed versions, ascending."""
-    return sorted(int(entry[:8]) for entry in list_names(set_folder / "versions") if _VERSION_FILE.fullmatch(entry))
-
-
-def version_path(set_folder: Place, version: int) -> Place:
-    return set_folder / "versions" / f"{version:08d}.json"
-
-
-def read_manifest(set_folder: Place, version: int) -> Manifest:
-    path = version_path(set_folder, version)
-    return Manifest.from_dict(read_json(path, "manifest"), path)
-
-
-def _resolve(name: SetName, versions: list[int]) -> int:
-    if name.at is None:
-        return versions[-1]
-    if name.at.isdigit():  # check_name has seen to it that these are ASCII
-        version = int(name.at)
-    else:
-        tag = name.folder / "tags" / f"{name.at}.json"
-        if not exists(tag):
-            tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
-            raise NotFoundError(f"{name.folder} has no tag {name.at!r}; its tags: {', '.join(tags) or 'none'}")
-        version = read_json(tag, "tag").get("version", "")
-        if type(version) is not int:
-            raise DamagedError(f"the tag {tag} should name a version number, not {version!r}")
-    if version not in versions:
-        raise NotFoundError(f"{name.folder} has no version {version}; it has {versions[0]} to {versions[-1]}")
-    return version
+    return SetDescription.from_dict(read_sealed(path, "set description"), path)

@@ -118,9 +118,15 @@ def remove(place: Place) -> None:
 def read_json(place: Place, what: str) -> dict[str, Any]:
     """Parse the JSON object in a file; `what` names it in errors (NotFoundError, DamagedError)."""
     try:
-        value = json.loads(read_bytes(place))
+        return parse_json(read_bytes(place), place, what)
     except FileNotFoundError:
         raise NotFoundError(f"no {what} at {place}") from None
+
+
+def parse_json(data: bytes, place: object, what: str) -> dict[str, Any]:
+    """The JSON object in the bytes of a file. Raises DamagedError."""
+    try:
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"the {what} at {place} is not valid JSON: {error}") from None
     if not isinstance(value, dict):

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from storage.digests import DigestMap, Words, to_words
 from storage.errors import DamagedError
-from storage.feature_set import list_versions, read_manifest
 from storage.files import FileEntry, size_of
 from storage.items import ITEM_SCHEMA, read_tables
 from storage.names import SetName
 from storage.place import Place
+from storage.versions import list_versions, read_manifest
 
 _PLACE_SCHEMA = pa.schema([ITEM_SCHEMA.field(name) for name in ("digest", "shard", "row")])
 Numbers = npt.NDArray[np.int32]

@@ -16,7 +16,7 @@ from storage.derive import Derivation, derivation
 from storage.digests import DigestMap, Words, from_words
 from storage.disk import sha256_file
 from storage.errors import DamagedError, PermafrostError
-from storage.feature_set import list_versions, read_description, read_manifest
+from storage.feature_set import read_description
 from storage.files import FileEntry, open_listed
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
@@ -25,6 +25,7 @@ from storage.place import Place, same_place
 from storage.shard import ShardFormat, ShardLayout, ShardReader, shard_format
 from storage.space import Space
 from storage.stated_space import STATED
+from storage.versions import list_versions, read_manifest
 
 
 @dataclass(frozen=True)

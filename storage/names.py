@@ -1,4 +1,4 @@
-"""Names of sets, `ROOT/TEAM/SET[@VERSION|@TAG]`, checked before any of them becomes a path."""
+"""Names of sets, `ROOT/TEAM/SET[@VERSION|@TAG|@DATE]`, checked before any of them becomes a path."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from storage.bucket import Bucket
 from storage.errors import UsageError
+from storage.moment import moment_of
 from storage.place import Place, RemotePlace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -19,7 +20,7 @@ EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
 
 @dataclass(frozen=True)
 class SetName:
-    """A parsed set name. `at` is a version number or tag as written, or None for the newest version."""
+    """A parsed set name. `at` is a version number, tag, day or time as written, or None for the newest version."""
 
     root: Place
     team: str
@@ -59,7 +60,7 @@ def parse_root(uri: str | Path) -> Place:
 
 
 def parse_set(uri: str | Path) -> SetName:
-    """Parse `ROOT/TEAM/SET[@VERSION|@TAG]`; raises UsageError with an example."""
+    """Parse `ROOT/TEAM/SET[@VERSION|@TAG|@DATE]`; raises UsageError with an example."""
     text = str(uri)
     head, _, last = text.rstrip("/").rpartition("/")
     root, _, team = head.rpartition("/")
@@ -72,6 +73,6 @@ def parse_set(uri: str | Path) -> SetName:
     if team in _RESERVED_TEAMS:
         raise UsageError(f"team {team!r} is reserved: <store>/{team} {_RESERVED_TEAMS[team]}; choose another team name")
     check_name(name, "set")
-    if at:
+    if at and not moment_of(at):
         check_name(at, "version or tag")
     return SetName(parse_root(root or ("/" if head.startswith("/") else ".")), team, name, at or None)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.files import exists, modified, read_json, remove, write_atomic
+from storage.files import exists, modified, remove, write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.process import ProcessId, is_alive
 from storage.run_status import RunFacts, RunStatus, status_of
 from storage.runs import RunFolder, run_folders
+from storage.sealed import read_sealed
 
 
 def run_statuses(name: SetName) -> list[RunStatus]:
@@ -57,7 +58,7 @@ def _facts(folder: RunFolder, now: Callable[[], float]) -> RunFacts:
 
 def _read(path: Place) -> dict[str, Any] | None:
     try:
-        return read_json(path, path.stem)
+        return read_sealed(path, path.stem)
     except NotFoundError:
         return None
     except (DamagedError, OSError):  # OSError: another team's, perhaps, and not ours to read

@@ -7,6 +7,7 @@ whatever machine it is, puts `cancel.json` into its folder.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import secrets
 from collections.abc import Iterator
@@ -20,10 +21,11 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.errors import DamagedError, NotFoundError
-from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_json, to_json, write_atomic
+from storage.files import exists, list_names, private_file, publish_as, read_bytes, write_atomic
 from storage.names import SetName
 from storage.patience import full_disk_told, patient
 from storage.place import Place
+from storage.sealed import read_sealed, seal
 
 
 def new_run_id() -> str:
@@ -43,7 +45,7 @@ class RunFolder:
         return self.set_folder / "runs" / self.run_id
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        self._write("plan.json", to_json(plan))
+        self._write("plan.json", seal(plan))
 
     @property
     def page(self) -> Place:
@@ -54,26 +56,31 @@ class RunFolder:
         self._write(self.page.name, html.encode())
 
     def write_report(self, report: dict[str, Any]) -> None:
-        """Write report.json: the mark of a finished run."""
-        self._write("report.json", to_json(report))
+        """Write report.json: the mark of a finished run. It has the sha256 of the other files, as far as they do not prove themselves."""
+        names = ["report.html", *(f"receipts/{unit}.parquet" for unit in self.units_finished())]
+        report = {
+            **report,
+            "files": {name: hashlib.sha256(read_bytes(self.path / name)).hexdigest() for name in names if exists(self.path / name)},
+        }
+        self._write("report.json", seal(report))
 
     def read_report(self) -> dict[str, Any] | None:
         """The report of a finished run; None where there is none that can be read."""
         try:
-            return read_json(self.path / "report.json", "report")
+            return read_sealed(self.path / "report.json", "report")
         except (NotFoundError, DamagedError):
             return None
 
     def write_heartbeat(self, heartbeat: dict[str, Any]) -> None:
         """Write heartbeat.json: the driver does so every few seconds, and its age says whether the run still lives."""
-        self._write("heartbeat.json", to_json(heartbeat))
+        self._write("heartbeat.json", seal(heartbeat))
 
     def write_end(self, state: str, message: str) -> None:
         """Write end.json: how a run ended that did not finish. state: failed, interrupted or cancelled."""
-        self._write("end.json", to_json({"state": state, "message": message, "time": _now()}))
+        self._write("end.json", seal({"state": state, "message": message, "time": _now()}))
 
     def request_cancel(self) -> None:
-        self._write("cancel.json", to_json({"time": _now(), "host": platform.node()}))
+        self._write("cancel.json", seal({"time": _now(), "host": platform.node()}))
 
     @property
     def cancel_requested(self) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError, UsageError
-from storage.files import create_exclusive, exists, read_json, remove, to_json
+from storage.files import create_exclusive, exists, remove
 from storage.place import Place
+from storage.sealed import read_sealed, seal
 
 STORE_FORMAT = 1
 STORE_FILE = "permafrost.json"
@@ -33,7 +34,7 @@ def init_store(root: Place) -> dict[str, Any]:
         kind = "folder" if isinstance(root, Path) else "bucket"
         _probe(root)
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
-            create_exclusive(root / STORE_FILE, to_json({"format": STORE_FORMAT, "backend": {"kind": kind, "exclusive_create": True}}))
+            create_exclusive(root / STORE_FILE, seal({"format": STORE_FORMAT, "backend": {"kind": kind, "exclusive_create": True}}))
     return require_store(root)
 
 
@@ -52,7 +53,7 @@ def require_store(root: Place) -> dict[str, Any]:
     if not exists(path):
         made_by = "permafrost extract" if isinstance(root, Path) else f"permafrost store init {root}"
         raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); `{made_by}` makes one")
-    description = read_json(path, "store description")
+    description = read_sealed(path, "store description")
     if description.get("format") != STORE_FORMAT:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
     return description

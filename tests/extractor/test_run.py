@@ -782,7 +782,8 @@ def test_a_cancelled_run_keeps_what_it_finished_and_says_so(
         run(corpus, on_progress=cancel)
     [status] = run_statuses(name)
     assert status.state == "cancelled"
-    assert status.done in (8, 12)
+    assert status.done is not None
+    assert status.done >= 8  # by receipts: a unit under way may have ended since
     result = run(corpus)
     assert (result.rows, result.read <= 12) == (20, True)
     assert [status.state for status in run_statuses(name)] == ["cancelled", "finished"]

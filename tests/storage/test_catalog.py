@@ -8,9 +8,9 @@ import pytest
 
 from storage.catalog import SetSummary, list_manifests, list_sets
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.feature_set import version_path
 from storage.files import write_atomic
 from storage.store import ensure_store
+from storage.versions import version_path
 
 if TYPE_CHECKING:
     from tests.storage.conftest import MadeSet

@@ -15,12 +15,14 @@ import pytest
 
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, SpaceMismatchError
-from storage.feature_set import list_versions, open_set, read_manifest, version_path
-from storage.files import create_exclusive, list_names, read_json, to_json
+from storage.feature_set import open_set
+from storage.files import create_exclusive, list_names, to_json
 from storage.manifest import Manifest, follow
 from storage.names import SetName
+from storage.sealed import read_sealed, seal
 from storage.space import Space
 from storage.store import STORE_FORMAT, ensure_store
+from storage.versions import list_versions, read_manifest, version_path
 
 if TYPE_CHECKING:
     from tests.storage.conftest import MadeSet, Process
@@ -49,7 +51,7 @@ def run_together(processes: list[Process]) -> list[list[str]]:
 def test_a_folder_becomes_a_store_and_leaves_no_probe(tmp_path: Path) -> None:
     ensure_store(tmp_path / "new" / "store")
     assert [path.name for path in (tmp_path / "new" / "store").iterdir()] == ["permafrost.json"]
-    found = read_json(tmp_path / "new" / "store" / "permafrost.json", "store")
+    found = read_sealed(tmp_path / "new" / "store" / "permafrost.json", "store")
     assert found == {"format": STORE_FORMAT, "backend": {"kind": "folder", "exclusive_create": True}}
 
 
@@ -68,7 +70,7 @@ def test_threads_may_make_one_store_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("found", [0, 2, "1", None])
 def test_a_store_of_another_format_is_refused_and_named(tmp_path: Path, found: object) -> None:
-    (tmp_path / "permafrost.json").write_bytes(to_json({"format": found}))
+    (tmp_path / "permafrost.json").write_bytes(seal({"format": found}))
     with pytest.raises(DamagedError, match=r"permafrost\.json: store format .*, this program reads 1"):
         ensure_store(tmp_path)
 
@@ -212,7 +214,7 @@ def test_a_writer_that_loses_every_race_gives_up_in_words(make_set: MakeSet, mon
     def link(source: Path, target: Path) -> None:
         latest = open_newest(made.name)
         manifest = follow(latest.manifest if latest else None, latest.manifest if latest else None, rival, "b")
-        Path(target).write_bytes(to_json(manifest.to_dict()))
+        Path(target).write_bytes(seal(manifest.to_dict()))
         real_link(source, target)
 
     monkeypatch.setattr("storage.commit.MAX_REBASES", 3)

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 import storage
 from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.feature_set import FeatureSet, SetDescription, list_versions, read_description, version_path
+from storage.feature_set import FeatureSet, SetDescription, read_description
 from storage.files import create_exclusive, to_json
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
+from storage.sealed import CHECKSUM, seal
 from storage.shard import SHARD_FORMATS
 from storage.space import Space
+from storage.versions import list_versions, version_path
 
 if TYPE_CHECKING:
     from tests.storage.conftest import MadeSet
@@ -52,7 +54,7 @@ def made(original: MadeSet, tmp_path: Path) -> MadeSet:
 def edit(path: Path, **changes: Any) -> None:
     """Change fields of a JSON file; a field given as `...` is removed."""
     value = {**json.loads(path.read_bytes()), **changes}
-    path.write_bytes(to_json({name: item for name, item in value.items() if item is not ...}))
+    path.write_bytes(seal({name: item for name, item in value.items() if item is not ... and name != CHECKSUM}))
 
 
 def by_key(feature_set: FeatureSet, batch_size: int | None = None) -> dict[str, bytes]:
@@ -236,7 +238,7 @@ def test_an_opened_set_stays_at_its_version(made: MadeSet) -> None:
 
 
 def test_a_tag_opens_its_version(made: MadeSet) -> None:
-    create_exclusive(made.folder / "tags" / "prod.json", b'{"version": 1}')
+    create_exclusive(made.folder / "tags" / "prod.json", seal({"version": 1}))
     assert storage.open(f"{made.uri}@prod").version == 1
 
 
@@ -266,13 +268,13 @@ def test_a_version_out_of_range_is_answered_with_the_range(made: MadeSet, at: st
 def test_an_unknown_tag_is_answered_with_those_that_are(made: MadeSet) -> None:
     with pytest.raises(NotFoundError, match="has no tag 'prod'; its tags: none"):
         storage.open(f"{made.uri}@prod")
-    create_exclusive(made.folder / "tags" / "best.json", b'{"version": 1}')
+    create_exclusive(made.folder / "tags" / "best.json", seal({"version": 1}))
     with pytest.raises(NotFoundError, match="has no tag 'prod'; its tags: best"):
         storage.open(f"{made.uri}@prod")
 
 
 def test_a_tag_of_a_version_that_is_gone_is_told(made: MadeSet) -> None:
-    create_exclusive(made.folder / "tags" / "prod.json", b'{"version": 7}')
+    create_exclusive(made.folder / "tags" / "prod.json", seal({"version": 7}))
     with pytest.raises(NotFoundError, match="no version 7"):
         storage.open(f"{made.uri}@prod")
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import DamagedError
-from storage.files import read_json
 from storage.runs import RunFolder, new_run_id, unfinished_runs
+from storage.sealed import read_sealed
 
 if TYPE_CHECKING:
     from tests.storage.conftest import MadeSet
@@ -42,8 +42,8 @@ def test_run_ids_sort_by_time() -> None:
 def test_a_plan_and_a_report_come_back(run: RunFolder) -> None:
     run.write_plan({"units": [1]})
     run.write_report({"rows": 3})
-    assert read_json(run.path / "plan.json", "plan") == {"units": [1]}
-    assert read_json(run.path / "report.json", "report") == {"rows": 3}
+    assert read_sealed(run.path / "plan.json", "plan") == {"units": [1]}
+    assert read_sealed(run.path / "report.json", "report") == {"rows": 3, "files": {}}
 
 
 def test_a_run_is_finished_by_its_report(run: RunFolder) -> None:

@@ -1,0 +1,112 @@
+"""The versions of a set: their numbers and manifests, and the tags and dates by which they go too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.files import list_names, remove, write_atomic
+from storage.manifest import Manifest
+from storage.moment import moment_of
+from storage.names import SetName, check_name
+from storage.place import Place
+from storage.sealed import read_sealed, seal
+
+_VERSION_FILE = re.compile(r"[0-9]{8}\.json")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A movable name for a version."""
+
+    name: str
+    version: int
+    moved: str  # UTC, ISO 8601
+
+
+def list_versions(set_folder: Place) -> list[int]:
+    """Numbers of all committed versions, ascending."""
+    return sorted(int(entry[:8]) for entry in list_names(set_folder / "versions") if _VERSION_FILE.fullmatch(entry))
+
+
+def version_path(set_folder: Place, version: int) -> Place:
+    return set_folder / "versions" / f"{version:08d}.json"
+
+
+def read_manifest(set_folder: Place, version: int) -> Manifest:
+    path = version_path(set_folder, version)
+    return Manifest.from_dict(read_sealed(path, "manifest"), path)
+
+
+def resolve(name: SetName, versions: Sequence[int]) -> int:
+    """The version that `name.at` means: a number, a day or time (the newest version of then), a tag, or None for the newest.
+
+    versions: all that there are, ascending; some. Raises NotFoundError, DamagedError.
+    """
+    if name.at is None:
+        return versions[-1]
+    if name.at.isdigit():  # check_name has seen to it that these are ASCII
+        version = int(name.at)
+    elif moment_of(name.at):
+        return _newest_until(name, versions)
+    else:
+        version = read_tag(name, name.at).version
+    if version not in versions:
+        raise NotFoundError(f"{name.folder} has no version {version}; it has {versions[0]} to {versions[-1]}")
+    return version
+
+
+def list_tags(name: SetName) -> list[Tag]:
+    return [read_tag(name, entry.removesuffix(".json")) for entry in list_names(name.folder / "tags") if entry.endswith(".json")]
+
+
+def read_tag(name: SetName, tag: str) -> Tag:
+    place = _tag_place(name, tag)
+    try:
+        value = read_sealed(place, "tag")
+    except NotFoundError:
+        tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
+        raise NotFoundError(f"{name.folder} has no tag {tag!r}; its tags: {', '.join(tags) or 'none'}") from None
+    if type(value.get("version")) is not int:
+        raise DamagedError(f"the tag {place} should name a version number, not {value.get('version')!r}")
+    return Tag(tag, value["version"], str(value.get("moved")))
+
+
+def move_tag(name: SetName, tag: str) -> Tag:
+    """Let a tag, new or not, mean the version of the name. A reader finds the old version or the new one.
+
+    Raises UsageError for a tag that would be taken for a version or a time, NotFoundError.
+    """
+    check_name(tag, "tag")
+    if tag.isdigit() or moment_of(tag):
+        raise UsageError(f"the tag {tag!r} would be taken for a version or a time: choose a name with letters")
+    versions = list_versions(name.folder)
+    if not versions:
+        raise NotFoundError(f"the set {name.folder} has no committed version yet")
+    moved = Tag(tag, resolve(name, versions), datetime.now(UTC).isoformat(timespec="seconds"))
+    write_atomic(_tag_place(name, tag), seal({"version": moved.version, "moved": moved.moved}))
+    return moved
+
+
+def remove_tag(name: SetName, tag: str) -> None:
+    """Raises NotFoundError."""
+    read_tag(name, tag)
+    remove(_tag_place(name, tag))
+
+
+def _tag_place(name: SetName, tag: str) -> Place:
+    return name.folder / "tags" / f"{tag}.json"
+
+
+def _newest_until(name: SetName, versions: Sequence[int]) -> int:
+    """Looked for from the newest one back: the clocks of writers may differ, the order of versions counts."""
+    moment = moment_of(str(name.at))
+    assert moment is not None
+    for version in reversed(versions):
+        created = read_manifest(name.folder, version).created
+        if datetime.fromisoformat(created) <= moment:
+            return version
+    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {versions[0]} is of {created}")

@@ -1,0 +1,108 @@
+"""Which version a name means: by number, tag, day or time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.feature_set import open_set
+from storage.sealed import seal
+from storage.versions import list_tags, move_tag, read_manifest, read_tag, remove_tag, version_path
+from tests.storage.conftest import MadeSet
+
+MakeSet = Callable[..., MadeSet]
+
+DAYS = (datetime(2026, 11, 20, 9, 30, tzinfo=UTC), datetime(2026, 11, 24, 12, tzinfo=UTC), datetime(2026, 11, 24, 23, 59, tzinfo=UTC))
+
+
+@pytest.fixture
+def made(make_set: MakeSet) -> MadeSet:
+    """Three versions, of DAYS."""
+    made = make_set()
+    for version, day in enumerate(DAYS, start=1):
+        made.commit("photos", {"a": version})
+        manifest = replace(read_manifest(made.folder, version), created=day.isoformat(timespec="seconds"))
+        version_path(made.folder, version).write_bytes(seal(manifest.to_dict()))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("at", "version"),
+    [
+        (None, 3), ("1", 1), ("0002", 2), ("2026-11-20", 1), ("2026-11-23", 1), ("2026-11-24", 3), ("2026-11-24T12:00", 2),
+        ("20261124T120000Z", 2), ("20261124T115959Z", 1), ("2026-11-24T13:30+02:00", 1), ("2030-01-01", 3),
+    ],
+)  # fmt: skip
+def test_a_number_day_or_time_means_a_version(made: MadeSet, at: str | None, version: int) -> None:
+    assert made.open(at).version == version
+    assert open_set(f"{made.name}@{at}" if at else str(made.name)).version == version
+
+
+@pytest.mark.parametrize("at", ["2026-11-19", "20261120T092959Z"])
+def test_before_the_first_version_there_was_none(made: MadeSet, at: str) -> None:
+    with pytest.raises(NotFoundError, match=r"had no version at .* yet; version 1 is of 2026-11-20"):
+        made.open(at)
+
+
+def test_a_tag_moves_and_is_listed(made: MadeSet) -> None:
+    assert move_tag(replace(made.name, at="1"), "prod").version == 1
+    assert made.open("prod").version == 1
+    moved = move_tag(replace(made.name, at="2026-11-24"), "prod")
+    assert move_tag(made.name, "newest").version == 3
+    assert read_tag(made.name, "prod") == moved
+    assert [(tag.name, tag.version) for tag in list_tags(made.name)] == [("newest", 3), ("prod", 3)]
+    assert datetime.now(UTC) - datetime.fromisoformat(moved.moved) < timedelta(minutes=1)
+    move_tag(replace(made.name, at="prod"), "twin")
+    remove_tag(made.name, "prod")
+    assert made.open("twin").version == 3
+    with pytest.raises(NotFoundError, match="no tag 'prod'; its tags: newest, twin"):
+        made.open("prod")
+    with pytest.raises(NotFoundError):
+        remove_tag(made.name, "prod")
+
+
+@pytest.mark.parametrize("tag", ["7", "2026-11-24", "20261124T120000Z"])
+def test_a_tag_that_would_be_taken_for_something_else_is_refused(made: MadeSet, tag: str) -> None:
+    with pytest.raises(UsageError, match="would be taken for"):
+        move_tag(made.name, tag)
+
+
+@pytest.mark.parametrize("tag", ["../x", "", "a b", ".x"])
+def test_a_tag_is_a_safe_name(made: MadeSet, tag: str) -> None:
+    with pytest.raises(UsageError, match="not a usable name"):
+        move_tag(made.name, tag)
+
+
+def test_a_tag_of_a_version_that_is_not_there_is_refused(made: MadeSet) -> None:
+    with pytest.raises(NotFoundError, match="no version 9"):
+        move_tag(replace(made.name, at="9"), "prod")
+
+
+def test_a_tag_changed_by_hand_is_refused(made: MadeSet) -> None:
+    move_tag(made.name, "prod")
+    path = made.folder / "tags" / "prod.json"
+    path.write_bytes(path.read_bytes().replace(b"3", b"2", 1))
+    with pytest.raises(DamagedError, match=r"the tag .* is damaged, or was changed by hand"):
+        made.open("prod")
+
+
+def test_a_reader_of_a_moving_tag_finds_one_of_its_versions(made: MadeSet) -> None:
+    move_tag(replace(made.name, at="1"), "prod")
+    done = threading.Event()
+
+    def move_all() -> None:
+        for number in range(60):
+            move_tag(replace(made.name, at=str(1 + number % 3)), "prod")
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(move_all)
+        while not done.is_set():
+            assert made.open("prod").version in (1, 2, 3)
+        moving.result()
