@@ -91,7 +91,7 @@ class Dispatcher:
 
     def run(self, job: Job, units: Iterable[Unit], check: Callable[[], None]) -> Iterator[Receipt | LostUnit]:
         """See Executor.run."""
-        self._waiting, self._draining = UnitQueue(units), False
+        self._waiting, self._draining = UnitQueue(units, lambda: len(self._crew.slots)), False
         self._settlement = Settlement(self._waiting, job, self._processes.release)
         look, note = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES)
         while not self._waiting.done:

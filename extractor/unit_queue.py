@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from operator import length_hint
@@ -61,8 +61,9 @@ class UnitQueue:
     Not thread-safe.
     """
 
-    def __init__(self, units: Iterable[Unit]) -> None:
-        """units: taken one by one, when there is a worker for it. Should know how many they are."""
+    def __init__(self, units: Iterable[Unit], workers: Callable[[], int] = lambda: 0) -> None:
+        """units: taken one by one, when there is a worker for it. Should know how many they are. workers: that may die all at once."""
+        self._workers = workers
         self._planned_left = length_hint(units)
         self._put_back: deque[Attempt] = deque()
         self._planned = map(Attempt, units)
@@ -144,12 +145,14 @@ class UnitQueue:
         self._in_a_row += 1
         alike = self._failed_alike[_without_varying(message)]
         alike.add(planned_id(attempt.unit))
-        # Somebody who kills processes can hit a few workers before any unit is finished: twice the patience.
-        enough = 2 * SAME_EVERYWHERE if fault is Fault.DIED else SAME_EVERYWHERE
+        # All workers may die at once, with their machines, before any unit is finished, and that says nothing of the units. When six such
+        # units were enough, a campaign of 200 kills ended at the 188th.
+        at_once = self._workers() if fault is Fault.DIED else 0
+        enough = SAME_EVERYWHERE if fault is not Fault.DIED else 2 * SAME_EVERYWHERE + at_once
         kept = "What was finished is kept; mend the cause and run the same command again"
         if not self._any_finished and len(alike) >= enough:
             raise RunError(f"the first {len(alike)} units all failed in the same way, and none was finished: {message}. {kept}")
-        if self._in_a_row > MAX_IN_A_ROW:
+        if self._in_a_row > MAX_IN_A_ROW + at_once:
             raise RunError(f"{self._in_a_row} failures in a row, with no unit finished in between. The last one: {message}. {kept}")
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from storage.disk import CHUNK_BYTES
 from storage.errors import AlreadyExistsError, PermafrostError
 from storage.patience import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS
 from storage.remote_errors import remote_error
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
 CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
-CHUNK_BYTES = 8 << 20  # of a download; what a multipart upload has in hand is 12 times obstore's own 5 MiB
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Bucket:
         with _told(self.url):
             return bytes(_obstore().get(_client(self.url), key).bytes())
 
-    def download(self, key: str, target: Path) -> None:
-        with _told(self.url), open(target, "wb") as file:
+    def chunks(self, key: str) -> Iterator[bytes]:
+        with _told(self.url):
             for chunk in _obstore().get(_client(self.url), key).stream(min_chunk_size=CHUNK_BYTES):
-                file.write(chunk)
+                yield bytes(chunk)
 
     def size(self, key: str) -> int | None:
         found = self._head(key)

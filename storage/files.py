@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -83,6 +84,15 @@ def read_bytes(place: Place) -> bytes:
     """Raises FileNotFoundError."""
     backend, key = _at(place)
     return backend.read(key)
+
+
+def sha256_of(place: Place) -> str:
+    """Hex sha256 of a whole file, wherever it is. Raises FileNotFoundError."""
+    backend, key = _at(place)
+    checksum = hashlib.sha256()
+    for chunk in backend.chunks(key):
+        checksum.update(chunk)
+    return checksum.hexdigest()
 
 
 def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:

@@ -65,6 +65,13 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def files(self) -> list[FileEntry]:
+        """All files that this version lists."""
+        states = [state for _, state in sorted(self.corpora.items())]
+        of_corpora = [entry for state in states for entry in (*state.items, *([state.rejects] if state.rejects else []))]
+        return [*of_corpora, *self.shards, self.golden]
+
+    @property
     def counts(self) -> dict[str, int]:
         """Sums over the corpora; `rows` is the number of items that have an embedding."""
         states = self.corpora.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,8 +21,8 @@ class Backend(Protocol):
 
     def read(self, key: str) -> bytes: ...
 
-    def download(self, key: str, target: Path) -> None:
-        """Into a new local file."""
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The bytes in pieces of some MiB."""
         ...
 
     def size(self, key: str) -> int | None:

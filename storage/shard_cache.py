@@ -6,13 +6,14 @@ stays readable when its name is gone, and one that is gone is fetched again.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from storage.disk import move, private_path, sha256_file
+from storage.disk import move, private_path
 from storage.errors import DamagedError, UsageError
 from storage.place import RemotePlace
 
@@ -43,8 +44,12 @@ def open_cached(place: RemotePlace, sha256: str, size: int, opener: Callable[[Pa
             os.utime(path)
             return opener(path)
     with private_path(path.parent) as partial:
-        place.backend.download(place.key, partial)
-        if sha256_file(partial) != sha256:
+        checksum = hashlib.sha256()
+        with open(partial, "wb") as file:
+            for chunk in place.backend.chunks(place.key):
+                checksum.update(chunk)
+                file.write(chunk)
+        if checksum.hexdigest() != sha256:
             raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists")
         opened = opener(partial)  # before anybody can evict it
         move(partial, path)

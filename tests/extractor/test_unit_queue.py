@@ -166,3 +166,19 @@ def test_the_queue_never_loses_or_invents_an_item(n: int, size: int, steps: list
     items = sorted((planned_id(unit), item.key) for unit in everything for item in unit.items)
     assert items == [(unit.id, item.key) for unit in units(n, size) for item in unit.items]
     assert len({unit.id for unit in everything}) == len(everything)
+
+
+def test_all_workers_may_die_at_once_with_their_machines_and_nothing_is_hopeless() -> None:
+    workers = 40
+    queue = UnitQueue(units(200, items=256), lambda: workers)
+    for _ in range(workers + 2 * SAME_EVERYWHERE - 1):
+        assert queue.failed(take(queue), "the actor is dead", Fault.DIED) == []
+    with pytest.raises(RunError, match="units all failed in the same way"):
+        queue.failed(take(queue), "the actor is dead", Fault.DIED)
+    patient = UnitQueue(units(200, items=256), lambda: workers)
+    take(patient)
+    patient.finished()
+    for _ in range(workers + MAX_IN_A_ROW):
+        patient.failed(take(patient), "the actor is dead", Fault.DIED)
+    with pytest.raises(RunError, match="failures in a row"):
+        patient.failed(take(patient), "the actor is dead", Fault.DIED)

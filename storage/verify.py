@@ -1,0 +1,171 @@
+"""Proof that a set is what its versions say: every file there, of the right size, and (in full) of the right bytes.
+
+What a manifest lists has its sha256 there; JSON files prove themselves (`storage.sealed`); the other files of a finished run are listed
+in its report. So a full verification reads every byte of a set and finds each that has changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from storage.damage_scope import DamageScope
+from storage.errors import NotFoundError, PermafrostError
+from storage.feature_set import SetDescription
+from storage.files import FileEntry, list_names, sha256_of, size_of
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.runs import RunFolder, run_folders
+from storage.sealed import read_sealed
+from storage.store import STORE_FILE, require_store
+from storage.versions import list_versions, read_manifest, read_tag
+
+THREADS = 8
+LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with one file. kind: missing, resized, damaged, or unlisted (no version lists it, so nobody reads it)."""
+
+    kind: str
+    path: str  # relative to the set
+    message: str
+    versions: tuple[int, ...] = ()  # that list it
+    items: Mapping[int, int] = field(default_factory=dict)  # of each such version, how many it costs
+
+    @property
+    def is_damage(self) -> bool:
+        return self.kind != "unlisted"
+
+
+@dataclass(frozen=True)
+class Verification:
+    files: int
+    bytes: int  # of those files
+    full: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not any(finding.is_damage for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A file as it should be. bytes: None where only its sha256 is known."""
+
+    path: str
+    sha256: str
+    bytes: int | None
+    versions: tuple[int, ...] = ()
+
+
+def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = lambda done, total: None) -> Verification:
+    """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
+
+    Raises NotFoundError for a set that is not there.
+    """
+    if not list_names(name.folder):
+        raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
+    json_files = _JsonFiles(name)
+    listed = listed_files(json_files.manifests)
+    expected = [*listed.values(), *json_files.of_runs]
+    findings, scope = list(json_files.findings), DamageScope(name, json_files.manifests)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done, found in enumerate(pool.map(partial(_check, name, full), expected), start=1):
+            if found:
+                findings.append(Finding(*found, expected[done - 1].versions, scope.items(found[1], expected[done - 1].versions)))
+            on_file(done, len(expected))
+    findings += _unlisted(name, listed)
+    size = sum(file.bytes or 0 for file in expected)
+    return Verification(len(expected) + json_files.count, size, full, tuple(findings))
+
+
+def listed_files(manifests: Mapping[int, Manifest]) -> dict[str, Expected]:
+    """All files that these versions list, by path."""
+    versions: dict[str, list[int]] = defaultdict(list)
+    entries: dict[str, FileEntry] = {}
+    for version, manifest in sorted(manifests.items()):
+        for entry in manifest.files:
+            entries[entry.path] = entry
+            versions[entry.path].append(version)
+    return {path: Expected(path, entry.sha256, entry.bytes, tuple(versions[path])) for path, entry in entries.items()}
+
+
+class _JsonFiles:
+    """Reads all JSON files of a set: what is wrong with them, the manifests, and what reports say of the other files of their runs."""
+
+    def __init__(self, name: SetName) -> None:
+        self.findings: list[Finding] = []
+        self.manifests: dict[int, Manifest] = {}
+        self.of_runs: list[Expected] = []
+        self.count = 0
+        self._name = name
+        self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
+        self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
+        for version in list_versions(name.folder):
+            self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
+        for entry in list_names(name.folder / "tags"):
+            self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
+        for run in run_folders(name):
+            self._read_run(run)
+
+    def _read_version(self, version: int) -> None:
+        self.manifests[version] = read_manifest(self._name.folder, version)
+
+    def _read_run(self, run: RunFolder) -> None:
+        for entry in list_names(run.path):
+            if entry.endswith(".json"):
+                path = f"runs/{run.run_id}/{entry}"
+                value = self._read(path, partial(read_sealed, run.path / entry, "file"))
+                if entry == "report.json" and isinstance(value, dict):
+                    files = value.get("files", {})
+                    self.of_runs += [Expected(f"runs/{run.run_id}/{file}", sha256, None) for file, sha256 in sorted(files.items())]
+
+    def _read(self, path: str, read: Callable[[], Any], versions: tuple[int, ...] = ()) -> Any:
+        self.count += 1
+        try:
+            return read()
+        except NotFoundError as error:
+            self.findings.append(Finding("missing", path, str(error), versions))
+        except (PermafrostError, OSError) as error:
+            self.findings.append(Finding("damaged", path, str(error), versions))
+        return None
+
+
+def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str, str] | None:
+    """(kind, path, message) of what is wrong with a file."""
+    place = name.folder / file.path
+    size = size_of(place)
+    if size is None:
+        return "missing", file.path, "it is not there"
+    if file.bytes is not None and size != file.bytes:
+        return "resized", file.path, f"it has {size} bytes and should have {file.bytes}"
+    if not full:
+        return None
+    try:
+        if sha256_of(place) == file.sha256:
+            return None
+    except OSError as error:
+        return "damaged", file.path, f"it cannot be read: {error}"
+    return "damaged", file.path, "its bytes are not those that were written: the sha256 differs"
+
+
+def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:
+    """Files beside those that versions list: of unfinished runs, of expired versions, or put there by somebody."""
+    for folder in LISTED_FOLDERS:
+        for entry in list_names(name.folder / folder):
+            if f"{folder}/{entry}" not in listed:
+                yield Finding("unlisted", f"{folder}/{entry}", "no version lists it: `permafrost store gc` removes it")
+    for entry in foreign_names(list_names(name.folder)):
+        yield Finding("unlisted", entry, "nothing of this name belongs to a set")
+
+
+def foreign_names(names: Sequence[str]) -> list[str]:
+    """Of the names in a set's folder, those that no set has."""
+    return [name for name in names if name not in {*LISTED_FOLDERS, "set.json", "versions", "tags", "runs", "README.md"}]
