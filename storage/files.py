@@ -88,11 +88,16 @@ def read_bytes(place: Place) -> bytes:
 
 def sha256_of(place: Place) -> str:
     """Hex sha256 of a whole file, wherever it is. Raises FileNotFoundError."""
-    backend, key = _at(place)
     checksum = hashlib.sha256()
-    for chunk in backend.chunks(key):
+    for chunk in read_chunks(place):
         checksum.update(chunk)
     return checksum.hexdigest()
+
+
+def read_chunks(place: Place) -> Iterator[bytes]:
+    """The bytes of a file in pieces of some MiB. Raises FileNotFoundError."""
+    backend, key = _at(place)
+    yield from backend.chunks(key)
 
 
 def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:

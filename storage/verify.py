@@ -37,6 +37,7 @@ class Finding:
     message: str
     versions: tuple[int, ...] = ()  # that list it
     items: Mapping[int, int] = field(default_factory=dict)  # of each such version, how many it costs
+    sha256: str | None = None  # that it should have; None of a JSON file, which proves itself
 
     @property
     def is_damage(self) -> bool:
@@ -77,9 +78,9 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
     expected = [*listed.values(), *json_files.of_runs]
     findings, scope = list(json_files.findings), DamageScope(name, json_files.manifests)
     with ThreadPoolExecutor(THREADS) as pool:
-        for done, found in enumerate(pool.map(partial(_check, name, full), expected), start=1):
-            if found:
-                findings.append(Finding(*found, expected[done - 1].versions, scope.items(found[1], expected[done - 1].versions)))
+        for done, (file, wrong) in enumerate(zip(expected, pool.map(partial(_check, name, full), expected), strict=True), start=1):
+            if wrong:
+                findings.append(Finding(wrong[0], file.path, wrong[1], file.versions, scope.items(file.path, file.versions), file.sha256))
             on_file(done, len(expected))
     findings += _unlisted(name, listed)
     size = sum(file.bytes or 0 for file in expected)
@@ -108,7 +109,8 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
-        for version in list_versions(name.folder):
+        versions = list_versions(name.folder)
+        for version in range(1, versions[-1] + 1 if versions else 0):
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
         for entry in list_names(name.folder / "tags"):
             self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
@@ -138,22 +140,22 @@ class _JsonFiles:
         return None
 
 
-def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str, str] | None:
-    """(kind, path, message) of what is wrong with a file."""
+def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
+    """(kind, message) of what is wrong with a file."""
     place = name.folder / file.path
     size = size_of(place)
     if size is None:
-        return "missing", file.path, "it is not there"
+        return "missing", "it is not there"
     if file.bytes is not None and size != file.bytes:
-        return "resized", file.path, f"it has {size} bytes and should have {file.bytes}"
+        return "resized", f"it has {size} bytes and should have {file.bytes}"
     if not full:
         return None
     try:
         if sha256_of(place) == file.sha256:
             return None
     except OSError as error:
-        return "damaged", file.path, f"it cannot be read: {error}"
-    return "damaged", file.path, "its bytes are not those that were written: the sha256 differs"
+        return "damaged", f"it cannot be read: {error}"
+    return "damaged", "its bytes are not those that were written: the sha256 differs"
 
 
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:

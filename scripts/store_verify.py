@@ -1,0 +1,97 @@
+"""`permafrost store verify` and `repair`: proof that a set is what its versions say, and what to do where it is not."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
+from storage.names import parse_root, parse_set
+from storage.repair import repair_set
+from storage.store import require_store
+from storage.verify import Finding, Verification, verify_set
+
+EXIT_DAMAGED = 3
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "check all files of a set: names and sizes, or every byte"
+    action = actions.add_parser("verify", help=text, description=text, epilog="example: permafrost store verify features/me/photos --full")
+    action.add_argument("target", metavar="ROOT/TEAM/SET")
+    action.add_argument("--full", action="store_true", help="read every byte; without it, names and sizes only")
+    action.add_argument("--json", action="store_true", help="print one JSON document")
+    action.set_defaults(run=run_verify)
+
+    text = "mend damaged and missing files of a set from copies of its store"
+    example = "example: permafrost store repair features/me/photos --from /backup/features"
+    action = actions.add_parser("repair", help=text, description=text, epilog=example)
+    action.add_argument("target", metavar="ROOT/TEAM/SET")
+    action.add_argument(
+        "--from", dest="copies", metavar="ROOT", action="append", default=[], help="a store that has the set too; repeatable"
+    )
+    action.add_argument(
+        "--give-up",
+        action="store_true",
+        help="what no copy has: remove damaged shards, and make a version without damaged item files, so that `extract` makes it again",
+    )
+    action.add_argument("--json", action="store_true", help="print one JSON document")
+    action.set_defaults(run=run_repair)
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    name = parse_set(args.target)
+    require_store(name.root)
+    with progress("verifying", "reading the versions") as show:
+        found = verify_set(name, args.full, show)
+    if args.json:
+        print_json({"set": str(name), **_plain(found)})
+    else:
+        print_pairs([("set", name), *_summary(found)])
+        _print_findings(found.findings)
+        if not found.sound:
+            print(f"\nmend it from a copy of the store: permafrost store repair {args.target} --from ROOT")
+    return 0 if found.sound else EXIT_DAMAGED
+
+
+def run_repair(args: argparse.Namespace) -> int:
+    name = parse_set(args.target)
+    repair = repair_set(name, [parse_root(root) for root in args.copies], args.give_up)
+    if args.json:
+        mended = [{"path": path, "from": where} for path, where in repair.mended]
+        given_up = list(repair.given_up)
+        print_json({"set": str(name), "mended": mended, "given_up": given_up, "version": repair.version, "left": _plain(repair.left)})
+    else:
+        version = [("new version", f"{repair.version}, without what was damaged: its items are pending")] if repair.version else []
+        removed = [("removed shards", len(repair.given_up))] if repair.given_up else []
+        print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
+        _print_findings(repair.left.findings)
+        if repair.given_up or repair.version:
+            print("\nrun `permafrost extract` on the corpus again: what was given up is embedded anew")
+        elif not repair.left.sound:
+            print("\nname a copy of the store with --from, or give what nobody has back to extraction with --give-up")
+    return 0 if repair.left.sound else EXIT_DAMAGED
+
+
+def _summary(found: Verification) -> list[tuple[str, object]]:
+    how = "every byte was read" if found.full else "names and sizes only: --full reads every byte"
+    damage = sum(finding.is_damage for finding in found.findings)
+    return [
+        ("files", f"{found.files} ({human_bytes(found.bytes)}), {how}"),
+        ("result", "sound" if found.sound else f"{damage} files are damaged or missing"),
+    ]
+
+
+def _print_findings(findings: tuple[Finding, ...]) -> None:
+    if findings:
+        print()
+        print_table(["what", "file", "versions", "items", "why"], [_told(finding) for finding in findings])
+
+
+def _told(finding: Finding) -> tuple[str, str, str, str, str]:
+    items = max(finding.items.values(), default=0)
+    return finding.kind, finding.path, ",".join(map(str, finding.versions)), str(items or ""), finding.message
+
+
+def _plain(found: Verification) -> dict[str, object]:
+    findings = [{**asdict(finding), "versions": list(finding.versions), "items": dict(finding.items)} for finding in found.findings]
+    return {"files": found.files, "bytes": found.bytes, "full": found.full, "sound": found.sound, "findings": findings}

@@ -1,0 +1,130 @@
+"""Mending a set: damaged and missing files come from another copy of the store, or their items are given back to extraction.
+
+What has no sound copy is given up only when asked: damaged shards are removed, so that the next extraction embeds their images again,
+and a newest version with damaged item files or rejects is followed by one without them, whose items are pending. Older versions that list
+such a file stay damaged.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from storage.commit import commit
+from storage.errors import PermafrostError
+from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
+from storage.manifest import CorpusState, Manifest
+from storage.names import SetName
+from storage.place import Place
+from storage.sealed import unseal
+from storage.verify import Finding, Verification, verify_set
+from storage.versions import list_versions, read_manifest
+
+MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gone
+
+
+@dataclass(frozen=True)
+class Repair:
+    """mended: (path, where the copy came from). given_up: paths of damaged shards that were removed, and of files that the new version
+    leaves out. version: that new one. left: what is still wrong."""
+
+    mended: tuple[tuple[str, str], ...]
+    given_up: tuple[str, ...]
+    version: int | None
+    left: Verification
+
+
+def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = False) -> Repair:
+    """Verify in full, and mend what is damaged or missing.
+
+    copies: roots of stores that may have sound copies of the same set. give_up: give what none of them has back to extraction.
+    Raises NotFoundError for a set that is not there.
+    """
+    mended: list[tuple[str, str]] = []
+    verification = verify_set(name, full=True)
+    for _ in range(MAX_ROUNDS):
+        found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in _damage(verification)) if where]
+        mended += found
+        if not found:
+            break
+        verification = verify_set(name, full=True)
+    given_up: list[str] = []
+    version = None
+    if give_up:
+        given_up = _remove_shards(name, verification)
+        version = _without_damaged(name, {finding.path for finding in _damage(verification)})
+        verification = verify_set(name, full=True)
+    return Repair(tuple(mended), tuple(given_up), version, verification)
+
+
+def _damage(verification: Verification) -> list[Finding]:
+    return [finding for finding in verification.findings if finding.is_damage]
+
+
+def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
+    """Take a sound copy of a file; returns where it was."""
+    sha256 = finding.sha256
+    for root in copies:
+        copy = SetName(root, name.team, name.name)
+        with suppress(PermafrostError, OSError):
+            place = copy.folder / finding.path
+            if sha256 and sha256_of(place) == sha256:
+                _publish(place, name.folder / finding.path)
+                return str(place)
+            if not sha256 and _is_copy_of(copy, name, finding.path):
+                data = read_bytes(place)
+                unseal(data, place, "file")
+                write_atomic(name.folder / finding.path, data)
+                return str(place)
+    return None
+
+
+def _publish(source: Place, target: Place) -> None:
+    with private_file(target.parent) as partial:
+        with open(partial, "wb") as file:
+            file.writelines(read_chunks(source))
+        publish_as(partial, target)
+
+
+def _is_copy_of(copy: SetName, name: SetName, path: str) -> bool:
+    """Whether what is called alike is the same set: version 3 of another one is another version."""
+    return path == "set.json" or read_bytes(copy.folder / "set.json") == read_bytes(name.folder / "set.json")
+
+
+def _remove_shards(name: SetName, verification: Verification) -> list[str]:
+    """Remove damaged shards: one that is missing is made again, one that is there is trusted by its size."""
+    paths = [finding.path for finding in _damage(verification) if finding.path.startswith("shards/")]
+    for path in paths:
+        remove(name.folder / path)
+    return paths
+
+
+def _without_damaged(name: SetName, damaged: set[str]) -> int | None:
+    """Follow the newest version by one without its damaged item files and rejects; returns its number, None where there is no need."""
+    versions = list_versions(name.folder)
+    try:
+        base = read_manifest(name.folder, versions[-1]) if versions else None
+    except PermafrostError:
+        return None
+    version = None
+    for corpus, state in base.corpora.items() if base else ():
+        left = _state_without(state, damaged)
+        if base and left != state:
+            base = commit(name, base, _draft(base, corpus, left), corpus)
+            version = base.version
+    return version
+
+
+def _state_without(state: CorpusState, damaged: set[str]) -> CorpusState:
+    items = tuple(entry for entry in state.items if entry.path not in damaged)
+    rejects = state.rejects if state.rejects and state.rejects.path not in damaged else None
+    rows, rejected = sum(entry.rows for entry in items), rejects.rows if rejects else 0
+    return replace(state, items=items, rejects=rejects, rows=rows, rejected=rejected, pending=state.listed - rows - rejected)
+
+
+def _draft(base: Manifest, corpus: str, state: CorpusState) -> Manifest:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(base, nonce=secrets.token_hex(16), created=now, corpora={corpus: state}, provenance={"operation": "repair"})

@@ -1,0 +1,52 @@
+"""A set with a file of every kind, and ways to damage one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage.runs import RunFolder
+from storage.versions import move_tag
+from tests.storage.conftest import MadeSet
+
+
+def fill(made: MadeSet) -> MadeSet:
+    """Three versions of two corpora, rejects, tags, and a finished run."""
+    made.commit("one", {f"a/{i}": i for i in range(7)}, rejected=["bad"])
+    made.commit("two", {f"b/{i}": 20 + i for i in range(5)}, per_shard=2)
+    made.commit("one", {f"a/{i}": i for i in range(4, 9)})
+    move_tag(replace(made.name, at="2"), "prod")
+    run = RunFolder(made.folder, "20261127T120000Z-00000000")
+    run.write_plan({"units": [1]})
+    run.write_receipt("000000", pa.table({"key": ["a/1"]}))
+    run.write_page("<html>")
+    run.write_report({"rows": 7})
+    return made
+
+
+def files_of(made: MadeSet) -> list[Path]:
+    """Every file of the set, and the description of its store."""
+    folder = Path(str(made.folder))
+    return [Path(str(made.name.root)) / "permafrost.json", *sorted(path for path in folder.rglob("*") if path.is_file())]
+
+
+def flip_a_bit(path: Path, random: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    path.write_bytes(data)
+
+
+def cut_off(path: Path, random: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: random.randrange(len(data))])
+
+
+def delete(path: Path, random: random.Random) -> None:
+    path.unlink()
+
+
+DAMAGE: dict[str, Callable[[Path, random.Random], None]] = {"flip": flip_a_bit, "cut": cut_off, "delete": delete}

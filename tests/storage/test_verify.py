@@ -1,0 +1,117 @@
+"""Every byte of a set is proved: whatever changes is found, named, and said of which versions and items it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.errors import NotFoundError
+from storage.verify import Finding, verify_set
+from tests.storage.conftest import MadeSet
+from tests.storage.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a_bit
+
+FLIPS = 200
+
+
+@pytest.fixture(params=["parquet", "hdf5"])
+def made(request: pytest.FixtureRequest, make_set: Callable[..., MadeSet]) -> MadeSet:
+    return fill(make_set(shard_format=request.param))
+
+
+def damage(made: MadeSet, full: bool = True) -> list[Finding]:
+    return [finding for finding in verify_set(made.name, full).findings if finding.is_damage]
+
+
+def test_a_sound_set_is_sound(made: MadeSet) -> None:
+    found = verify_set(made.name, full=True)
+    assert (found.sound, found.findings) == (True, ())
+    assert found.files == len(files_of(made))
+    assert found.bytes > 0
+    assert verify_set(made.name, full=False).sound
+
+
+def test_any_flipped_bit_is_found_and_its_file_named(made: MadeSet) -> None:
+    paths = files_of(made)
+    for seed in range(FLIPS // 2):  # of each format
+        draw = random.Random(seed)
+        path = draw.choice(paths)
+        before = path.read_bytes()
+        flip_a_bit(path, draw)
+        [finding] = damage(made)
+        assert (finding.kind, Path(finding.path).name) == ("damaged", path.name)
+        path.write_bytes(before)
+    assert damage(made) == []
+
+
+@pytest.mark.parametrize("harm", [cut_off, delete])
+def test_any_file_that_is_missing_or_cut_off_is_found(made: MadeSet, harm: Callable[[Path, random.Random], None]) -> None:
+    for number, path in enumerate(files_of(made)):
+        if harm is delete and path.suffix == ".json" and "versions" not in path.parts and path.name not in ("permafrost.json", "set.json"):
+            continue  # a tag, or a part of the log of a run, may be removed by anyone
+        if harm is delete and path.name == "00000003.json":
+            continue  # without the newest manifest there is an older newest version
+        before = path.read_bytes()
+        harm(path, random.Random(number))
+        assert path.name in {Path(finding.path).name for finding in damage(made)}, path
+        path.write_bytes(before)
+
+
+def test_a_quick_verification_finds_what_is_missing_or_of_another_size(made: MadeSet) -> None:
+    shard = next(path for path in files_of(made) if "shards" in path.parts)
+    before = shard.read_bytes()
+    shard.write_bytes(before + b"x")
+    assert [finding.kind for finding in damage(made, full=False)] == ["resized"]
+    shard.write_bytes(bytes(len(before)))
+    assert damage(made, full=False) == []
+    assert [finding.kind for finding in damage(made)] == ["damaged"]
+
+
+def test_it_says_which_versions_and_items_a_shard_costs(made: MadeSet) -> None:
+    manifest = made.open("1").manifest
+    first = next(entry for entry in manifest.shards if entry.path not in {other.path for other in made.open("3").manifest.shards})
+    (made.folder / first.path).unlink()
+    [finding] = damage(made)
+    assert finding.versions == (1, 2)
+    expected = sum(row["shard"] == first.sha256 for row in made.open("1").items.to_pylist())
+    assert dict(finding.items) == {1: expected, 2: expected}
+
+
+def test_it_says_which_items_an_item_file_costs(made: MadeSet) -> None:
+    [entry] = made.open("2").manifest.corpora["two"].items
+    (made.folder / entry.path).write_bytes(b"x" * entry.bytes)
+    [finding] = damage(made)
+    assert (finding.versions, dict(finding.items)) == ((2, 3), {2: 5, 3: 5})
+
+
+def test_files_that_no_version_lists_are_named_and_are_no_damage(made: MadeSet) -> None:
+    (made.folder / "shards" / "left.parquet").write_bytes(b"x")
+    (made.folder / "holiday.jpg").write_bytes(b"x")
+    found = verify_set(made.name, full=True)
+    assert found.sound
+    assert {(finding.kind, finding.path) for finding in found.findings} == {
+        ("unlisted", "shards/left.parquet"),
+        ("unlisted", "holiday.jpg"),
+    }
+
+
+def test_a_set_that_is_not_there_is_told(made: MadeSet) -> None:
+    (made.name.root / "team" / "nothing").mkdir()
+    with pytest.raises(NotFoundError, match="no feature set team/nothing"):
+        verify_set(type(made.name)(made.name.root, "team", "nothing"), full=False)
+
+
+def test_progress_is_told(made: MadeSet) -> None:
+    told: list[tuple[int, int]] = []
+    verify_set(made.name, True, lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(1, told[0][1] + 1))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_two_damaged_files_are_two_findings(made: MadeSet, kind: str) -> None:
+    shards = [path for path in files_of(made) if "shards" in path.parts][:2]
+    for number, path in enumerate(shards):
+        DAMAGE[kind](path, random.Random(number))
+    assert len(damage(made)) == 2
