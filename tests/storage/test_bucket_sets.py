@@ -1,0 +1,200 @@
+"""A set in a bucket is a set: committed, read, compared, verified and mended as on a disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import storage
+from storage.catalog import list_manifests, list_sets
+from storage.commit import commit, create_set
+from storage.digests import DigestMap, words_of
+from storage.errors import ConflictError, DamagedError, NotFoundError
+from storage.files import list_names, read_bytes, remove, write_atomic
+from storage.lending import copy_embeddings, find_lenders
+from storage.place import RemotePlace
+from storage.repair import repair_set
+from storage.run_watch import cancel_run, run_statuses
+from storage.runs import RunFolder
+from storage.shard import shard_format
+from storage.shard_cache import cache_folder
+from storage.shard_layout import ShardLayout
+from storage.store import init_store, require_store
+from storage.verify import verify_set
+from storage.version_diff import diff_versions
+from storage.versions import list_versions, move_tag
+from tests.storage.conftest import MadeSet
+from tests.storage.s3 import new_bucket, serve
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def bucket(server: str) -> RemotePlace:
+    place = new_bucket(server)
+    init_store(place)
+    return place
+
+
+@pytest.fixture(params=["parquet", "hdf5"])
+def made(request: pytest.FixtureRequest, bucket: Any, make_set: Callable[..., MadeSet]) -> MadeSet:
+    return make_set(shard_format=request.param, root=bucket)
+
+
+def expect(made: MadeSet, pictures: dict[str, int], at: str | None = None) -> None:
+    keys, embeddings = made.open(at).to_numpy()
+    assert keys == sorted(pictures)
+    np.testing.assert_array_equal(embeddings, np.stack([made.embedding(pictures[key]) for key in keys]))
+
+
+def test_what_is_committed_is_read(made: MadeSet) -> None:
+    made.commit("photos", {f"{i}": i for i in range(8)}, rejected=["bad"])
+    made.commit("photos", {"1": 1, "new": 9})
+    expect(made, {f"{i}": i for i in range(8)}, "1")
+    expect(made, {"1": 1, "new": 9})
+    feature_set = storage.open(str(made.name))
+    assert feature_set.version == 2
+    assert storage.open(f"{made.name}@1").rejects["key"].to_pylist() == ["bad"]
+    assert sum(len(batch.keys) for batch in storage.open(f"{made.name}@1").batches(3)) == 8
+    assert [len(golden.names) for golden in [feature_set.golden()]] == [len(feature_set.golden().images)]
+
+
+def test_it_is_listed(made: MadeSet, bucket: RemotePlace) -> None:
+    made.commit("photos", {"a": 1})
+    [summary] = list_sets(bucket)
+    assert (summary.name, summary.version, summary.rows) == ("team/set", 1, 1)
+    assert [manifest.version for manifest in list_manifests(str(made.name))] == [1]
+    with pytest.raises(NotFoundError, match="no feature set team/other in s3://"):
+        storage.open(f"{bucket}/team/other")
+
+
+def test_a_bucket_without_a_store_is_told_with_the_command_that_makes_one(server: str) -> None:
+    place = new_bucket(server)
+    with pytest.raises(NotFoundError, match="permafrost store init s3://"):
+        require_store(place)
+    with pytest.raises(NotFoundError, match="permafrost store init s3://"):
+        storage.open(f"{place}/team/set")
+
+
+def test_making_a_store_twice_keeps_it_and_leaves_no_probe(server: str) -> None:
+    place = new_bucket(server)
+    first = init_store(place)
+    assert init_store(place) == first
+    assert first["backend"] == {"kind": "bucket", "exclusive_create": True}
+    assert list_names(place) == ["permafrost.json"]
+
+
+def test_many_writers_of_many_corpora_all_land(made: MadeSet) -> None:
+    start = threading.Barrier(6)
+
+    def write(number: int) -> int:
+        start.wait()
+        return made.commit(f"corpus {number}", {f"{number}/{i}": 10 * number + i for i in range(3)}).version
+
+    with ThreadPoolExecutor(6) as pool:
+        versions = list(pool.map(write, range(6)))
+    assert sorted(versions) == [1, 2, 3, 4, 5, 6] == list_versions(made.folder)
+    expect(made, {f"{number}/{i}": 10 * number + i for number in range(6) for i in range(3)})
+
+
+def test_writers_of_one_corpus_have_one_winner(made: MadeSet) -> None:
+    drafts = [made.draft("photos", {"a": i}) for i in range(5)]
+    start = threading.Barrier(5)
+
+    def write(number: int) -> bool:
+        start.wait()
+        try:
+            commit(made.name, None, drafts[number], "photos")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(5) as pool:
+        won = list(pool.map(write, range(5)))
+    assert sum(won) == 1
+    expect(made, {"a": won.index(True)})
+
+
+def test_shards_are_fetched_once_and_checked(made: MadeSet) -> None:
+    made.commit("photos", {"a": 1, "b": 2})
+    expect(made, {"a": 1, "b": 2})
+    [shard] = made.open().manifest.shards
+    write_atomic(made.folder / shard.path, b"x" * shard.bytes)
+    expect(made, {"a": 1, "b": 2})
+    for path in cache_folder().glob("*/*"):
+        path.unlink()
+    with pytest.raises(DamagedError, match="sha256"):
+        made.open().to_numpy()
+
+
+def test_tags_days_and_differences(made: MadeSet) -> None:
+    made.commit("photos", {"a": 1, "b": 2})
+    move_tag(made.name, "prod")
+    made.commit("photos", {"b": 1, "c": 3})
+    assert made.open("prod").version == 1
+    assert made.open("2100-01-01").version == 2
+    assert diff_versions(made.open("prod"), made.open()).counts == {"added": 1, "removed": 1, "changed": 1, "renamed": 0, "relabelled": 0}
+
+
+def test_it_is_verified_and_mended_from_a_copy(made: MadeSet, server: str) -> None:
+    made.commit("photos", {f"{i}": i for i in range(8)})
+    copy = new_bucket(server)
+    for name in ("permafrost.json", *(f"team/set/{entry.path}" for entry in made.open().manifest.files), "team/set/set.json"):
+        write_atomic(copy / name, read_bytes(made.name.root / name))
+    assert verify_set(made.name, full=True).sound
+    one, other = made.open().manifest.shards[:2]
+    write_atomic(made.folder / one.path, b"x" * one.bytes)
+    remove(made.folder / other.path)
+    assert [finding.kind for finding in verify_set(made.name, full=True).findings] == ["damaged", "missing"]
+    assert [finding.kind for finding in verify_set(made.name, full=False).findings] == ["missing"]
+    repair = repair_set(made.name, [copy])
+    assert (len(repair.mended), repair.left.sound) == (2, True)
+    expect(made, {f"{i}": i for i in range(8)})
+
+
+def test_a_set_on_a_disk_borrows_from_one_in_a_bucket(made: MadeSet, bucket: RemotePlace, make_set: Callable[..., MadeSet]) -> None:
+    made.commit("photos", {"a": 1, "b": 2})
+    mine = make_set()
+    [lender] = find_lenders(mine.name, mine.description.space, [bucket])
+    wanted = DigestMap()
+    wanted.add(words_of([mine.digest(picture) for picture in (1, 2, 3)]))
+    layout = ShardLayout(mine.description.shape, mine.description.dtype, mine.description.space.id)
+    [copied] = copy_embeddings(wanted, [lender], mine.name, shard_format("parquet"), layout)
+    assert set(copied.digests) == {mine.digest(1), mine.digest(2)}
+    assert (Path(str(mine.folder)) / copied.shard.path).stat().st_size == copied.shard.bytes
+
+
+def test_runs_are_watched_and_stopped(made: MadeSet) -> None:
+    run = RunFolder(made.folder, "20261127T120000Z-00000000")
+    run.write_plan({"units": []})
+    run.write_heartbeat({"host": "elsewhere", "pid": 1, "machine": "m", "born": "b", "done": 1, "total": 2})
+    [status] = run_statuses(made.name)
+    assert status.state == "running"
+    assert status.silent_seconds is not None
+    assert status.silent_seconds < 60
+    cancel_run(made.name, status.run)
+    assert run.cancel_requested
+    run.write_page("<html>")
+    run.write_report({"rows": 1})
+    assert [status.state for status in run_statuses(made.name)] == ["finished"]
+
+
+def test_a_set_cannot_be_made_where_there_is_no_store(server: str, made: MadeSet) -> None:
+    with pytest.raises(NotFoundError, match="store init"):
+        create_set(replace(made.name, root=new_bucket(server)), made.description)
