@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from storage.absent import FILE, absent_versions
 from storage.damage_scope import DamageScope
 from storage.errors import NotFoundError, PermafrostError
 from storage.feature_set import SetDescription
-from storage.files import FileEntry, list_names, sha256_of, size_of
+from storage.files import FileEntry, exists, list_names, sha256_of, size_of
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.runs import RunFolder, run_folders
@@ -109,13 +110,17 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
+        absent = self._read_absent()
         versions = list_versions(name.folder)
-        for version in range(1, versions[-1] + 1 if versions else 0):
+        for version in sorted(set(range(1, versions[-1] + 1 if versions else 0)) - absent):
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
         for entry in list_names(name.folder / "tags"):
             self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
         for run in run_folders(name):
             self._read_run(run)
+
+    def _read_absent(self) -> set[int]:
+        return (self._read(FILE, lambda: absent_versions(self._name)) or set()) if exists(self._name.folder / FILE) else set()
 
     def _read_version(self, version: int) -> None:
         self.manifests[version] = read_manifest(self._name.folder, version)
@@ -170,4 +175,4 @@ def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding
 
 def foreign_names(names: Sequence[str]) -> list[str]:
     """Of the names in a set's folder, those that no set has."""
-    return [name for name in names if name not in {*LISTED_FOLDERS, "set.json", "versions", "tags", "runs", "README.md"}]
+    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, "set.json", "versions", "tags", "runs", "README.md"}]

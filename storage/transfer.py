@@ -1,0 +1,128 @@
+"""Copies of sets between stores: every byte checked on its way, nothing sent that is there, whole versions only.
+
+Listed files go first and manifests last, so a copy that was cut off is a set without its last versions; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from storage.absent import note_absent
+from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, UsageError
+from storage.feature_set import read_description
+from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.place import same_place
+from storage.store import ensure_store, require_store
+from storage.verify import Expected, listed_files
+from storage.versions import Tag, list_tags, list_versions, move_tag, read_manifest, resolve, version_path
+
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Transfer:
+    versions: tuple[int, ...]  # that the target has of what was asked for
+    new_versions: tuple[int, ...]
+    tags: tuple[str, ...]
+    copied: int  # files
+    skipped: int  # files that were there
+    bytes: int  # copied
+
+
+def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], None] = lambda done, total: None) -> Transfer:
+    """Copy a version, or all versions and tags, with their numbers. source.at: a version, day or tag, which is copied too.
+
+    The logs of runs stay. Raises NotFoundError, UsageError, DamagedError (a file is not what its manifest says: it is not copied),
+    ConflictError (the target is another set, or has gone on by itself).
+    """
+    _require_places(source, target)
+    manifests, tags = _wanted(source)
+    ensure_store(target.root)
+    _require_same_history(source, target, manifests)
+    listed = list(listed_files(manifests).values())
+    copied = size = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done, is_new in enumerate(pool.map(partial(_copy_file, source, target), listed), start=1):
+            copied += is_new
+            size += (listed[done - 1].bytes or 0) * is_new
+            on_file(done, len(listed))
+    new = _publish(source, target, manifests)
+    for tag in tags:
+        move_tag(SetName(target.root, target.team, target.name, str(tag.version)), tag.name)
+    return Transfer(tuple(manifests), new, tuple(tag.name for tag in tags), copied, len(listed) - copied, size)
+
+
+def _require_places(source: SetName, target: SetName) -> None:
+    require_store(source.root)
+    read_description(source)
+    if target.at:
+        raise UsageError(f"{target}: versions keep their numbers; leave out '@{target.at}'")
+    if same_place(source.folder, target.folder):
+        raise UsageError(f"{target} is the set itself")
+
+
+def _wanted(source: SetName) -> tuple[dict[int, Manifest], list[Tag]]:
+    """Manifests by version, ascending, and tags."""
+    versions = list_versions(source.folder)
+    if not versions:
+        raise NotFoundError(f"the set {source.folder} has no committed version yet")
+    tags = list_tags(source)
+    if source.at:
+        chosen = resolve(source, versions)
+        return {chosen: read_manifest(source.folder, chosen)}, [tag for tag in tags if tag.name == source.at]
+    return {version: read_manifest(source.folder, version) for version in versions}, [tag for tag in tags if tag.version in versions]
+
+
+def _require_same_history(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> None:
+    """What the target has already must be a copy of the source."""
+    if not exists(target.folder / "set.json"):
+        return
+    if read_bytes(target.folder / "set.json") != read_bytes(source.folder / "set.json"):
+        raise ConflictError(f"{target.folder} is another set than {source.folder}, and not a copy of it: choose another name")
+    there = set(list_versions(target.folder))
+    for version in sorted(there & set(list_versions(source.folder))):
+        if read_bytes(version_path(target.folder, version)) != read_bytes(version_path(source.folder, version)):
+            raise ConflictError(f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}")
+    if ahead := sorted(version for version in there if version > max(list_versions(source.folder))):
+        raise ConflictError(f"{target.folder} has gone on by itself: it has version {ahead[0]}, which {source.folder} has not")
+
+
+def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:
+    """Whether it had to be copied."""
+    place = target.folder / file.path
+    if size_of(place) == file.bytes:
+        return False
+    checksum = hashlib.sha256()
+    with private_file(place.parent) as partial:
+        try:
+            with open(partial, "wb") as written:
+                for chunk in read_chunks(source.folder / file.path):
+                    checksum.update(chunk)
+                    written.write(chunk)
+        except FileNotFoundError:
+            raise DamagedError(f"{source.folder / file.path} is listed but is not there: see `permafrost store verify`") from None
+        if checksum.hexdigest() != file.sha256:
+            raise DamagedError(f"{source.folder / file.path} is damaged, and was not copied: see `permafrost store verify`")
+        publish_as(partial, place)
+    return True
+
+
+def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> tuple[int, ...]:
+    """Create what makes the files count; returns the new versions."""
+    new = []
+    for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in manifests)]:
+        if exists(target.folder / path):  # compared before anything was copied
+            continue
+        try:
+            create_exclusive(target.folder / path, read_bytes(source.folder / path))
+        except AlreadyExistsError:
+            raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
+        new += [version] if version else []
+    note_absent(target)
+    return tuple(new)
