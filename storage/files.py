@@ -130,6 +130,12 @@ def remove(place: Place) -> None:
     backend.remove(key)
 
 
+def remove_folder(folder: Place) -> None:
+    """With all that is in it. In a bucket there are no folders: what has no files is gone."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_json(place: Place, what: str) -> dict[str, Any]:
     """Parse the JSON object in a file; `what` names it in errors (NotFoundError, DamagedError)."""
     try:

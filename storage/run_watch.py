@@ -23,7 +23,7 @@ from storage.sealed import read_sealed
 
 def run_statuses(name: SetName) -> list[RunStatus]:
     """How each run of a set stands, oldest first."""
-    now = cache(partial(_file_system_time, name.folder / "runs"))
+    now = cache(partial(file_system_time, name.folder / "runs"))
     return [status_of(_facts(folder, now)) for folder in run_folders(name) if not exists(folder.path)]  # a file among them is none
 
 
@@ -65,7 +65,7 @@ def _read(path: Place) -> dict[str, Any] | None:
         return {}
 
 
-def _file_system_time(folder: Place) -> float:
+def file_system_time(folder: Place) -> float:
     """The clock that stamps files there: that of a server, which this machine's may differ from."""
     probe = folder / f".clock-{secrets.token_hex(8)}"
     try:

@@ -21,7 +21,7 @@ def fill(made: MadeSet) -> MadeSet:
     made.commit("one", {f"a/{i}": i for i in range(4, 9)})
     move_tag(replace(made.name, at="2"), "prod")
     run = RunFolder(made.folder, "20261127T120000Z-00000000")
-    run.write_plan({"units": [1]})
+    run.write_plan({"units": []})
     run.write_receipt("000000", pa.table({"key": ["a/1"]}))
     run.write_page("<html>")
     run.write_report({"rows": 7})

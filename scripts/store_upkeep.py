@@ -1,0 +1,90 @@
+"""`permafrost store expire`, `gc` and `rm`: what leaves a store. Each only says what it would do unless `--yes` is given."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import UTC, datetime, timedelta
+
+from scripts.console import human_bytes, print_json, print_pairs
+from storage.errors import UsageError
+from storage.expire import expire_versions
+from storage.gc import collect_garbage
+from storage.names import parse_set
+from storage.removal import remove_set
+
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "let old versions leave: by number, by age, or both; the newest stays, and what a tag or a head names"
+    expire = _action(actions, "expire", text, "permafrost store expire features/me/photos --keep 5 --older-than 30d --yes")
+    expire.add_argument("--keep", type=int, metavar="N", help="how many of the newest versions stay")
+    expire.add_argument("--older-than", metavar="AGE", help="only those that are older, such as 30d, 12h or 2w")
+    expire.set_defaults(run=run_expire)
+
+    text = "delete files that no version lists: of expired versions, of runs that did not finish, and of killed writers"
+    gc = _action(actions, "gc", text, "permafrost store gc features/me/photos --yes")
+    gc.add_argument("--grace", metavar="AGE", default="24h", help="younger files stay: a writer may list them yet (default 24h)")
+    gc.set_defaults(run=run_gc)
+
+    text = "remove a set with all its versions, tags and runs"
+    _action(actions, "rm", text, "permafrost store rm features/me/photos --yes").set_defaults(run=run_rm)
+
+
+def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str) -> argparse.ArgumentParser:
+    action = actions.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    action.add_argument("target", metavar="ROOT/TEAM/SET")
+    action.add_argument("--yes", action="store_true", help="do it; without it, only say what would be done")
+    action.add_argument("--json", action="store_true", help="print one JSON document")
+    return action
+
+
+def run_expire(args: argparse.Namespace) -> int:
+    before = datetime.now(UTC) - timedelta(seconds=age_seconds(args.older_than, "--older-than")) if args.older_than else None
+    name = parse_set(args.target)
+    expiry = expire_versions(name, args.keep, before, args.yes)
+    if args.json:
+        print_json({"set": str(name), "done": args.yes, "leaving": list(expiry.leaving), "staying": dict(expiry.staying)})
+        return 0
+    staying = ", ".join(f"{version} ({why})" for version, why in expiry.staying.items())
+    leaving = ", ".join(map(str, expiry.leaving)) or "none"
+    print_pairs([("set", name), ("left" if args.yes else "would leave", leaving), ("stay", staying)])
+    print("\ntheir files stay until `permafrost store gc`" if args.yes and expiry.leaving else _note(args.yes))
+    return 0
+
+
+def run_gc(args: argparse.Namespace) -> int:
+    name = parse_set(args.target)
+    found = collect_garbage(name, args.yes, age_seconds(args.grace, "--grace"))
+    if args.json:
+        print_json({"set": str(name), "done": args.yes, "files": list(found.files), "bytes": found.bytes, "kept_young": found.kept_young})
+        return 0
+    what = f"{len(found.files)} files ({human_bytes(found.bytes)})"
+    young = [("young", f"{found.kept_young} files stay: they are younger than --grace {args.grace}")] if found.kept_young else []
+    print_pairs([("set", name), ("deleted" if args.yes else "would delete", what), *young])
+    print(_note(args.yes))
+    return 0
+
+
+def run_rm(args: argparse.Namespace) -> int:
+    name = parse_set(args.target)
+    files = remove_set(name, args.yes)
+    if args.json:
+        print_json({"set": str(name), "done": args.yes, "files": files})
+        return 0
+    print_pairs([("set", name), ("removed" if args.yes else "would remove", f"{files} files: all versions, tags and runs")])
+    print(_note(args.yes))
+    return 0
+
+
+def age_seconds(text: str, option: str) -> float:
+    """30m, 12h, 30d, 2w. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([mhdw])", text)
+    if not found:
+        raise UsageError(f"{option} {text!r}: expected a number with m, h, d or w, such as 30d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _note(done: bool) -> str:
+    return "" if done else "\nnothing was changed: give --yes to do it"

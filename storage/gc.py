@@ -1,0 +1,78 @@
+"""Files of a set that nobody needs: no version lists them, no run is at work, and they are older than the time of grace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import ConflictError, UsageError
+from storage.feature_set import read_description
+from storage.files import list_names, modified, remove, size_of
+from storage.names import SetName
+from storage.run_watch import file_system_time, run_statuses
+from storage.runs import RunFolder
+from storage.store import require_store
+from storage.verify import LISTED_FOLDERS, listed_files
+from storage.versions import list_versions, read_manifest
+
+GRACE_SECONDS = 24 * 3600.0  # an import, a copy or a commit may have written what it lists only later
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """kept_young: files that no version lists, within the time of grace."""
+
+    files: tuple[str, ...]  # relative to the set
+    bytes: int
+    kept_young: int
+
+
+def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SECONDS) -> Garbage:
+    """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; receipts of runs that did not
+    finish, since the shards that they name go with them; and what killed writers left under private names.
+
+    Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
+    be read stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.
+    """
+    if name.at:
+        raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
+    require_store(name.root)
+    read_description(name)
+    statuses = run_statuses(name)
+    if running := [status for status in statuses if status.state in ("running", "unreadable")]:
+        raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): collect garbage when it has ended")
+    listed = listed_files({version: read_manifest(name.folder, version) for version in list_versions(name.folder)})
+    unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]
+    candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed), *_private(name)]
+    now = file_system_time(name.folder / "runs")
+    files: list[str] = []
+    size = young = 0
+    for path in candidates:  # receipts first: a receipt without its shard is harmless, and a shard whose receipt is left is found again
+        place = name.folder / path
+        with suppress(FileNotFoundError):
+            if now - modified(place) < grace_seconds:
+                young += 1
+                continue
+            size += size_of(place) or 0
+            files.append(path)
+            if delete:
+                remove(place)
+    return Garbage(tuple(files), size, young)
+
+
+def _receipts(runs: list[RunFolder]) -> Iterator[str]:
+    for run in runs:
+        yield from (f"runs/{run.run_id}/receipts/{unit}.parquet" for unit in run.units_finished())
+
+
+def _stored(name: SetName) -> Iterator[str]:
+    for folder in LISTED_FOLDERS:
+        yield from (f"{folder}/{entry}" for entry in list_names(name.folder / folder))
+
+
+def _private(name: SetName) -> Iterator[str]:
+    """On a disk; what goes to a bucket is written elsewhere first."""
+    if isinstance(name.folder, Path):
+        yield from (str(path.relative_to(name.folder)) for path in name.folder.rglob(".*") if path.is_file())

@@ -1,0 +1,44 @@
+"""Removing a whole set: its versions first, so that no reader finds half of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.files import exists, list_names, remove, remove_folder
+from storage.names import SetName
+from storage.place import Place
+from storage.run_watch import run_statuses
+from storage.store import require_store
+from storage.versions import list_versions, version_path
+
+
+def remove_set(name: SetName, remove_it: bool) -> int:
+    """Remove a set with its versions, tags and runs; returns the number of its files. What was cut off goes on.
+
+    Raises NotFoundError, UsageError, ConflictError (a run is at work on it).
+    """
+    if name.at:
+        raise UsageError(f"{name}: a whole set is removed; leave out '@{name.at}', or use `store expire` for versions")
+    require_store(name.root)
+    if not list_names(name.folder):
+        raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
+    if running := [status for status in run_statuses(name) if status.state == "running"]:
+        raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): cancel it first")
+    files = list(_files(name.folder))
+    if remove_it:
+        for version in reversed(list_versions(name.folder)):
+            remove(version_path(name.folder, version))
+        remove(name.folder / "set.json")
+        for file in files:
+            remove(file)
+        remove_folder(name.folder)
+    return len(files)
+
+
+def _files(folder: Place) -> Iterator[Place]:
+    for entry in list_names(folder):
+        if exists(folder / entry):
+            yield folder / entry
+        else:
+            yield from _files(folder / entry)
