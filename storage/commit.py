@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 
 from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
-from storage.files import create_exclusive
+from storage.files import FileEntry, create_exclusive, size_of
 from storage.manifest import Manifest, follow
 from storage.names import SetName
 from storage.patience import full_disk_told
@@ -14,6 +15,7 @@ from storage.sealed import seal
 from storage.store import ensure_store
 from storage.versions import list_versions, read_manifest, version_path
 
+THREADS = 8  # that ask for sizes
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
 
 
@@ -40,7 +42,8 @@ def commit(
 
     accept: called with each version that the draft is about to follow, and raises if it must not.
 
-    Raises ConflictError when `corpus` itself was committed by another writer since `base`, SpaceMismatchError for another space.
+    Raises ConflictError when `corpus` itself was committed by another writer since `base`, or a file to list has gone meanwhile,
+    SpaceMismatchError for another space.
     """
     space_id = read_description(name).space.id
     if draft.space_id != space_id:
@@ -51,6 +54,7 @@ def commit(
         if latest:
             accept(latest)
         manifest = follow(latest, base, draft, corpus)
+        _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         try:
             with full_disk_told(name.folder):
                 create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
@@ -61,3 +65,15 @@ def commit(
             if there.nonce == draft.nonce:
                 return there
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
+
+
+def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:
+    """What a version is about to list is there: an expired version's shards, or a dead run's, may have been collected as garbage since."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        sizes = pool.map(lambda entry: size_of(name.folder / entry.path), entries)
+        gone = [entry.path for entry, size in zip(entries, sizes, strict=True) if size != entry.bytes]
+    if gone:
+        raise ConflictError(
+            f"{name.folder / gone[0]} is no longer there, and {len(gone) - 1} more: they were collected as garbage while this command ran; "
+            "run it again"
+        )

@@ -206,6 +206,15 @@ def test_a_lost_race_is_rebased_on_the_winner(make_set: MakeSet, monkeypatch: py
     assert set(made.open().manifest.corpora) == set("abcd")
 
 
+def test_a_version_lists_no_file_that_has_gone_meanwhile(make_set: MakeSet) -> None:
+    made = make_set()
+    draft = made.draft("a", {"a": 1, "b": 2}, per_shard=1)
+    (made.folder / draft.shards[0].path).unlink()
+    with pytest.raises(ConflictError, match=r"is no longer there, and 0 more: they were collected as garbage .*; run it again"):
+        commit(made.name, None, draft, "a")
+    assert list_versions(made.folder) == []
+
+
 def test_a_writer_that_loses_every_race_gives_up_in_words(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_set()
     draft, rival = made.draft("a", {"a": 1}), made.draft("b", {"b": 2})

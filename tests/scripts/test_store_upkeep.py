@@ -1,0 +1,111 @@
+"""The commands that look after a store, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Said
+from tests.storage.conftest import MadeSet, make_set  # noqa: F401 - a fixture
+from tests.storage.damaged_sets import fill
+
+
+@pytest.fixture
+def uri(make_set: Callable[..., MadeSet], tmp_path: Path) -> str:  # noqa: F811
+    """Versions 1 to 3 of team/set; prod is 2."""
+    shutil.copytree(fill(make_set()).name.root, tmp_path / "store")
+    return "store/team/set"
+
+
+def old(uri: str) -> None:
+    for path in Path(uri).rglob("*"):
+        os.utime(path, (time.time() - 172800,) * 2)
+
+
+def test_tags_are_made_moved_listed_and_removed(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "tag", f"{uri}@1", "first")
+    assert (code, [line.split()[:2] for line in out.splitlines()[1:]]) == (0, [["first", "1"], ["prod", "2"]])
+    assert say("store", "tag", uri, "prod")[0] == 0
+    assert [tag["version"] for tag in json.loads(say("store", "tag", uri, "--json")[1])["tags"]] == [1, 3]
+    assert "first" not in say("store", "tag", uri, "first", "--delete")[1]
+    for words, code, message in (
+        ((f"{uri}@1",), 2, "expected the tag that is to mean it"),
+        ((uri, "--delete"), 2, "the tag to remove"),
+        ((uri, "7"), 2, "would be taken for a version"),
+        ((uri, "nope", "--delete"), 1, "has no tag 'nope'; its tags: prod"),
+        (("store/team/nothing", "x"), 1, "no feature set team/nothing"),
+    ):
+        got, _, err = say("store", "tag", *words)
+        assert (got, message in err) == (code, True), err
+
+
+def test_versions_are_told_apart(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "diff", f"{uri}@prod", uri)
+    assert code == 0
+    assert "removed             4  keys that are gone" in out
+    assert "removed  one     a/0" in out
+    found = json.loads(say("store", "diff", f"{uri}@2", "--json")[1])
+    assert (found["counts"]["removed"], found["counts"]["added"], len(found["changes"])) == (4, 2, 6)
+    assert say("store", "diff", uri)[0] == 2
+    assert set(json.loads(say("store", "diff", f"{uri}@3", "--json")[1])["counts"].values()) == {0}
+
+
+def test_damage_is_found_and_mended_by_command(say: Said, uri: str) -> None:
+    shutil.copytree("store", "backup")
+    code, out, _ = say("store", "verify", uri, "--full")
+    assert (code, "every byte was read" in out, "sound" in out) == (0, True, True)
+    shard = next(Path(uri, "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert say("store", "verify", uri)[0] == 0
+    code, out, _ = say("store", "verify", uri, "--full")
+    assert code == 3
+    assert "1 files are damaged or missing" in out
+    assert f"damaged  shards/{shard.name}" in out
+    code, out, _ = say("store", "repair", uri)
+    assert (code, "name a copy of the store with --from" in out) == (3, True)
+    code, out, _ = say("store", "repair", uri, "--from", "backup")
+    assert (code, "mended files  1" in out) == (0, True)
+    shard.unlink()
+    code, out, _ = say("store", "repair", uri, "--give-up", "--json")
+    assert (code, json.loads(out)["left"]["sound"]) == (3, False)
+
+
+def test_a_set_is_copied_by_command(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "copy", f"{uri}@prod", "other/team/copy")
+    assert (code, "versions  2 (1 new)" in out, "tags      prod" in out) == (0, True, True)
+    code, out, _ = say("store", "copy", uri, "other/team/copy", "--json")
+    assert json.loads(out)["new_versions"] == [1, 3]
+    assert say("store", "verify", "other/team/copy", "--full")[0] == 0
+
+
+def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "expire", uri, "--keep", "1")
+    assert (code, "would leave  1" in out, "2 (tag prod), 3 (newest)" in out, "nothing was changed" in out) == (0, True, True, True)
+    assert "left  1" in say("store", "expire", uri, "--keep", "1", "--yes")[1]
+    old(uri)
+    code, out, _ = say("store", "gc", uri)
+    assert (code, "would delete" in out, "give --yes" in out) == (0, True, True)
+    assert json.loads(say("store", "gc", uri, "--yes", "--json")[1])["done"]
+    assert say("store", "verify", uri, "--full")[0] == 0
+    assert "would remove" in say("store", "rm", uri)[1]
+    assert say("store", "rm", uri, "--yes")[0] == 0
+    assert not Path(uri).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("expire",), "how many versions to keep"),
+        (("expire", "--older-than", "30"), "such as 30d"),
+        (("gc", "--grace", "1y"), "such as 30d"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_refused(say: Said, uri: str, words: tuple[str, ...], message: str) -> None:
+    code, _, err = say("store", words[0], uri, *words[1:])
+    assert (code, message in err) == (2, True)
