@@ -10,7 +10,8 @@ from storage.errors import UsageError
 from storage.feature_set import read_description
 from storage.names import parse_set
 from storage.store import require_store
-from storage.versions import list_tags, move_tag, remove_tag
+from storage.tags import move_tag, remove_tag
+from storage.versions import list_tags
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,6 +11,7 @@ from storage.absent import note_absent
 from storage.errors import PermafrostError, UsageError
 from storage.feature_set import read_description
 from storage.files import list_names, read_json, remove
+from storage.hints import leave_hints
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.store import require_store
@@ -45,6 +46,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
         note_absent(name, expiry.leaving)
         for version in expiry.leaving:
             remove(version_path(name.folder, version))
+        leave_hints(name)
     return expiry
 
 

@@ -11,9 +11,11 @@ from storage.bucket import Bucket
 from storage.errors import UsageError
 from storage.moment import moment_of
 from storage.place import Place, RemotePlace
+from storage.web_root import WebRoot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED_TEAMS = {"heads": "holds the fitted heads", "permafrost.json": "describes the store"}
+WEB = ("http", "https")
 BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
 EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
 
@@ -43,7 +45,8 @@ def check_name(name: str, what: str) -> str:
 
 
 def parse_root(uri: str | Path) -> Place:
-    """The root of a store: a folder, `file://` of one, or a bucket with or without a prefix, such as s3://features/main.
+    """The root of a store: a folder, `file://` of one, a bucket with or without a prefix, such as s3://features/main, or a web server's
+    folder, for reading.
 
     Raises UsageError for a scheme that no store can have.
     """
@@ -54,6 +57,8 @@ def parse_root(uri: str | Path) -> Place:
     if scheme.lower() == "file":
         return Path(unquote(rest))
     bucket, _, key = rest.strip("/").partition("/")
+    if scheme.lower() in WEB and bucket:
+        return RemotePlace(WebRoot(f"{scheme.lower()}://{bucket}", unquote(key)), unquote(key))
     if scheme.lower() not in BUCKETS or not bucket:
         raise UsageError(f"{text!r} can be no store: expected a folder, or a bucket such as s3://features ({', '.join(BUCKETS)})")
     return RemotePlace(Bucket(f"{scheme.lower()}://{bucket}"), key)

@@ -15,12 +15,14 @@ from storage.absent import note_absent
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, UsageError
 from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
+from storage.hints import leave_hints
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import same_place
 from storage.store import ensure_store, require_store
+from storage.tags import move_tag
 from storage.verify import Expected, listed_files
-from storage.versions import Tag, list_tags, list_versions, move_tag, read_manifest, resolve, version_path
+from storage.versions import Tag, list_tags, list_versions, read_manifest, resolve, version_path
 
 THREADS = 8
 
@@ -125,4 +127,5 @@ def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]
             raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
         new += [version] if version else []
     note_absent(target)
+    leave_hints(target)
     return tuple(new)

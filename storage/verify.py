@@ -24,6 +24,7 @@ from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.store import STORE_FILE, require_store
 from storage.versions import list_versions, read_manifest, read_tag
+from storage.web_root import HINT
 
 THREADS = 8
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
@@ -72,7 +73,7 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
 
     Raises NotFoundError for a set that is not there.
     """
-    if not list_names(name.folder):
+    if not exists(name.folder / "set.json") and not list_names(name.folder):  # a set may have lost even that
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
     json_files = _JsonFiles(name)
     listed = listed_files(json_files.manifests)
@@ -175,4 +176,4 @@ def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding
 
 def foreign_names(names: Sequence[str]) -> list[str]:
     """Of the names in a set's folder, those that no set has."""
-    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, "set.json", "versions", "tags", "runs", "README.md"}]
+    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, HINT, "set.json", "versions", "tags", "runs", "README.md"}]

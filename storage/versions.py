@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.files import list_names, remove, write_atomic
+from storage.errors import DamagedError, NotFoundError
+from storage.files import list_names
 from storage.manifest import Manifest
 from storage.moment import moment_of
-from storage.names import SetName, check_name
+from storage.names import SetName
 from storage.place import Place
-from storage.sealed import read_sealed, seal
+from storage.sealed import read_sealed
 
 _VERSION_FILE = re.compile(r"[0-9]{8}\.json")
 
@@ -64,7 +64,7 @@ def list_tags(name: SetName) -> list[Tag]:
 
 
 def read_tag(name: SetName, tag: str) -> Tag:
-    place = _tag_place(name, tag)
+    place = tag_place(name, tag)
     try:
         value = read_sealed(place, "tag")
     except NotFoundError:
@@ -75,29 +75,7 @@ def read_tag(name: SetName, tag: str) -> Tag:
     return Tag(tag, value["version"], str(value.get("moved")))
 
 
-def move_tag(name: SetName, tag: str) -> Tag:
-    """Let a tag, new or not, mean the version of the name. A reader finds the old version or the new one.
-
-    Raises UsageError for a tag that would be taken for a version or a time, NotFoundError.
-    """
-    check_name(tag, "tag")
-    if tag.isdigit() or moment_of(tag):
-        raise UsageError(f"the tag {tag!r} would be taken for a version or a time: choose a name with letters")
-    versions = list_versions(name.folder)
-    if not versions:
-        raise NotFoundError(f"the set {name.folder} has no committed version yet")
-    moved = Tag(tag, resolve(name, versions), datetime.now(UTC).isoformat(timespec="seconds"))
-    write_atomic(_tag_place(name, tag), seal({"version": moved.version, "moved": moved.moved}))
-    return moved
-
-
-def remove_tag(name: SetName, tag: str) -> None:
-    """Raises NotFoundError."""
-    read_tag(name, tag)
-    remove(_tag_place(name, tag))
-
-
-def _tag_place(name: SetName, tag: str) -> Place:
+def tag_place(name: SetName, tag: str) -> Place:
     return name.folder / "tags" / f"{tag}.json"
 
 

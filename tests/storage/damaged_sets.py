@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.runs import RunFolder
-from storage.versions import move_tag
+from storage.tags import move_tag
 from tests.storage.conftest import MadeSet
 
 

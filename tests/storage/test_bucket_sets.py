@@ -27,9 +27,10 @@ from storage.shard import shard_format
 from storage.shard_cache import cache_folder
 from storage.shard_layout import ShardLayout
 from storage.store import init_store, require_store
+from storage.tags import move_tag
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
-from storage.versions import list_versions, move_tag
+from storage.versions import list_versions
 from tests.storage.conftest import MadeSet
 from tests.storage.s3 import new_bucket, serve
 

@@ -13,7 +13,8 @@ import pytest
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import open_set
 from storage.sealed import seal
-from storage.versions import list_tags, move_tag, read_manifest, read_tag, remove_tag, version_path
+from storage.tags import move_tag, remove_tag
+from storage.versions import list_tags, read_manifest, read_tag, version_path
 from tests.storage.conftest import MadeSet
 
 MakeSet = Callable[..., MadeSet]

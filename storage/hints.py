@@ -1,0 +1,52 @@
+"""What readers of a web root need, since web servers list nothing: the sets of the store, and of each set its newest version and tags.
+
+Hints are replaced, not committed: two writers at once may leave the older one, and readers look onwards from there. Nobody else reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from storage.absent import absent_versions
+from storage.errors import PermafrostError
+from storage.files import list_names, read_bytes, to_json, write_atomic
+from storage.names import SetName
+from storage.place import Place
+from storage.versions import list_versions
+from storage.web_root import CATALOG, HINT
+
+logger = logging.getLogger(__name__)
+
+
+def leave_hints(name: SetName) -> None:
+    """Bring the hints up to date after a commit, a tag or an expiry. A store that refuses them is no worse for all other readers."""
+    try:
+        _leave(name)
+    except (OSError, PermafrostError) as error:
+        logger.warning("the hints for readers over the web could not be written: %s", error)
+
+
+def _leave(name: SetName) -> None:
+    versions = list_versions(name.folder)
+    tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
+    hint = {"newest": max(versions, default=0), "absent": sorted(absent_versions(name)), "tags": tags}
+    _replace(name.folder / HINT, hint)
+    known = _read(name.root / CATALOG).get("sets", [])
+    here = f"{name.team}/{name.name}"
+    if here not in known:
+        _replace(name.root / CATALOG, {"sets": sorted({*known, here})})
+
+
+def _replace(place: Place, value: dict[str, Any]) -> None:
+    if _read(place) != value:
+        write_atomic(place, to_json(value))
+
+
+def _read(place: Place) -> dict[str, Any]:
+    try:
+        value = json.loads(read_bytes(place))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

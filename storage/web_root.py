@@ -1,0 +1,74 @@
+"""Bytes behind a web server: read only, and without listing. What is there, the store's own hints say (`storage.hints`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.bucket import Bucket
+from storage.errors import PermafrostError
+
+CATALOG = "catalog.json"  # in the root of the store: its sets
+HINT = "hint.json"  # in the folder of a set: newest version, absent ones, tags
+_SET_PARTS = 2
+
+
+@dataclass(frozen=True)
+class WebRoot(Bucket):
+    """url: scheme and host, such as https://features.example.org; the path is part of the key. root: key of the store's root."""
+
+    root: str = ""
+
+    def names(self, key: str) -> list[str]:
+        """Of the root and its teams, and of the versions and tags of a set; nothing else can be known."""
+        inside = key.removeprefix(self.root).strip("/").split("/")
+        parts = [part for part in inside if part]
+        if len(parts) < _SET_PARTS:
+            sets = self._hint(self._under(CATALOG)).get("sets", [])
+            teams = [name.split("/") for name in sets if isinstance(name, str) and name.count("/") == 1]
+            return sorted({team for team, _ in teams}) if not parts else sorted(name for team, name in teams if team == parts[0])
+        folder = self._under("/".join(parts[:_SET_PARTS]))
+        hint = self._hint(f"{folder}/{HINT}")
+        match parts[_SET_PARTS:]:
+            case ["versions"]:
+                return [f"{version:08d}.json" for version in self._versions(folder, hint)]
+            case ["tags"]:
+                return [f"{tag}.json" for tag in hint.get("tags", [])]
+        return []
+
+    def create(self, key: str, data: bytes) -> None:
+        raise self._read_only()
+
+    def replace(self, key: str, data: bytes) -> None:
+        raise self._read_only()
+
+    def upload(self, source: Path, key: str) -> None:
+        raise self._read_only()
+
+    def remove(self, key: str) -> None:
+        raise self._read_only()
+
+    def _versions(self, folder: str, hint: dict[str, Any]) -> list[int]:
+        """A hint may be older than the newest version, never newer: so onwards from there, one by one."""
+        newest = int(hint.get("newest", 0))
+        while self.size(f"{folder}/versions/{newest + 1:08d}.json") is not None:
+            newest += 1
+        absent = set(hint.get("absent", []))
+        return [version for version in range(1, newest + 1) if version not in absent]
+
+    def _under(self, name: str) -> str:
+        return f"{self.root}/{name}" if self.root else name
+
+    def _hint(self, key: str) -> dict[str, Any]:
+        try:
+            value = json.loads(self.read(key))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _read_only(self) -> PermafrostError:
+        return PermafrostError(
+            f"{self.url}/{self.root} is behind a web server, where nothing can be written: name the store's own folder or bucket"
+        )

@@ -1,0 +1,109 @@
+"""A store behind a web server that lists nothing: whole sets by the store's own hints, and nothing can be written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import storage
+from storage.catalog import list_sets
+from storage.errors import NotFoundError, PermafrostError
+from storage.names import SetName, parse_root
+from storage.store import ensure_store, init_store
+from storage.tags import move_tag
+from storage.transfer import copy_set
+from storage.verify import verify_set
+from storage.version_diff import diff_versions
+from tests.storage.conftest import MadeSet
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def list_directory(self, path: object) -> None:
+        self.send_error(403, "no listing here")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def made(make_set: Callable[..., MadeSet]) -> MadeSet:
+    made = make_set()
+    made.commit("photos", {f"{i}": i for i in range(5)})
+    made.commit("photos", {f"{i}": i for i in range(3)})
+    move_tag(replace(made.name, at="1"), "prod")
+    return made
+
+
+@pytest.fixture
+def url(made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of the store of `made`, some folders below the server's own."""
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
+    root = Path(made.name.root)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/{root.name}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_set_is_read_by_version_tag_and_day(made: MadeSet, url: str) -> None:
+    assert storage.open(f"{url}/team/set").version == 2
+    assert storage.open(f"{url}/team/set@prod").version == 1
+    assert storage.open(f"{url}/team/set@2100-01-01").version == 2
+    keys, embeddings = storage.open(f"{url}/team/set@1").to_numpy()
+    assert keys == [f"{i}" for i in range(5)]
+    np.testing.assert_array_equal(embeddings, made.embeddings(range(5)))
+    assert diff_versions(storage.open(f"{url}/team/set@1"), storage.open(f"{url}/team/set")).counts["removed"] == 2
+    with pytest.raises(NotFoundError, match="has no version 9"):
+        storage.open(f"{url}/team/set@9")
+    with pytest.raises(NotFoundError, match="its tags: prod"):
+        storage.open(f"{url}/team/set@test")
+
+
+def test_its_sets_are_listed(url: str, made: MadeSet, make_set: Callable[..., MadeSet]) -> None:
+    make_set(root=made.name.root, name="other").commit("photos", {"a": 1})
+    assert [(each.name, each.version) for each in list_sets(parse_root(url))] == [("team/other", 1), ("team/set", 2)]
+    with pytest.raises(NotFoundError, match="the store has team/other, team/set"):
+        storage.open(f"{url}/team/nothing")
+
+
+def test_versions_that_are_newer_than_the_hint_are_found(made: MadeSet, url: str) -> None:
+    stale = (Path(made.folder) / "hint.json").read_bytes()
+    for picture in (7, 8, 9):
+        made.commit("photos", {"a": picture})
+    (Path(made.folder) / "hint.json").write_bytes(stale)
+    assert storage.open(f"{url}/team/set").version == 5
+    (Path(made.folder) / "hint.json").unlink()
+    assert storage.open(f"{url}/team/set").version == 5
+
+
+def test_it_can_be_verified_and_copied(made: MadeSet, url: str, tmp_path: Path) -> None:
+    name = SetName(parse_root(url), "team", "set")
+    assert verify_set(name, full=True).sound
+    target = SetName(tmp_path / "mine", "team", "set")
+    assert copy_set(name, target).versions == (1, 2)
+    assert storage.open(str(target)).to_numpy()[0] == ["0", "1", "2"]
+
+
+def test_nothing_can_be_written(url: str, made: MadeSet) -> None:
+    behind = replace(made, name=replace(made.name, root=parse_root(url)))
+    for write in (
+        lambda: behind.commit("photos", {"a": 1}),
+        lambda: move_tag(behind.name, "test"),
+        lambda: init_store(parse_root(f"{url}/new")),
+    ):
+        with pytest.raises(PermafrostError, match="behind a web server, where nothing can be written"):
+            write()
+    ensure_store(parse_root(url))
+
+
+def test_what_is_no_store_is_told(url: str) -> None:
+    with pytest.raises(NotFoundError, match="is not a feature store"):
+        storage.open(f"{url}x/team/set")
