@@ -5,15 +5,15 @@ Hints are replaced, not committed: two writers at once may leave the older one, 
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 from storage.absent import absent_versions
-from storage.errors import PermafrostError
-from storage.files import list_names, read_bytes, to_json, write_atomic
+from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.files import list_names, write_atomic
 from storage.names import SetName
 from storage.place import Place
+from storage.sealed import read_sealed, seal
 from storage.versions import list_versions
 from storage.web_root import CATALOG, HINT
 
@@ -41,12 +41,11 @@ def _leave(name: SetName) -> None:
 
 def _replace(place: Place, value: dict[str, Any]) -> None:
     if _read(place) != value:
-        write_atomic(place, to_json(value))
+        write_atomic(place, seal(value))
 
 
 def _read(place: Place) -> dict[str, Any]:
     try:
-        value = json.loads(read_bytes(place))
-    except (FileNotFoundError, ValueError):
+        return read_sealed(place, "hint")
+    except (NotFoundError, DamagedError):
         return {}
-    return value if isinstance(value, dict) else {}

@@ -115,6 +115,8 @@ class _JsonFiles:
         versions = list_versions(name.folder)
         for version in sorted(set(range(1, versions[-1] + 1 if versions else 0)) - absent):
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
+        if exists(name.folder / HINT):
+            self._read(HINT, partial(read_sealed, name.folder / HINT, "hint"))
         for entry in list_names(name.folder / "tags"):
             self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
         for run in run_folders(name):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.bucket import Bucket
-from storage.errors import PermafrostError
+from storage.errors import DamagedError, PermafrostError
+from storage.sealed import unseal
 
 CATALOG = "catalog.json"  # in the root of the store: its sets
 HINT = "hint.json"  # in the folder of a set: newest version, absent ones, tags
@@ -62,11 +62,11 @@ class WebRoot(Bucket):
         return f"{self.root}/{name}" if self.root else name
 
     def _hint(self, key: str) -> dict[str, Any]:
+        """A damaged hint is none: what counts are the versions."""
         try:
-            value = json.loads(self.read(key))
-        except (FileNotFoundError, ValueError):
+            return unseal(self.read(key), f"{self.url}/{key}", "hint")
+        except (FileNotFoundError, DamagedError):
             return {}
-        return value if isinstance(value, dict) else {}
 
     def _read_only(self) -> PermafrostError:
         return PermafrostError(
