@@ -1,0 +1,175 @@
+"""All that can be done to a set, in any order, against a model that is a dictionary: both formats, on a disk and in a bucket."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from storage.commit import create_set
+from storage.errors import NotFoundError
+from storage.expire import expire_versions
+from storage.feature_set import SetDescription
+from storage.files import remove
+from storage.gc import collect_garbage
+from storage.names import SetName
+from storage.place import Place
+from storage.removal import remove_set
+from storage.repair import repair_set
+from storage.store import init_store
+from storage.tags import move_tag, remove_tag
+from storage.transfer import copy_set
+from storage.verify import verify_set
+from storage.version_diff import diff_versions
+from storage.versions import list_tags, list_versions
+from tests.storage.conftest import MadeSet, _space
+from tests.storage.s3 import new_bucket, serve
+
+CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
+PICTURES = st.dictionaries(st.sampled_from([f"k{i}" for i in range(6)]), st.integers(0, 9), max_size=5)
+Version = dict[str, dict[str, int]]  # corpus -> key -> picture
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serve() as address, tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERMAFROST_CACHE", cache)
+        yield address
+
+
+class SetMachine(RuleBasedStateMachine):
+    shard_format: str
+    roots: Iterator[Place]
+
+    @initialize()
+    def make(self) -> None:
+        name = SetName(next(self.roots), "team", "set")
+        init_store(name.root)
+        description = SetDescription(_space(), self.shard_format, (3,), "float16", {"name": "x"}, "2025-01-01T00:00:00+00:00", {})
+        create_set(name, description)
+        self.made = MadeSet(name, description)
+        self.model: dict[int, Version] = {}
+        self.tags: dict[str, int] = {}
+        self.newest = 0
+        self.copy: SetName | None = None
+
+    @rule(corpus=CORPORA, pictures=PICTURES, per_shard=st.integers(1, 4))
+    def commit(self, corpus: str, pictures: dict[str, int], per_shard: int) -> None:
+        before = self.model.get(self.newest, {})
+        version = self.made.commit(corpus, pictures, per_shard).version
+        assert version == self.newest + 1
+        self.newest = version
+        self.model[version] = {**before, corpus: dict(pictures)}
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), tag=TAGS)
+    def tag(self, data: Any, tag: str) -> None:
+        version = data.draw(st.sampled_from(sorted(self.model)))
+        move_tag(replace(self.made.name, at=str(version)), tag)
+        self.tags[tag] = version
+
+    @rule(tag=TAGS)
+    def untag(self, tag: str) -> None:
+        if tag in self.tags:
+            remove_tag(self.made.name, tag)
+            del self.tags[tag]
+        else:
+            with pytest.raises(NotFoundError):
+                remove_tag(self.made.name, tag)
+
+    @precondition(lambda self: self.model)
+    @rule(keep=st.integers(1, 3))
+    def expire(self, keep: int) -> None:
+        staying = {*sorted(self.model)[-keep:], *self.tags.values()}
+        left = expire_versions(self.made.name, keep, None, remove_them=True).leaving
+        assert set(left) == set(self.model) - staying
+        self.model = {version: state for version, state in self.model.items() if version in staying}
+
+    @rule()
+    def collect(self) -> None:
+        collect_garbage(self.made.name, delete=True, grace_seconds=-1)
+        found = verify_set(self.made.name, full=True)
+        assert found.findings == (), "nothing is left that nobody lists, and nothing is gone that somebody does"
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def compare(self, data: Any) -> None:
+        old, new = (data.draw(st.sampled_from(sorted(self.model))) for _ in range(2))
+        found = diff_versions(self.made.open(str(old)), self.made.open(str(new))).counts
+        flat = [{(c, k): p for c, keys in self.model[v].items() for k, p in keys.items()} for v in (old, new)]
+        assert found["changed"] == sum(flat[0][key] != flat[1][key] for key in flat[0].keys() & flat[1].keys())
+        assert found["added"] + found["renamed"] == len(flat[1].keys() - flat[0].keys())
+        assert found["removed"] + found["renamed"] == len(flat[0].keys() - flat[1].keys())
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def copy_it(self) -> None:
+        self.copy = self.copy or SetName(next(self.roots), "team", "copy")
+        init_store(self.copy.root)
+        copy_set(self.made.name, self.copy)
+        assert verify_set(self.copy, full=True).sound
+        assert set(self.model) <= set(list_versions(self.copy.folder))
+
+    @precondition(lambda self: self.copy and self.model)
+    @rule(data=st.data())
+    def lose_a_file_and_mend_it(self, data: Any) -> None:
+        assert self.copy is not None
+        copy_set(self.made.name, self.copy)
+        files = sorted(entry.path for version in self.model for entry in self.made.open(str(version)).manifest.files)
+        path = data.draw(st.sampled_from(files))
+        remove(self.made.folder / path)
+        assert not verify_set(self.made.name, full=False).sound
+        mended = MadeSet(replace(self.made.name), self.made.description)
+        copies = SetName(self.copy.root, "team", "copy")
+        assert repair_set(mended.name, [copies.root]).mended == (), "the copy goes by another name there"
+        target = SetName(next(self.roots), "team", "set")
+        init_store(target.root)
+        copy_set(copies, target)
+        assert repair_set(self.made.name, [target.root]).left.sound
+
+    @invariant()
+    def every_version_is_what_was_committed(self) -> None:
+        if not hasattr(self, "made"):
+            return
+        assert list_versions(self.made.folder) == sorted(self.model)
+        assert {tag.name: tag.version for tag in list_tags(self.made.name)} == self.tags
+        for version, state in self.model.items():
+            keys, embeddings = self.made.open(str(version)).to_numpy()
+            expected = [(key, picture) for _, pictures in sorted(state.items()) for key, picture in sorted(pictures.items())]
+            assert keys == [key for key, _ in expected]
+            np.testing.assert_array_equal(embeddings, self.made.embeddings([picture for _, picture in expected]))
+
+    def teardown(self) -> None:
+        if hasattr(self, "made"):
+            remove_set(self.made.name, remove_it=True)
+            with pytest.raises(NotFoundError):
+                self.made.open()
+
+
+def run(shard_format: str, roots: Iterator[Place], examples: int) -> None:
+    machine = type("Machine", (SetMachine,), {"shard_format": shard_format, "roots": roots})
+    checks = list(HealthCheck)
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, stateful_step_count=12, deadline=None, suppress_health_check=checks)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
+def test_a_set_on_a_disk_does_what_the_model_does(shard_format: str, tmp_path: Path) -> None:
+    run(shard_format, (tmp_path / f"{i}" for i in itertools.count()), 15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
+def test_a_set_in_a_bucket_does_what_the_model_does(shard_format: str, server: str) -> None:
+    run(shard_format, (new_bucket(server) for _ in itertools.count()), 4)
