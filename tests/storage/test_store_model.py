@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +37,7 @@ from tests.storage.s3 import new_bucket, serve
 
 CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
 PICTURES = st.dictionaries(st.sampled_from([f"k{i}" for i in range(6)]), st.integers(0, 9), max_size=5)
+EXAMPLES = int(os.environ.get("PERMAFROST_EXAMPLES", "12"))  # for a campaign: 500
 Version = dict[str, dict[str, int]]  # corpus -> key -> picture
 
 
@@ -50,8 +52,8 @@ class SetMachine(RuleBasedStateMachine):
     shard_format: str
     roots: Iterator[Place]
 
-    @initialize()
-    def make(self) -> None:
+    @initialize(first=st.lists(PICTURES, min_size=1, max_size=3))
+    def make(self, first: list[dict[str, int]]) -> None:
         name = SetName(next(self.roots), "team", "set")
         init_store(name.root)
         description = SetDescription(_space(), self.shard_format, (3,), "float16", {"name": "x"}, "2025-01-01T00:00:00+00:00", {})
@@ -61,9 +63,19 @@ class SetMachine(RuleBasedStateMachine):
         self.tags: dict[str, int] = {}
         self.newest = 0
         self.copy: SetName | None = None
+        for pictures in first:
+            self.commit_one("one", pictures, 2)
 
     @rule(corpus=CORPORA, pictures=PICTURES, per_shard=st.integers(1, 4))
     def commit(self, corpus: str, pictures: dict[str, int], per_shard: int) -> None:
+        self.commit_one(corpus, pictures, per_shard)
+
+    @rule(pictures=st.lists(PICTURES, min_size=2, max_size=3))
+    def commit_some(self, pictures: list[dict[str, int]]) -> None:
+        for each in pictures:
+            self.commit_one("two", each, 3)
+
+    def commit_one(self, corpus: str, pictures: dict[str, int], per_shard: int) -> None:
         before = self.model.get(self.newest, {})
         version = self.made.commit(corpus, pictures, per_shard).version
         assert version == self.newest + 1
@@ -77,18 +89,20 @@ class SetMachine(RuleBasedStateMachine):
         move_tag(replace(self.made.name, at=str(version)), tag)
         self.tags[tag] = version
 
-    @rule(tag=TAGS)
-    def untag(self, tag: str) -> None:
-        if tag in self.tags:
-            remove_tag(self.made.name, tag)
-            del self.tags[tag]
-        else:
-            with pytest.raises(NotFoundError):
-                remove_tag(self.made.name, tag)
+    @precondition(lambda self: self.tags)
+    @rule(data=st.data())
+    def untag(self, data: Any) -> None:
+        tag = data.draw(st.sampled_from(sorted(self.tags)))
+        remove_tag(self.made.name, tag)
+        del self.tags[tag]
 
     @precondition(lambda self: self.model)
-    @rule(keep=st.integers(1, 3))
-    def expire(self, keep: int) -> None:
+    @rule(keep=st.integers(1, 3), hold=st.booleans())
+    def expire(self, keep: int, hold: bool) -> None:
+        if hold:
+            oldest = min(self.model)
+            move_tag(replace(self.made.name, at=str(oldest)), "held")
+            self.tags["held"] = oldest
         staying = {*sorted(self.model)[-keep:], *self.tags.values()}
         left = expire_versions(self.made.name, keep, None, remove_them=True).leaving
         assert set(left) == set(self.model) - staying
@@ -166,10 +180,10 @@ def run(shard_format: str, roots: Iterator[Place], examples: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
 def test_a_set_on_a_disk_does_what_the_model_does(shard_format: str, tmp_path: Path) -> None:
-    run(shard_format, (tmp_path / f"{i}" for i in itertools.count()), 15)
+    run(shard_format, (tmp_path / f"{i}" for i in itertools.count()), EXAMPLES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
 def test_a_set_in_a_bucket_does_what_the_model_does(shard_format: str, server: str) -> None:
-    run(shard_format, (new_bucket(server) for _ in itertools.count()), 4)
+    run(shard_format, (new_bucket(server) for _ in itertools.count()), EXAMPLES // 4)
