@@ -139,7 +139,7 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
 
 def sample(items: Items, workers: int) -> list[Item]:
     """Evenly spread over the items, SAMPLE for each worker at most."""
-    wanted = min(len(items), SAMPLE * workers)
+    wanted = min(len(items), SAMPLE * max(1, workers))
     return [items[i * len(items) // wanted] for i in range(wanted)]
 
 
@@ -148,6 +148,11 @@ class _Measured:
     run: str
     images_per_second: float
     hardware: Hardware
+
+
+def is_a_measure(counts: Mapping[str, int]) -> bool:
+    """Whether a run's rate says how fast images are embedded: enough of them were, and most files that it read were such images."""
+    return counts["embedded"] >= MIN_IMAGES and 2 * counts["embedded"] >= counts["read"]
 
 
 def _newest_rate(name: SetName, device: str) -> _Measured | None:
@@ -162,4 +167,4 @@ def _newest_rate(name: SetName, device: str) -> _Measured | None:
 def _is_a_measure(report: Mapping[str, Any]) -> bool:
     """Enough images, of one set, by workers that were there from the start to the end."""
     came_or_went = report["joined_workers"] or report["left_workers"]
-    return report["counts"]["embedded"] >= MIN_IMAGES and len(report["sets"]) == 1 and not came_or_went
+    return is_a_measure(report["counts"]) and len(report["sets"]) == 1 and not came_or_went

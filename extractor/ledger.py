@@ -34,9 +34,14 @@ class Ledger:
     seconds: Counter[str] = field(default_factory=Counter)
     new_shards: list[str] = field(default_factory=list)  # sha256, in order of completion
     unstorable: int = 0  # images whose embedding the stored dtype cannot hold
+    to_read: int = field(init=False)  # items, of all listings that this run has seen
+    _earlier_kinds: Counter[str] = field(default_factory=Counter)  # of what was read for an earlier listing
     _embedded_in: set[str] = field(default_factory=set)  # shards that this run filled with forward passes
     _seen: RowSorter = field(default_factory=lambda: RowSorter(SEEN_COLUMNS, ["key"], last_only=True))
     _bad: BadImages = field(default_factory=BadImages)
+
+    def __post_init__(self) -> None:
+        self.to_read = len(self.diff.to_read)
 
     def add(self, receipt: Receipt) -> None:
         self.counters.update(receipt.counters)
@@ -52,15 +57,17 @@ class Ledger:
             self._embedded_in.add(receipt.shard.sha256)
         add_shard(self.index, receipt)
 
-    def carry_over(self, earlier: Ledger, others: Collection[str] = ()) -> None:
+    def carry_over(self, earlier: Ledger, others: Collection[str]) -> None:
         """Go on from an earlier ledger of the same run, for a newer listing: what was done counts, bad images stay bad.
 
-        others: shards that other runs have committed. One of this run with the very same bytes is theirs.
+        others: shards that other runs filled. One of this run with the very same bytes is theirs.
         """
         self.counters.update(earlier.counters)
         self.seconds.update(earlier.seconds)
         self.new_shards += [name for name in earlier.new_shards if name not in others]
         self.unstorable += earlier.unstorable
+        self.to_read += earlier.to_read
+        self._earlier_kinds = Counter(earlier.kinds())
         self._embedded_in |= earlier._embedded_in.difference(others)
         self._bad.merge(earlier._bad)
 
@@ -96,7 +103,8 @@ class Ledger:
 
     def kinds(self) -> dict[str, int]:
         """What the items that had to be read turned out to be, by kind (`extractor.novelty`)."""
-        return classify(self._blocks, self.diff, self.index, self._embedded_in)
+        kinds = classify(self._blocks, self.diff, self.index, self._embedded_in)
+        return {kind: count + self._earlier_kinds[kind] for kind, count in kinds.items()}
 
     def settle(self) -> Standing:
         return settled(self._blocks(), self.listing, self.diff.decided.schema, self.index.names)

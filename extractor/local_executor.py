@@ -58,7 +58,7 @@ class LocalExecutor:
         return self._workers[0].embed_images(images)
 
     def measure(self, locations: Sequence[str]) -> float:
-        self._build_up_to(len(locations))
+        self._build_up_to(min(len(locations), os.cpu_count() or 1))  # more would not be faster
         n = len(self._workers)
         with ThreadPoolExecutor(n) as pool:
             return sum(pool.map(Worker.measure, self._workers, [locations[i::n] for i in range(n)]))

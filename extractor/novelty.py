@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 import pyarrow as pa
 
-from extractor.diff import CHANGED, DIGEST, STATE, UNCHANGED, Diff
+from extractor.diff import CHANGED, DIGEST, REASON, STATE, UNCHANGED, Diff
 from extractor.standing import Flags, StandingBlock
 from storage.digests import DigestMap, Words, to_words
 from storage.index import EmbeddingIndex
@@ -56,7 +56,7 @@ def classify(
 
 def _is_same(block: StandingBlock) -> Flags:
     """A changed stamp with the bytes that were there before."""
-    before = block.decided[DIGEST]
+    before = pa.compute.if_else(block.decided[REASON].is_null(), block.decided[DIGEST], None)  # a reject had no embedding to keep
     same = pa.compute.equal(before, block.digests).fill_null(False).to_numpy()
     return np.asarray(same & (block.decided[STATE].to_numpy() == CHANGED), bool)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from extractor.crew import Turnover
-from extractor.forecast import Forecast
+from extractor.forecast import Forecast, is_a_measure
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
@@ -85,6 +85,7 @@ class Outcome:
     files: int  # as in ExtractResult
     relabelled: int
     is_first: bool  # set of the run
+    is_alone: bool
     work_seconds: float = 0.0
     turnover: Turnover = field(default_factory=Turnover)
     lost: Sequence[LostUnit] = ()
@@ -101,8 +102,8 @@ def summarise(
     rows, rejected = standing.rows, standing.rejected
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable - twice)
-    # A run that embeds few images is no measure: most of its time is none of theirs.
-    usual = outcome.forecast.images_per_second or rate
+    # Of several sets no rate is known that is one's own. What this run computed itself, though in vain, was not saved.
+    usual = (outcome.forecast.images_per_second or (rate if is_a_measure(counters) else None)) if outcome.is_alone else None
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,
@@ -138,14 +139,14 @@ def summarise(
         and rejected <= options.max_rejects * listing.listed
         and UNCOUNTED_REASONS.isdisjoint(standing.reasons),
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
-        to_read=len(ledger.diff.to_read),
+        to_read=ledger.to_read,
         files=outcome.files if outcome.is_first else 0,
         relabelled=outcome.relabelled,
         dry_run=options.dry_run,
         stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
         forecast=outcome.forecast.to_dict(),
         cost=_cost(outcome, options),
-        saved_seconds=round(reused / usual, 1) if usual else None,
+        saved_seconds=round((reused - twice) / usual, 1) if usual else None,
         report=outcome.report,
         views=len(workers[0].space.views),
     )

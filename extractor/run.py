@@ -15,6 +15,7 @@ from extractor.corpus import Items, Listing
 from extractor.diff import union
 from extractor.executor import Executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
+from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
 from extractor.preview import preview
@@ -135,7 +136,7 @@ class _Run:
             self._preview(workers[0])
         rate = self._known_rate(workers)
         if not rate and any(self._to_embed(each) for each in self.sets):
-            rate = self._calibrate(len(workers))
+            rate = self._calibrate(min(len(workers), hardware_of(workers).count))
         self._forecast(workers[0], rate)
         results, files = [], len(self._files())
         for number, each in enumerate(self.sets):
@@ -151,6 +152,7 @@ class _Run:
                 files,
                 count_relabelled(each.base, standing),
                 number == 0,
+                len(self.sets) == 1,
             )
             results.append(summarise(each.ledger, standing, _of_set(workers, number), each.options, outcome))
         return replace(results[0], also=tuple(results[1:]))
@@ -267,6 +269,7 @@ class _Run:
             self.rounds.throughput.total,
             count_relabelled(each.base, each.standing) if each.committed else 0,
             number == 0,
+            len(self.sets) == 1,
             work_seconds,
             self.executor.turnover,
             lost,

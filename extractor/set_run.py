@@ -20,6 +20,7 @@ from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.receipt import Receipt
 from extractor.refusals import require_different, require_own_corpus, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
@@ -39,6 +40,7 @@ from storage.names import SetName, parse_root
 from storage.runs import RunFolder
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
+from storage.versions import list_versions, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +59,14 @@ class SetRun:
         self.base: FeatureSet | None = None
         self.lenders: list[Lender] = []
         self.committed = False
-        self._published: set[str] = set()  # shards of the version that this run made
+        self._began_at: int | None = None  # version that was there; 0 for none
 
     def open(self, listing: Listing) -> None:
         """Raises ConflictError for a corpus that has no place in the set."""
         self.listing = listing
         self.base = open_newest(self.name)
+        if self._began_at is None:
+            self._began_at = self.base.version if self.base else 0
         if self.base:
             self._accept(self.base.manifest)
 
@@ -76,7 +80,6 @@ class SetRun:
     def compare(self, earlier: Ledger | None = None) -> None:
         """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
         index = committed_index(self.name)
-        others = set(index.shards) - self._published
         if earlier:
             index.merge(earlier.index)
         known = what_is_known(self.name, self.base, self.listing.corpus_id, index)
@@ -85,7 +88,18 @@ class SetRun:
         changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
         self.ledger = Ledger(self.listing, changes, index)
         if earlier:
-            self.ledger.carry_over(earlier, others)
+            self.ledger.carry_over(earlier, self._made_by_others())
+
+    def _made_by_others(self) -> set[str]:
+        """Shards that other runs filled and committed while this one worked. That they list a shard of this run may mean reuse."""
+        runs = {read_manifest(self.name.folder, version).provenance.get("run") for version in self._versions_since()}
+        receipts = (table for run in runs - {None, self.folder.run_id} for table in RunFolder(self.name.folder, str(run)).receipts())
+        shards = (Receipt.from_table(table).shard for table in receipts)
+        return {shard.sha256 for shard in shards if shard}
+
+    def _versions_since(self) -> list[int]:
+        """Those that were not there when this run began."""
+        return [version for version in list_versions(self.name.folder) if version > (self._began_at or 0)]
 
     def create(self, golden: GoldenImages) -> None:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
@@ -134,7 +148,6 @@ class SetRun:
         )
         if self.base is None or self.manifest is not self.base.manifest:
             self.committed = True
-            self._published = {entry.sha256 for entry in self.manifest.shards}
 
     def look_again(self, listing: Listing) -> None:
         """After a commit of another run, for a newer listing. Raises ConflictError."""

@@ -45,24 +45,33 @@ def run(args: argparse.Namespace) -> int:
         warn(f"pending, try again: {failure}")
     if damaged := sum(count for reason, count in result.reasons.items() if reason in UNCOUNTED_REASONS):
         warn(f"{damaged} containers are damaged: nobody knows how many images went with them (permafrost store rejects {args.set})")
+    for of_set in result.all_sets:
+        if of_set.rejected > options.max_rejects * of_set.listed and not result.dry_run:
+            warn(
+                f"{of_set.rejected} of {of_set.listed} items of {of_set.set} are rejects, more than --max-rejects {options.max_rejects:.4g}"
+            )
     if args.json:
         print_json(result.to_dict())
     else:
         for number, of_set in enumerate(result.all_sets):
             print("\n" * (number > 0), end="")
-            pairs = _planned(result, of_set) if result.dry_run else _done(result, of_set, options.price)
+            pairs = (
+                _planned(result, of_set)
+                if result.dry_run
+                else _done(result, of_set, options.price, options.rehash or bool(options.retry_rejects))
+            )
             print_pairs([("set", of_set.set), *pairs])
     return 0 if result.dry_run or all(of_set.complete for of_set in result.all_sets) else EXIT_INCOMPLETE
 
 
-def _done(run: ExtractResult, result: ExtractResult, price: float | None) -> list[tuple[str, object]]:
+def _done(run: ExtractResult, result: ExtractResult, price: float | None, again: bool) -> list[tuple[str, object]]:
     """What was done for one of the sets of a run."""
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
     return [
         ("version", version),
         ("account", _account(result)),
-        *_keys(result),
+        *_keys(result, again),
         *_skipped(result),
         *([("reasons", counts_text(result.reasons))] if result.reasons else []),
         ("work", _work(run, result)),
@@ -89,9 +98,9 @@ def _twice(result: ExtractResult) -> str:
     return f" ({result.twice} of them while another run or worker did so, too; kept once)" if result.twice else ""
 
 
-def _keys(result: ExtractResult) -> list[tuple[str, object]]:
-    """What happened to keys, where more did than that new ones came."""
-    told = {"changed": result.changed, "deleted": result.deleted, "relabelled": result.relabelled}
+def _keys(result: ExtractResult, again: bool) -> list[tuple[str, object]]:
+    """What happened to keys, where more did than that new ones came. again: files were read again that need not have changed."""
+    told = {"read again" if again else "changed": result.changed, "deleted": result.deleted, "relabelled": result.relabelled}
     return [("keys", _told({"new": result.new, **told}))] if any(told.values()) else []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extractor.corpus import Item
-from extractor.forecast import Rate, make_forecast, measured_rate, sample
+from extractor.forecast import Rate, is_a_measure, make_forecast, measured_rate, sample
 from extractor.hardware import Hardware, hardware_of
 from extractor.job import WorkerInfo
 from extractor.refusals import require_room
@@ -97,7 +97,7 @@ def test_hardware_is_counted_and_not_workers(workers: list[WorkerInfo], device: 
 
 REPORT = {
     "hardware": {"device": "CPU", "count": 2},
-    "counts": {"embedded": 1372},
+    "counts": {"embedded": 1372, "read": 1372},
     "images_per_second": 100.0,
     "sets": ["s/t/n"],
     "joined_workers": 0,
@@ -134,7 +134,8 @@ def test_a_rate_is_scaled_by_hardware_and_not_by_workers(
         {"sets": ["s/t/n", "s/t/m"]},  # shared its time
         {"joined_workers": 3},
         {"left_workers": 1},
-        {"counts": {"embedded": 99}},
+        {"counts": {"embedded": 99, "read": 99}},
+        {"counts": {"embedded": 1372, "read": 99_000}},  # most of its time went to duplicates
         {"hardware": {"device": "H100", "count": 1}},
         {"hardware": {}},  # of older versions
     ],
@@ -156,3 +157,8 @@ def test_a_sample_is_spread_over_all(n: int, workers: int, taken: int) -> None:
     chosen = sample(items_of(items(n)), workers)
     assert len({item.key for item in chosen}) == taken
     assert not n or chosen[-1].key >= f"{n * 9 // 10 - 1:05d}"
+
+
+@pytest.mark.parametrize(("embedded", "read", "expected"), [(100, 100, True), (99, 99, False), (100, 200, True), (100, 2000, False)])
+def test_a_run_that_mostly_read_duplicates_is_no_measure(embedded: int, read: int, expected: bool) -> None:
+    assert is_a_measure({"embedded": embedded, "read": read}) == expected

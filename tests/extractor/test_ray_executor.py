@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -54,13 +55,20 @@ def actor_processes() -> list[int]:
     return [pid for pid in descendants(os.getpid()) if command(pid).startswith(("ray::_Actor", "ray::_Claims"))]
 
 
+def until(met: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not met() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met()
+
+
 def test_killed_workers_and_claims_cost_a_unit_one_attempt(started: RayExecutor, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     source = make_corpus(40)
     started.begin(make_job(started, source, tmp_path / "set"), [[]])
     items = tuple(list_folder(source).items)
     results = started.run([Unit(f"{start:06d}", items[start : start + 10]) for start in range(0, 40, 10)])
     first = next(results)
-    assert len(actor_processes()) == 2
+    assert until(lambda: len(actor_processes()) == 2)  # a process takes its name a little after it has begun
     for pid in actor_processes():
         os.kill(pid, signal.SIGKILL)
     receipts = [first, *results]

@@ -21,8 +21,11 @@ from PIL import Image
 
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor.claims import Claim
 from extractor.job import Job
 from extractor.limits import Limits
+from extractor.plan import Unit
+from extractor.receipt import Receipt
 from extractor.rounds import Rounds
 from extractor.stages import STAGES
 from extractor.unit_queue import LostUnit
@@ -41,6 +44,7 @@ from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
 from storage.run_watch import cancel_run, run_statuses
 from storage.runs import unfinished_runs
+from storage.sealed import read_sealed, seal
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
 from tests.extractor.marked import RAISE, breaking_decoder, mark
@@ -426,9 +430,9 @@ def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -
     golden = storage.open(first.set).golden()
     entry = write_golden(GoldenImages(golden.names, golden.images, np.roll(golden.embeddings, 7, axis=1)), folder)
     path = folder / "versions" / "00000001.json"
-    manifest = json.loads(path.read_text())
+    manifest = read_sealed(path, "manifest")
     manifest["golden"] = {"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes, "rows": entry.rows}
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(seal(manifest))
     (corpus / "ant" / "new.png").write_bytes(draw(77))
     with pytest.raises(DriftError, match=r"golden image '(small|large)\.(jpg|png)' with cosine"):
         run(corpus)
@@ -577,6 +581,29 @@ def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: Mak
     assert (result.version, result.rows, result.pending) == (1, 5, 0)  # the other one's version says the same already
     assert not result.committed
     assert (result.embedded, result.twice, result.reused, result.shards, result.bytes) == (5, 5, 5, 0, 0)  # counted, and kept once
+    assert (result.to_read, result.saved_seconds) == (5, None)
+
+
+@pytest.mark.slow
+def test_what_another_run_took_from_this_one_was_not_done_twice(
+    run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(8)
+    inner: list[ExtractResult] = []
+    whole = Worker.run
+
+    def let_another_in(self: Worker, unit: Unit, job: Job, claim: Claim) -> Receipt:
+        """Before the second unit."""
+        if unit.id == "000001" and not inner:
+            monkeypatch.setattr(Worker, "run", whole)
+            inner.append(run(corpus))
+        return whole(self, unit, job, claim)
+
+    monkeypatch.setattr(Worker, "run", let_another_in)
+    result = run(corpus)
+    assert (inner[0].embedded, inner[0].reused, inner[0].twice, inner[0].version) == (4, 4, 0, 1)
+    assert (result.embedded, result.twice, result.reused, result.rows, result.committed) == (8, 4, 4, 8, False)
+    assert (result.to_read, sum(result.kinds.values())) == (8, 8)
 
 
 @pytest.mark.slow

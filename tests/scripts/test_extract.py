@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def test_a_container_that_lost_nobody_knows_how_many_images_is_no_complete_corpu
     for name in ("a", "b"):
         write_tar(tmp_path / "tars" / f"{name}.tar", {f"{name}{i}.png": draw(i, format_name="PNG") for i in range(200)})
     whole = (tmp_path / "tars" / "b.tar").read_bytes()
-    (tmp_path / "tars" / "b.tar").write_bytes(whole[:512] + b"\xff" * 512 + whole[1024:])
+    with tarfile.open(tmp_path / "tars" / "b.tar") as tar:
+        header = tar.getmembers()[100].offset
+    (tmp_path / "tars" / "b.tar").write_bytes(whole[:header] + b"\xff" * 512 + whole[header + 512 :])
     code, out, err = say("extract", "tars", "s/t/n", *BACKBONE, "--max-rejects", "100%")
     assert code == 3
     assert "1 bad-container" in out
