@@ -17,6 +17,7 @@ from storage.files import free_bytes, is_writable
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
+from storage.sizes import human_bytes
 from storage.space import require_same_space
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
@@ -62,7 +63,7 @@ def require_room(needs: Sequence[tuple[int, WorkerInfo]], root: Place) -> None:
     if free is not None and needed > free:
         items = max(items for items, _ in needs)
         raise RunError(
-            f"{items} images to read may take {needed / 2**20:,.0f} MiB in {root}, which has {free / 2**20:,.0f} MiB left. "
+            f"{items} images to read may take {human_bytes(needed)} in {root}, which has {human_bytes(free)} left. "
             "Make room, store less of each (--pooling avg, --dtype float16, fewer --views), or pass --no-disk-check if most of them are "
             "copies of images that the store has already"
         )

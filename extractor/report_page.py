@@ -29,9 +29,22 @@ def render(report: Mapping[str, Any]) -> str:
         tag("title", f"{name}, run {report['run']}"),
         tag("style", Markup(STYLE)),
     )
-    sections = (_account, _kinds, _failures, _bottleneck, _throughput, _stages, _rejects, _skipped, _workers, _settings)
+    work = (_shared,) if _is_further(report) else (_bottleneck, _throughput, _stages)
+    sections = (_account, _kinds, _failures, *work, _rejects, _skipped, *(() if _is_further(report) else (_workers,)), _settings)
     body = tag("body", tag("main", _header(report, name), *[section(report) for section in sections], _footer(report)))
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _is_further(report: Mapping[str, Any]) -> bool:
+    """Whether it is a further set of a run, whose files were read with the first one."""
+    return bool(report["set"] != report["sets"][0])
+
+
+def _shared(report: Mapping[str, Any]) -> Markup:
+    first = report["sets"][0]
+    told = f"Files were read and decoded for all {len(report['sets'])} sets of the run at once. "
+    rest = "That, the workers and where the time went stand in the report of "
+    return tag("section", tag("h2", "Work"), tag("p", told, rest, tag("code", first), ", the run's first set."))
 
 
 def _header(report: Mapping[str, Any], name: str) -> Markup:
@@ -54,8 +67,10 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "time": human_seconds(report["seconds"]["total"]),
         "images embedded": f"{counts['embedded']:,}" + (f", {counts['twice']:,} while another run did, too" if counts["twice"] else ""),
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
-        "files read": f"{counts['read']:,} of {counts['files']:,} ({human_bytes(sizes['bytes_read'])})",
-        "images decoded": f"{counts['decoded']:,}",
+        "files read": "with the first set"
+        if _is_further(report)
+        else f"{counts['read']:,} of {counts['files']:,} ({human_bytes(sizes['bytes_read'])})",
+        "images decoded": "with the first set" if _is_further(report) else f"{counts['decoded']:,}",
         "rows reused": f"{counts['reused']:,}",
         "copied from other sets": f"{counts['copied']:,}",
         "new / changed / deleted / relabelled": " / ".join(f"{counts[name]:,}" for name in ("new", "changed", "deleted", "relabelled")),

@@ -56,6 +56,15 @@ def test_the_page_shows_the_account_the_rejects_and_what_binds() -> None:
         assert said in text
 
 
+def test_a_further_set_says_where_the_work_stands_and_contradicts_nothing() -> None:
+    report = make_example()
+    text = Page(render({**report, "sets": ["store/team/first", report["set"]]})).text
+    assert "stand in the report of store/team/first" in text
+    assert "files readwith the first set" in text
+    for other in ("Workers finished no unit", "the forward pass waited", "images decoded0"):
+        assert other not in text
+
+
 def test_hostile_names_are_text_and_what_cannot_be_seen_is_made_visible() -> None:
     page = Page(render(make_example()))
     assert HOSTILE[0] in page.text

@@ -95,4 +95,4 @@ def test_a_container_that_lost_nobody_knows_how_many_images_is_no_complete_corpu
     code, out, err = say("extract", "tars", "s/t/n", *BACKBONE, "--max-rejects", "100%")
     assert code == 3
     assert "1 bad-container" in out
-    assert "1 containers are damaged: nobody knows how many images went with them (permafrost store rejects s/t/n)" in err
+    assert "1 damaged container: nobody knows how many images went with them (permafrost store rejects s/t/n)" in err
