@@ -44,9 +44,8 @@ def run(args: argparse.Namespace) -> int:
     for failure in result.failures:
         warn(f"pending, try again: {failure}")
     if damaged := sum(count for reason, count in result.reasons.items() if reason in UNCOUNTED_REASONS):
-        warn(
-            f"{damaged} damaged container{'s' * (damaged != 1)}: nobody knows how many images went with them (permafrost store rejects {args.set})"
-        )
+        what = f"{damaged} damaged container{'s' * (damaged != 1)}"
+        warn(f"{what}: nobody knows how many images went with them (permafrost store rejects {args.set})")
     for of_set in result.all_sets:
         if of_set.rejected > options.max_rejects * of_set.listed and not result.dry_run:
             warn(
