@@ -310,7 +310,7 @@ def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round
     assert "zoo/twin.png" in contents(result)
 
 
-@pytest.mark.slow
+@pytest.mark.full  # tests/scripts/test_first_light.py shows it with workers of both kinds
 def test_the_same_version_with_one_worker_and_four(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(30)
     one, four = contents(run(corpus, store="one", workers=1)), contents(run(corpus, store="four", workers=4))

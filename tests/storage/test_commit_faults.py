@@ -53,9 +53,7 @@ def requests_of_a_commit(made: MadeSet, harm: Harm) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "fault", [fault if fault in ("lost answer", "409") else pytest.param(fault, marks=pytest.mark.full) for fault in FAULTS]
-)
+@pytest.mark.parametrize("fault", [fault if fault == "lost answer" else pytest.param(fault, marks=pytest.mark.full) for fault in FAULTS])
 def test_a_commit_lands_once_or_says_that_it_has_not(made: MadeSet, harm: Harm, fault: str) -> None:
     count = requests_of_a_commit(made, harm)
     for at in range(count + 2):  # a request that is tried again adds some
