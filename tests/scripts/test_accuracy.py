@@ -40,7 +40,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize(
-    "network", ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.full) for name in REFERENCES if name != "mobilenet_v2")]
+    "network", ["squeezenet", *(pytest.param(name, marks=pytest.mark.full) for name in REFERENCES if name != "squeezenet")]
 )
 def test_every_format_and_dtype_reaches_the_reference(network: str, clothing: Path, shared_data: Path, tmp_path: Path) -> None:
     reference = REFERENCES[network]
