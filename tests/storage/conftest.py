@@ -232,3 +232,17 @@ def start() -> Iterator[Callable[..., Process]]:
     yield start_one
     for process in started:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server."""
+    from tests.storage.s3 import serve  # only some of the tests need it, and it takes half a second
+
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))

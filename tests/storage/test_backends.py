@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,15 +27,9 @@ from storage.files import (
     write_atomic,
 )
 from storage.place import Place
-from tests.storage.s3 import new_bucket, serve
+from tests.storage.s3 import new_bucket
 
 ODD = "Größe 100% #1 + a&b=c?.json"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with serve() as address:
-        yield address
 
 
 @pytest.fixture(params=["disk", "bucket"])

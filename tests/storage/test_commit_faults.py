@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,8 @@ from tests.storage.conftest import MadeSet
 from tests.storage.faulty_proxy import FAULTS, Harm, proxy
 from tests.storage.s3 import new_bucket, serve
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture(scope="module")
 def harm() -> Harm:
@@ -29,11 +30,6 @@ def server(harm: Harm) -> Iterator[str]:
         patch.setenv("AWS_ENDPOINT_URL", harmed)
         yield address
     _client.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

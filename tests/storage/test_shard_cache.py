@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -16,18 +15,9 @@ from storage.errors import DamagedError, UsageError
 from storage.files import FileEntry, open_listed, write_atomic
 from storage.place import Place, RemotePlace
 from storage.shard_cache import cache_folder, forget
-from tests.storage.s3 import new_bucket, serve
+from tests.storage.s3 import new_bucket
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with serve() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
