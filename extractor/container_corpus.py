@@ -39,22 +39,23 @@ def list_containers(containers: Containers, corpus_id: str | None = None) -> Lis
     read = _READERS[_one_kind(containers)]
     listing = ListingBuilder()
 
-    def enter(numbered: tuple[int, tuple[str, str]]) -> tuple[Counter[str], BadLabels]:
+    def enter(numbered: tuple[int, tuple[str, str]]) -> tuple[Counter[str], BadLabels, set[str]]:
         number, (name, location) = numbered
-        place, skipped, bad_labels = number << _PLACE_BITS, Counter[str](), BadLabels()
+        place, skipped, bad_labels, left_out = number << _PLACE_BITS, Counter[str](), BadLabels(), set[str]()
         with Container(location if is_uri(location) else os.path.join(containers.base, location)) as container:
             for found in read(container, name, location):
                 listing.add(found.items, range(place, place + len(found.items)), _attributes(found))
                 listing.reject(found.rejects)
                 skipped += found.skipped
                 bad_labels.join(found.bad_labels)
+                left_out |= found.left_out
                 place += len(found.items)
-        return skipped, bad_labels
+        return skipped, bad_labels, left_out
 
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
         entered = list(pool.map(enter, enumerate(containers.names.items())))
-    skipped = sum((of_one for of_one, _ in entered), containers.skipped)
-    _warn_of([of_one for _, of_one in entered])
+    skipped = sum((of_one for of_one, _, _ in entered), containers.skipped)
+    _warn_of([of_one for _, of_one, _ in entered], set[str]().union(*(of_one for _, _, of_one in entered)))
     if not listing.found_items:
         first = listing.first_reject()
         raise UsageError(
@@ -63,7 +64,7 @@ def list_containers(containers: Containers, corpus_id: str | None = None) -> Lis
     return listing.finish(corpus_id or derived_id(containers.source), containers.source, containers.base, skipped, _tell_repeated)
 
 
-def _warn_of(of_containers: list[BadLabels]) -> None:
+def _warn_of(of_containers: list[BadLabels], left_out: set[str]) -> None:
     bad = BadLabels()
     for of_one in of_containers:
         bad.join(of_one)
@@ -71,6 +72,8 @@ def _warn_of(of_containers: list[BadLabels]) -> None:
         logger.warning(
             "%d items are kept without a label, split or file name, because it cannot be read; the first is %s", bad.count, bad.first
         )
+    if left_out:
+        logger.warning("columns of bytes, lists or structs are no attributes and were left out: %s", ", ".join(sorted(left_out)))
 
 
 def _attributes(found: Contents) -> pa.Table | None:

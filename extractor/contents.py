@@ -38,6 +38,7 @@ class Contents:
     skipped: Counter[str] = field(default_factory=Counter)
     attributes: dict[str, pa.ChunkedArray | pa.Array] = field(default_factory=dict)  # each of as many values as there are items
     bad_labels: BadLabels = field(default_factory=BadLabels)
+    left_out: set[str] = field(default_factory=set)  # columns that cannot be attributes
 
     @property
     def is_full(self) -> bool:
@@ -58,7 +59,7 @@ class Contents:
 
     def hand_over(self) -> Contents:
         """What was found so far; nothing of it is kept here."""
-        found = Contents(self.items, self.rejects, self.skipped, self.attributes, self.bad_labels)
+        found = Contents(self.items, self.rejects, self.skipped, self.attributes, self.bad_labels, self.left_out)
         self.items, self.rejects, self.skipped, self.attributes, self.bad_labels = [], [], Counter(), {}, BadLabels()
         return found
 

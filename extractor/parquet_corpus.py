@@ -33,9 +33,9 @@ def holds_images(path: Path) -> bool:
 def read_parquet(container: Container, name: str, location: str) -> Iterator[Contents]:
     """The images of one file, by row groups: key from the column `key`, else `NAME#ROW`; `label` (ClassLabel numbers by name) and `split`.
 
-    Further columns of one value a row are attributes, and so is `image.path`. It is no key: whether it is unique may change with every file
-    that is added, and with it all keys would. A damaged file, or row group, is lost (`bad-container`). Raises UsageError (columns that
-    cannot be attributes), PermafrostError (it cannot be read).
+    Further columns of one value a row, but for bytes, are attributes, and so is `image.path`. It is no key: whether it is unique may
+    change with every file that is added, and with it all keys would. A damaged file, or row group, is lost (`bad-container`). Raises
+    UsageError (columns that cannot be attributes), PermafrostError (it cannot be read).
     """
     found = Contents()
     with found.damage_rejected(name, container.stamp), damage_named(name, "Parquet file"):
@@ -44,7 +44,9 @@ def read_parquet(container: Container, name: str, location: str) -> Iterator[Con
         column = image_column(schema)
         if column is None:
             raise DamagedError(f"{name} holds no images: {images_expected(schema)}")
-        further, names = _further(schema, name), class_names(schema, "label")
+        further, left_out = _further(schema, name)
+        found.left_out.update(left_out)
+        names = class_names(schema, "label")
         for group, first in enumerate(_first_rows(file)):
             with found.damage_rejected(name, container.stamp), damage_named(f"{group} of {name}", "row group"):
                 table = _read_group(file, group, column, further)
@@ -55,15 +57,19 @@ def read_parquet(container: Container, name: str, location: str) -> Iterator[Con
     yield found
 
 
-def _further(schema: pa.Schema, location: str) -> list[str]:
-    """The columns that become attributes: those of one value a row, without pandas' index."""
-    names = [field.name for field in schema if not (pa.types.is_nested(field.type) or _is_bytes(field.type))]
+def _further(schema: pa.Schema, location: str) -> tuple[list[str], list[str]]:
+    """The columns that become attributes: those of one value a row, without pandas' index. And those that do not: bytes, lists, structs."""
+    names = [field.name for field in schema if not _is_no_attribute(field.type)]
     names = [name for name in names if name not in _OWN and not name.startswith("__index_level_")]
     if len(set(schema.names)) != len(schema.names):
         raise UsageError(f"{location} has two columns of one name: {', '.join(schema.names)[:300]}")
     if taken := taken_names(names):
         raise UsageError(f"{location} has columns that a feature set uses itself: {', '.join(taken)}; rename them")
-    return names
+    return names, [field.name for field in schema if field.name not in _OWN and _is_no_attribute(field.type)]
+
+
+def _is_no_attribute(kind: pa.DataType) -> bool:
+    return pa.types.is_nested(kind) or _is_bytes(kind)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -117,7 +123,7 @@ def _good_keys(found: Contents, keys: list[str | None], own_keys: list[str], sta
     """The rows whose key can be one; the others are rejects."""
     good = []
     for i, key in enumerate(keys):
-        if problem := name_problem(key) if key else f"row {int(own_keys[i].rpartition('#')[2]) + 1} of {name} has no key":
+        if problem := name_problem(key) if key else f"row {int(own_keys[i].rpartition('#')[2])} of {name}, counted from 0, has no key":
             found.rejects.append(ListingReject(printable(key or own_keys[i]), stamps[i], "bad-name", problem))
         else:
             good.append(i)
@@ -127,12 +133,20 @@ def _good_keys(found: Contents, keys: list[str | None], own_keys: list[str], sta
 def _labels(cells: list[Any], keys: list[str], names: Sequence[str] | None, bad: BadLabels) -> list[str | None]:
     """names: of the classes, where the labels are their numbers. -1 is how Hugging Face says that there is no label."""
     if names is None:
-        return [label_text(cell) for cell in cells]
+        return [_text_of(cell, key, bad) for key, cell in zip(keys, cells, strict=True)]
     for key, cell in zip(keys, cells, strict=True):
         if isinstance(cell, int) and not -1 <= cell < len(names):
             bad.add(key, f"a label {cell}, of {len(names)} classes")
     classes = {number: cell_text(name) for number, name in enumerate(names)}
     return [classes.get(cell) if isinstance(cell, int) else label_text(cell) for cell in cells]
+
+
+def _text_of(cell: Any, key: str, bad: BadLabels) -> str | None:
+    try:
+        return label_text(cell.decode() if isinstance(cell, bytes) else cell)
+    except UnicodeDecodeError:
+        bad.add(key, "a label of bytes that are no UTF-8 text")
+        return None
 
 
 def _attributes(table: pa.Table, column: ImageColumn, further: list[str]) -> pa.Table:

@@ -13,12 +13,13 @@ from extractor.ledger import Ledger
 from extractor.plan import bytes_needed
 from storage.errors import ConflictError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
-from storage.files import free_bytes, is_writable
+from storage.files import exists, free_bytes, is_writable
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.sizes import human_bytes
 from storage.space import require_same_space
+from storage.store import STORE_FILE
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
 
@@ -87,8 +88,11 @@ def float32_option(number: int) -> str:
 
 def require_writable(name: SetName) -> None:
     """Raises PermafrostError before anything is listed or built."""
-    if not is_writable(name.folder):
-        raise PermafrostError(
-            f"the store {name.root} is read-only, or this user may not write to {name.folder}: name a set in a store of your own. What "
-            f"is there can be read and trained on, and with --reuse-from {name.root} it lends its embeddings to a set elsewhere"
-        )
+    if is_writable(name.folder):
+        return
+    if not exists(name.root / STORE_FILE):
+        raise PermafrostError(f"there is no store {name.root}, and none can be made there: this user may not write there, or nobody may")
+    raise PermafrostError(
+        f"the store {name.root} is read-only, or this user may not write to {name.folder}: name a set in a store of your own. What "
+        f"is there can be read and trained on, and with --reuse-from {name.root} it lends its embeddings to a set elsewhere"
+    )

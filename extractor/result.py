@@ -35,7 +35,7 @@ class ExtractResult:
     skipped: dict[str, int]
     reasons: dict[str, int]  # rejects by reason
     new: int
-    changed: int
+    changed: int  # read again although the key is known: with another stamp, or because `rehash` or `retry_rejects` asked for it
     deleted: int
     kinds: dict[str, int]  # of the files that this set had to have read, what they turned out to be: KINDS of extractor.novelty
     seconds: float
@@ -82,6 +82,7 @@ class Outcome:
     committed: bool
     seconds: float
     forecast: Forecast
+    usual_rate: float | None  # images a second, of earlier runs of this set alone
     files: int  # as in ExtractResult
     relabelled: int
     is_first: bool  # set of the run
@@ -102,8 +103,8 @@ def summarise(
     rows, rejected = standing.rows, standing.rejected
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable - twice)
-    # Of several sets no rate is known that is one's own. What this run computed itself, though in vain, was not saved.
-    usual = (outcome.forecast.images_per_second or (rate if is_a_measure(counters) else None)) if outcome.is_alone else None
+    # The rate of several sets together is none's own. What this run computed itself, though in vain, was not saved.
+    usual = outcome.usual_rate or (rate if outcome.is_alone and is_a_measure(counters) else None)
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,

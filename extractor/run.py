@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from extractor.content import locate
 from extractor.corpus import Items, Listing
@@ -140,22 +141,36 @@ class _Run:
         self._forecast(workers[0], rate)
         results, files = [], len(self._files())
         for number, each in enumerate(self.sets):
-            version = each.base.version if each.base else None
             standing = each.ledger.settle()
             outcome = Outcome(
-                str(each.name),
-                each.folder.run_id,
-                version,
-                False,
-                self.clock.total,
-                each.forecast,
-                files,
-                count_relabelled(each.base, standing),
-                number == 0,
-                len(self.sets) == 1,
+                version=each.base.version if each.base else None,
+                committed=False,
+                files=files,
+                relabelled=count_relabelled(each.base, standing),
+                **self._told_of(number, workers),
             )
             results.append(summarise(each.ledger, standing, _of_set(workers, number), each.options, outcome))
         return replace(results[0], also=tuple(results[1:]))
+
+    def _told_of(self, number: int, workers: list[WorkerInfo]) -> dict[str, Any]:
+        """What an outcome says of one of the sets, of a dry run as of another."""
+        each = self.sets[number]
+        return {
+            "set": str(each.name),
+            "run": each.folder.run_id,
+            "seconds": self.clock.total,
+            "forecast": each.forecast,
+            "usual_rate": self._usual_rate(number, workers),
+            "is_first": number == 0,
+            "is_alone": len(self.sets) == 1,
+        }
+
+    def _usual_rate(self, number: int, workers: list[WorkerInfo]) -> float | None:
+        """Images a second of the set's own network, as runs that made this set alone tell; None where none did."""
+        if len(self.sets) == 1:
+            return self.sets[0].forecast.images_per_second
+        rate = measured_rate(self.sets[number].name, _of_set(workers, number))
+        return rate.images_per_second if rate else None
 
     def _files(self) -> Items:
         """What is to be read, once for all sets."""
@@ -260,20 +275,15 @@ class _Run:
     def _result(self, number: int, workers: list[WorkerInfo], lost: list[LostUnit], work_seconds: float) -> ExtractResult:
         each = self.sets[number]
         outcome = Outcome(
-            str(each.name),
-            each.folder.run_id,
-            each.manifest.version,
-            each.committed,
-            self.clock.total,
-            each.forecast,
-            self.rounds.throughput.total,
-            count_relabelled(each.base, each.standing) if each.committed else 0,
-            number == 0,
-            len(self.sets) == 1,
-            work_seconds,
-            self.executor.turnover,
-            lost,
-            str(each.folder.page),
+            version=each.manifest.version,
+            committed=each.committed,
+            files=self.rounds.throughput.total,
+            relabelled=count_relabelled(each.base, each.standing) if each.committed else 0,
+            work_seconds=work_seconds,
+            turnover=self.executor.turnover,
+            lost=lost,
+            report=str(each.folder.page),
+            **self._told_of(number, workers),
         )
         return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)
 

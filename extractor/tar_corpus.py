@@ -120,6 +120,8 @@ def _json_object(sample: _Sample, window: Window) -> dict[str, Any]:
         raise ValueError(f"{printable(sample.texts['json'].name)} is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{printable(sample.texts['json'].name)} is not JSON: {error}") from None
+    if not isinstance(value, dict) and "cls" not in sample.texts:  # beside a label, it may be anything, captions say
+        raise ValueError(f"{printable(sample.texts['json'].name)} holds no object with a label, but a {type(value).__name__}")
     return value if isinstance(value, dict) else {}
 
 

@@ -5,7 +5,6 @@ Framing (tensorflow/core/lib/io/record_writer.h): length uint64, masked crc32c o
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -21,8 +20,6 @@ from extractor.tfrecord_example import Span, bytes_span, label_of, read_features
 from storage.errors import DamagedError
 from storage.table_file import cell_text
 
-logger = logging.getLogger(__name__)
-
 _HEADER, _FOOTER = 12, 4
 _IMAGE, _FILENAME, _LABELS = "image/encoded", "image/filename", ("image/class/text", "image/class/label", "label")
 
@@ -34,9 +31,9 @@ def read_tfrecord(container: Container, name: str, location: str) -> Iterator[Co
     each length is verified, which the walk depends on; those of the data are when an image is read (`content`).
     What follows a damaged length is lost (`bad-container`). Raises PermafrostError (it cannot be read).
     """
-    if not container.size:  # which is a whole TFRecord file, and what a copy that failed leaves
-        logger.warning("%s has no bytes, and so no images", name)
     found = Contents()
+    if not container.size:  # which is a whole TFRecord file, and what a copy that failed leaves
+        found.skipped["empty-container"] += 1
     window = Window(container)
     filenames: list[str | None] = []
     for number, record in enumerate(_intact_records(container, window, name, found)):

@@ -39,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
     if args.local:
         import_tensorflow()
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
-    with progress("embedding", "listing the corpus, then starting workers") as show, redirect_stdout(sys.stderr):
+    with (
+        progress("reading" if options.dry_run else "embedding", "listing the corpus, then starting workers") as show,
+        redirect_stdout(sys.stderr),
+    ):
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
     for failure in result.failures:
         warn(f"pending, try again: {failure}")
@@ -177,6 +180,8 @@ def _cost(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]
 
 
 def _saved(result: ExtractResult, price: float | None) -> list[tuple[str, object]]:
+    if result.saved_seconds is None and result.reused:
+        return [("reuse saved", f"{result.reused * result.views} forward passes (nobody has measured how long they take)")]
     if not result.saved_seconds:
         return []
     money = f", {result.saved_seconds / 3600 * price:,.2f} in money" if price else ""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from scripts.console import print_json, print_table
 from storage.catalog import set_names
-from storage.errors import UsageError
+from storage.errors import NotFoundError, UsageError
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.names import SetName, parse_root, parse_set
@@ -60,13 +60,18 @@ def _sets(target: str) -> list[SetName]:
     if exists(place / STORE_FILE):
         require_store(place)
         return set_names(place)
-    if exists(place.parent / STORE_FILE) and list_names(place):
+    if exists(place.parent / STORE_FILE):
+        if not list_names(place):
+            raise NotFoundError(f"the store {place.parent} has no team {place.name}")
         raise UsageError(f"{target} is a team: name the store, {place.parent}, or one of the team's sets")
     try:
-        return [_one_set(target)]
+        name = parse_set(target)
     except UsageError:
         require_store(place)  # says that it is no store, which is likelier to help
         raise
+    if not exists(name.root / STORE_FILE):
+        raise NotFoundError(f"expected a feature store or a set in one, got {target}: neither it nor {name.root} has a {STORE_FILE}")
+    return [_one_set(target)]
 
 
 def _one_set(target: str) -> SetName:

@@ -72,7 +72,13 @@ def test_a_label_of_no_class_costs_no_image_and_is_told(tmp_path: Path, caplog: 
     assert told.endswith("the first is p.parquet#00000001: a label 7, of 2 classes")
 
 
-def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Path) -> None:
+def test_a_label_of_bytes_is_text_or_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listing = list_corpus(write_parquet(tmp_path / "p.parquet", ONE, label=["größe".encode(), b"\xff", None]))
+    assert [item.label for item in listing.items] == ["größe", None, None]
+    assert caplog.messages[0].endswith("the first is p.parquet#00000001: a label of bytes that are no UTF-8 text")
+
+
+def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_parquet(tmp_path / "c" / "a.parquet", ONE[:2], 1, colour=["red", None], vector=[[1.0], [2.0]], blob=[b"x", b"y"])
     write_parquet(tmp_path / "c" / "deep" / "b.parquet", ONE[2:], height=[40])
     write_parquet(tmp_path / "c" / "e.parquet", [b"9"], struct=False)
@@ -88,6 +94,7 @@ def test_scalar_columns_and_paths_are_attributes_over_several_files(tmp_path: Pa
         "image.path": ["0.jpg", "1.jpg", "0.jpg", None],
         "height": [None, None, 40, None],
     }
+    assert caplog.messages == ["columns of bytes, lists or structs are no attributes and were left out: blob, vector"]
 
 
 def test_a_column_of_several_kinds_in_several_files_is_text_and_numbers_are_widened(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from extractor.ledger import Ledger
 from extractor.refusals import require_different, require_storable, require_writable
 from storage.errors import PermafrostError, RunError, UnstorableError
 from storage.names import SetName
+from storage.store import ensure_store
 from tests.extractor.listings import diff_of, index_of, listing_of
 
 NAME = SetName(Path("store"), "team", "set")
@@ -30,11 +31,16 @@ def test_what_cannot_be_stored_names_the_set_and_its_way_out(number: int, dtype:
 def test_a_store_that_cannot_be_written_to_is_refused_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = SetName(tmp_path / "store", "team", "set")
     require_writable(name)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermafrostError, match=f"there is no store {name.root}, and none can be made there"):
+        require_writable(name)
+    monkeypatch.undo()
+    ensure_store(name.root)
     asked: list[Path] = []
     monkeypatch.setattr("os.access", lambda path, mode: bool(asked.append(Path(path))))  # root may write everywhere
     with pytest.raises(PermafrostError, match=f"the store {name.root} is read-only, .* --reuse-from {name.root} "):
         require_writable(name)
-    assert asked == [tmp_path]  # where the store would be
+    assert asked == [name.root]  # where the set would be
 
 
 def test_a_network_that_sees_no_difference_is_refused() -> None:

@@ -98,13 +98,18 @@ def test_cuts_of_one_network_share_a_forward_pass() -> None:
     assert [[output.number for output in network.outputs] for network in build_networks([LAST, OTHER, MIDDLE, MAPS])] == [[0, 2, 3], [1]]
 
 
-def test_a_set_that_comes_later_reads_for_itself_alone(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+def test_a_set_that_comes_later_reads_for_itself_alone_and_what_that_saves_is_told_where_a_run_has_measured_it(
+    make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractor.forecast.MIN_IMAGES", 5)
     corpus = make_corpus(12)
     first = run(corpus, tmp_path, [])
     (corpus / "ant" / "new.png").write_bytes(draw(99))
     both = run(corpus, tmp_path, ["other"])
     assert [(each.read, each.embedded, each.rows) for each in both.all_sets] == [(13, 1, 13), (0, 13, 13)]
     assert both.version == (first.version or 0) + 1
+    assert both.saved_seconds == pytest.approx(12 / first.images_per_second, abs=0.1)
+    assert (both.also[0].reused, both.also[0].saved_seconds) == (0, None)
 
 
 def test_what_another_set_holds_is_lent_to_each(make_corpus: MakeCorpus, tmp_path: Path) -> None:
@@ -144,6 +149,7 @@ def test_a_full_disk_is_that_of_the_set_that_found_no_room_and_all_sets_say_so(m
             extract(corpus, f"{tmp_path}/team/last", wanted, limit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     for name in (f"{tmp_path}/team/last", large.set):
         [status] = run_statuses(parse_set(name))
         assert (status.state, status.total) == ("failed", 12)

@@ -109,6 +109,7 @@ def test_links_sparse_files_and_bad_names_are_rejects_and_their_neighbours_unhar
     [
         ("0.json", b"{", "not JSON"),
         ("0.json", b"[" * 100_000, "nested too deeply"),
+        ("0.json", b'["coat"]', "0.json holds no object with a label, but a list"),
         ("0.json", b'{"label": "\\ud800"}', "half a character"),
         ("0.cls", b"\xff", "not UTF-8"),
         ("0.cls", b"x" * (1 << 21), "the limit is 1048576"),
@@ -136,9 +137,12 @@ def test_a_label_that_can_be_read_stays_beside_a_split_that_cannot(tmp_path: Pat
         "2.jpg": b"2",
         "2.json": b'{"label": "hat", "split": "test"}',
         "2.cls": b"\xff",
+        "3.jpg": b"3",
+        "3.json": b'["a coat on a chair"]',
+        "3.cls": b"coat",
     }
     listing = list_corpus(write_tar(tmp_path / "t.tar", members))
-    assert [(item.label, item.split) for item in listing.items] == [("coat", None), ("hat", None), (None, "test")]
+    assert [(item.label, item.split) for item in listing.items] == [("coat", None), ("hat", None), (None, "test"), ("coat", None)]
     assert caplog.messages[0].startswith("3 items are kept without")
 
 

@@ -54,6 +54,12 @@ def test_files_in_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert attributes_of(listing)["filename"].to_pylist() == ["f", None] * 4
 
 
+def test_a_file_without_bytes_is_counted(tmp_path: Path) -> None:
+    write_tfrecord(tmp_path / "c" / "a.tfrecord", [GOOD])
+    (tmp_path / "c" / "b.tfrecord").touch()
+    assert list_corpus(tmp_path / "c").skipped == {"empty-container": 1}
+
+
 GOOD = {"image/encoded": b"good"}
 
 
