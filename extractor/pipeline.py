@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -108,26 +109,11 @@ class DecodePipeline:
             self.outcomes.seconds |= {"decode": self._decoding.busy, "decode_idle": self._decoding.idle(self._threads)}
 
     def _dataset(self) -> tf.data.Dataset:
-        header_signature = image_policy.HEADER_SIGNATURE * len(self._kinds)
-        signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *header_signature)
-        stream = tf.data.Dataset.from_generator(self._claimed_files, output_signature=signature)
-
-        def decode(position: tf.Tensor, encoded: tf.Tensor, *headers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # The two timestamps cost 5 us of 2.4 ms CPU time an image (median of 15, side by side): not to be seen in the wall time.
-            started = tf.timestamp()
-            with tf.control_dependencies([started]):
-                encoded = tf.identity(encoded)
-            n = len(image_policy.HEADER_SIGNATURE)
-            images = [
-                image_policy.decode_in_graph(encoded, headers[i * n : (i + 1) * n], kind.size, kind.policy, self._limits.pixels, kind.views)
-                for i, kind in enumerate(self._kinds)
-            ]
-            with tf.control_dependencies(images):
-                return position, started, tf.timestamp(), *images
-
+        stream = tf.data.Dataset.from_generator(self._claimed_files, output_signature=_signature(len(self._kinds)))
+        decode = _decoder(tuple(self._kinds), self._limits.pixels)
         # An op error drops its own element only; what is missing afterwards is decoded again, one by one, to learn why.
         # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
-        plain = tf.autograph.experimental.do_not_convert(decode)
+        plain = tf.autograph.experimental.do_not_convert(lambda *tensors: decode(*tensors))
         stream = stream.map(plain, num_parallel_calls=self._threads, deterministic=True).ignore_errors()
         return stream.batch(self._images_at_once).prefetch(2)
 
@@ -200,6 +186,32 @@ class DecodePipeline:
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
             raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
         return [image_policy.decode(file.encoded, kind.size, kind.policy, self._limits.pixels, kind.views) for kind in self._kinds]
+
+
+def _signature(kinds: int) -> tuple[tf.TensorSpec, ...]:
+    """Position, encoded bytes, and a header for each kind."""
+    return (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *image_policy.HEADER_SIGNATURE * kinds)
+
+
+@lru_cache(maxsize=8)
+def _decoder(kinds: tuple[InputKind, ...], max_pixels: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """From what `_signature` says to position, two timestamps, and of each kind the views. Traced once a process: TRACED."""
+
+    def decode(position: tf.Tensor, encoded: tf.Tensor, *headers: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # The two timestamps cost 5 us of 2.4 ms CPU time an image (median of 15, side by side): not to be seen in the wall time.
+        started = tf.timestamp()
+        with tf.control_dependencies([started]):
+            encoded = tf.identity(encoded)
+        n = len(image_policy.HEADER_SIGNATURE)
+        images = [
+            image_policy.decode_in_graph(encoded, headers[i * n : (i + 1) * n], kind.size, kind.policy, max_pixels, kind.views)
+            for i, kind in enumerate(kinds)
+        ]
+        with tf.control_dependencies(images):
+            return position, started, tf.timestamp(), *images
+
+    traced: Callable[..., tuple[tf.Tensor, ...]] = tf.function(decode, _signature(len(kinds)), autograph=False).get_concrete_function()
+    return traced
 
 
 def _flat(images: tf.Tensor) -> tf.Tensor:

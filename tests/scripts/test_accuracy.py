@@ -72,6 +72,7 @@ def test_a_head_that_learned_from_views_is_as_good(clothing: Path, shared_data: 
     assert fitted.metrics["test"].accuracy >= reference.accuracy - 0.01
 
 
+@pytest.mark.full
 def test_random_weights_do_not_reach_it(clothing: Path, shared_data: Path, tmp_path: Path) -> None:
     random = Recipe("mobilenet_v2", "random:0", dtype="float32", input_size=96)
     result = extract(clothing, f"{tmp_path}/features/team/random", ExtractOptions(random, local=True))

@@ -52,6 +52,7 @@ def test_embeddings_equal_a_plain_keras_loop(sample: Path, shared_data: Path, tm
     assert cosines(embeddings, np.stack(expected)).min() >= 0.99999
 
 
+@pytest.mark.full  # test_executors compares the executors by their contract
 def test_one_worker_here_and_several_of_ray_give_the_same_version(
     sample: Path, shared_data: Path, tmp_path: Path, small_units: None, request: pytest.FixtureRequest
 ) -> None:
