@@ -5,9 +5,9 @@ Names and labels change, features do not: a rename, a new label or a duplicate r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +16,12 @@ from storage.common_types import common_schema, fitting, with_texts
 from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry, open_listed, private_file, publish_by_content, size_of
+from storage.item_borders import in_files
 from storage.patience import full_disk_told
 from storage.place import Place
 
-ROWS_PER_FILE = 1 << 20  # an update rewrites at most this many items more than it changes
-ROWS_PER_GROUP = 1 << 17  # what writing and reading in blocks hold in memory
+ROWS_PER_GROUP = 1 << 14  # what finding a key reads
+REJECTS_PER_GROUP = 1 << 17  # what writing holds in memory
 READ_ROWS = 1 << 16
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
@@ -50,31 +51,31 @@ REJECT_SCHEMA = pa.schema(
 )
 
 
-def write_items(tables: Iterable[pa.Table], set_folder: Place) -> tuple[FileEntry, ...]:
-    """Write items, which come sorted by (corpus, key), as content-named files of at most ROWS_PER_FILE rows below `items/`.
+def write_items(tables: Iterable[pa.Table], set_folder: Place, listed: Collection[str] = ()) -> tuple[FileEntry, ...]:
+    """Write items, which come sorted by (corpus, key), as content-named files below `items/`, cut where `storage.item_borders` says.
 
     tables: of one schema: the columns of ITEM_SCHEMA, then any number of attributes of any type. What is in a file depends on the rows
-    only, not on where one table ends. Memory: two row groups.
+    only, not on where one table ends. listed: sha256 of files that the version before lists; such a one is not published again, which
+    in a bucket spares its upload. Memory: the rows of one file.
     """
     # In the file Parquet's own dictionary encoding does the work of dictionaries.
     plain = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in ITEM_FIELDS]
-    groups = (table.cast(pa.schema([*plain, *_attribute_fields(table.schema)])) for table in _in_groups(tables))
-    entries = []
-    while files := list(islice(groups, 1)):
-        entries.append(_write(chain(files, islice(groups, ROWS_PER_FILE // ROWS_PER_GROUP - 1)), set_folder, "items", files[0].schema))
-    return tuple(entries)
+    cast = (table.cast(pa.schema([*plain, *_attribute_fields(table.schema)])) for table in tables)
+    # In one piece, because Arrow begins pages where the pieces of a table end.
+    files = (table.combine_chunks() for table in in_files(cast))
+    return tuple(_write([table], set_folder, "items", table.schema, ROWS_PER_GROUP, listed) for table in files)
 
 
 def write_rejects(tables: Iterable[pa.Table], set_folder: Place) -> FileEntry | None:
     """Write rejects (REJECT_SCHEMA) as one content-named file below `rejects/`; None, and no file, if there are none."""
     groups = _in_groups(tables)
     first = next(groups, None)
-    return _write(chain([first], groups), set_folder, "rejects", REJECT_SCHEMA) if first else None
+    return _write(chain([first], groups), set_folder, "rejects", REJECT_SCHEMA, REJECTS_PER_GROUP) if first else None
 
 
 def write_table(table: pa.Table, set_folder: Place, folder: str) -> FileEntry:
     """Write one table as a content-named Parquet file in `folder` of the set."""
-    return _write([table], set_folder, folder, table.schema)
+    return _write([table], set_folder, folder, table.schema, REJECTS_PER_GROUP)
 
 
 def sorted_items(table: pa.Table) -> pa.Table:
@@ -88,29 +89,31 @@ def _attribute_fields(schema: pa.Schema) -> list[pa.Field]:
 
 
 def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROWS_PER_GROUP; the last one may have fewer, but has some."""
+    """The same rows in tables of REJECTS_PER_GROUP; the last one may have fewer, but has some."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
         waiting.append(table)
         rows += table.num_rows
-        if rows >= ROWS_PER_GROUP:
+        if rows >= REJECTS_PER_GROUP:
             whole = pa.concat_tables(waiting)
-            last = rows - rows % ROWS_PER_GROUP
-            yield from (whole.slice(start, ROWS_PER_GROUP) for start in range(0, last, ROWS_PER_GROUP))
+            last = rows - rows % REJECTS_PER_GROUP
+            yield from (whole.slice(start, REJECTS_PER_GROUP) for start in range(0, last, REJECTS_PER_GROUP))
             waiting, rows = [whole.slice(last)], rows - last
     if rows:
         yield pa.concat_tables(waiting)
 
 
-def _write(groups: Iterable[pa.Table], set_folder: Place, folder: str, schema: pa.Schema) -> FileEntry:
+def _write(
+    tables: Iterable[pa.Table], set_folder: Place, folder: str, schema: pa.Schema, group_rows: int, listed: Collection[str] = ()
+) -> FileEntry:
     rows = 0
     with full_disk_told(set_folder), private_file(set_folder / folder) as partial:
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for group in groups:
-                writer.write_table(group, ROWS_PER_GROUP)
-                rows += group.num_rows
-        sha256, size = publish_by_content(partial, set_folder / folder, ".parquet")
+            for table in tables:
+                writer.write_table(table, group_rows)
+                rows += table.num_rows
+        sha256, size = publish_by_content(partial, set_folder / folder, ".parquet", listed)
     return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, rows)
 
 
