@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.hdf5_file import create_file, open_file, plain_dataset
+from storage.hdf5_file import chunk_offset, create_file, open_file, plain_dataset
+from storage.mapped_rows import Block, MappedRows, as_bytes
 from storage.shard_layout import ShardLayout
 
 CHUNK_BYTES = 4 << 20  # 4 MiB of rows: what a reader of batches takes at a time
@@ -85,7 +86,10 @@ class Hdf5ShardWriter:
 
 
 class Hdf5ShardReader:
-    """Reads a shard with h5py, without locks: read-only and network folders, and files that somebody else has locked, are no hindrance."""
+    """Reads a shard with h5py, without locks: read-only and network folders, and files that somebody else has locked, are no hindrance.
+
+    Embeddings are read through a memory map where h5py says that their chunks are, so that threads need not wait for the library's lock.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -93,6 +97,7 @@ class Hdf5ShardReader:
             self._file = open_file(path)
             try:
                 self._datasets = self._check()
+                self._mapped = MappedRows(path, self.layout.embedding_bytes)
             except BaseException:
                 self._file.close()
                 raise
@@ -116,10 +121,25 @@ class Hdf5ShardReader:
             return np.asarray(self._datasets["view"][:], np.int16)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
+        self._require(start, stop)
+        dtype, shape = _columns(self.layout)["embedding"]
+        with damage_named(self._path, "shard"):
+            return self._mapped.read(self._blocks(start, stop), start, stop).view(dtype).reshape(-1, *shape)
+
+    def read_into(self, start: int, stop: int, out: npt.NDArray[np.generic]) -> None:
+        self._require(start, stop)
+        room = as_bytes(out, self.layout)
+        with damage_named(self._path, "shard"):
+            self._mapped.read_into(self._blocks(start, stop), start, stop, room)
+
+    def _require(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start}:{stop} are outside 0:{self.rows}")
-        with damage_named(self._path, "shard"):
-            return np.asarray(self._datasets["embedding"][start:stop])
+
+    def _blocks(self, start: int, stop: int) -> list[Block]:
+        rows = self._datasets["embedding"].chunks[0]
+        firsts = range(start - start % rows, stop, rows)
+        return [Block(first, min(rows, self.rows - first), chunk_offset(self._datasets["embedding"], first)) for first in firsts]
 
     def close(self) -> None:
         self._file.close()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from storage.common_types import common_schema, fitting, with_texts
 from storage.damage import damage_named
-from storage.errors import DamagedError
+from storage.errors import DamagedError, UsageError
 from storage.files import FileEntry, open_listed, private_file, publish_by_content, size_of
 from storage.item_borders import in_files
 from storage.patience import full_disk_told
@@ -117,17 +117,28 @@ def _write(
     return FileEntry(f"{folder}/{sha256}.parquet", sha256, size, rows)
 
 
-def read_items(entries: Sequence[FileEntry], set_folder: Place) -> pa.Table:
+def read_items(entries: Sequence[FileEntry], set_folder: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Read item files into one table: ITEM_SCHEMA, then the attributes of any of them, null where a file has none of that name.
 
-    An attribute that has different types in two files, such as those of two corpora, comes as text. Raises DamagedError.
+    columns: those to read, in their order; None for all. An attribute that has different types in two files, such as those of two
+    corpora, comes as text. Raises DamagedError, UsageError for a column that no file has.
     """
-    tables = [_read(entry, set_folder, ITEM_SCHEMA, attributes=True) for entry in entries]
-    if not tables:
-        return ITEM_SCHEMA.empty_table()
+    own = ITEM_SCHEMA if columns is None else pa.schema([field for field in ITEM_FIELDS if field.name in columns])
+    tables = [_read(entry, set_folder, own, None if columns is None else set(columns) - set(own.names)) for entry in entries]
+    return joined_items(tables or [own.empty_table()], columns)
+
+
+def joined_items(tables: Sequence[pa.Table], columns: Sequence[str] | None) -> pa.Table:
+    """Tables of one or several item files as one, with these columns."""
     schema = fitting(common_schema(table.schema for table in tables), tables)
     whole = pa.concat_tables([with_texts(table, schema) for table in tables], promote_options="permissive")
-    return whole.select([*ITEM_SCHEMA.names, *(n for n in whole.column_names if n not in ITEM_SCHEMA.names)]).unify_dictionaries()
+    own = [name for name in ITEM_SCHEMA.names if name in whole.column_names]
+    names = [*own, *(name for name in whole.column_names if name not in own)] if columns is None else columns
+    if unknown := [name for name in names if name not in whole.column_names]:
+        raise UsageError(
+            f"no item has a column {unknown[0]!r}; there are {', '.join(ITEM_SCHEMA.names)}, and the attributes of the listing"
+        )
+    return whole.select(names).unify_dictionaries()
 
 
 def read_tables(entries: Sequence[FileEntry], set_folder: Place, schema: pa.Schema) -> pa.Table:
@@ -141,9 +152,7 @@ def read_in_blocks(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> It
     path = set_folder / entry.path
     rows = 0
     with damage_named(path, "file"):
-        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        opener = partial(pq.ParquetFile, memory_map=True, read_dictionary=repeated)
-        with open_listed(set_folder, entry, opener) as file:
+        with open_items(entry, set_folder, schema) as file:
             for batch in file.iter_batches(READ_ROWS, columns=schema.names):
                 rows += batch.num_rows
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -151,17 +160,24 @@ def read_in_blocks(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> It
             raise DamagedError(f"{path} has {rows} rows, the manifest says {entry.rows}")
 
 
-def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: bool = False) -> pa.Table:
+def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: Collection[str] | None = ()) -> pa.Table:
+    """The columns of `schema`, then those attributes that the file has; None: all it has."""
     path = set_folder / entry.path
     with damage_named(path, "file"):
         if (size := size_of(path)) not in (None, entry.bytes):
             raise DamagedError(f"{path} has {size} bytes, the manifest says {entry.bytes}")
-        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        columns = None if attributes else schema.names
-        table = open_listed(set_folder, entry, partial(pq.read_table, columns=columns, memory_map=True, read_dictionary=repeated))
-        further = [field for field in table.schema if field.name not in schema.names] if attributes else []
-        table = table.select([*schema.names, *(field.name for field in further)]).cast(pa.schema([*schema, *further]))
+        with open_items(entry, set_folder, schema) as file:
+            there = file.schema_arrow.names
+            further = [name for name in there if name not in ITEM_SCHEMA.names and (attributes is None or name in attributes)]
+            table = file.read([*schema.names, *further]).select([*schema.names, *further])
+        table = table.cast(pa.schema([*schema, *(table.schema.field(name) for name in further)]))
         table.validate()
         if table.num_rows != entry.rows:
             raise DamagedError(f"{path} has {table.num_rows} rows, the manifest says {entry.rows}")
         return table
+
+
+def open_items(entry: FileEntry, set_folder: Place, schema: pa.Schema) -> pq.ParquetFile:
+    """A listed Parquet file, to read columns of `schema` from: what repeats in it comes as dictionaries. Use within `damage_named`."""
+    repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    return open_listed(set_folder, entry, partial(pq.ParquetFile, memory_map=True, read_dictionary=repeated))
