@@ -45,7 +45,7 @@ class ItemRows:
                 raise DamagedError(f"{path} has {ends[-1:].sum()} rows, the manifest says {entry.rows}")
             tables = []
             for group, start, stop in _parts(ends, rows):
-                table = file.read_row_group(group, schema.names).select(schema.names).cast(schema)
+                table = file.read_row_group(group, schema.names, use_threads=False).select(schema.names).cast(schema)
                 tables.append(table.take(pa.array(rows[start:stop] - (int(ends[group - 1]) if group else 0))))
             return tables
 

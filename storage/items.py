@@ -20,7 +20,7 @@ from storage.item_borders import in_files
 from storage.patience import full_disk_told
 from storage.place import Place
 
-ROWS_PER_GROUP = 1 << 14  # what finding a key reads
+ROWS_PER_GROUP = 1 << 13  # what finding a key reads; 1 << 14 takes twice the time and 1% fewer bytes
 REJECTS_PER_GROUP = 1 << 17  # what writing holds in memory
 READ_ROWS = 1 << 16
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())

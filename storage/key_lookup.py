@@ -128,7 +128,7 @@ class _SortedFiles:
         return self._begins[number]
 
     def _keys(self, file: pq.ParquetFile, group: int) -> pa.ChunkedArray:
-        return file.read_row_group(group, ["key"]).column(0)
+        return file.read_row_group(group, ["key"], use_threads=False).column(0)
 
 
 def _least_keys(path: Path) -> list[bytes | None]:
