@@ -30,7 +30,7 @@ from storage.commit import create_set, open_newest
 from storage.digests import from_words
 from storage.draft import Settled, commit_state, write_state
 from storage.feature_set import FeatureSet, SetDescription
-from storage.files import FileEntry, private_file, publish_by_content
+from storage.files import FileEntry, private_file, publish_by_content, size_of
 from storage.golden import no_golden_images, write_golden
 from storage.items import ITEM_SCHEMA
 from storage.manifest import Manifest
@@ -64,7 +64,7 @@ class Set:
         z = (seeds[:, None] * np.uint64(WORDS) + np.arange(WORDS, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+        return np.asarray(z ^ (z >> np.uint64(31)))
 
     def change(self, numbers: np.ndarray, version: int) -> None:
         """Other images under these keys: new digests, and embeddings in new shards."""
@@ -183,7 +183,7 @@ def bench(root: Path, items: int) -> dict[str, Any]:
 
 def _measure_reading(made: Set, meter: Meter) -> None:
     uri, random = str(made.name), np.random.default_rng(0)
-    manifest = sum((made.name.folder / path).stat().st_size for path in ("set.json", "versions/00000001.json"))
+    manifest = sum(size_of(made.name.folder / path) or 0 for path in ("set.json", "versions/00000001.json"))
     meter.measure("open", manifest, lambda: storage.open(uri))
     meter.measure("store ls", manifest, lambda: _silent(run_ls, str(made.name.root)))
     meter.measure("store show", manifest, lambda: _silent(run_show, uri))

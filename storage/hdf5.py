@@ -22,11 +22,11 @@ from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.hdf5_file import chunk_offset, create_file, open_file, plain_dataset
 from storage.mapped_rows import Block, MappedRows, as_bytes
+from storage.row_block import DIGEST_BYTES, RowBlock
 from storage.shard_layout import ShardLayout
 
 CHUNK_BYTES = 4 << 20  # 4 MiB of rows: what a reader of batches takes at a time
 ATTRIBUTE = "permafrost"
-DIGEST_BYTES = 32
 
 
 class Hdf5ShardWriter:
@@ -36,52 +36,32 @@ class Hdf5ShardWriter:
     """
 
     def __init__(self, path: Path, layout: ShardLayout) -> None:
-        self._layout = layout
         self._columns = _columns(layout)
         self._chunk_rows = max(1, CHUNK_BYTES // sum(_row_bytes(column) for column in self._columns.values()))
-        self._pending: list[dict[str, npt.NDArray[np.generic]]] = []
-        self._pending_rows = 0
+        self._block = RowBlock(layout, self._chunk_rows)
         self._rows = 0
         self._file = create_file(path)
         self._file.set_attribute(ATTRIBUTE, layout.to_json())
 
     def append(self, digests: Sequence[bytes], views: Sequence[int], embeddings: npt.NDArray[np.generic]) -> None:
-        if len(digests) == 0:
-            return
-        expected = (len(digests), *self._layout.shape)
-        if embeddings.shape != expected or embeddings.dtype != np.dtype(self._layout.dtype):
-            raise ValueError(f"expected embeddings {expected} {self._layout.dtype}, got {embeddings.shape} {embeddings.dtype}")
-        if len(views) != len(digests) or any(len(digest) != DIGEST_BYTES for digest in digests):
-            raise ValueError(f"expected {len(digests)} digests of {DIGEST_BYTES} bytes and as many views, got {len(views)} views")
-        self._pending.append(
-            {
-                "digest": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
-                "view": np.array(views, "<i2"),
-                "embedding": embeddings.astype(self._columns["embedding"][0], order="C"),  # a copy: the caller may reuse his
-            }
-        )
-        self._pending_rows += len(digests)
-        while self._pending_rows >= self._chunk_rows:
-            self._flush(self._chunk_rows)
+        for _ in self._block.filled(digests, views, embeddings):
+            self._flush()
 
     def close(self) -> int:
         if not self._rows:
-            self._chunk_rows = max(1, self._pending_rows)
-        if self._pending_rows or not self._rows:
-            self._flush(self._pending_rows)
+            self._chunk_rows = max(1, self._block.held)
+        if self._block.held or not self._rows:
+            self._flush()
         self._file.close()
         return self._rows
 
-    def _flush(self, rows: int) -> None:
-        joined = {name: np.concatenate([part[name] for part in self._pending]) for name in self._columns} if self._pending else {}
-        for name, (dtype, shape) in self._columns.items():
+    def _flush(self) -> None:
+        block, rows = self._block, self._block.held
+        for name, values in {"digest": block.digests, "view": block.views, "embedding": block.embeddings}.items():
             if not self._rows:
-                self._file.create_dataset(name, dtype, shape, self._chunk_rows)
-            if joined:
-                self._file.write_chunk(name, self._rows, joined[name][:rows], self._chunk_rows)
-        rest = {name: values[rows:] for name, values in joined.items()}
-        self._pending_rows -= rows
-        self._pending = [rest] if self._pending_rows else []
+                self._file.create_dataset(name, *self._columns[name], self._chunk_rows)
+            if rows:
+                self._file.write_chunk(name, self._rows, values[:rows], self._chunk_rows)
         self._rows += rows
 
 

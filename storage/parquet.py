@@ -19,11 +19,11 @@ from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.mapped_rows import Block, MappedRows, as_bytes
 from storage.parquet_pages import column_chunks, pages_of
+from storage.row_block import DIGEST_BYTES, RowBlock
 from storage.shard_layout import ShardLayout
 
 ROW_GROUP_BYTES = 4 << 20  # 4 MiB: a sequential read is at full speed, a random row costs one group
 METADATA_KEY = b"permafrost"
-DIGEST_BYTES = 32
 
 
 class ParquetShardWriter:
@@ -41,41 +41,28 @@ class ParquetShardWriter:
         )
         # Digests and embeddings are as good as random: a dictionary or statistics over them only cost bytes.
         self._writer = pq.ParquetWriter(path, self._schema, compression="none", use_dictionary=False, write_statistics=["view"])
-        self._group_rows = max(1, ROW_GROUP_BYTES // layout.embedding_bytes)
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
+        self._block = RowBlock(layout, max(1, ROW_GROUP_BYTES // layout.embedding_bytes))
         self._rows = 0
 
     def append(self, digests: Sequence[bytes], views: Sequence[int], embeddings: npt.NDArray[np.generic]) -> None:
-        if len(digests) == 0:
-            return
-        expected = (len(digests), *self._layout.shape)
-        if embeddings.shape != expected or embeddings.dtype != np.dtype(self._layout.dtype):
-            raise ValueError(f"expected embeddings {expected} {self._layout.dtype}, got {embeddings.shape} {embeddings.dtype}")
-        little = np.ascontiguousarray(embeddings.astype(embeddings.dtype.newbyteorder("<"), copy=False))
-        columns = [
-            pa.array(list(digests), pa.binary(DIGEST_BYTES)),
-            pa.array(views, pa.int16()),
-            pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(self._layout.embedding_bytes), len(digests), [None, pa.py_buffer(little.tobytes())]
-            ),
-        ]
-        self._pending.append(pa.table(columns, schema=self._schema))
-        self._pending_rows += len(digests)
-        while self._pending_rows >= self._group_rows:
-            self._flush(self._group_rows)
+        for _ in self._block.filled(digests, views, embeddings):
+            self._flush()
 
     def close(self) -> int:
-        if self._pending_rows:
-            self._flush(self._pending_rows)
+        if self._block.held:
+            self._flush()
         self._writer.close()
         return self._rows
 
-    def _flush(self, rows: int) -> None:
-        table = pa.concat_tables(self._pending)
-        self._writer.write_table(table.slice(0, rows), row_group_size=rows)
-        rest = table.slice(rows)
-        self._pending, self._pending_rows = ([rest] if rest.num_rows else []), rest.num_rows
+    def _flush(self) -> None:
+        block, rows = self._block, self._block.held
+        digests, embeddings = (pa.py_buffer(values[:rows].reshape(-1).view(np.uint8)) for values in (block.digests, block.embeddings))
+        columns = [
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), rows, [None, digests]),
+            pa.array(block.views[:rows]),
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(self._layout.embedding_bytes), rows, [None, embeddings]),
+        ]
+        self._writer.write_table(pa.table(columns, schema=self._schema), row_group_size=rows)
         self._rows += rows
 
 
