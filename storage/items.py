@@ -61,9 +61,7 @@ def write_items(tables: Iterable[pa.Table], set_folder: Place, listed: Collectio
     # In the file Parquet's own dictionary encoding does the work of dictionaries.
     plain = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in ITEM_FIELDS]
     cast = (table.cast(pa.schema([*plain, *_attribute_fields(table.schema)])) for table in tables)
-    # In one piece, because Arrow begins pages where the pieces of a table end.
-    files = (table.combine_chunks() for table in in_files(cast))
-    return tuple(_write([table], set_folder, "items", table.schema, ROWS_PER_GROUP, listed) for table in files)
+    return tuple(_write(_row_groups(table), set_folder, "items", table.schema, ROWS_PER_GROUP, listed) for table in in_files(cast))
 
 
 def write_rejects(tables: Iterable[pa.Table], set_folder: Place) -> FileEntry | None:
@@ -82,6 +80,11 @@ def sorted_items(table: pa.Table) -> pa.Table:
     """Items as `write_items` takes them. Needs memory for all of them, twice."""
     plain = [pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]  # Arrow sorts no dictionaries
     return table.cast(pa.schema(plain)).sort_by([("corpus", "ascending"), ("key", "ascending")])
+
+
+def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
+    """In one piece each, because Arrow begins pages where the pieces of a table end."""
+    return (table.slice(start, ROWS_PER_GROUP).combine_chunks() for start in range(0, table.num_rows, ROWS_PER_GROUP))
 
 
 def _attribute_fields(schema: pa.Schema) -> list[pa.Field]:

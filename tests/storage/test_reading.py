@@ -143,6 +143,18 @@ def test_digests_are_found_at_their_first_item(made: MadeSet) -> None:
             feature_set.by_digest([wrong])  # type: ignore[list-item]
 
 
+def test_digests_that_agree_in_their_first_bytes_are_told_apart(make_set: Callable[..., MadeSet]) -> None:
+    made = make_set()
+    digests = [bytes(8) + bytes([i]) * 24 for i in (3, 1, 2, 1)]
+    shard = made.write_shard([1])
+    items = made.items_table("one", dict.fromkeys("abcd", 1), {1: (shard.sha256, 0)})
+    items = items.set_column(2, items.schema.field("digest"), pa.array(digests, pa.binary(32)))
+    commit(made.name, None, made.draft_of("one", items, [shard]), "one")
+    asked = [*digests, bytes(32), bytes(8) + b"\xff" * 24]
+    assert made.open().positions_of_digests(asked).tolist() == [0, 1, 2, 1, -1, -1]
+    assert made.open().positions_of_digests([]).tolist() == []
+
+
 @pytest.mark.parametrize("threads", [2, 5])
 @pytest.mark.parametrize("view", [1, None])
 def test_threads_do_not_change_what_is_read(made: MadeSet, threads: int, view: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
