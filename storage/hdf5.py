@@ -4,9 +4,7 @@ Superblock version 3 and the other blocks of HDF5 1.10: every metadata block car
 library and not a crash. Variable-length values and older superblocks have no checksums and are refused before the library sees them.
 No timestamps: the same rows give the same file. No filters, for the reason given in `storage.parquet`.
 
-Measured beside Parquet on 67 MB of float16 vectors (1280) and maps (7x7x2048), file in the page cache, medians of 7, MB/s: writing 920
-and 880 (Parquet 800 and 1170), reading all at once 4500 and 4800 (5000 and 8200), in batches 8900 and 7300 (3300 and 4500); one row at
-a random place takes 27 and 47 us (460 us), because HDF5 reads no more of a chunk than is asked for.
+Measured beside Parquet and h5py: docs/benchmarks.md.
 """
 
 from __future__ import annotations
