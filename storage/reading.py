@@ -94,18 +94,16 @@ class Embeddings:
             raise DamagedError(f"an item points at row {wrong} of shard {shard}, which has {reader.rows} rows: its item file is damaged")
         views = np.size(offset)
         for start, stop in runs(read.rows, max(views, GAP_BYTES // self.layout.embedding_bytes)):
-            own = rows[start * views : stop * views]
+            own, places = rows[start * views : stop * views], at[start:stop]
             first, last = int(own[0]), int(own[-1]) + 1
-            if (
-                last - first == len(own)
-                and int(at[stop - 1]) - int(at[start]) == stop - start - 1
-                and _ascends(own)
-                and _ascends(at[start:stop])
-            ):
-                reader.read_into(first, last, out[at[start] : at[stop - 1] + 1].reshape(-1, *self.layout.shape))
-            else:
-                found = reader.read(first, last)[own - first]
-                out[at[start:stop]] = found.reshape(stop - start, *out.shape[1:])
+            if not _ascends(places):
+                out[places] = reader.read(first, last)[own - first].reshape(-1, *out.shape[1:])
+                continue
+            room = out[places[0] : places[-1] + 1].reshape(-1, *self.layout.shape)
+            if _ascends(own):
+                reader.read_into(first, last, room)
+            else:  # `clip`, because numpy makes another copy for an `out` that an error might leave half filled
+                np.take(reader.read(first, last), own - first, axis=0, out=room, mode="clip")
 
     @contextmanager
     def _opener(self) -> Iterator[Callable[[str], ShardReader]]:
