@@ -135,11 +135,12 @@ class SetRun:
         settled = Settled(
             listing.corpus_id, str(listing.source), listing.listed, standing.items(), standing.rejects(), standing.pending, listing.skipped
         )
+        base = self.base.manifest if self.base else None
         self.manifest = commit_state(
             self.name,
-            self.base.manifest if self.base else None,
+            base,
             listing.corpus_id,
-            write_state(settled, self.name),
+            write_state(settled, self.name, base),
             self.ledger.index.shards.values(),
             self._golden_entry,
             self._worker.space.id,

@@ -156,11 +156,13 @@ class Bench:
             assert sum(ledger.kinds().values()) == len(ledger.diff.to_read)
         with self.meter.step(f"{step}: write the version"):
             listing = ledger.listing
-            state = write_state(Settled("photos", str(listing.source), listing.listed, standing.items(), standing.rejects()), self.name)
+            before = base.manifest if base else None
+            settled = Settled("photos", str(listing.source), listing.listed, standing.items(), standing.rejects())
+            state = write_state(settled, self.name, before)
             create_set(self.name, SetDescription(SPACE, "parquet", SHAPE, "float16", {"name": "none"}, "now"))
             golden = write_golden(no_golden_images(SHAPE, "float16"), self.name.folder)
             shards = ledger.index.shards.values()
-            commit_state(self.name, base.manifest if base else None, "photos", state, shards, golden, SPACE.id, {}, lambda _: None)
+            commit_state(self.name, before, "photos", state, shards, golden, SPACE.id, {}, lambda _: None)
 
     def _change(self) -> None:
         """One file has other images under its old keys, another one has another name: with a hundred files, a hundredth each."""

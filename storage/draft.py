@@ -32,8 +32,12 @@ class Settled:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def write_state(settled: Settled, name: SetName) -> CorpusState:
-    """Write the item files and rejects of the corpus; nobody sees them before a manifest lists them."""
+def write_state(settled: Settled, name: SetName, base: Manifest | None = None) -> CorpusState:
+    """Write the item files and rejects of the corpus; nobody sees them before a manifest lists them.
+
+    base: the version before, whose files need not be sent again.
+    """
+    before = base.corpora.get(settled.corpus) if base else None
     shards: set[str] = set()
 
     def noting_shards() -> Iterator[pa.Table]:
@@ -41,7 +45,7 @@ def write_state(settled: Settled, name: SetName) -> CorpusState:
             shards.update(pa.compute.unique(table["shard"]).to_pylist())
             yield table
 
-    items = write_items(noting_shards(), name.folder)
+    items = write_items(noting_shards(), name.folder, {entry.sha256 for entry in before.items} if before else ())
     rejects = write_rejects(settled.rejects, name.folder)
     return CorpusState(
         source=settled.source,

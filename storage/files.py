@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +53,15 @@ def give_up_room(partial: Path) -> None:
         os.truncate(partial, 0)
 
 
-def publish_by_content(partial: Path, folder: Place, suffix: str) -> tuple[str, int]:
-    """Give a finished private file its content name `<sha256><suffix>` in `folder`; return (sha256, bytes)."""
+def publish_by_content(partial: Path, folder: Place, suffix: str, listed: Collection[str] = ()) -> tuple[str, int]:
+    """Give a finished private file its content name `<sha256><suffix>` in `folder`; return (sha256, bytes).
+
+    listed: sha256 of files of this kind that a version lists, which need not be sent again. That a name is there is not enough: garbage
+    collection may be about to remove what no version lists.
+    """
     digest, size = sha256_file(partial), partial.stat().st_size
-    publish_as(partial, folder / f"{digest}{suffix}")
+    if digest not in listed:
+        publish_as(partial, folder / f"{digest}{suffix}")
     return digest, size
 
 

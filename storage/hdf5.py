@@ -4,9 +4,7 @@ Superblock version 3 and the other blocks of HDF5 1.10: every metadata block car
 library and not a crash. Variable-length values and older superblocks have no checksums and are refused before the library sees them.
 No timestamps: the same rows give the same file. No filters, for the reason given in `storage.parquet`.
 
-Measured beside Parquet on 67 MB of float16 vectors (1280) and maps (7x7x2048), file in the page cache, medians of 7, MB/s: writing 920
-and 880 (Parquet 800 and 1170), reading all at once 4500 and 4800 (5000 and 8200), in batches 8900 and 7300 (3300 and 4500); one row at
-a random place takes 27 and 47 us (460 us), because HDF5 reads no more of a chunk than is asked for.
+Measured beside Parquet and h5py: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -20,12 +18,13 @@ import numpy.typing as npt
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.hdf5_file import create_file, open_file, plain_dataset
+from storage.hdf5_file import chunk_offset, create_file, open_file, plain_dataset
+from storage.mapped_rows import Block, MappedRows, as_bytes
+from storage.row_block import DIGEST_BYTES, RowBlock
 from storage.shard_layout import ShardLayout
 
 CHUNK_BYTES = 4 << 20  # 4 MiB of rows: what a reader of batches takes at a time
 ATTRIBUTE = "permafrost"
-DIGEST_BYTES = 32
 
 
 class Hdf5ShardWriter:
@@ -35,57 +34,40 @@ class Hdf5ShardWriter:
     """
 
     def __init__(self, path: Path, layout: ShardLayout) -> None:
-        self._layout = layout
         self._columns = _columns(layout)
         self._chunk_rows = max(1, CHUNK_BYTES // sum(_row_bytes(column) for column in self._columns.values()))
-        self._pending: list[dict[str, npt.NDArray[np.generic]]] = []
-        self._pending_rows = 0
+        self._block = RowBlock(layout, self._chunk_rows)
         self._rows = 0
         self._file = create_file(path)
         self._file.set_attribute(ATTRIBUTE, layout.to_json())
 
     def append(self, digests: Sequence[bytes], views: Sequence[int], embeddings: npt.NDArray[np.generic]) -> None:
-        if len(digests) == 0:
-            return
-        expected = (len(digests), *self._layout.shape)
-        if embeddings.shape != expected or embeddings.dtype != np.dtype(self._layout.dtype):
-            raise ValueError(f"expected embeddings {expected} {self._layout.dtype}, got {embeddings.shape} {embeddings.dtype}")
-        if len(views) != len(digests) or any(len(digest) != DIGEST_BYTES for digest in digests):
-            raise ValueError(f"expected {len(digests)} digests of {DIGEST_BYTES} bytes and as many views, got {len(views)} views")
-        self._pending.append(
-            {
-                "digest": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
-                "view": np.array(views, "<i2"),
-                "embedding": embeddings.astype(self._columns["embedding"][0], order="C"),  # a copy: the caller may reuse his
-            }
-        )
-        self._pending_rows += len(digests)
-        while self._pending_rows >= self._chunk_rows:
-            self._flush(self._chunk_rows)
+        for _ in self._block.filled(digests, views, embeddings):
+            self._flush()
 
     def close(self) -> int:
         if not self._rows:
-            self._chunk_rows = max(1, self._pending_rows)
-        if self._pending_rows or not self._rows:
-            self._flush(self._pending_rows)
+            self._chunk_rows = max(1, self._block.held)
+        if self._block.held or not self._rows:
+            self._flush()
         self._file.close()
         return self._rows
 
-    def _flush(self, rows: int) -> None:
-        joined = {name: np.concatenate([part[name] for part in self._pending]) for name in self._columns} if self._pending else {}
-        for name, (dtype, shape) in self._columns.items():
+    def _flush(self) -> None:
+        block, rows = self._block, self._block.held
+        for name, values in {"digest": block.digests, "view": block.views, "embedding": block.embeddings}.items():
             if not self._rows:
-                self._file.create_dataset(name, dtype, shape, self._chunk_rows)
-            if joined:
-                self._file.write_chunk(name, self._rows, joined[name][:rows], self._chunk_rows)
-        rest = {name: values[rows:] for name, values in joined.items()}
-        self._pending_rows -= rows
-        self._pending = [rest] if self._pending_rows else []
+                self._file.create_dataset(name, *self._columns[name], self._chunk_rows)
+            if rows:
+                self._file.write_chunk(name, self._rows, values[:rows], self._chunk_rows)
         self._rows += rows
 
 
 class Hdf5ShardReader:
-    """Reads a shard with h5py, without locks: read-only and network folders, and files that somebody else has locked, are no hindrance."""
+    """Reads a shard with h5py, without locks: read-only and network folders, and files that somebody else has locked, are no hindrance.
+
+    Embeddings are read through a memory map where h5py says that their chunks are, so that threads need not wait for the library's lock.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -93,6 +75,7 @@ class Hdf5ShardReader:
             self._file = open_file(path)
             try:
                 self._datasets = self._check()
+                self._mapped = MappedRows(path, self.layout.embedding_bytes)
             except BaseException:
                 self._file.close()
                 raise
@@ -116,10 +99,25 @@ class Hdf5ShardReader:
             return np.asarray(self._datasets["view"][:], np.int16)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
+        self._require(start, stop)
+        dtype, shape = _columns(self.layout)["embedding"]
+        with damage_named(self._path, "shard"):
+            return self._mapped.read(self._blocks(start, stop), start, stop).view(dtype).reshape(-1, *shape)
+
+    def read_into(self, start: int, stop: int, out: npt.NDArray[np.generic]) -> None:
+        self._require(start, stop)
+        room = as_bytes(out, self.layout)
+        with damage_named(self._path, "shard"):
+            self._mapped.read_into(self._blocks(start, stop), start, stop, room)
+
+    def _require(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start}:{stop} are outside 0:{self.rows}")
-        with damage_named(self._path, "shard"):
-            return np.asarray(self._datasets["embedding"][start:stop])
+
+    def _blocks(self, start: int, stop: int) -> list[Block]:
+        rows = self._datasets["embedding"].chunks[0]
+        firsts = range(start - start % rows, stop, rows)
+        return [Block(first, min(rows, self.rows - first), chunk_offset(self._datasets["embedding"], first)) for first in firsts]
 
     def close(self) -> None:
         self._file.close()

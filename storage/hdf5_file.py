@@ -181,6 +181,12 @@ def plain_dataset(file: Hdf5File, name: str, dtype: np.dtype[Any], shape: tuple[
     return dataset
 
 
+def chunk_offset(dataset: h5py.Dataset, row: int) -> int:
+    """The byte of the file at which the chunk begins that begins with this row of a plain dataset."""
+    found = dataset.id.get_chunk_info_by_coord((row, *[0] * (dataset.ndim - 1)))
+    return int(found.byte_offset)
+
+
 def _create(disk: _Disk) -> h5py.File:
     import h5py
 

@@ -100,7 +100,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
     items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name)
+    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name, base.manifest if base else None)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
     manifest = commit_state(

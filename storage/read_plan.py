@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -49,3 +50,9 @@ def in_batches(reads: list[ShardRead], size: int) -> Iterator[list[ShardRead]]:
                 batch, room = [], size
     if batch:
         yield batch
+
+
+def runs(rows: npt.NDArray[np.int64], gap: int) -> list[tuple[int, int]]:
+    """Cut ascending rows where more than `gap` of them are left out: (first, last exclusive) index of each run."""
+    borders = [0, *(np.flatnonzero(np.diff(rows) > gap + 1) + 1).tolist(), len(rows)]
+    return list(pairwise(borders)) if len(rows) else []

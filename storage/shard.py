@@ -44,7 +44,14 @@ class ShardReader(Protocol):
     def views(self) -> npt.NDArray[np.int16]: ...
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
-        """Embeddings of rows start (inclusive) to stop (exclusive), [stop - start, *shape] in the stored dtype."""
+        """Embeddings of rows start (inclusive) to stop (exclusive), [stop - start, *shape] in the stored dtype.
+
+        Those that lie in one piece in the file are not copied: the array is read-only then, perhaps not aligned, and outlives the reader.
+        """
+        ...
+
+    def read_into(self, start: int, stop: int, out: npt.NDArray[np.generic]) -> None:
+        """The same into `out`, [stop - start, *shape] in the stored dtype, without gaps."""
         ...
 
     def close(self) -> None: ...

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.disk import sha256_file
+from storage.draft import Settled, write_state
 from storage.errors import DamagedError
 from storage.files import FileEntry
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, sorted_items, write_items, write_table
@@ -49,13 +50,15 @@ def sort_key(item: dict[str, Any]) -> tuple[bytes, bytes]:
 @given(rows=st.lists(ROWS, max_size=12, unique_by=lambda item: (item["corpus"], item["key"])))
 def test_items_come_back_sorted_by_corpus_and_key(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.items.ROWS_PER_FILE", 4)
+        patch.setattr("storage.item_borders.MIN_ROWS", 2)
+        patch.setattr("storage.item_borders.MEAN_ROWS", 4)
+        patch.setattr("storage.item_borders.MAX_ROWS", 5)
         patch.setattr("storage.items.ROWS_PER_GROUP", 2)
         entries = write_items([sorted_items(table_of(rows))], Path(folder))
         again = read_tables(entries, Path(folder), ITEM_SCHEMA)
     assert again.schema.equals(ITEM_SCHEMA)
     assert again.to_pylist() == sorted(rows, key=sort_key)
-    assert [entry.rows for entry in entries] == [min(4, len(rows) - start) for start in range(0, len(rows), 4)]
+    assert all(2 <= entry.rows <= 5 for entry in entries[:-1])
 
 
 def test_item_files_do_not_depend_on_the_order_of_items(tmp_path: Path) -> None:
@@ -67,6 +70,27 @@ def test_an_entry_says_what_the_file_is(tmp_path: Path) -> None:
     [entry] = write_items([sorted_items(table_of([row("k"), row("l")]))], tmp_path)
     path = tmp_path / entry.path
     assert entry == FileEntry(f"items/{sha256_file(path)}.parquet", sha256_file(path), path.stat().st_size, 2)
+
+
+def test_a_file_that_is_listed_is_not_published_again(tmp_path: Path) -> None:
+    entries = write_items([sorted_items(table_of([row("k")]))], tmp_path)
+    (tmp_path / entries[0].path).unlink()
+    assert write_items([sorted_items(table_of([row("k")]))], tmp_path, {entries[0].sha256}) == entries
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert write_items([sorted_items(table_of([row("k")]))], tmp_path, {"0" * 64}) == entries
+    assert (tmp_path / entries[0].path).exists()
+
+
+def test_the_next_version_publishes_only_what_is_new(make_set: Callable[..., MadeSet]) -> None:
+    made = make_set()
+    base = made.commit("one", {"a": 1, "b": 2})
+    [entry] = base.corpora["one"].items
+    inode = (made.folder / entry.path).stat().st_ino
+    settled = Settled("one", "/images/one", 2, [made.open().items], [])
+    assert write_state(settled, made.name, base).items == (entry,)
+    assert (made.folder / entry.path).stat().st_ino == inode
+    write_state(settled, made.name)
+    assert (made.folder / entry.path).stat().st_ino != inode
 
 
 def test_no_items_make_no_file(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.read_plan import ShardRead, by_shard, in_batches
+from storage.read_plan import ShardRead, by_shard, in_batches, runs
 
 Places = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), max_size=40).map(
@@ -74,3 +76,11 @@ def test_nothing_to_read_gives_no_reads_and_no_batches() -> None:
     nothing = np.array([], np.int64)
     assert by_shard(nothing, nothing) == []
     assert list(in_batches([], 3)) == []
+
+
+@given(rows=st.lists(st.integers(0, 60), max_size=30).map(sorted), gap=st.integers(0, 9))
+def test_runs_are_all_rows_cut_where_more_than_a_gap_is_left_out(rows: list[int], gap: int) -> None:
+    found = runs(np.array(rows, np.int64), gap)
+    assert [row for start, stop in found for row in rows[start:stop]] == rows
+    assert all(b - a - 1 <= gap for start, stop in found for a, b in pairwise(rows[start:stop]))
+    assert all(rows[stop] - rows[stop - 1] - 1 > gap for _, stop in found[:-1])

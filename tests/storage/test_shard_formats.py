@@ -93,6 +93,9 @@ def test_any_rows_come_back_bit_for_bit_at_any_slice(
             assert got.shape == (stop - start, *values.shape[1:])
             assert got.dtype == values.dtype
             assert got.tobytes() == values[start:stop].tobytes()
+            out = np.zeros_like(got, values.dtype)
+            reader.read_into(start, stop, out)
+            assert out.tobytes() == got.tobytes()
         reader.close()
 
 

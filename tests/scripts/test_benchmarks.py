@@ -1,0 +1,22 @@
+"""The benchmarks of storage, on sizes that say nothing: they run, and what they read is right (they check that themselves)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts import bench_items, bench_storage
+
+
+@pytest.mark.slow
+def test_every_way_of_storing_embeddings_gives_them_back(tmp_path: Path) -> None:
+    found = bench_storage.bench(tmp_path, 1 << 20, 1)
+    assert set(found["vectors"]) == set(found["maps"]) == set(bench_storage.WAYS)
+    assert found["vectors"]["our Parquet"]["size"] < 1.1
+
+
+def test_items_are_looked_up_compared_and_updated(tmp_path: Path) -> None:
+    steps = bench_items.bench(tmp_path, 5000)["steps"]
+    assert steps["commit: 1% in one place"]["item_bytes"] > 0
+    assert steps["by_key: one key"]["again_ms"] > 0
