@@ -49,12 +49,27 @@ def commit(
     space_id = read_description(name).space.id
     if draft.space_id != space_id:
         raise SpaceMismatchError(f"the set {name.folder} is in space {space_id[:12]}, the features to commit are in {draft.space_id[:12]}")
+
+    def follow_accepted(latest: Manifest | None) -> Manifest:
+        if latest:
+            accept(latest)
+        return follow(latest, base, draft, corpus)
+
+    return commit_next(name, follow_accepted)
+
+
+def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> Manifest:
+    """Publish what `make` makes of the newest version; where another writer is faster, of that one's. `latest` itself: nothing to do.
+
+    make: raises ConflictError if its change does not go with what it is given. What it makes must have a nonce that nobody else has.
+    Raises ConflictError, too, where a file to list has gone meanwhile.
+    """
     for _ in range(MAX_REBASES):
         versions = list_versions(name.folder)
         latest = read_manifest(name.folder, versions[-1]) if versions else None
-        if latest:
-            accept(latest)
-        manifest = follow(latest, base, draft, corpus)
+        manifest = make(latest)
+        if manifest is latest:
+            return manifest
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         try:
             with full_disk_told(name.folder):
@@ -64,7 +79,7 @@ def commit(
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
             there = read_manifest(name.folder, manifest.version)
-            if there.nonce == draft.nonce:
+            if there.nonce == manifest.nonce:
                 return there
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.changes import DEFAULT_CORPUS, change_of
 from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, UsageError
@@ -19,8 +20,9 @@ from storage.files import exists
 from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
-from storage.import_options import ImportOptions
+from storage.import_options import APPEND, MIRROR, ImportOptions
 from storage.import_rows import Imported, read_rows, write_rows
+from storage.item_change import commit_change
 from storage.items import sorted_items
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
@@ -30,8 +32,6 @@ from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
 from storage.store import require_possible_root
-
-DEFAULT_CORPUS = "imported"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         if not chosen:
             raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
-        accept = _acceptance(name, corpus, options.add)
+        accept = _acceptance(name, corpus, options.add or options.mode != MIRROR)
         if base:
             accept(base.manifest)
         description = _set_for(name, flat, source, options)
@@ -99,26 +99,23 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
         _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
-    manifest = commit_state(
-        name,
-        base.manifest if base else None,
-        corpus,
-        state,
-        imported.shards,
-        golden_entry,
-        description.space.id,
-        {
-            "operation": "import",
-            "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
-            "file": file.name,
-            "space": "of the export" if flat.origin else STATED,
-        },
-        accept,
-    )
+    provenance = {
+        "operation": options.operation,
+        "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
+        "file": file.name,
+        "space": "of the export" if flat.origin else STATED,
+    }
+    before, space_id = base.manifest if base else None, description.space.id
+    if options.mode == MIRROR:
+        items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
+        state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name)
+        manifest = commit_state(name, before, corpus, state, imported.shards, golden_entry, space_id, provenance, accept)
+    else:
+        change = change_of(imported, str(file.absolute()), are_new=options.mode == APPEND)
+        manifest = commit_change(name, before, change, golden_entry, space_id, provenance)
+    state = manifest.corpora[corpus]
     return ImportResult(
         str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
