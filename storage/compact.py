@@ -112,14 +112,14 @@ def _batches(
     """(digests of n images, embeddings of all their views), after a proof that the shard is what its name says."""
 
     def proven(path: Path) -> ShardReader:
-        with damage_named(path, "shard"):
-            sha256 = sha256_file(path)
-        if sha256 != shard.entry.sha256:
+        if sha256_file(path) != shard.entry.sha256:
             raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name. `permafrost store repair` first")
         return kind.reader(path)
 
     views = np.arange(len(base.views))
-    with closing(open_listed(base.name.folder, shard.entry, proven)) as reader:
+    with damage_named(base.name.folder / shard.entry.path, "shard"):
+        opened = open_listed(base.name.folder, shard.entry, proven)
+    with closing(opened) as reader:
         digests, numbers = reader.digests(), reader.views()
         if (
             reader.layout != layout

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage.absent import note_absent
-from storage.errors import PermafrostError, UsageError
+from storage.errors import AlreadyExistsError, PermafrostError, UsageError
 from storage.feature_set import read_description
-from storage.files import list_names, read_json, remove
+from storage.files import create_exclusive, list_names, read_bytes, read_json, remove
 from storage.hints import leave_hints
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
@@ -29,8 +29,9 @@ class Expiry:
 def expire_versions(name: SetName, keep: int | None, before: datetime | None, remove_them: bool) -> Expiry:
     """Let versions leave that are older than the newest `keep` and than the moment `before`. None: no such condition; one there must be.
 
-    The newest version stays, and what a tag or a head in the store names. Readers of a version that leaves find its files until they
-    are collected. Raises UsageError, NotFoundError, DamagedError (of a manifest that cannot be read nobody knows the age).
+    The newest version stays, and what a tag or a head in the store names, were it named only meanwhile. Readers of a version that leaves
+    find its files until they are collected. Raises UsageError, NotFoundError, DamagedError (of a manifest that cannot be read nobody
+    knows the age).
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
@@ -44,10 +45,27 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
         note_absent(name, expiry.leaving)
-        for version in expiry.leaving:
-            remove(version_path(name.folder, version))
+        kept = _remove(name, expiry.leaving)
+        note_absent(name)
         leave_hints(name)
+        expiry = Expiry(
+            tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))
+        )
     return expiry
+
+
+def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
+    """Remove the manifests, and put back what somebody has named meanwhile; who moves a tag looks afterwards for its version."""
+    removed: dict[int, bytes] = {}
+    for version in leaving:
+        with suppress(FileNotFoundError):  # of two who let it leave, one is faster
+            removed[version] = read_bytes(version_path(name.folder, version))
+            remove(version_path(name.folder, version))
+    kept = {version: who for version, who in _held(name).items() if version in removed}
+    for version in kept:
+        with suppress(AlreadyExistsError):
+            create_exclusive(version_path(name.folder, version), removed[version])
+    return kept
 
 
 def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep: int | None, before: datetime | None) -> Expiry:
