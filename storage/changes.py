@@ -26,7 +26,6 @@ from storage.names import SetName, check_name
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.stated_space import STATED
-from storage.versions import list_versions
 
 DEFAULT_CORPUS = "imported"
 
@@ -151,7 +150,6 @@ def _put(
 def _commit(feature_set: FeatureSet, change: ItemChange, operation: str, rejected: Mapping[str, str]) -> Changed:
     base = feature_set.manifest
     stated = {"space": STATED} if change.shards else {}
-    before = list_versions(feature_set.name.folder)[-1]
-    after = commit_change(feature_set.name, base, change, base.golden, feature_set.space.id, {"operation": operation, **stated})
+    after, is_new = commit_change(feature_set.name, base, change, base.golden, feature_set.space.id, {"operation": operation, **stated})
     named = f"{feature_set.name.folder}"
-    return Changed(named, after.version, after.version > before, change.corpus, len(change.keys), rejected)
+    return Changed(named, after.version, is_new, change.corpus, len(change.keys), rejected)

@@ -63,11 +63,15 @@ def seen_in(table: pa.Table) -> dict[str, Seen]:
     """Of a table of items or rejects."""
     return {
         row["key"]: Seen(
-            {name: value for name, value in row.items() if name not in _NOT_SAID and value is not None},
+            {name: _comparable(value) for name, value in row.items() if name not in _NOT_SAID and value is not None},
             (row["shard"], row["row"]) if "shard" in row else None,
         )
         for row in table.to_pylist()
     }
+
+
+def _comparable(value: Any) -> Any:
+    return None if value != value else value  # NaN equals nothing, not even itself
 
 
 def with_keys(table: pa.Table, keys: pa.Array) -> pa.Table:

@@ -36,7 +36,7 @@ from storage.store import require_possible_root
 
 @dataclass(frozen=True)
 class ImportResult:
-    """listed = rows + rejected + pending, and pending is 0: an import reads its file to the end or fails."""
+    """Of the rows of the file. listed = rows + rejected + pending, and pending is 0: an import reads its file to the end or fails."""
 
     set: str
     version: int
@@ -69,7 +69,7 @@ class _Source:
 
 
 def import_features(file: Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
-    """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as the one corpus of the set `ROOT/TEAM/SET`.
+    """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as a corpus of the set `ROOT/TEAM/SET`, or put them into one.
 
     Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),
     NotFoundError, DamagedError, SpaceMismatchError, ConflictError.
@@ -107,19 +107,19 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         "file": file.name,
         "space": "of the export" if flat.origin else STATED,
     }
-    before, space_id = base.manifest if base else None, description.space.id
+    before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
+    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
     if options.mode == MIRROR:
-        items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-        state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name)
+        state = write_state(Settled(corpus, source_path, len(chosen), [items], [rejects]), name)
         manifest = commit_state(name, before, corpus, state, imported.shards, golden_entry, space_id, provenance, accept)
+        is_new = manifest is not before
     else:
-        change = change_of(imported, str(file.absolute()), are_new=options.mode == APPEND)
-        manifest = commit_change(name, before, change, golden_entry, space_id, provenance)
-    state = manifest.corpora[corpus]
+        change = change_of(imported, source_path, are_new=options.mode == APPEND)
+        manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
     return ImportResult(
-        str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
+        str(name), manifest.version, is_new, len(chosen), items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(imported.shards), sum(shard.bytes for shard in imported.shards), description.space.id,
+        len(imported.shards), sum(shard.bytes for shard in imported.shards), space_id,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
-from storage.shard_series import ShardSeries
+from storage.shard_series import SHARD_BYTES, ShardSeries
 from storage.stored import to_stored
 from storage.table_file import label_text
 
@@ -122,7 +122,7 @@ def write_rows(
 ) -> None:
     """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
     places = _Places()
-    with ShardSeries(set_folder, kind, layout) as shards:
+    with ShardSeries(set_folder, kind, layout, SHARD_BYTES) as shards:
         start = 0
         for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
             stored, faults = to_stored(batch, layout.dtype)

@@ -59,8 +59,8 @@ def keys_to_change(change: ItemChange, base: Mapping[str, Seen], latest: Mapping
 
 def commit_change(
     name: SetName, base: Manifest | None, change: ItemChange, golden: FileEntry, space_id: str, provenance: Mapping[str, object]
-) -> Manifest:
-    """Make the change in the next version, on top of whatever other writers did; the newest version itself where all is done.
+) -> tuple[Manifest, bool]:
+    """(The version that holds the change, on top of whatever other writers did; whether it is a new one, or had all of it already.)
 
     base: the version that the change was computed from. golden: of a set that has no version yet. Memory: the changed items.
     Raises AlreadyExistsError or NotFoundError (the keys are not as `change.are_new` says), ConflictError, DamagedError.
@@ -70,20 +70,24 @@ def commit_change(
     with StoredRows(name, [*(base.shards if base else ()), *change.shards]) as rows:
         _require_sense(name, change, before, _comparison(change.corpus, rows))
 
+    is_new = False
+
     def make(latest: Manifest | None) -> Manifest:
+        nonlocal is_new
         state = latest.corpora.get(change.corpus) if latest else None
         now = before if latest is base else seen_keys(state, name.folder, keys)
         known = [*(base.shards if base else ()), *(latest.shards if latest else ()), *change.shards]
         with StoredRows(name, known) as rows:
             same = _comparison(change.corpus, rows)
             left = keys_to_change(change, before, now, same)
+            is_new = latest is None or bool(left)
             if latest and not left:
                 return latest
             moved = _moved(change, before, now, same)
         after = _rewritten(name, state, replace(change, items=moved), left)
         return succeed(latest, make_draft({change.corpus: after}, known, golden, space_id, provenance))
 
-    return commit_next(name, make)
+    return commit_next(name, make), is_new
 
 
 def _require_sense(name: SetName, change: ItemChange, before: Mapping[str, Seen], same: Same) -> None:

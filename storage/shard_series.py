@@ -22,7 +22,7 @@ SHARD_BYTES = 64 << 20  # 64 MiB of embeddings a shard, as in extraction
 class ShardSeries:
     """A shard ends with the append that fills it; `published` are all of them once the context is left without an error."""
 
-    def __init__(self, set_folder: Place, kind: ShardFormat, layout: ShardLayout, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, set_folder: Place, kind: ShardFormat, layout: ShardLayout, shard_bytes: int) -> None:
         self._begin = partial(new_shard, set_folder, kind, layout)
         self._most_rows = max(1, shard_bytes // layout.embedding_bytes)
         self._open = ExitStack()

@@ -98,6 +98,34 @@ def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> Non
     assert not Path(uri).exists()
 
 
+def test_a_set_is_compacted_by_command(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "compact", uri)
+    assert (code, "would merge  5 shards, without 0 embeddings" in out, "nothing was changed" in out) == (0, True, True), out
+    done = json.loads(say("store", "compact", uri, "--yes", "--json")[1])
+    assert (done["before"]["files"], done["after"]["files"], done["version"]) == (5, 1, 4)
+    assert "1 shards, " in say("store", "compact", uri)[1]
+    assert say("store", "verify", uri, "--full")[0] == 0
+
+
+def test_items_leave_and_are_relabelled_by_command(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "remove", uri, "--key", "a/5", "--key", "a/6")
+    assert (code, "version  4" in out, "removed  2 items of corpus one" in out) == (0, True, True)
+    Path("labels.csv").write_text("key,label\nb/0,x\nb/1,\n")
+    assert json.loads(say("store", "relabel", uri, "labels.csv", "--json")[1])["version"] == 5
+    assert "which had it so already" in say("store", "relabel", uri, "labels.csv")[1]
+    Path("keys.txt").write_text("b/0\n")
+    assert say("store", "remove", uri, "--keys", "keys.txt")[0] == 0
+    for words, code, message in (
+        (("remove", uri), 2, "expected the items to remove"),
+        (("remove", uri, "--key", "zz"), 1, "has none of the keys, such as 'zz'"),
+        (("remove", f"{uri}@3", "--key", "b/0"), 0, ""),
+        (("relabel", f"{uri}@3", "labels.csv"), 1, "another writer has changed 'b/0'"),
+        (("relabel", uri, "keys.txt"), 2, "should end in .csv, .jsonl or .parquet"),
+    ):
+        got, _, err = say("store", *words)
+        assert (got, message in err) == (code, True), err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
