@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
+from storage.announce import announce
 from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, size_of
-from storage.hints import leave_hints
 from storage.manifest import Manifest, follow
 from storage.names import SetName
 from storage.patience import full_disk_told
@@ -74,7 +74,7 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
         try:
             with full_disk_told(name.folder):
                 create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
-            leave_hints(name)
+            announce(name)
             return manifest
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.

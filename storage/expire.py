@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage.absent import note_absent
-from storage.errors import AlreadyExistsError, PermafrostError, UsageError
+from storage.announce import announce
+from storage.errors import AlreadyExistsError, UsageError
 from storage.feature_set import read_description
-from storage.files import create_exclusive, list_names, read_bytes, read_json, remove
-from storage.hints import leave_hints
+from storage.files import create_exclusive, read_bytes, remove
+from storage.heads import heads_on
 from storage.manifest import Manifest
-from storage.names import SetName, parse_set
+from storage.names import SetName
 from storage.store import require_store
 from storage.versions import list_tags, list_versions, read_manifest, version_path
 
@@ -47,7 +48,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
         note_absent(name, expiry.leaving)
         kept = _remove(name, expiry.leaving)
         note_absent(name)
-        leave_hints(name)
+        announce(name)
         expiry = Expiry(
             tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))
         )
@@ -85,17 +86,5 @@ def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep
 
 
 def _held(name: SetName) -> dict[int, str]:
-    held = {version: f"head {head}" for head, version in _heads_on(name)}
+    held = {head.version: f"head {head.name}" for head in heads_on(name) if head.version is not None}
     return held | {tag.version: f"tag {tag.name}" for tag in list_tags(name)}
-
-
-def _heads_on(name: SetName) -> Collection[tuple[str, int]]:
-    """Heads in the store that were fitted on a version of the set."""
-    found = []
-    for team in list_names(name.root / "heads"):
-        for head in list_names(name.root / "heads" / team):
-            with suppress(PermafrostError, OSError):
-                fitted_on = parse_set(str(read_json(name.root / "heads" / team / head / "head.json", "head").get("set")))
-                if (fitted_on.team, fitted_on.name) == (name.team, name.name) and fitted_on.at and fitted_on.at.isdigit():
-                    found.append((f"{team}/{head}", int(fitted_on.at)))
-    return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from storage.announce import announce
 from storage.errors import ConflictError, NotFoundError, UsageError
 from storage.files import exists, read_bytes, remove, write_atomic
-from storage.hints import leave_hints
 from storage.moment import moment_of
 from storage.names import SetName, check_name
 from storage.sealed import seal
@@ -31,7 +31,7 @@ def move_tag(name: SetName, tag: str) -> Tag:
     if not exists(version_path(name.folder, moved.version)):
         write_atomic(place, before) if before else remove(place)
         raise ConflictError(f"version {moved.version} of {name.folder} has expired in this very moment; the tag {tag!r} is as it was")
-    leave_hints(name)
+    announce(name)
     return moved
 
 
@@ -39,4 +39,4 @@ def remove_tag(name: SetName, tag: str) -> None:
     """Raises NotFoundError."""
     read_tag(name, tag)
     remove(tag_place(name, tag))
-    leave_hints(name)
+    announce(name)
