@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from storage.errors import DamagedError, NotFoundError, UsageError
-from storage.feature_set import read_description
+from storage.feature_set import SetDescription, read_description
 from storage.files import write_atomic
 from storage.names import SetName
 from storage.sealed import read_sealed, seal
@@ -39,9 +39,9 @@ class Card:
             raise UsageError(f"the description should be text of at most {MAX_TEXT} characters, got {self.description[:50]!r}")
 
 
-def read_card(name: SetName) -> Card:
-    """Raises NotFoundError for a set that is not there, DamagedError."""
-    known = dict(read_description(name).card)
+def read_card(name: SetName, description: SetDescription | None = None) -> Card:
+    """description: of the set, where it has been read. Raises NotFoundError for a set that is not there, DamagedError."""
+    known = dict((description or read_description(name)).card)
     with suppress(NotFoundError):
         known = read_sealed(name.folder / FILE, "card")
     try:

@@ -68,7 +68,9 @@ def read_facts(name: SetName) -> Facts:
     """Raises NotFoundError, DamagedError."""
     versions = list_versions(name.folder)
     manifest = read_manifest(name.folder, versions[-1]) if versions else None
-    return Facts(f"{name.team}/{name.name}", read_description(name), read_card(name), versions, manifest, list_tags(name), heads_on(name))
+    description = read_description(name)
+    card, tags, heads = read_card(name, description), list_tags(name), heads_on(name)
+    return Facts(f"{name.team}/{name.name}", description, card, versions, manifest, tags, heads)
 
 
 def render(facts: Facts) -> str:

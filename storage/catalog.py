@@ -101,7 +101,7 @@ def _summarise(name: SetName) -> SetSummary:
     versions = list_versions(name.folder)
     manifest = read_manifest(name.folder, versions[-1]) if versions else None
     counts = manifest.counts if manifest else {"rows": 0, "bytes": 0}
-    card = read_card(name)
+    card = read_card(name, description)
     return SetSummary(
         name=f"{name.team}/{name.name}",
         version=manifest.version if manifest else None,
