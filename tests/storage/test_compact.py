@@ -21,6 +21,7 @@ from storage.files import FileEntry
 from storage.files import remove as remove_file
 from storage.gc import collect_garbage
 from storage.index import committed_index
+from storage.items import write_items
 from storage.store import init_store
 from storage.verify import verify_set
 from storage.versions import list_versions
@@ -118,6 +119,14 @@ def test_each_item_keeps_its_embedding(make_set: Callable[..., MadeSet], corpora
 def test_what_is_worth_writing_anew(rows: list[int], live: list[int], merged: list[int]) -> None:
     shards = [Live(FileEntry("", str(i), 1, n), np.arange(count)) for i, (n, count) in enumerate(zip(rows, live, strict=True))]
     assert to_merge(shards, 1, 4) == [shards[i] for i in merged]
+
+
+def test_who_writes_the_same_items_later_finds_that_nothing_has_changed(make_set: Callable[..., MadeSet]) -> None:
+    """As an extraction of an unchanged folder does, with its dictionaries in columns."""
+    made = make_set()
+    made.commit("one", PICTURES, per_shard=1)
+    compact_set(made.name, do_it=True, shard_bytes=FULL)
+    assert write_items([made.open().items], made.folder) == made.open().manifest.corpora["one"].items
 
 
 @pytest.mark.parametrize("harm", ["damaged", "gone"])
