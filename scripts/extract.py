@@ -9,8 +9,12 @@ from contextlib import redirect_stdout
 from extractor import ExtractResult
 from extractor import extract as run_extraction
 from extractor.reasons import UNCOUNTED_REASONS
+from scripts.card_options import card_texts
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
 from scripts.extract_options import add_options, make_options
+from storage.card import Card, set_card
+from storage.card_page import leave_page
+from storage.names import parse_set
 
 EXIT_INCOMPLETE = 3
 
@@ -35,7 +39,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
-    options = make_options(args)
+    options, texts = make_options(args), card_texts(args)
+    Card(**texts)  # what is wrong with them is said before the work
     if args.local:
         import_tensorflow()
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
@@ -44,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
         redirect_stdout(sys.stderr),
     ):
         result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
+    for of_set in result.all_sets:
+        if texts and not result.dry_run:
+            set_card(parse_set(of_set.set), **texts)
+            leave_page(parse_set(of_set.set))
     for failure in result.failures:
         warn(f"pending, try again: {failure}")
     if damaged := sum(count for reason, count in result.reasons.items() if reason in UNCOUNTED_REASONS):

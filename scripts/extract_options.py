@@ -15,6 +15,7 @@ from extractor.reasons import REASONS
 from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from extractor.views import GRAMMAR
 from scripts.backbone_options import add_backbone_options, make_recipe
+from scripts.card_options import add_card_options
 from scripts.console import share
 from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
@@ -37,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_corpus(parser.add_argument_group("corpus and reuse"))
     _add_rejects(parser.add_argument_group("limits and rejects"))
     _add_work(parser.add_argument_group("work"))
+    add_card_options(parser.add_argument_group("card, of the set and those of --also (`store card` changes it later)"))
 
 
 def make_options(args: argparse.Namespace) -> ExtractOptions:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import PurePath
 
 import storage
-from scripts import store_copy, store_diff, store_export, store_import, store_init, store_rejects, store_tag, store_upkeep, store_verify
-from scripts.console import human_bytes, print_json, print_pairs, print_table
-from storage.catalog import list_manifests, list_sets
-from storage.feature_set import FeatureSet, SetDescription
-from storage.names import parse_root
+from scripts import (
+    store_card,
+    store_copy,
+    store_diff,
+    store_export,
+    store_import,
+    store_init,
+    store_items,
+    store_rejects,
+    store_tag,
+    store_upkeep,
+    store_verify,
+)
+from scripts.console import human_bytes, print_json, print_pairs, print_table, visible
+from storage.card import Card, read_card
+from storage.catalog import SetQuery, list_manifests, list_sets
+from storage.feature_set import FeatureSet
+from storage.heads import HeadNote, heads_on
+from storage.names import parse_root, parse_set
 from storage.queries import duckdb_query, h5py_snippet, polars_query
-from storage.stated_space import STATED
+from storage.versions import Tag, list_tags
+from storage.words import backbone_in_words, origin_in_words, shape_in_words, views_in_words
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,6 +45,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action.add_argument("target", metavar=argument)
         action.add_argument("--json", action="store_true", help="print one JSON document")
         action.set_defaults(run=function)
+        if name == "ls":
+            _add_search(action)
     store_init.add_action(actions)
     store_tag.add_action(actions)
     store_diff.add_action(actions)
@@ -37,84 +56,113 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     store_rejects.add_action(actions)
     store_export.add_action(actions)
     store_import.add_action(actions)
+    store_items.add_action(actions)
+    store_card.add_action(actions)
+
+
+def _add_search(action: argparse.ArgumentParser) -> None:
+    group = action.add_argument_group("search: all that is given must hold; texts are found anywhere, or are patterns with * and ?")
+    group.add_argument("--name", metavar="TEXT", help="of TEAM/SET, such as products or '*/resnet*'")
+    group.add_argument("--backbone", metavar="TEXT", help="of the network, its weights and cut, such as resnet50 or imagenet")
+    group.add_argument("--space", metavar="ID", help="the beginning of a feature space's id")
+    group.add_argument("--corpus", metavar="TEXT", help="of the id or source of a corpus in the set")
 
 
 def run_ls(args: argparse.Namespace) -> int:
-    sets = list_sets(parse_root(args.target))
+    sets = list_sets(parse_root(args.target), SetQuery(args.name, args.backbone, args.space, args.corpus))
     if args.json:
         print_json({"store": args.target, "sets": [asdict(summary) for summary in sets]})
         return 0
     rows = [
-        (s.name, s.version or "none", s.rows, _shape(s.shape), s.dtype, s.backbone, s.space_id[:12], human_bytes(s.bytes), s.created)
+        (
+            s.name,
+            s.version or "none",
+            s.rows,
+            shape_in_words(s.shape),
+            s.dtype,
+            PurePath(s.backbone).name,
+            s.space_id[:12],
+            human_bytes(s.bytes),
+            visible(", ".join(s.corpora)),
+            visible(s.owner),
+            s.created,
+        )
         for s in sets
     ]
-    print_table(["set", "version", "rows", "shape", "dtype", "backbone", "space", "size", "changed"], rows)
+    print_table(["set", "version", "rows", "shape", "dtype", "backbone", "space", "size", "corpora", "owner", "changed"], rows)
     return 0
 
 
 def run_show(args: argparse.Namespace) -> int:
     feature_set = storage.open(args.target)
+    card, tags, heads = read_card(feature_set.name), list_tags(feature_set.name), heads_on(feature_set.name)
     if args.json:
-        print_json({"set": feature_set.description.to_dict(), "manifest": feature_set.manifest.to_dict()})
+        of_set = {**feature_set.description.to_dict(), "card": asdict(card)}
+        further = {"tags": {tag.name: tag.version for tag in tags}, "heads": [asdict(head) for head in heads]}
+        print_json({"set": of_set, "manifest": feature_set.manifest.to_dict(), **further})
     else:
-        _print_set(feature_set)
+        _print_set(feature_set, card, tags, heads)
     return 0
 
 
 def run_versions(args: argparse.Namespace) -> int:
     manifests = list_manifests(args.target)
+    tags = list_tags(parse_set(args.target))
+    named = {m.version: [tag.name for tag in tags if tag.version == m.version] for m in manifests}
     if args.json:
-        print_json({"set": args.target, "versions": [manifest.to_dict() for manifest in manifests]})
+        print_json({"set": args.target, "versions": [{**m.to_dict(), "tags": named[m.version]} for m in manifests]})
         return 0
     rows = [
-        (m.version, m.created, m.counts["rows"], m.counts["rejected"], m.counts["pending"], len(m.shards), human_bytes(m.counts["bytes"]))
+        (
+            m.version,
+            m.created,
+            m.counts["rows"],
+            m.counts["rejected"],
+            m.counts["pending"],
+            len(m.shards),
+            human_bytes(m.counts["bytes"]),
+            origin_in_words(m.provenance),
+            ", ".join(named[m.version]),
+        )
         for m in manifests
     ]
-    print_table(["version", "created", "rows", "rejected", "pending", "shards", "size"], rows)
+    print_table(["version", "created", "rows", "rejected", "pending", "shards", "size", "made by", "tags"], rows)
     return 0
 
 
-def _print_set(feature_set: FeatureSet) -> None:
+def _print_set(feature_set: FeatureSet, card: Card, tags: Sequence[Tag], heads: Sequence[HeadNote]) -> None:
     description, manifest, counts = feature_set.description, feature_set.manifest, feature_set.manifest.counts
+    here = [tag.name for tag in tags if tag.version == manifest.version]
+    shards = f"{len(manifest.shards)} {description.shard_format} shards"
+    texts = [(name, visible(text)) for name, text in (("owner", card.owner), ("licence", card.licence)) if text]
     print_pairs(
         [
             ("set", feature_set.name.folder),
-            ("version", f"{manifest.version} of {manifest.created}"),
+            *([("description", visible(card.description.partition("\n")[0]))] if card.description else []),
+            *texts,
+            ("version", f"{manifest.version} of {manifest.created}" + (f", tagged {', '.join(here)}" if here else "")),
+            ("made by", origin_in_words(manifest.provenance)),
             ("rows", f"{counts['rows']} ({counts['rejected']} rejected, {counts['pending']} pending)"),
             (
                 "embeddings",
-                f"{counts['embeddings']} of shape {_shape(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])}",
+                f"{counts['embeddings']} of shape {shape_in_words(description.shape)} {description.dtype}, {human_bytes(counts['bytes'])} "
+                f"in {shards}",
             ),
-            *_views(feature_set),
-            ("backbone", _backbone(description)),
+            *([("views", views)] if (views := views_in_words(description)) else []),
+            ("backbone", backbone_in_words(description)),
             ("feature space", feature_set.space.id),
             ("environment", ", ".join(f"{k} {v}" for k, v in manifest.provenance.get("environment", {}).items())),
         ]
     )
-    rows = [(name, s.source, s.listed, s.rows, s.rejected, s.pending) for name, s in manifest.corpora.items()]
+    rows = [(name, s.source or "by hand", s.listed, s.rows, s.rejected, s.pending) for name, s in manifest.corpora.items()]
     print()
     print_table(["corpus", "source", "listed", "rows", "rejected", "pending"], rows)
+    if heads:
+        print()
+        good = [", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in head.metrics.items()) for head in heads]
+        told = [(h.name, h.kind, h.classes, h.version or "", f"{text} ({h.split})") for h, text in zip(heads, good, strict=True)]
+        print_table(["head", "kind", "classes", "version", "how good"], told)
     if description.shard_format == "hdf5":
         print(f"\nh5py:\n{h5py_snippet(feature_set)}")
     else:
         print(f"\nDuckDB:\n{duckdb_query(feature_set)}\n\nPolars:\n{polars_query(feature_set)}")
-
-
-def _views(feature_set: FeatureSet) -> list[tuple[str, str]]:
-    if len(feature_set.views) == 1:
-        return []
-    seed = feature_set.space.view_seed
-    named = ", ".join(f"{number} {view}" for number, view in enumerate(feature_set.views))
-    return [("views", named + (f"; seed {seed}" if seed is not None else ""))]
-
-
-def _backbone(description: SetDescription) -> str:
-    recipe, space = description.backbone, description.space
-    if recipe["name"] == STATED:
-        return ", ".join(["stated only", *(f"{name} {value}" for name, value in recipe.get("statement", {}).items())])
-    cut = f", cut at {recipe['layer']}" if recipe.get("layer") else ""
-    return f"{recipe['name']}, weights {recipe['weights']}{cut}, pooling {space.pooling}, input {space.input_size} px"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

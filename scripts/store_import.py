@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.console import counts_text, human_bytes, print_json, print_pairs, share, warn
 from storage.flat_file import FlatNames
 from storage.import_features import ImportResult, import_features
-from storage.import_options import ImportOptions
+from storage.import_options import APPEND, MIRROR, REPLACE, ImportOptions
 from storage.shard import SHARD_FORMATS
 from storage.shard_layout import STORED_DTYPES
 
@@ -19,7 +19,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action = actions.add_parser(
         "import",
         help="make a version of embeddings from elsewhere",
-        description="Mirror the rows of a file in a feature set: .npy with --keys, .npz, .parquet or .h5. Importing again mirrors anew.",
+        description="Mirror the rows of a file in a feature set: .npy with --keys, .npz, .parquet or .h5. Importing again mirrors anew; "
+        "with --append or --replace the other items stay.",
         epilog="example: permafrost store import clip.npz features/me/clip --space clip.json",
     )
     action.add_argument("file", metavar="FILE", help="embeddings with keys; an export of ours brings its space, other files need one")
@@ -37,6 +38,11 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     action.add_argument("--corpus-id", metavar="ID", help="name of the corpus in the set (default: that of an export, else imported)")
     action.add_argument("--corpus", metavar="ID", help="only the rows of this one of several corpora in an export")
+    how = action.add_mutually_exclusive_group()
+    append_help = "add the rows to the corpus, whose other items stay (default: the rows become the corpus)"
+    how.add_argument("--append", dest="mode", action="store_const", const=APPEND, default=MIRROR, help=append_help)
+    replace_help = "put the rows in the place of the corpus' items of these keys; the others stay"
+    how.add_argument("--replace", dest="mode", action="store_const", const=REPLACE, help=replace_help)
     action.add_argument("--add", action="store_true", help="put the corpus into a set that holds others")
     action.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     action.add_argument("--json", action="store_true", help="print one JSON document")
@@ -46,7 +52,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run(args: argparse.Namespace) -> int:
     names = FlatNames(args.key_column, args.embedding_column)
     options = ImportOptions(
-        names, args.keys, args.space, args.like, args.images, args.dtype, args.format, args.corpus_id, args.corpus, args.add
+        names, args.keys, args.space, args.like, args.images, args.dtype, args.format, args.corpus_id, args.corpus, args.add, args.mode
     )
     result = import_features(Path(args.file), args.set, options)
     if not result.golden:

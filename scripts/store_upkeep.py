@@ -1,12 +1,17 @@
-"""`permafrost store expire`, `gc` and `rm`: what leaves a store. Each only says what it would do unless `--yes` is given."""
+"""`permafrost store compact`, `expire`, `gc` and `rm`: what is tidied, and what leaves a store.
+
+Each only says what it would do unless `--yes` is given.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from scripts.console import human_bytes, print_json, print_pairs
+from storage.compact import compact_set
 from storage.errors import UsageError
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
@@ -27,6 +32,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gc = _action(actions, "gc", text, "permafrost store gc features/me/photos --yes")
     gc.add_argument("--grace", metavar="AGE", default="24h", help="younger files stay: a writer may list them yet (default 24h)")
     gc.set_defaults(run=run_gc)
+
+    text = "merge small shards and leave out embeddings that no item of the newest version points at; nothing is computed"
+    _action(actions, "compact", text, "permafrost store compact features/me/photos --yes").set_defaults(run=run_compact)
 
     text = "remove a set with all its versions, tags and runs"
     _action(actions, "rm", text, "permafrost store rm features/me/photos --yes").set_defaults(run=run_rm)
@@ -63,6 +71,26 @@ def run_gc(args: argparse.Namespace) -> int:
     what = f"{len(found.files)} files ({human_bytes(found.bytes)})"
     young = [("young", f"{found.kept_young} files stay: they are younger than --grace {args.grace}")] if found.kept_young else []
     print_pairs([("set", name), ("deleted" if args.yes else "would delete", what), *young])
+    print(_note(args.yes))
+    return 0
+
+
+def run_compact(args: argparse.Namespace) -> int:
+    name = parse_set(args.target)
+    done = compact_set(name, args.yes)
+    if args.json:
+        print_json({"set": str(name), "done": args.yes, **asdict(done)})
+        return 0
+    before, after = (
+        f"{sizes.files} shards, {human_bytes(sizes.bytes)}, {sizes.embeddings} embeddings" for sizes in (done.before, done.after)
+    )
+    if not done.merged:
+        print_pairs([("set", name), ("shards", f"{before}: there is nothing to compact")])
+        return 0
+    about = "" if args.yes else "about "
+    version = [("version", f"{done.version}; older ones keep their shards until `store expire` and `store gc`")] if done.version else []
+    what = f"{done.merged} shards, without {done.dropped} embeddings that no item points at"
+    print_pairs([("set", name), ("merged" if args.yes else "would merge", what), ("before", before), ("after", about + after), *version])
     print(_note(args.yes))
     return 0
 

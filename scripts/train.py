@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
 from scripts.metric_tables import print_classes
+from storage.card_page import leave_page
+from storage.heads import is_in_store
 
 if TYPE_CHECKING:
     from trainer import FittedHead
@@ -94,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     trainer.check_head_target(out)
     fitted = trainer.fit(args.set, args.labels, options)
     trainer.save_head(fitted, out)
+    if is_in_store(out, fitted.feature_set.name):
+        leave_page(fitted.feature_set.name)
     for message in fitted.warnings:
         warn(message)
     if args.json:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.card import read_card
 from storage.errors import UsageError
 from storage.feature_set import read_description
 from storage.files import exists, list_names
@@ -13,6 +16,7 @@ from storage.names import SetName, parse_set
 from storage.place import Place
 from storage.store import require_store
 from storage.versions import list_versions, read_manifest
+from storage.words import backbone_in_words, source_in_words
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,50 @@ class SetSummary:
     backbone: str
     space_id: str
     created: str
+    owner: str = ""
+    description: str = ""
+    licence: str = ""
+    network: str = ""  # the backbone in words, with weights, cut and pooling
+    corpora: Mapping[str, str] = field(default_factory=dict)  # id -> source
+    tags: tuple[str, ...] = ()
 
 
-def list_sets(root: Place) -> list[SetSummary]:
-    """Every set of a store, sorted by name. Raises NotFoundError if `root` is no store."""
+@dataclass(frozen=True)
+class SetQuery:
+    """What to look for; None: anything. Texts are looked for anywhere and in any case, and may have * and ? then stand for all of it.
+
+    name: of TEAM/SET. backbone: of the network in words, or of what an import states of it. space: the beginning of the id.
+    corpus: of an id or source of a corpus.
+    """
+
+    name: str | None = None
+    backbone: str | None = None
+    space: str | None = None
+    corpus: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.space is not None and not re.fullmatch("[0-9a-fA-F]{1,64}", self.space):
+            raise UsageError(f"a space is looked for by the beginning of its id, such as 9f86d081; got {self.space!r}")
+
+    def matches(self, found: SetSummary) -> bool:
+        corpora = [*found.corpora, *found.corpora.values()]
+        return (
+            (self.name is None or _is_like(self.name, found.name))
+            and (self.backbone is None or any(_is_like(self.backbone, text) for text in (found.backbone, found.network)))
+            and (self.space is None or found.space_id.startswith(self.space.lower()))
+            and (self.corpus is None or any(_is_like(self.corpus, text) for text in corpora))
+        )
+
+
+def list_sets(root: Place, query: SetQuery = SetQuery()) -> list[SetSummary]:
+    """The sets of a store that the query means, sorted by name. Raises NotFoundError if `root` is no store, DamagedError."""
     require_store(root)
-    return [_summarise(name) for name in set_names(root)]
+    return [summary for summary in map(_summarise, set_names(root)) if query.matches(summary)]
+
+
+def _is_like(pattern: str, text: str) -> bool:
+    whole = pattern if set(pattern) & set("*?") else f"*{pattern}*"
+    return re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in whole.lower()), text.lower(), re.DOTALL) is not None
 
 
 def set_names(root: Place) -> list[SetName]:
@@ -59,6 +101,7 @@ def _summarise(name: SetName) -> SetSummary:
     versions = list_versions(name.folder)
     manifest = read_manifest(name.folder, versions[-1]) if versions else None
     counts = manifest.counts if manifest else {"rows": 0, "bytes": 0}
+    card = read_card(name, description)
     return SetSummary(
         name=f"{name.team}/{name.name}",
         version=manifest.version if manifest else None,
@@ -69,4 +112,10 @@ def _summarise(name: SetName) -> SetSummary:
         backbone=str(description.backbone.get("name")),
         space_id=description.space.id,
         created=manifest.created if manifest else description.created,
+        owner=card.owner,
+        description=card.description,
+        licence=card.licence,
+        network=backbone_in_words(description),
+        corpora={corpus: source_in_words(state.source) for corpus, state in manifest.corpora.items()} if manifest else {},
+        tags=tuple(entry.removesuffix(".json") for entry in list_names(name.folder / "tags")),
     )

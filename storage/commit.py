@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
+from storage.announce import announce
 from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, size_of
-from storage.hints import leave_hints
 from storage.manifest import Manifest, follow
 from storage.names import SetName
 from storage.patience import full_disk_told
@@ -49,22 +49,37 @@ def commit(
     space_id = read_description(name).space.id
     if draft.space_id != space_id:
         raise SpaceMismatchError(f"the set {name.folder} is in space {space_id[:12]}, the features to commit are in {draft.space_id[:12]}")
+
+    def follow_accepted(latest: Manifest | None) -> Manifest:
+        if latest:
+            accept(latest)
+        return follow(latest, base, draft, corpus)
+
+    return commit_next(name, follow_accepted)
+
+
+def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> Manifest:
+    """Publish what `make` makes of the newest version; where another writer is faster, of that one's. `latest` itself: nothing to do.
+
+    make: raises ConflictError if its change does not go with what it is given. What it makes must have a nonce that nobody else has.
+    Raises ConflictError, too, where a file to list has gone meanwhile.
+    """
     for _ in range(MAX_REBASES):
         versions = list_versions(name.folder)
         latest = read_manifest(name.folder, versions[-1]) if versions else None
-        if latest:
-            accept(latest)
-        manifest = follow(latest, base, draft, corpus)
+        manifest = make(latest)
+        if manifest is latest:
+            return manifest
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         try:
             with full_disk_told(name.folder):
                 create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
-            leave_hints(name)
+            announce(name)
             return manifest
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
             there = read_manifest(name.folder, manifest.version)
-            if there.nonce == draft.nonce:
+            if there.nonce == manifest.nonce:
                 return there
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
 

@@ -78,8 +78,16 @@ def commit_state(
     before = base.corpora.get(corpus) if base else None
     if base and before and replace(before, skipped=state.skipped) == state:
         return base
-    used = set(state.shards)
-    draft = Manifest(
+    draft = make_draft({corpus: state}, shards, golden, space_id, provenance)
+    return commit(name, base, draft, corpus, accept)
+
+
+def make_draft(
+    corpora: Mapping[str, CorpusState], shards: Iterable[FileEntry], golden: FileEntry, space_id: str, provenance: Mapping[str, Any]
+) -> Manifest:
+    """The manifest of some corpora, before it has a number. shards: those that their states point at, and any others."""
+    used = {sha256 for state in corpora.values() for sha256 in state.shards}
+    return Manifest(
         version=0,
         parent=None,
         nonce=secrets.token_hex(16),
@@ -87,7 +95,6 @@ def commit_state(
         space_id=space_id,
         shards=tuple(sorted((entry for entry in shards if entry.sha256 in used), key=lambda entry: entry.sha256)),
         golden=golden,
-        corpora={corpus: state},
+        corpora=corpora,
         provenance={**provenance, "permafrost": installed_version("permafrost")},
     )
-    return commit(name, base, draft, corpus, accept)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage.absent import note_absent
-from storage.errors import PermafrostError, UsageError
+from storage.announce import announce
+from storage.errors import AlreadyExistsError, UsageError
 from storage.feature_set import read_description
-from storage.files import list_names, read_json, remove
-from storage.hints import leave_hints
+from storage.files import create_exclusive, read_bytes, remove
+from storage.heads import heads_on
 from storage.manifest import Manifest
-from storage.names import SetName, parse_set
+from storage.names import SetName
 from storage.store import require_store
 from storage.versions import list_tags, list_versions, read_manifest, version_path
 
@@ -29,8 +30,9 @@ class Expiry:
 def expire_versions(name: SetName, keep: int | None, before: datetime | None, remove_them: bool) -> Expiry:
     """Let versions leave that are older than the newest `keep` and than the moment `before`. None: no such condition; one there must be.
 
-    The newest version stays, and what a tag or a head in the store names. Readers of a version that leaves find its files until they
-    are collected. Raises UsageError, NotFoundError, DamagedError (of a manifest that cannot be read nobody knows the age).
+    The newest version stays, and what a tag or a head in the store names, were it named only meanwhile. Readers of a version that leaves
+    find its files until they are collected. Raises UsageError, NotFoundError, DamagedError (of a manifest that cannot be read nobody
+    knows the age).
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
@@ -44,10 +46,27 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
         note_absent(name, expiry.leaving)
-        for version in expiry.leaving:
-            remove(version_path(name.folder, version))
-        leave_hints(name)
+        kept = _remove(name, expiry.leaving)
+        note_absent(name)
+        announce(name)
+        expiry = Expiry(
+            tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))
+        )
     return expiry
+
+
+def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
+    """Remove the manifests, and put back what somebody has named meanwhile; who moves a tag looks afterwards for its version."""
+    removed: dict[int, bytes] = {}
+    for version in leaving:
+        with suppress(FileNotFoundError):  # of two who let it leave, one is faster
+            removed[version] = read_bytes(version_path(name.folder, version))
+            remove(version_path(name.folder, version))
+    kept = {version: who for version, who in _held(name).items() if version in removed}
+    for version in kept:
+        with suppress(AlreadyExistsError):
+            create_exclusive(version_path(name.folder, version), removed[version])
+    return kept
 
 
 def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep: int | None, before: datetime | None) -> Expiry:
@@ -67,17 +86,5 @@ def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep
 
 
 def _held(name: SetName) -> dict[int, str]:
-    held = {version: f"head {head}" for head, version in _heads_on(name)}
+    held = {head.version: f"head {head.name}" for head in heads_on(name) if head.version is not None}
     return held | {tag.version: f"tag {tag.name}" for tag in list_tags(name)}
-
-
-def _heads_on(name: SetName) -> Collection[tuple[str, int]]:
-    """Heads in the store that were fitted on a version of the set."""
-    found = []
-    for team in list_names(name.root / "heads"):
-        for head in list_names(name.root / "heads" / team):
-            with suppress(PermafrostError, OSError):
-                fitted_on = parse_set(str(read_json(name.root / "heads" / team / head / "head.json", "head").get("set")))
-                if (fitted_on.team, fitted_on.name) == (name.team, name.name) and fitted_on.at and fitted_on.at.isdigit():
-                    found.append((f"{team}/{head}", int(fitted_on.at)))
-    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.changes import DEFAULT_CORPUS, change_of
 from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
 from storage.errors import ConflictError, UsageError
@@ -19,8 +20,9 @@ from storage.files import exists
 from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
-from storage.import_options import ImportOptions
+from storage.import_options import APPEND, MIRROR, ImportOptions
 from storage.import_rows import Imported, read_rows, write_rows
+from storage.item_change import commit_change
 from storage.items import sorted_items
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
@@ -31,12 +33,10 @@ from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
 from storage.store import require_possible_root
 
-DEFAULT_CORPUS = "imported"
-
 
 @dataclass(frozen=True)
 class ImportResult:
-    """listed = rows + rejected + pending, and pending is 0: an import reads its file to the end or fails."""
+    """Of the rows of the file. listed = rows + rejected + pending, and pending is 0: an import reads its file to the end or fails."""
 
     set: str
     version: int
@@ -69,7 +69,7 @@ class _Source:
 
 
 def import_features(file: Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
-    """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as the one corpus of the set `ROOT/TEAM/SET`.
+    """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as a corpus of the set `ROOT/TEAM/SET`, or put them into one.
 
     Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),
     NotFoundError, DamagedError, SpaceMismatchError, ConflictError.
@@ -87,7 +87,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         if not chosen:
             raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
-        accept = _acceptance(name, corpus, options.add)
+        accept = _acceptance(name, corpus, options.add or options.mode != MIRROR)
         if base:
             accept(base.manifest)
         description = _set_for(name, flat, source, options)
@@ -99,30 +99,27 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
         _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-    state = write_state(Settled(corpus, str(file.absolute()), len(chosen), [items], [rejects]), name, base.manifest if base else None)
     golden = source.golden or no_golden_images(description.shape, description.dtype)
     golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
-    manifest = commit_state(
-        name,
-        base.manifest if base else None,
-        corpus,
-        state,
-        imported.shards,
-        golden_entry,
-        description.space.id,
-        {
-            "operation": "import",
-            "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
-            "file": file.name,
-            "space": "of the export" if flat.origin else STATED,
-        },
-        accept,
-    )
+    provenance = {
+        "operation": options.operation,
+        "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
+        "file": file.name,
+        "space": "of the export" if flat.origin else STATED,
+    }
+    before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
+    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
+    if options.mode == MIRROR:
+        state = write_state(Settled(corpus, source_path, len(chosen), [items], [rejects]), name, before)
+        manifest = commit_state(name, before, corpus, state, imported.shards, golden_entry, space_id, provenance, accept)
+        is_new = manifest is not before
+    else:
+        change = change_of(imported, source_path, are_new=options.mode == APPEND)
+        manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
     return ImportResult(
-        str(name), manifest.version, base is None or manifest is not base.manifest, state.listed, state.rows, state.rejected, state.pending,
+        str(name), manifest.version, is_new, len(chosen), items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(imported.shards), sum(shard.bytes for shard in imported.shards), description.space.id,
+        len(imported.shards), sum(shard.bytes for shard in imported.shards), space_id,
     )  # fmt: skip
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from storage.disk import sha256_file
@@ -20,14 +17,13 @@ from storage.files import FileEntry
 from storage.flat_file import FlatFile, text_cell
 from storage.import_columns import own_column
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
-from storage.new_shard import NewShard, new_shard
 from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
+from storage.shard_series import SHARD_BYTES, ShardSeries
 from storage.stored import to_stored
 from storage.table_file import label_text
 
-SHARD_BYTES = 64 << 20  # 64 MiB of embeddings a shard, as in extraction
 BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
 STAMP = "imported"  # no stamp of a file: an extraction of the same corpus reads each image, and finds its digest known
 _HEX_CHARACTERS = 64
@@ -126,7 +122,7 @@ def write_rows(
 ) -> None:
     """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
     places = _Places()
-    with _Shards(set_folder, kind, layout) as shards:
+    with ShardSeries(set_folder, kind, layout, SHARD_BYTES) as shards:
         start = 0
         for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
             stored, faults = to_stored(batch, layout.dtype)
@@ -158,50 +154,6 @@ class _Places:
         """(place, is new, differs from the embedding that is there)."""
         there = self._places.setdefault(digest, (place, hash(embedding)))
         return there[0], there[0] == place, there[1] != hash(embedding)
-
-
-class _Shards:
-    """Shards of about SHARD_BYTES, written one after the other; `published` once the context is left without an error."""
-
-    def __init__(self, set_folder: Place, kind: ShardFormat, layout: ShardLayout) -> None:
-        self._begin = partial(new_shard, set_folder, kind, layout)
-        self._most_rows = max(1, SHARD_BYTES // layout.embedding_bytes)
-        self._open = ExitStack()
-        self._shard: NewShard | None = None
-        self.published: list[FileEntry] = []
-
-    @property
-    def number(self) -> int:
-        """Of the shard being written, or of the next one if none is."""
-        return len(self.published)
-
-    @property
-    def rows(self) -> int:
-        """So far in that shard."""
-        return self._shard.rows if self._shard else 0
-
-    def append(self, digests: Sequence[bytes], embeddings: np.ndarray[Any, Any]) -> None:
-        if not digests:
-            return
-        if self._shard is None:
-            self._shard = self._open.enter_context(self._begin())
-        self._shard.append(digests, embeddings)
-        if self.rows >= self._most_rows:
-            self._publish()
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._open:
-            if kind is None:
-                self._publish()
-
-    def _publish(self) -> None:
-        if self._shard is not None and (entry := self._shard.publish()):
-            self.published.append(entry)
-        self._open.close()
-        self._shard = None
 
 
 def _label(value: Any, path: Path) -> str | None:

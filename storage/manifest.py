@@ -12,6 +12,7 @@ from typing import Any
 
 from storage.errors import ConflictError, DamagedError
 from storage.files import FileEntry
+from storage.stated_space import STATED
 
 MANIFEST_FORMAT = 1
 
@@ -114,7 +115,16 @@ def follow(latest: Manifest | None, base: Manifest | None, draft: Manifest, corp
             f"another run committed corpus {corpus!r} as version {latest.version} while this one worked; "
             "nothing is lost: run the same command again, what both have finished is reused"
         )
-    corpora = {**(latest.corpora if latest else {}), corpus: draft.corpora[corpus]}
+    return succeed(latest, draft)
+
+
+def succeed(latest: Manifest | None, draft: Manifest) -> Manifest:
+    """The manifest that puts the corpora of `draft` in the place of those of `latest`, and keeps all others.
+
+    Features of which somebody only said in what space they are stay such: `stated` in the provenance is handed on.
+    """
+    corpora = {**(latest.corpora if latest else {}), **draft.corpora}
+    stated = {"space": STATED} if latest and latest.provenance.get("space") == STATED else {}
     return replace(
         draft,
         version=latest.version + 1 if latest else 1,
@@ -122,6 +132,7 @@ def follow(latest: Manifest | None, base: Manifest | None, draft: Manifest, corp
         golden=latest.golden if latest else draft.golden,
         corpora=corpora,
         shards=_used_shards((*(latest.shards if latest else ()), *draft.shards), corpora.values()),
+        provenance={**draft.provenance, **stated},
     )
 
 

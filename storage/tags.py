@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from storage.errors import NotFoundError, UsageError
-from storage.files import remove, write_atomic
-from storage.hints import leave_hints
+from storage.announce import announce
+from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.files import exists, read_bytes, remove, write_atomic
 from storage.moment import moment_of
 from storage.names import SetName, check_name
 from storage.sealed import seal
-from storage.versions import Tag, list_versions, read_tag, resolve, tag_place
+from storage.versions import Tag, list_versions, read_tag, resolve, tag_place, version_path
 
 
 def move_tag(name: SetName, tag: str) -> Tag:
     """Let a tag, new or not, mean the version of the name. A reader finds the old version or the new one.
 
-    Raises UsageError for a tag that would be taken for a version or a time, NotFoundError.
+    Raises UsageError for a tag that would be taken for a version or a time, NotFoundError, ConflictError (the version has just expired).
     """
     check_name(tag, "tag")
     if tag.isdigit() or moment_of(tag):
@@ -25,8 +25,13 @@ def move_tag(name: SetName, tag: str) -> Tag:
     if not versions:
         raise NotFoundError(f"the set {name.folder} has no committed version yet")
     moved = Tag(tag, resolve(name, versions), datetime.now(UTC).isoformat(timespec="seconds"))
-    write_atomic(tag_place(name, tag), seal({"version": moved.version, "moved": moved.moved}))
-    leave_hints(name)
+    place = tag_place(name, tag)
+    before = read_bytes(place) if exists(place) else None
+    write_atomic(place, seal({"version": moved.version, "moved": moved.moved}))
+    if not exists(version_path(name.folder, moved.version)):
+        write_atomic(place, before) if before else remove(place)
+        raise ConflictError(f"version {moved.version} of {name.folder} has expired in this very moment; the tag {tag!r} is as it was")
+    announce(name)
     return moved
 
 
@@ -34,4 +39,4 @@ def remove_tag(name: SetName, tag: str) -> None:
     """Raises NotFoundError."""
     read_tag(name, tag)
     remove(tag_place(name, tag))
-    leave_hints(name)
+    announce(name)

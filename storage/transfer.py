@@ -8,14 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from storage.absent import note_absent
-from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, UsageError
+from storage.announce import announce
+from storage.card import read_card, write_card
+from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
-from storage.hints import leave_hints
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import same_place
@@ -127,5 +129,14 @@ def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]
             raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
         new += [version] if version else []
     note_absent(target)
-    leave_hints(target)
+    _copy_card(source, target)
+    announce(target)
     return tuple(new)
+
+
+def _copy_card(source: SetName, target: SetName) -> None:
+    """The newer of the two counts. One that cannot be read is not copied: `storage.verify` tells."""
+    with suppress(PermafrostError):
+        card = read_card(source)
+        if card.changed > read_card(target).changed:
+            write_card(target, card)

@@ -14,6 +14,9 @@ from functools import partial
 from typing import Any
 
 from storage.absent import FILE, absent_versions
+from storage.card import FILE as CARD
+from storage.card import read_card
+from storage.card_page import FILE as PAGE
 from storage.damage_scope import DamageScope
 from storage.errors import NotFoundError, PermafrostError
 from storage.feature_set import SetDescription
@@ -117,6 +120,8 @@ class _JsonFiles:
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
         if exists(name.folder / HINT):
             self._read(HINT, partial(read_sealed, name.folder / HINT, "hint"))
+        if exists(name.folder / CARD):
+            self._read(CARD, partial(read_card, name))
         for entry in list_names(name.folder / "tags"):
             self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
         for run in run_folders(name):
@@ -178,4 +183,4 @@ def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding
 
 def foreign_names(names: Sequence[str]) -> list[str]:
     """Of the names in a set's folder, those that no set has."""
-    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, HINT, "set.json", "versions", "tags", "runs", "README.md"}]
+    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, HINT, CARD, PAGE, "set.json", "versions", "tags", "runs"}]

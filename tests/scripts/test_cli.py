@@ -40,6 +40,10 @@ BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size
         ("store", "rejects"),
         ("store", "export"),
         ("store", "import"),
+        ("store", "card"),
+        ("store", "compact"),
+        ("store", "remove"),
+        ("store", "relabel"),
     ],
 )
 def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, ...]) -> None:
@@ -61,6 +65,10 @@ def test_every_leaf_command_takes_json() -> None:
         ["store", "rejects", "a/b/c"],
         ["store", "export", "a/b/c", "f.h5"],
         ["store", "import", "f.h5", "a/b/c"],
+        ["store", "card", "a/b/c"],
+        ["store", "compact", "a/b/c"],
+        ["store", "remove", "a/b/c"],
+        ["store", "relabel", "a/b/c", "f.csv"],
     ):
         assert parser.parse_args([*words, "--json"]).json is True
 
@@ -151,7 +159,7 @@ def test_failures_are_one_json_document_too(say: Said) -> None:
 @pytest.mark.slow
 def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     corpus = make_corpus(60)
-    code, out, err = say("extract", corpus, "features/me/photos", *BACKBONE, "--json")
+    code, out, err = say("extract", corpus, "features/me/photos", *BACKBONE, "--owner", "team insects", "--json")
     extracted = json.loads(out)
     assert code == 0
     assert "embedding: 60 of 60" in err
@@ -242,6 +250,7 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
         code, out, _ = say(*words)
         assert code == 0
         assert "60" in out
+    assert "owner          team insects" in out
 
     code, _, err = say("extract", corpus, "features/me/photos", *BACKBONE[:2], "--weights", "random:3", *BACKBONE[4:])
     assert code == 1

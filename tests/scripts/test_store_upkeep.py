@@ -98,6 +98,56 @@ def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> Non
     assert not Path(uri).exists()
 
 
+def test_a_set_is_compacted_by_command(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "compact", uri)
+    assert (code, "would merge  5 shards, without 0 embeddings" in out, "nothing was changed" in out) == (0, True, True), out
+    done = json.loads(say("store", "compact", uri, "--yes", "--json")[1])
+    assert (done["before"]["files"], done["after"]["files"], done["version"]) == (5, 1, 4)
+    assert "1 shards, " in say("store", "compact", uri)[1]
+    assert say("store", "verify", uri, "--full")[0] == 0
+
+
+def test_a_set_is_described_found_and_shown_by_command(say: Said, uri: str) -> None:
+    Path("about.md").write_text("Numbers,\n*drawn*.\n")
+    code, out, _ = say("store", "card", uri, "--owner", "team search", "--description", "@about.md")
+    assert (code, "| Owner | team search |" in out, "\nNumbers,\n*drawn*.\n" in out) == (0, True, True)
+    assert Path(uri, "README.md").read_text() == out
+    assert json.loads(say("store", "card", uri, "--json")[1])["card"]["owner"] == "team search"
+    found = json.loads(say("store", "ls", "store", "--name", "set", "--corpus", "/images/t*", "--json")[1])["sets"]
+    assert [(each["name"], each["owner"], each["tags"]) for each in found] == [("team/set", "team search", ["prod"])]
+    assert "team/set" not in say("store", "ls", "store", "--backbone", "vgg")[1]
+    out = say("store", "show", f"{uri}@prod")[1]
+    assert ("team search" in out, "tagged prod" in out, "Numbers," in out) == (True, True, True)
+    assert "prod" in say("store", "versions", uri)[1]
+    for words, code, message in (
+        (("ls", "store", "--space", "resnet"), 2, "the beginning of its id"),
+        (("card", uri, "--licence", "a\nb"), 2, "one line"),
+        (("card", uri, "--description", "@nowhere.md"), 1, "no text in nowhere.md"),
+        (("card", "store/team/nothing", "--owner", "x"), 1, "no feature set team/nothing"),
+    ):
+        got, _, err = say("store", *words)
+        assert (got, message in err) == (code, True), err
+
+
+def test_items_leave_and_are_relabelled_by_command(say: Said, uri: str) -> None:
+    code, out, _ = say("store", "remove", uri, "--key", "a/5", "--key", "a/6")
+    assert (code, "version  4" in out, "removed  2 items of corpus one" in out) == (0, True, True)
+    Path("labels.csv").write_text("key,label\nb/0,x\nb/1,\n")
+    assert json.loads(say("store", "relabel", uri, "labels.csv", "--json")[1])["version"] == 5
+    assert "which had it so already" in say("store", "relabel", uri, "labels.csv")[1]
+    Path("keys.txt").write_text("b/0\n")
+    assert say("store", "remove", uri, "--keys", "keys.txt")[0] == 0
+    for words, code, message in (
+        (("remove", uri), 2, "expected the items to remove"),
+        (("remove", uri, "--key", "zz"), 1, "has none of the keys, such as 'zz'"),
+        (("remove", f"{uri}@3", "--key", "b/0"), 0, ""),
+        (("relabel", f"{uri}@3", "labels.csv"), 1, "another writer has changed 'b/0'"),
+        (("relabel", uri, "keys.txt"), 2, "should end in .csv, .jsonl or .parquet"),
+    ):
+        got, _, err = say("store", *words)
+        assert (got, message in err) == (code, True), err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.catalog import SetSummary, list_manifests, list_sets
+from storage.catalog import SetQuery, SetSummary, list_manifests, list_sets
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import write_atomic
 from storage.store import ensure_store
@@ -33,6 +33,9 @@ def test_a_set_is_summarised_at_its_newest_version(make_set: MakeSet) -> None:
             backbone="resnet50",
             space_id=made.description.space.id,
             created=newest.created,
+            owner="me",
+            network="resnet50, pooling avg, input 224 px",
+            corpora={"one": "/images/one", "two": "/images/two"},
         )
     ]
 
@@ -117,3 +120,41 @@ def test_a_damaged_manifest_is_named(make_set: MakeSet) -> None:
     version_path(made.folder, 1).write_text("{}")
     with pytest.raises(DamagedError, match=r"00000001\.json"):
         list_manifests(made.uri)
+
+
+@pytest.fixture(scope="module")
+def root(make_set: MakeSet) -> Path:
+    """shop/clothes with the corpora photos-2026 and hats, shop/maps without a version, lab/Clothes."""
+    made = make_set(team="shop", name="clothes")
+    made.commit("photos-2026", {"a": 1})
+    made.commit("hats", {"b": 1})
+    make_set(root=made.name.root, team="shop", name="maps", pooling="none")
+    make_set(root=made.name.root, team="lab", name="Clothes").commit("hats", {"b": 1})
+    return Path(str(made.name.root))
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["lab/Clothes", "shop/clothes", "shop/maps"]),
+        ({"name": "CLOTHES"}, ["lab/Clothes", "shop/clothes"]),
+        ({"name": "shop/*"}, ["shop/clothes", "shop/maps"]),
+        ({"name": "shop/c?othes"}, ["shop/clothes"]),
+        ({"name": "cloth*"}, []),
+        ({"backbone": "resnet"}, ["lab/Clothes", "shop/clothes", "shop/maps"]),
+        ({"backbone": "pooling none"}, ["shop/maps"]),
+        ({"backbone": "vgg"}, []),
+        ({"corpus": "2026"}, ["shop/clothes"]),
+        ({"corpus": "/images/hats", "name": "lab"}, ["lab/Clothes"]),
+        ({"name": "[a-z]"}, []),
+    ],
+)
+def test_sets_are_searched(root: Path, query: dict[str, str], found: list[str]) -> None:
+    assert [summary.name for summary in list_sets(root, SetQuery(**query))] == found
+
+
+def test_sets_of_a_space_are_found_by_the_beginning_of_its_id(root: Path) -> None:
+    [maps] = list_sets(root, SetQuery(name="maps"))
+    assert list_sets(root, SetQuery(space=maps.space_id[:8].upper())) == [maps]
+    with pytest.raises(UsageError, match="beginning of its id"):
+        SetQuery(space="resnet")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.errors import ConflictError, DamagedError, NotFoundError, SpaceMismatchError, UsageError
+from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, SpaceMismatchError, UsageError
 from storage.export import export_set
 from storage.feature_set import FeatureSet, open_set
 from storage.flat_file import FlatNames
@@ -120,6 +120,27 @@ def test_keys_and_embeddings_arrive_bit_for_bit(desk: Desk, kind: str, shard_for
     assert result.shards > 1
     assert desk.open().description.dtype == "float32"
     assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(keys, given, strict=True)}
+
+
+def test_rows_are_appended_to_a_corpus_or_take_the_place_of_its_items(desk: Desk) -> None:
+    desk.write("npz", KEYS, values(), price=np.array([1.5, 2, np.nan, 4]))
+    assert desk.read_in(mode="append").version == 1, "of a new set"
+    assert not desk.read_in(mode="append").committed
+    more = values(2)
+    desk.write("npz", ["d.png", "a.png"], more)
+    with pytest.raises(AlreadyExistsError, match=r"has 'a.png' in corpus 'imported' already.*: replace them"):
+        desk.read_in(mode="append")
+    with pytest.raises(NotFoundError, match=r"has no 'd.png' in corpus 'imported'"):
+        desk.read_in(mode="replace")
+    desk.write("npz", ["d.png", "e.png"], more)
+    result = desk.read_in(mode="append")
+    assert (result.version, result.listed, result.rows, desk.open().rows) == (2, 2, 2, 6)
+    desk.write("npz", ["a.png"], more[:1])
+    desk.read_in(mode="replace")
+    expected = {**dict(zip(KEYS, values(), strict=True)), "d.png": more[0], "e.png": more[1], "a.png": more[0]}
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in expected.items()}
+    assert {row["key"]: row["price"] for row in desk.open().items.to_pylist()}["b.png"] == 1.5
+    assert desk.open().manifest.provenance["operation"] == "replace"
 
 
 @pytest.mark.parametrize("kind", ["npz", "h5", "npy"])

@@ -1,0 +1,13 @@
+"""What a set leaves for those who come without this program: hints for web servers' readers, and its page. After each change."""
+
+from __future__ import annotations
+
+from storage.card_page import leave_page
+from storage.hints import leave_hints
+from storage.names import SetName
+
+
+def announce(name: SetName) -> None:
+    """Neither of them counts: what cannot be written is only told."""
+    leave_hints(name)
+    leave_page(name)

@@ -1,0 +1,49 @@
+"""Keys and embeddings that are in memory, as an import takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.errors import UsageError
+from storage.flat_file import require_embeddings
+from storage.origin import Origin
+
+
+class ArraysFlat:
+    """path: what messages call it. columns: label, split, digest and attributes, one value a row; None for those that are not given."""
+
+    origin: Origin | None = None
+
+    def __init__(self, keys: Sequence[str], embeddings: npt.ArrayLike, columns: Mapping[str, Sequence[Any] | None]) -> None:
+        self.path = Path("embeddings")
+        self._keys, self._array = list(keys), np.asarray(embeddings)
+        require_embeddings(self.path, "the array", self._array.shape, self._array.dtype, len(self._keys))
+        self.rows, self.shape, self.dtype = len(self._keys), self._array.shape[1:], self._array.dtype
+        self._columns = {name: self._column(name, values) for name, values in columns.items() if values is not None}
+        self.further: Mapping[str, pa.DataType | None] = {name: column.type for name, column in self._columns.items()}
+
+    def keys(self) -> list[Any]:
+        return self._keys
+
+    def column(self, name: str) -> pa.Array:
+        return self._columns[name]
+
+    def batches(self, size: int) -> Iterator[npt.NDArray[np.generic]]:
+        return (self._array[start : start + size] for start in range(0, self.rows, size))
+
+    def close(self) -> None:
+        """The arrays are the caller's."""
+
+    def _column(self, name: str, values: Sequence[Any]) -> pa.Array:
+        if len(values) != self.rows:
+            raise UsageError(f"{name} has {len(values)} values for {self.rows} keys; each key needs its own, or None")
+        try:
+            return pa.array(values)
+        except pa.ArrowException as error:
+            raise UsageError(f"{name} holds values of kinds that do not go together: {error}") from None
