@@ -154,6 +154,14 @@ class MadeSet:
         return open_set(SetName(self.name.root, self.name.team, self.name.name, at))
 
 
+def new_set(name: SetName, space: Space, shard_format: str, shape: tuple[int, ...] = (3,)) -> MadeSet:
+    """A set without versions; a bucket must be a store already."""
+    made_by, created = {"name": "resnet50"}, "2025-01-01T00:00:00+00:00"
+    description = SetDescription(space, shard_format, shape, space.dtype, made_by, created, {"owner": "me"})
+    create_set(name, description)
+    return MadeSet(name, description)
+
+
 class Process:
     """A writer in a process of its own (writer_process.py), steered by lines on its stdin and stdout."""
 
@@ -205,17 +213,7 @@ def make_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeSet]
         view_seed: int | None = None,
     ) -> MadeSet:
         set_name = SetName(root or base / f"store-{next(numbers)}", team, name)
-        description = SetDescription(
-            _space(dtype=dtype, pooling=pooling, views=views, view_seed=view_seed),
-            shard_format,
-            shape,
-            dtype,
-            {"name": "resnet50"},
-            "2025-01-01T00:00:00+00:00",
-            {"owner": "me"},
-        )
-        create_set(set_name, description)
-        return MadeSet(set_name, description)
+        return new_set(set_name, _space(dtype=dtype, pooling=pooling, views=views, view_seed=view_seed), shard_format, shape)
 
     return make
 

@@ -16,10 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from storage.commit import create_set
 from storage.errors import NotFoundError
 from storage.expire import expire_versions
-from storage.feature_set import SetDescription
 from storage.files import remove
 from storage.gc import collect_garbage
 from storage.names import SetName
@@ -32,7 +30,7 @@ from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_tags, list_versions
-from tests.storage.conftest import MadeSet, _space
+from tests.storage.conftest import MadeSet, _space, new_set
 from tests.storage.s3 import new_bucket, serve
 
 CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
@@ -56,9 +54,7 @@ class SetMachine(RuleBasedStateMachine):
     def make(self, first: list[dict[str, int]]) -> None:
         name = SetName(next(self.roots), "team", "set")
         init_store(name.root)
-        description = SetDescription(_space(), self.shard_format, (3,), "float16", {"name": "x"}, "2025-01-01T00:00:00+00:00", {})
-        create_set(name, description)
-        self.made = MadeSet(name, description)
+        self.made = new_set(name, _space(), self.shard_format)
         self.model: dict[int, Version] = {}
         self.tags: dict[str, int] = {}
         self.newest = 0
