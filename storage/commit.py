@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
+from storage.absent import absent_versions
+from storage.errors import AlreadyExistsError, ConflictError, PermafrostError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
-from storage.files import FileEntry, create_exclusive, size_of
+from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.hints import leave_hints
 from storage.manifest import Manifest, follow
 from storage.names import SetName
@@ -15,6 +17,8 @@ from storage.patience import full_disk_told
 from storage.sealed import seal
 from storage.store import ensure_store
 from storage.versions import list_versions, read_manifest, version_path
+
+logger = logging.getLogger(__name__)
 
 THREADS = 8  # that ask for sizes
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
@@ -49,24 +53,55 @@ def commit(
     space_id = read_description(name).space.id
     if draft.space_id != space_id:
         raise SpaceMismatchError(f"the set {name.folder} is in space {space_id[:12]}, the features to commit are in {draft.space_id[:12]}")
+    taken = 0
     for _ in range(MAX_REBASES):
-        versions = list_versions(name.folder)
-        latest = read_manifest(name.folder, versions[-1]) if versions else None
+        latest = _latest(name, taken)
         if latest:
             accept(latest)
         manifest = follow(latest, base, draft, corpus)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
-        try:
-            with full_disk_told(name.folder):
-                create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
+        if _publish(name, manifest):
             leave_hints(name)
             return manifest
-        except AlreadyExistsError:
-            # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
-            there = read_manifest(name.folder, manifest.version)
-            if there.nonce == draft.nonce:
-                return there
+        taken = manifest.version
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
+
+
+def _latest(name: SetName, taken: int) -> Manifest | None:
+    """The newest version. A listing may be behind (network folders keep one for a minute): `taken`, and what follows an expired version,
+    are there, whether it has them or not."""
+    newest = max([taken, *list_versions(name.folder), *(version + 1 for version in _absent(name))])
+    return read_manifest(name.folder, newest) if newest else None
+
+
+def _publish(name: SetName, manifest: Manifest) -> bool:
+    """Whether the version is committed; False where its number is another writer's.
+
+    An error says little: the request may have been done and only its answer lost (on NFS a link can succeed and answer "exists"), or the
+    disk have failed after the version had its name. The nonce tells whose the one there is.
+    """
+    path = version_path(name.folder, manifest.version)
+    try:
+        with full_disk_told(name.folder):
+            create_exclusive(path, seal(manifest.to_dict()))
+    except (OSError, PermafrostError) as error:
+        if not exists(path):
+            raise
+        if read_manifest(name.folder, manifest.version).nonce != manifest.nonce:
+            return False
+        logger.warning("version %d of %s is committed, though the storage answered: %s", manifest.version, name, error)
+    if manifest.version in _absent(name):  # others went on and let versions expire meanwhile: the number was free a second time
+        remove(path)
+        return False
+    return True
+
+
+def _absent(name: SetName) -> set[int]:
+    try:
+        return absent_versions(name)
+    except (OSError, PermafrostError) as error:
+        logger.warning("the list of versions that have expired cannot be read: %s", error)
+        return set()
 
 
 def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:
