@@ -24,6 +24,7 @@ from storage.golden import GoldenImages, write_golden
 from storage.items import REJECT_SCHEMA, sorted_items, write_items, write_table
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
+from storage.patience import full_disk_told
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space
@@ -81,7 +82,7 @@ class MadeSet:
         kind = shard_format(self.description.shard_format)
         layout = ShardLayout(shape or self.description.shape, self.description.dtype, space_id or self.description.space.id)
         folder = self.folder / "shards"
-        with private_file(folder) as partial:
+        with full_disk_told(self.folder), private_file(folder) as partial:
             writer = kind.writer(partial, layout)
             values = self.embeddings(pictures) if shape is None else np.zeros((len(pictures) * self.views, *shape), layout.dtype)
             digests = [self.digest(picture) for picture in pictures for _ in range(self.views)]
