@@ -20,6 +20,7 @@ from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
 from storage.manifest import Manifest
 from storage.names import SetName
+from storage.patience import OUTAGES
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.store import STORE_FILE, require_store
@@ -71,7 +72,7 @@ class Expected:
 def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = lambda done, total: None) -> Verification:
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
-    Raises NotFoundError for a set that is not there.
+    Raises NotFoundError for a set that is not there, OSError where the store cannot be reached.
     """
     if not exists(name.folder / "set.json") and not list_names(name.folder):  # a set may have lost even that
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
@@ -151,6 +152,7 @@ class _JsonFiles:
         except NotFoundError as error:
             self.findings.append(Finding("missing", path, str(error), versions))
         except (PermafrostError, OSError) as error:
+            _raise_outage(error)
             self.findings.append(Finding("damaged", path, str(error), versions))
         return None
 
@@ -169,8 +171,15 @@ def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
         if sha256_of(place) == file.sha256:
             return None
     except OSError as error:
+        _raise_outage(error)
         return "damaged", f"it cannot be read: {error}"
     return "damaged", "its bytes are not those that were written: the sha256 differs"
+
+
+def _raise_outage(error: Exception) -> None:
+    """What cannot be reached is not damaged: a repair would give it up."""
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in OUTAGES):
+        raise error
 
 
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:
