@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from storage.absent import absent_versions
-from storage.errors import AlreadyExistsError, ConflictError, PermafrostError, SpaceMismatchError
+from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.hints import leave_hints
@@ -71,7 +71,13 @@ def _latest(name: SetName, taken: int) -> Manifest | None:
     """The newest version. A listing may be behind (network folders keep one for a minute): `taken`, and what follows an expired version,
     are there, whether it has them or not."""
     newest = max([taken, *list_versions(name.folder), *(version + 1 for version in _absent(name))])
-    return read_manifest(name.folder, newest) if newest else None
+    try:
+        return read_manifest(name.folder, newest) if newest else None
+    except NotFoundError:
+        raise ConflictError(
+            f"version {newest} of {name} should be there and is not: versions are being copied or expire, run the same command again; "
+            "after a copy that was cut off, let it go on first"
+        ) from None
 
 
 def _publish(name: SetName, manifest: Manifest) -> bool:
