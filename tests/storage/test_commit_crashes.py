@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import errno
-import itertools
-import multiprocessing
-import secrets
-import signal
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -19,6 +14,7 @@ from storage.names import SetName
 from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
 from tests.storage.conftest import MadeSet
+from tests.storage.deaths import FRESH, again, require_landed_or_not
 from tests.storage.faulty_calls import die, fail, harmed
 
 
@@ -35,10 +31,6 @@ def calls_of_a_commit(made: MadeSet, draft: Manifest) -> int:
         commit(made.name, made.open().manifest, draft, "two")
     assert {"listdir", "open", "stat", "link", "fsync", "unlink", "replace"} <= set(seen)
     return len(seen)
-
-
-def again(draft: Manifest) -> Manifest:
-    return replace(draft, nonce=secrets.token_hex(16))
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES, errno.ESTALE])
@@ -65,24 +57,10 @@ def commit_and_die(name: SetName, base: Manifest, draft: Manifest, at: int, afte
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_process_that_dies(made: MadeSet, after: bool) -> None:
-    draft = made.draft("two", {"c": 3, "d": 4})
-    fresh = multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload([__name__])
-    landed = []
-    for at in itertools.count():
-        before, base, draft = list_versions(made.folder), made.open().manifest, again(draft)
-        process = fresh.Process(target=commit_and_die, args=(made.name, base, draft, at, after))
+    def run(at: int, base: Manifest, draft: Manifest) -> int | None:
+        process = FRESH.Process(target=commit_and_die, args=(made.name, base, draft, at, after))
         process.start()
         process.join()
-        if process.exitcode == 0:  # a commit has no such call any more
-            break
-        assert process.exitcode == -signal.SIGKILL
-        new = list_versions(made.folder)[len(before) :]
-        assert new in ([], [before[-1] + 1])
-        assert all(read_manifest(made.folder, version).nonce == draft.nonce for version in new)
-        landed.append(bool(new))
-        assert len(made.open().to_numpy()[0]) == made.open().rows
-    assert landed == sorted(landed), "up to one of its calls a commit has not landed, and from there on it has"
-    assert set(landed) == {False, True}
-    assert list_versions(made.folder)[-1] == before[-1] + 1
-    assert verify_set(made.name, full=True).sound
+        return process.exitcode
+
+    require_landed_or_not(made, run)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
 import os
-import secrets
-import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,9 +16,9 @@ from storage.expire import expire_versions
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.store import init_store
-from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
 from tests.storage.conftest import MadeSet
+from tests.storage.deaths import FRESH, require_landed_or_not
 from tests.storage.faulty_proxy import DEATHS, FAULTS, Harm, proxy
 from tests.storage.s3 import new_bucket, serve
 
@@ -85,7 +80,7 @@ def test_a_commit_lands_once_or_says_that_it_has_not(made: MadeSet, harm: Harm, 
     made.open().to_numpy()
 
 
-def commit_and_die(environment: dict[str, str], name: SetName, base: Manifest, draft: Manifest, waiting: Connection) -> None:
+def commit_when_told(environment: dict[str, str], name: SetName, base: Manifest, draft: Manifest, waiting: Connection) -> None:
     os.environ.update(environment)
     waiting.recv()
     commit(name, base, draft, "two")
@@ -94,30 +89,18 @@ def commit_and_die(environment: dict[str, str], name: SetName, base: Manifest, d
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [fault if fault == "dies after" else pytest.param(fault, marks=pytest.mark.full) for fault in DEATHS])
 def test_a_process_that_dies_has_committed_or_not(made: MadeSet, harm: Harm, fault: str) -> None:
-    fresh = multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload([__name__])
-    draft = made.draft("two", {"c": 3})
-    landed = []
-    for at in itertools.count():
-        before, base, draft = list_versions(made.folder), made.open().manifest, replace(draft, nonce=secrets.token_hex(16))
-        waiting, go = fresh.Pipe(duplex=False)
-        process = fresh.Process(target=commit_and_die, args=(dict(os.environ), made.name, base, draft, waiting))
+    def run(at: int, base: Manifest, draft: Manifest) -> int | None:
+        waiting, go = FRESH.Pipe(duplex=False)
+        process = FRESH.Process(target=commit_when_told, args=(dict(os.environ), made.name, base, draft, waiting))
         process.start()
         harm.seen.clear()
         harm.fault, harm.at, harm.victim = fault, at, process.pid or 0
         go.send("go")
         process.join()
         harm.at = -1
-        if process.exitcode == 0:  # a commit has no such request any more
-            break
-        assert process.exitcode == -signal.SIGKILL
-        new = list_versions(made.folder)[len(before) :]
-        assert new in ([], [before[-1] + 1])
-        assert all(read_manifest(made.folder, version).nonce == draft.nonce for version in new)
-        landed.append(bool(new))
-    assert landed == sorted(landed), "up to one of its requests a commit has not landed, and from there on it has"
-    assert set(landed) == {False, True}
-    assert verify_set(made.name, full=True).sound
+        return process.exitcode
+
+    require_landed_or_not(made, run)
 
 
 @pytest.mark.slow
