@@ -21,9 +21,9 @@ def absent_versions(name: SetName) -> set[int]:
         return set()
 
 
-def note_absent(name: SetName, leaving: Iterable[int] = ()) -> None:
-    """Note all gaps that there are now, and versions that are about to leave."""
-    there = set(list_versions(name.folder)) - set(leaving)
+def note_absent(name: SetName, leaving: Iterable[int] = (), coming: Iterable[int] = ()) -> None:
+    """Note all gaps between versions when some have left and others have come, before they do."""
+    there = {*list_versions(name.folder), *coming} - set(leaving)
     newest = max(there, default=0)
     gaps = sorted(set(range(1, newest)) - there)
     if set(gaps) != absent_versions(name):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
+from storage.absent import absent_versions
 from storage.announce import announce
-from storage.errors import AlreadyExistsError, ConflictError, SpaceMismatchError
+from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
-from storage.files import FileEntry, create_exclusive, size_of
+from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.manifest import Manifest, follow
 from storage.names import SetName
 from storage.patience import full_disk_told
 from storage.sealed import seal
 from storage.store import ensure_store
 from storage.versions import list_versions, read_manifest, version_path
+
+logger = logging.getLogger(__name__)
 
 THREADS = 8  # that ask for sizes
 MAX_REBASES = 100  # a hundred lost races in a row is no longer contention
@@ -64,24 +68,61 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
     make: raises ConflictError if its change does not go with what it is given. What it makes must have a nonce that nobody else has.
     Raises ConflictError, too, where a file to list has gone meanwhile.
     """
+    taken = 0
     for _ in range(MAX_REBASES):
-        versions = list_versions(name.folder)
-        latest = read_manifest(name.folder, versions[-1]) if versions else None
+        latest = _latest(name, taken)
         manifest = make(latest)
         if manifest is latest:
             return manifest
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
-        try:
-            with full_disk_told(name.folder):
-                create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
+        if _publish(name, manifest):
             announce(name)
             return manifest
-        except AlreadyExistsError:
-            # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
-            there = read_manifest(name.folder, manifest.version)
-            if there.nonce == manifest.nonce:
-                return there
+        taken = manifest.version
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
+
+
+def _latest(name: SetName, taken: int) -> Manifest | None:
+    """The newest version. A listing may be behind (network folders keep one for a minute): `taken`, and what follows an expired version,
+    are there, whether it has them or not."""
+    newest = max([taken, *list_versions(name.folder), *(version + 1 for version in _absent(name))])
+    try:
+        return read_manifest(name.folder, newest) if newest else None
+    except NotFoundError:
+        raise ConflictError(
+            f"version {newest} of {name} should be there and is not: versions are being copied or expire, run the same command again; "
+            "after a copy that was cut off, let it go on first"
+        ) from None
+
+
+def _publish(name: SetName, manifest: Manifest) -> bool:
+    """Whether the version is committed; False where its number is another writer's.
+
+    An error says little: the request may have been done and only its answer lost (on NFS a link can succeed and answer "exists"), or the
+    disk have failed after the version had its name. The nonce tells whose the one there is.
+    """
+    path = version_path(name.folder, manifest.version)
+    try:
+        with full_disk_told(name.folder):
+            create_exclusive(path, seal(manifest.to_dict()))
+    except (OSError, PermafrostError) as error:
+        if not exists(path):
+            raise
+        if read_manifest(name.folder, manifest.version).nonce != manifest.nonce:
+            return False
+        logger.warning("version %d of %s is committed, though the storage answered: %s", manifest.version, name, error)
+    if manifest.version in _absent(name):  # others went on and let versions expire meanwhile: the number was free a second time
+        remove(path)
+        return False
+    return True
+
+
+def _absent(name: SetName) -> set[int]:
+    try:
+        return absent_versions(name)
+    except (OSError, PermafrostError) as error:
+        logger.warning("the list of versions that have expired cannot be read: %s", error)
+        return set()
 
 
 def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:

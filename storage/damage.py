@@ -22,7 +22,7 @@ def damage_named(path: Place | str, what: str) -> Iterator[None]:
     """Raise DamagedError for `what` at `path` (or URI) if reading it, inside, fails in any of the ways that damage shows."""
     try:
         yield
-    except PermafrostError:
+    except (PermafrostError, ConnectionError):  # a store that cannot be reached says nothing of its files
         raise
     except FileNotFoundError:
         raise DamagedError(f"the {what} {path} is listed but is not there") from None

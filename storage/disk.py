@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import AlreadyExistsError, PermafrostError
-from storage.patience import FULL, patient
+from storage.patience import FULL, PASSING, patient
 
 CHUNK_BYTES = 8 << 20
 
@@ -62,20 +62,20 @@ class Disk:
             except FileExistsError:
                 raise AlreadyExistsError(f"{path} exists already") from None
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno in FULL | PASSING:
                     raise
                 raise PermafrostError(
                     f"{path.parent} cannot take hard links ({error.strerror}), which is how versions are committed safely: put the store "
                     "on a disk or network folder that has them"
                 ) from None
-        sync(path.parent)
+        _sync_names(path.parent)
 
     def replace(self, key: str, data: bytes) -> None:
         path = Path(key)
         with private_path(path.parent) as partial:
             _write_synced(partial, data)
             os.replace(partial, path)
-        sync(path.parent)
+        _sync_names(path.parent)
 
     def upload(self, source: Path, key: str) -> None:
         with private_path(Path(key).parent) as partial:
@@ -125,6 +125,11 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@patient
+def _sync_names(folder: Path) -> None:
+    sync(folder)
 
 
 @patient

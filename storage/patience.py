@@ -23,6 +23,7 @@ PASSING = frozenset(
         errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO, errno.ENOLCK,
     }
 )  # fmt: skip
+OUTAGES = PASSING - {errno.EIO}  # the storage cannot be reached, which says nothing of the files there; EIO may be of one bad file
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 P = ParamSpec("P")

@@ -6,18 +6,21 @@ stays readable when its name is gone, and one that is gone is fetched again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from storage.disk import move, private_path
-from storage.errors import DamagedError, UsageError
+from storage.errors import DamagedError, PermafrostError, UsageError
+from storage.patience import full_disk_told
 from storage.place import RemotePlace
 
 DEFAULT_BYTES = 20 << 30
+UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})  # the last two: a file is in the way
 Opened = TypeVar("Opened")
 
 
@@ -35,9 +38,22 @@ def cache_bytes() -> int:
     return int(text)
 
 
+@contextmanager
+def _cache_told() -> Iterator[None]:
+    """Say of a folder that takes nothing that it is the cache, and no damage of the set."""
+    with full_disk_told(f"the cache {cache_folder()}: set PERMAFROST_CACHE to a folder with more room"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise PermafrostError(f"the cache {cache_folder()} cannot be written ({error.strerror}): set PERMAFROST_CACHE") from None
+
+
+@_cache_told()
 def open_cached(place: RemotePlace, sha256: str, size: int, opener: Callable[[Path], Opened]) -> Opened:
     """What `opener` makes of the file's path here. Raises FileNotFoundError if the store has no such file, DamagedError if it has another
-    one under its name."""
+    one under its name, PermafrostError if the cache takes nothing."""
     path = cache_folder() / sha256[:2] / place.name
     with suppress(FileNotFoundError):
         if path.stat().st_size == size:

@@ -120,6 +120,7 @@ def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:
 def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> tuple[int, ...]:
     """Create what makes the files count; returns the new versions."""
     new = []
+    note_absent(target, coming=manifests)
     for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in manifests)]:
         if exists(target.folder / path):  # compared before anything was copied
             continue

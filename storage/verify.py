@@ -23,6 +23,7 @@ from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
 from storage.manifest import Manifest
 from storage.names import SetName
+from storage.patience import OUTAGES
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.store import STORE_FILE, require_store
@@ -74,7 +75,7 @@ class Expected:
 def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = lambda done, total: None) -> Verification:
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
-    Raises NotFoundError for a set that is not there.
+    Raises NotFoundError for a set that is not there, OSError where the store cannot be reached.
     """
     if not exists(name.folder / "set.json") and not list_names(name.folder):  # a set may have lost even that
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
@@ -87,7 +88,9 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             if wrong:
                 findings.append(Finding(wrong[0], file.path, wrong[1], file.versions, scope.items(file.path, file.versions), file.sha256))
             on_file(done, len(expected))
-    findings += _unlisted(name, listed)
+    if json_files.all_versions_read:  # else nobody knows what is listed
+        findings += _unlisted(name, listed)
+    findings += _foreign(name)
     size = sum(file.bytes or 0 for file in expected)
     return Verification(len(expected) + json_files.count, size, full, tuple(findings))
 
@@ -114,9 +117,7 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
-        absent = self._read_absent()
-        versions = list_versions(name.folder)
-        for version in sorted(set(range(1, versions[-1] + 1 if versions else 0)) - absent):
+        for version in self._expected_versions():
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
         if exists(name.folder / HINT):
             self._read(HINT, partial(read_sealed, name.folder / HINT, "hint"))
@@ -127,8 +128,15 @@ class _JsonFiles:
         for run in run_folders(name):
             self._read_run(run)
 
-    def _read_absent(self) -> set[int]:
-        return (self._read(FILE, lambda: absent_versions(self._name)) or set()) if exists(self._name.folder / FILE) else set()
+    def _expected_versions(self) -> list[int]:
+        """Those that are there, and those that should be. Where the list of absent ones is damaged, nobody knows what a gap means."""
+        there = list_versions(self._name.folder)
+        absent = self._read(FILE, lambda: absent_versions(self._name)) if exists(self._name.folder / FILE) else set()
+        return there if absent is None else sorted(set(range(1, max(there, default=0) + 1)) - absent)
+
+    @property
+    def all_versions_read(self) -> bool:
+        return not any(finding.path.startswith("versions/") for finding in self.findings)
 
     def _read_version(self, version: int) -> None:
         self.manifests[version] = read_manifest(self._name.folder, version)
@@ -149,6 +157,7 @@ class _JsonFiles:
         except NotFoundError as error:
             self.findings.append(Finding("missing", path, str(error), versions))
         except (PermafrostError, OSError) as error:
+            _raise_outage(error)
             self.findings.append(Finding("damaged", path, str(error), versions))
         return None
 
@@ -167,16 +176,26 @@ def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
         if sha256_of(place) == file.sha256:
             return None
     except OSError as error:
+        _raise_outage(error)
         return "damaged", f"it cannot be read: {error}"
     return "damaged", "its bytes are not those that were written: the sha256 differs"
 
 
+def _raise_outage(error: Exception) -> None:
+    """What cannot be reached is not damaged: a repair would give it up."""
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in OUTAGES):
+        raise error
+
+
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:
-    """Files beside those that versions list: of unfinished runs, of expired versions, or put there by somebody."""
+    """Files beside those that versions list: of unfinished runs, or of expired versions."""
     for folder in LISTED_FOLDERS:
         for entry in list_names(name.folder / folder):
             if f"{folder}/{entry}" not in listed:
                 yield Finding("unlisted", f"{folder}/{entry}", "no version lists it: `permafrost store gc` removes it")
+
+
+def _foreign(name: SetName) -> Iterator[Finding]:
     for entry in foreign_names(list_names(name.folder)):
         yield Finding("unlisted", entry, "nothing of this name belongs to a set")
 

@@ -24,6 +24,8 @@ from storage.golden import GoldenImages, write_golden
 from storage.items import REJECT_SCHEMA, sorted_items, write_items, write_table
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
+from storage.patience import full_disk_told
+from storage.place import Place
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space
@@ -54,7 +56,7 @@ class MadeSet:
     description: SetDescription
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         return self.name.folder
 
     @property
@@ -81,7 +83,7 @@ class MadeSet:
         kind = shard_format(self.description.shard_format)
         layout = ShardLayout(shape or self.description.shape, self.description.dtype, space_id or self.description.space.id)
         folder = self.folder / "shards"
-        with private_file(folder) as partial:
+        with full_disk_told(self.folder), private_file(folder) as partial:
             writer = kind.writer(partial, layout)
             values = self.embeddings(pictures) if shape is None else np.zeros((len(pictures) * self.views, *shape), layout.dtype)
             digests = [self.digest(picture) for picture in pictures for _ in range(self.views)]
@@ -154,6 +156,14 @@ class MadeSet:
         return open_set(SetName(self.name.root, self.name.team, self.name.name, at))
 
 
+def new_set(name: SetName, space: Space, shard_format: str, shape: tuple[int, ...] = (3,)) -> MadeSet:
+    """A set without versions; a bucket must be a store already."""
+    made_by, created = {"name": "resnet50"}, "2025-01-01T00:00:00+00:00"
+    description = SetDescription(space, shard_format, shape, space.dtype, made_by, created, {"owner": "me"})
+    create_set(name, description)
+    return MadeSet(name, description)
+
+
 class Process:
     """A writer in a process of its own (writer_process.py), steered by lines on its stdin and stdout."""
 
@@ -205,17 +215,7 @@ def make_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeSet]
         view_seed: int | None = None,
     ) -> MadeSet:
         set_name = SetName(root or base / f"store-{next(numbers)}", team, name)
-        description = SetDescription(
-            _space(dtype=dtype, pooling=pooling, views=views, view_seed=view_seed),
-            shard_format,
-            shape,
-            dtype,
-            {"name": "resnet50"},
-            "2025-01-01T00:00:00+00:00",
-            {"owner": "me"},
-        )
-        create_set(set_name, description)
-        return MadeSet(set_name, description)
+        return new_set(set_name, _space(dtype=dtype, pooling=pooling, views=views, view_seed=view_seed), shard_format, shape)
 
     return make
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.card_page import FILE as PAGE
+from storage.expire import expire_versions
+from storage.gc import collect_garbage
 from storage.runs import RunFolder
 from storage.tags import move_tag
 from tests.storage.conftest import MadeSet
@@ -29,16 +31,32 @@ def fill(made: MadeSet) -> MadeSet:
     return made
 
 
+def fill_with_every_kind(made: MadeSet) -> MadeSet:
+    """As `fill`, with a version that has expired, and a run that was told to stop: a new kind of file belongs here."""
+    fill(made)
+    expire_versions(made.name, 1, None, remove_them=True)
+    collect_garbage(made.name, delete=True, grace_seconds=-1)
+    run = RunFolder(made.folder, "20261127T130000Z-00000000")
+    run.write_plan({"units": []})
+    run.write_heartbeat({"units": 0})
+    run.request_cancel()
+    run.write_end("cancelled", "as asked")
+    return made
+
+
 def files_of(made: MadeSet) -> list[Path]:
     """Every file of the set that is proved, and the description of its store. Its page is not: it is written anew at each commit."""
     paths = [path for path in Path(str(made.folder)).rglob("*") if path.is_file() and path.name != PAGE]
     return [Path(str(made.name.root)) / "permafrost.json", *sorted(paths)]
 
 
-def flip_a_bit(path: Path, random: random.Random) -> None:
+def flip_a_bit(path: Path, random: random.Random) -> int:
+    """Returns which one, counted from the first bit of the file."""
     data = bytearray(path.read_bytes())
-    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    byte, bit = random.randrange(len(data)), random.randrange(8)
+    data[byte] ^= 1 << bit
     path.write_bytes(data)
+    return 8 * byte + bit
 
 
 def cut_off(path: Path, random: random.Random) -> None:
@@ -50,4 +68,4 @@ def delete(path: Path, random: random.Random) -> None:
     path.unlink()
 
 
-DAMAGE: dict[str, Callable[[Path, random.Random], None]] = {"flip": flip_a_bit, "cut": cut_off, "delete": delete}
+DAMAGE: dict[str, Callable[[Path, random.Random], object]] = {"flip": flip_a_bit, "cut": cut_off, "delete": delete}

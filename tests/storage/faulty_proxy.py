@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,13 +22,26 @@ FAULTS = {
 }
 
 
+DEATHS = {
+    "dies before": "the client's process is killed, and the server never hears of its request",
+    "dies after": "the client's process is killed when the server has done it",
+}
+Answer = tuple[int, bytes, dict[str, str]]
+
+
 @dataclass
 class Harm:
-    """Which request, counted from 0, is harmed, and how."""
+    """Which request, counted from 0, is harmed, and how. victim: the process that dies.
+
+    While `behind` is set, listings are those of before, as servers give whose listings follow later.
+    """
 
     fault: str = ""
     at: int = -1
+    victim: int = 0
+    behind: bool = False
     seen: list[str] = field(default_factory=list)
+    listings: dict[str, Answer] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, request: str) -> str:
@@ -46,18 +61,23 @@ def proxy(target: str, harm: Harm) -> Iterator[str]:
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = harm.of(f"{self.command} {self.path}")
-            if fault == "lost request":
+            if fault == "dies before":
+                os.kill(harm.victim, signal.SIGKILL)
+            if fault in ("lost request", "dies before"):
                 return self.break_off()
             if fault in ("503", "409"):
                 return self.answer(int(fault), b"<Error><Code>Fault</Code></Error>", {})
-            status, content, headers = self.forward(body)
-            if fault == "lost answer":
+            answer = harm.listings.get(self.path) if harm.behind else None
+            answer = answer or self.forward(body)
+            if "list-type=2" in self.path and not harm.behind:
+                harm.listings[self.path] = answer
+            if fault == "dies after":
+                os.kill(harm.victim, signal.SIGKILL)
+            if fault in ("lost answer", "dies after"):
                 return self.break_off()
-            if fault == "412":
-                status, content, headers = self.forward(body)
-            return self.answer(status, content, headers)
+            return self.answer(*(self.forward(body) if fault == "412" else answer))
 
-        def forward(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        def forward(self, body: bytes) -> Answer:
             connection = http.client.HTTPConnection(str(host), port, timeout=30)
             connection.request(self.command, self.path, body, dict(self.headers))
             found = connection.getresponse()

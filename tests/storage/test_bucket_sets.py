@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import storage
+from storage.bucket import Bucket
 from storage.catalog import list_manifests, list_sets
 from storage.commit import commit, create_set
 from storage.digests import DigestMap, words_of
@@ -190,3 +192,31 @@ def test_runs_are_watched_and_stopped(made: MadeSet) -> None:
 def test_a_set_cannot_be_made_where_there_is_no_store(server: str, made: MadeSet) -> None:
     with pytest.raises(NotFoundError, match="store init"):
         create_set(replace(made.name, root=new_bucket(server)), made.description)
+
+
+@dataclass(frozen=True)
+class Failing(Bucket):
+    """A bucket of which some files cannot be reached."""
+
+    ending: str = ""
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        if key.endswith(self.ending):
+            raise ConnectionError(f"{self.url} cannot be reached")
+        return super().chunks(key)
+
+    def read(self, key: str) -> bytes:
+        if key.endswith(self.ending):
+            raise ConnectionError(f"{self.url} cannot be reached")
+        return super().read(key)
+
+
+@pytest.mark.parametrize("ending", [".parquet", "00000001.json"])
+def test_what_cannot_be_reached_is_not_given_up(bucket: Any, make_set: Callable[..., MadeSet], ending: str) -> None:
+    made = make_set(root=bucket)
+    made.commit("photos", {"a": 1})
+    name = replace(made.name, root=RemotePlace(Failing(bucket.backend.url, ending), bucket.key))
+    for look in (partial(verify_set, name, full=True), partial(repair_set, name, give_up=True)):
+        with pytest.raises(ConnectionError, match="cannot be reached"):
+            look()
+    assert verify_set(made.name, full=True).findings == ()

@@ -15,6 +15,7 @@ import pytest
 
 from storage.commit import commit, create_set, open_newest
 from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, SpaceMismatchError
+from storage.expire import expire_versions
 from storage.feature_set import open_set
 from storage.files import create_exclusive, list_names, to_json
 from storage.manifest import Manifest, follow
@@ -204,6 +205,43 @@ def test_a_lost_race_is_rebased_on_the_winner(make_set: MakeSet, monkeypatch: py
     monkeypatch.setattr(os, "link", link)
     assert commit(made.name, None, drafts["d"], "d").version == 4
     assert set(made.open().manifest.corpora) == set("abcd")
+
+
+def test_a_number_whose_version_has_expired_meanwhile_is_not_taken_again(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_set()
+    base = made.commit("a", {"a": 1})
+    draft = made.draft("a", {"a": 2})
+    real_link = os.link
+
+    def link(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", real_link)  # in the moment before: others commit versions 2 and 3, and let 1 and 2 expire
+        made.commit("b", {"b": 1})
+        made.commit("b", {"b": 2})
+        expire_versions(made.name, 1, None, remove_them=True)
+        real_link(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    assert commit(made.name, base, draft, "a").version == 4
+    assert list_versions(made.folder) == [3, 4]
+    assert set(made.open().manifest.corpora) == {"a", "b"}
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_listing_that_stays_behind_is_looked_past(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch, expired: bool) -> None:
+    """As on NFS, where another machine's new names are not seen for a minute."""
+    made = make_set()
+    base = made.commit("a", {"a": 1})
+    for n in (2, 3, 4):
+        made.commit("b", {"b": n})
+    if expired:
+        expire_versions(made.name, 1, None, remove_them=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.commit.list_versions", lambda _: [1])
+        assert commit(made.name, base, made.draft("a", {"a": 2}), "a").version == 5
+        with pytest.raises(ConflictError, match="corpus 'a' as version 5"):
+            commit(made.name, base, made.draft("a", {"a": 3}), "a")
+    assert list_versions(made.folder) == ([4, 5] if expired else [1, 2, 3, 4, 5])
+    assert made.open().to_numpy()[0] == ["a", "b"]
 
 
 def test_a_version_lists_no_file_that_has_gone_meanwhile(make_set: MakeSet) -> None:

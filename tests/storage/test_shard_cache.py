@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import DamagedError, UsageError
+from storage import bucket
+from storage.damage import damage_named
+from storage.errors import DamagedError, DiskFullError, PermafrostError, UsageError
 from storage.files import FileEntry, open_listed, write_atomic
+from storage.names import parse_root
 from storage.place import Place, RemotePlace
 from storage.shard_cache import cache_folder, forget
 from tests.storage.s3 import new_bucket
@@ -64,6 +68,36 @@ def test_a_file_cut_off_in_the_cache_is_fetched_again(folder: Place) -> None:
     [path] = cache_folder().glob("*/*.parquet")
     os.truncate(path, 3)
     assert open_listed(folder, entry, Path.read_bytes) == b"content"
+
+
+def test_a_full_cache_is_no_damage_of_the_set(folder: Place) -> None:
+    entry = put(folder, bytes(2000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with (
+            pytest.raises(DiskFullError, match=r"no room is left to write in the cache .*: set PERMAFROST_CACHE"),
+            damage_named("x", "shard"),
+        ):
+            open_listed(folder, entry, Path.read_bytes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(open_listed(folder, entry, Path.read_bytes)) == 2000
+
+
+def test_a_cache_that_cannot_be_written_is_told(folder: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "file"))
+    with pytest.raises(PermafrostError, match=r"file cannot be written .*: set PERMAFROST_CACHE"), damage_named("x", "shard"):
+        open_listed(folder, put(folder, b"content"), Path.read_bytes)
+
+
+def test_a_store_that_cannot_be_reached_is_not_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    place = parse_root("s3://unreachable/store")
+    with pytest.raises(ConnectionError, match="s3://unreachable cannot be reached"), damage_named("x", "shard"):
+        open_listed(place, FileEntry("shards/x.parquet", "x", 1, 1), Path.read_bytes)
 
 
 def test_a_file_that_the_store_has_not_is_missing(folder: Place) -> None:

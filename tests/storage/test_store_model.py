@@ -1,4 +1,7 @@
-"""All that can be done to a set, in any order, against a model that is a dictionary: both formats, on a disk and in a bucket."""
+"""All that can be done to a set, in any order, against a model that is a dictionary: both formats, on a disk and in a bucket.
+
+A new operation is a new rule of the machine, which does the same to the set and to the model.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from storage.commit import create_set
-from storage.errors import NotFoundError
+from storage.commit import commit
+from storage.errors import ConflictError, NotFoundError
 from storage.expire import expire_versions
-from storage.feature_set import SetDescription
+from storage.export import export_set
 from storage.files import remove
 from storage.gc import collect_garbage
+from storage.import_features import import_features
+from storage.import_options import ImportOptions
 from storage.names import SetName
 from storage.place import Place
 from storage.removal import remove_set
@@ -32,13 +37,22 @@ from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_tags, list_versions
-from tests.storage.conftest import MadeSet, _space
+from tests.storage.conftest import MadeSet, _space, new_set
 from tests.storage.s3 import new_bucket, serve
 
 CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
-PICTURES = st.dictionaries(st.sampled_from([f"k{i}" for i in range(6)]), st.integers(0, 9), max_size=5)
-EXAMPLES = int(os.environ.get("PERMAFROST_EXAMPLES", "12"))  # for a campaign: 500
-Version = dict[str, dict[str, int]]  # corpus -> key -> picture
+Pictures = dict[str, int | None]  # by key; None: it was rejected
+PICTURES = st.dictionaries(st.sampled_from([f"k{i}" for i in range(6)]), st.one_of(st.integers(0, 9), st.none()), max_size=5)
+ON_A_DISK, IN_A_BUCKET = (int(os.environ.get("PERMAFROST_EXAMPLES", usual)) for usual in ("10", "3"))  # examples; for a campaign: 500
+Version = dict[str, Pictures]  # by corpus
+
+
+def embedded(pictures: Pictures) -> dict[str, int]:
+    return {key: picture for key, picture in pictures.items() if picture is not None}
+
+
+def rejected(pictures: Pictures) -> list[str]:
+    return [key for key, picture in pictures.items() if picture is None]
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +67,8 @@ class SetMachine(RuleBasedStateMachine):
     roots: Iterator[Place]
 
     @initialize(first=st.lists(PICTURES, min_size=1, max_size=3))
-    def make(self, first: list[dict[str, int]]) -> None:
-        name = SetName(next(self.roots), "team", "set")
-        init_store(name.root)
-        description = SetDescription(_space(), self.shard_format, (3,), "float16", {"name": "x"}, "2025-01-01T00:00:00+00:00", {})
-        create_set(name, description)
-        self.made = MadeSet(name, description)
+    def make(self, first: list[Pictures]) -> None:
+        self.made = new_set(self.new_name(), _space(), self.shard_format)
         self.model: dict[int, Version] = {}
         self.tags: dict[str, int] = {}
         self.newest = 0
@@ -67,20 +77,31 @@ class SetMachine(RuleBasedStateMachine):
             self.commit_one("one", pictures, 2)
 
     @rule(corpus=CORPORA, pictures=PICTURES, per_shard=st.integers(1, 4))
-    def commit(self, corpus: str, pictures: dict[str, int], per_shard: int) -> None:
+    def commit(self, corpus: str, pictures: Pictures, per_shard: int) -> None:
         self.commit_one(corpus, pictures, per_shard)
 
     @rule(pictures=st.lists(PICTURES, min_size=2, max_size=3))
-    def commit_some(self, pictures: list[dict[str, int]]) -> None:
+    def commit_some(self, pictures: list[Pictures]) -> None:
         for each in pictures:
             self.commit_one("two", each, 3)
 
-    def commit_one(self, corpus: str, pictures: dict[str, int], per_shard: int) -> None:
-        before = self.model.get(self.newest, {})
-        version = self.made.commit(corpus, pictures, per_shard).version
+    def commit_one(self, corpus: str, pictures: Pictures, per_shard: int) -> None:
+        self.note(self.made.commit(corpus, embedded(pictures), per_shard, rejected(pictures)).version, corpus, pictures)
+
+    def note(self, version: int, corpus: str, pictures: Pictures) -> None:
         assert version == self.newest + 1
+        self.model[version] = {**self.model.get(self.newest, {}), corpus: dict(pictures)}
         self.newest = version
-        self.model[version] = {**before, corpus: dict(pictures)}
+
+    @rule(pictures=PICTURES, others=PICTURES)
+    def commit_from_an_old_base(self, pictures: Pictures, others: Pictures) -> None:
+        old = self.made.open().manifest
+        self.commit_one("one", others, 3)
+        draft = self.made.draft("two", embedded(pictures), 3, rejected(pictures))
+        self.note(commit(self.made.name, old, draft, "two").version, "two", pictures)
+        if self.made.open().manifest.corpora["two"] != old.corpora.get("two"):
+            with pytest.raises(ConflictError, match="corpus 'two'"):
+                commit(self.made.name, old, replace(draft, nonce="another"), "two")
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), tag=TAGS)
@@ -92,7 +113,9 @@ class SetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tags)
     @rule(data=st.data())
     def untag(self, data: Any) -> None:
-        tag = data.draw(st.sampled_from(sorted(self.tags)))
+        self.untag_one(data.draw(st.sampled_from(sorted(self.tags))))
+
+    def untag_one(self, tag: str) -> None:
         remove_tag(self.made.name, tag)
         del self.tags[tag]
 
@@ -119,7 +142,7 @@ class SetMachine(RuleBasedStateMachine):
     def compare(self, data: Any) -> None:
         old, new = (data.draw(st.sampled_from(sorted(self.model))) for _ in range(2))
         found = diff_versions(self.made.open(str(old)), self.made.open(str(new))).counts
-        flat = [{(c, k): p for c, keys in self.model[v].items() for k, p in keys.items()} for v in (old, new)]
+        flat = [{(c, k): p for c, keys in self.model[v].items() for k, p in embedded(keys).items()} for v in (old, new)]
         assert found["changed"] == sum(flat[0][key] != flat[1][key] for key in flat[0].keys() & flat[1].keys())
         assert found["added"] + found["renamed"] == len(flat[1].keys() - flat[0].keys())
         assert found["removed"] + found["renamed"] == len(flat[0].keys() - flat[1].keys())
@@ -145,10 +168,63 @@ class SetMachine(RuleBasedStateMachine):
         mended = MadeSet(replace(self.made.name), self.made.description)
         copies = SetName(self.copy.root, "team", "copy")
         assert repair_set(mended.name, [copies.root]).mended == (), "the copy goes by another name there"
-        target = SetName(next(self.roots), "team", "set")
-        init_store(target.root)
+        target = self.new_name()
         copy_set(copies, target)
         assert repair_set(self.made.name, [target.root]).left.sound
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def copy_one_version(self, data: Any) -> None:
+        version = data.draw(st.sampled_from(sorted(self.model)))
+        target = MadeSet(self.new_name(), self.made.description)
+        copy_set(replace(self.made.name, at=str(version)), target.name)
+        assert list_versions(target.folder) == [version]
+        self.require_equal(target, version, self.model[version])
+        assert verify_set(target.name, full=True).findings == ()
+
+    @rule(kind=st.sampled_from(["npz", "parquet", "h5"]))
+    def export_and_import(self, kind: str) -> None:
+        state = embedded(self.model[self.newest].get("one", {}))
+        if not state:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file, target = Path(folder) / f"features.{kind}", self.new_name()
+            export_set(self.made.open(), file)
+            imported = import_features(file, str(target), ImportOptions(corpus="one"))
+        assert (imported.rows, imported.rejected) == (len(state), 0)
+        self.require_equal(MadeSet(target, self.made.description), 1, {"one": dict(state)})
+
+    @rule(corpus=CORPORA)
+    def lose_the_items_of_a_corpus_for_good(self, corpus: str) -> None:
+        """Only the newest version is left, and then one without what was lost, which extraction would do again."""
+        for tag in list(self.tags):
+            self.untag_one(tag)
+        self.expire(1, hold=False)
+        lost = self.model[self.newest].get(corpus, {})
+        if not embedded(lost):
+            return
+        for entry in self.made.open().manifest.corpora[corpus].items:
+            remove(self.made.folder / entry.path)
+        repair = repair_set(self.made.name, give_up=True)
+        assert (repair.mended, repair.version) == ((), self.newest + 1)
+        self.note(self.newest + 1, corpus, dict.fromkeys(rejected(lost)))
+        assert self.made.open().manifest.corpora[corpus].pending == len(embedded(lost))
+        self.expire(1, hold=False)
+        assert verify_set(self.made.name, full=True).sound
+
+    def new_name(self) -> SetName:
+        name = SetName(next(self.roots), "team", "set")
+        init_store(name.root)
+        return name
+
+    def require_equal(self, made: MadeSet, version: int, state: Version) -> None:
+        opened = made.open(str(version))
+        keys, embeddings = opened.to_numpy()
+        expected = [(key, picture) for _, pictures in sorted(state.items()) for key, picture in sorted(embedded(pictures).items())]
+        assert keys == [key for key, _ in expected]
+        np.testing.assert_array_equal(embeddings, made.embeddings([picture for _, picture in expected]))
+        without = [key for _, pictures in sorted(state.items()) for key in sorted(rejected(pictures))]
+        assert sorted(opened.rejects["key"].to_pylist()) == sorted(without)
 
     @invariant()
     def every_version_is_what_was_committed(self) -> None:
@@ -157,10 +233,9 @@ class SetMachine(RuleBasedStateMachine):
         assert list_versions(self.made.folder) == sorted(self.model)
         assert {tag.name: tag.version for tag in list_tags(self.made.name)} == self.tags
         for version, state in self.model.items():
-            keys, embeddings = self.made.open(str(version)).to_numpy()
-            expected = [(key, picture) for _, pictures in sorted(state.items()) for key, picture in sorted(pictures.items())]
-            assert keys == [key for key, _ in expected]
-            np.testing.assert_array_equal(embeddings, self.made.embeddings([picture for _, picture in expected]))
+            self.require_equal(self.made, version, state)
+        assert verify_set(self.made.name, full=False).sound
+        assert self.made.open("2125-01-01").version == self.newest, "a day stands for the newest version until then"
 
     def teardown(self) -> None:
         if hasattr(self, "made"):
@@ -180,10 +255,10 @@ def run(shard_format: str, roots: Iterator[Place], examples: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
 def test_a_set_on_a_disk_does_what_the_model_does(shard_format: str, tmp_path: Path) -> None:
-    run(shard_format, (tmp_path / f"{i}" for i in itertools.count()), EXAMPLES)
+    run(shard_format, (tmp_path / f"{i}" for i in itertools.count()), ON_A_DISK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
 def test_a_set_in_a_bucket_does_what_the_model_does(shard_format: str, server: str) -> None:
-    run(shard_format, (new_bucket(server) for _ in itertools.count()), EXAMPLES // 4)
+    run(shard_format, (new_bucket(server) for _ in itertools.count()), IN_A_BUCKET)

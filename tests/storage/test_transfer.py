@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import storage
+from storage.commit import commit
 from storage.errors import ConflictError, DamagedError, NotFoundError, UsageError
 from storage.files import read_bytes
 from storage.names import SetName
@@ -132,3 +134,29 @@ def test_what_cannot_be_meant_is_refused(made: MadeSet, target: str) -> None:
     name = made.name if target == "same" else replace(made.name, name="copy", at="3")
     with pytest.raises(UsageError, match=r"is the set itself|versions keep their numbers"):
         copy_set(made.name, name)
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_a_copy_that_dies_at_its_manifest_leaves_no_gap_that_looks_like_damage(
+    made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    """Of version 2 alone, of three: that version 1 is not there is on purpose."""
+    target, real_link = at(tmp_path, made), os.link
+
+    def link(source: Path, path: Path) -> None:
+        if landed or path.name != "00000002.json":
+            real_link(source, path)
+        if path.name == "00000002.json":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        with pytest.raises(KeyboardInterrupt):
+            copy_set(replace(made.name, at="2"), target)
+    assert list_versions(target.folder) == ([2] if landed else [])
+    assert verify_set(target, full=True).sound
+    if not landed:
+        with pytest.raises(ConflictError, match=r"version 2 of .* should be there and is not: .* after a copy that was cut off"):
+            commit(target, None, made.open("1").manifest, "one")
+    copy_set(replace(made.name, at="2"), target)
+    assert list_versions(target.folder) == [2]

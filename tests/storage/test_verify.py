@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import NotFoundError
+from storage.expire import expire_versions
 from storage.verify import Finding, verify_set
 from tests.storage.conftest import MadeSet
 from tests.storage.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a_bit
@@ -95,6 +96,17 @@ def test_files_that_no_version_lists_are_named_and_are_no_damage(made: MadeSet) 
         ("unlisted", "shards/left.parquet"),
         ("unlisted", "holiday.jpg"),
     }
+
+
+def test_a_manifest_that_cannot_be_read_makes_no_garbage_of_its_files(made: MadeSet) -> None:
+    (made.folder / "versions" / "00000003.json").write_bytes(b"x")
+    assert [finding.path for finding in verify_set(made.name, full=True).findings] == ["versions/00000003.json"]
+
+
+def test_a_damaged_list_of_absent_versions_makes_no_other_damage(made: MadeSet) -> None:
+    expire_versions(made.name, 1, None, remove_them=True)
+    (made.folder / "absent.json").write_bytes(b"x")
+    assert [finding.path for finding in damage(made)] == ["absent.json"]
 
 
 def test_a_set_that_is_not_there_is_told(made: MadeSet) -> None:

@@ -1,0 +1,40 @@
+"""The campaign of flipped bits, short; `python -m scripts.campaign_flips` is the full one, and docs/reliability.md keeps its last run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.campaign_flips import blamed, campaign, kind_of
+from storage.names import SetName
+from tests.storage.conftest import MadeSet, _space, new_set
+from tests.storage.damaged_sets import files_of, fill_with_every_kind
+
+KINDS = {
+    *("permafrost.json", "set.json", "hint.json", "absent.json", "versions", "tags", "golden", "items", "rejects", "shards"),
+    *(f"runs: {name}" for name in ("plan.json", "heartbeat.json", "cancel.json", "end.json", "report.json", "report.html", "receipts")),
+}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeSet:
+    return fill_with_every_kind(new_set(SetName(tmp_path, "team", "set"), _space(), "hdf5"))
+
+
+def test_flipped_bits_in_every_kind_of_file_are_found(made: MadeSet) -> None:
+    assert {kind_of(path, made) for path in files_of(made)} == KINDS
+    outcome = campaign(made, flips=60, seed=3)
+    assert outcome.problems == []
+    assert sum(outcome.flips.values()) == 60
+
+
+def test_the_campaign_sees_what_is_not_found(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a card, which nobody verifies."""
+    (made.folder / "README.md").write_text("a card")
+    monkeypatch.setattr("scripts.campaign_flips.files_of", lambda _: [made.folder / "README.md"])
+    [problem] = campaign(made, flips=1, seed=3).problems
+    assert problem.endswith("README.md: found []")
+    (made.folder / "set.json").write_bytes(b"x")
+    assert blamed(made) == [made.folder / "set.json"]
+    assert "the set is damaged before the first flip" in campaign(made, flips=0, seed=3).problems
