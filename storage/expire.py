@@ -67,11 +67,11 @@ def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep
 
 
 def _held(name: SetName) -> dict[int, str]:
-    held = {version: f"head {head}" for head, version in _heads_on(name)}
+    held = {version: f"head {head}" for head, version in heads_on(name)}
     return held | {tag.version: f"tag {tag.name}" for tag in list_tags(name)}
 
 
-def _heads_on(name: SetName) -> Collection[tuple[str, int]]:
+def heads_on(name: SetName) -> Collection[tuple[str, int]]:
     """Heads in the store that were fitted on a version of the set."""
     found = []
     for team in list_names(name.root / "heads"):

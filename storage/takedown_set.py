@@ -1,0 +1,134 @@
+"""Making one set clean of what was taken down in its store: in every version, until no late writer has brought anything back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from storage.errors import ConflictError
+from storage.files import exists, remove, write_atomic
+from storage.hints import leave_hints
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.place import RemotePlace
+from storage.sealed import seal
+from storage.shard_cache import forget
+from storage.takedown_rewrite import Rewritten, rewritten_manifest, write_without
+from storage.takedown_runs import clean_runs
+from storage.takedown_scan import Found, SetScan
+from storage.tombstones import Gone, KnownFile, Record, Tombstones, leave_record, read_tombstones, set_label
+from storage.verify import listed_files
+from storage.versions import list_versions, read_manifest, version_path
+
+MAX_PASSES = 20  # each after a commit that came in between
+
+
+@dataclass(frozen=True)
+class VersionLoss:
+    """What a version lost, or would lose."""
+
+    version: int
+    items: int
+    rejects: int
+
+
+@dataclass(frozen=True)
+class SetTakedown:
+    """What was done in a set, or would be. Paths are relative to it."""
+
+    set: str
+    versions: tuple[VersionLoss, ...] = ()  # that were rewritten
+    files: tuple[Gone, ...] = ()  # that left, and what took their place
+    logs: tuple[str, ...] = ()  # of runs, that were rewritten
+    unreadable: tuple[str, ...] = ()  # files of runs
+
+
+def clean_set(scan: SetScan, stones: Tombstones) -> SetTakedown:
+    """Rewrite what has to go. Cut off anywhere, doing it again completes it. Raises DamagedError, ConflictError."""
+    name = scan.name
+    done = SetTakedown(set_label(name))
+    for _ in range(MAX_PASSES):
+        found = scan.look(stones)
+        rewritten = write_without(scan, found, stones)
+        gone = rewritten.gone(found, done.set)
+        _leave_record(name, found.known - stones.known, gone)
+        now = read_tombstones(name)
+        if (now.images, now.keys) != (stones.images, stones.keys):  # another takedown has begun: what was found clean may not be
+            scan = SetScan(name)
+        stones = now
+        losses = _replace_manifests(scan, found, rewritten, stones)
+        logs, unreadable = clean_runs(name, found.receipts, stones, rewritten.moves, write=True)
+        _remove(name, stones)
+        done = SetTakedown(
+            done.set,
+            _joined(done.versions, losses),
+            (*done.files, *gone),
+            (*done.logs, *logs),
+            tuple(sorted({*done.unreadable, *unreadable})),
+        )
+        if not found.anything and not losses:
+            leave_hints(name)
+            return done
+    raise ConflictError(f"{name}: gave up after {MAX_PASSES} passes; too many writers at once, do it again later")
+
+
+def foresee(scan: SetScan, stones: Tombstones) -> SetTakedown:
+    """What `clean_set` would do."""
+    found = scan.look(stones)
+    stones = stones.knowing(found.known)
+    entries = [
+        *found.items,
+        *found.golden,
+        *found.unlisted,
+        *(e for e, _ in found.rejects.values()),
+        *(e for e, _ in found.shards.values()),
+    ]
+    paths = {entry.path for entry in entries}
+    losses = []
+    for version, manifest in found.manifests.items():
+        items = sum(
+            found.facts[entry.path].taken for state in manifest.corpora.values() for entry in state.items if entry.path in found.facts
+        )
+        rejects = sum(found.rejects[s.rejects.path][1] for s in manifest.corpora.values() if s.rejects and s.rejects.path in found.rejects)
+        if any(entry.path in paths for entry in manifest.files):
+            losses.append(VersionLoss(version, items, rejects))
+    logs, unreadable = clean_runs(scan.name, found.receipts, stones, {}, write=False)
+    files = tuple(Gone(set_label(scan.name), entry.path, entry.sha256) for entry in sorted(entries, key=lambda entry: entry.path))
+    return SetTakedown(set_label(scan.name), tuple(losses), files, tuple(logs), tuple(unreadable))
+
+
+def _leave_record(name: SetName, known: frozenset[KnownFile], gone: tuple[Gone, ...]) -> None:
+    """Before anything is removed: from here on readers' caches and whoever finishes this know it."""
+    if known or gone:
+        ordered = sorted(known, key=lambda file: (file.image, file.corpus, file.key, file.stamp or ""))
+        leave_record(name.root, Record(tuple(ordered), gone))
+
+
+def _replace_manifests(scan: SetScan, found: Found, rewritten: Rewritten, stones: Tombstones) -> list[VersionLoss]:
+    losses = []
+    for version, manifest in found.manifests.items():
+        now = rewritten_manifest(manifest, scan, rewritten, stones)
+        if now != manifest:
+            write_atomic(version_path(scan.name.folder, version), seal(now.to_dict()))
+            losses.append(VersionLoss(version, *(manifest.counts[each] - now.counts[each] for each in ("rows", "rejected"))))
+    return losses
+
+
+def _remove(name: SetName, stones: Tombstones) -> None:
+    """What left, and is listed no more. A manifest that came meanwhile may list it still: the next pass sees that."""
+    manifests: dict[int, Manifest] = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
+    listed = listed_files(manifests)
+    for gone in stones.gone.values():
+        if gone.path not in listed:
+            if exists(name.folder / gone.path):
+                remove(name.folder / gone.path)
+            if isinstance(name.root, RemotePlace):
+                forget(gone.sha256)
+
+
+def _joined(before: Iterable[VersionLoss], more: Iterable[VersionLoss]) -> tuple[VersionLoss, ...]:
+    by_version = {loss.version: loss for loss in before}
+    for loss in more:
+        old = by_version.get(loss.version, VersionLoss(loss.version, 0, 0))
+        by_version[loss.version] = replace(old, items=old.items + loss.items, rejects=old.rejects + loss.rejects)
+    return tuple(by_version[version] for version in sorted(by_version))
