@@ -14,6 +14,7 @@ from storage.names import SetName
 from storage.patience import full_disk_told
 from storage.sealed import seal
 from storage.store import ensure_store
+from storage.takedown_guard import clean_after, require_clean
 from storage.versions import list_versions, read_manifest, version_path
 
 THREADS = 8  # that ask for sizes
@@ -55,12 +56,13 @@ def commit(
         if latest:
             accept(latest)
         manifest = follow(latest, base, draft, corpus)
+        seen = require_clean(name, manifest, latest)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         try:
             with full_disk_told(name.folder):
                 create_exclusive(version_path(name.folder, manifest.version), seal(manifest.to_dict()))
             leave_hints(name)
-            return manifest
+            return clean_after(name, manifest, seen)
         except AlreadyExistsError:
             # On NFS a link can succeed and still answer "exists": the nonce tells whether the manifest there is ours.
             there = read_manifest(name.folder, manifest.version)

@@ -18,13 +18,15 @@ from storage.files import exists, list_names, open_listed, size_of
 from storage.golden import GoldenImages, read_golden
 from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.manifest import Manifest
-from storage.names import SetName, parse_set
+from storage.names import SetName, parse_set, team_names
 from storage.read_plan import ShardRead, by_shard, in_batches
+from storage.rewritten import rewriting_told
 from storage.sealed import read_sealed
 from storage.shard import ShardReader, embedding_bytes, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_store
+from storage.takedown_cache import honour_takedowns
 from storage.versions import list_versions, read_manifest, resolve, version_path
 
 SET_FORMAT = 1
@@ -125,16 +127,19 @@ class FeatureSet:
     def items(self) -> pa.Table:
         """All items (key, corpus, digest, stamp, shard, row, label, split, then their attributes), sorted by (corpus, key)."""
         entries = [entry for _, state in sorted(self.manifest.corpora.items()) for entry in state.items]
-        return read_items(entries, self.name.folder)
+        with rewriting_told(self.name, self.manifest):
+            return read_items(entries, self.name.folder)
 
     @cached_property
     def rejects(self) -> pa.Table:
         """Items without an embedding: key, corpus, digest, stamp, reason, message."""
         entries = [state.rejects for _, state in sorted(self.manifest.corpora.items()) if state.rejects]
-        return read_tables(entries, self.name.folder, REJECT_SCHEMA)
+        with rewriting_told(self.name, self.manifest):
+            return read_tables(entries, self.name.folder, REJECT_SCHEMA)
 
     def golden(self) -> GoldenImages:
-        return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
+        with rewriting_told(self.name, self.manifest):
+            return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
 
     def to_numpy(self, view: int | None = 0) -> tuple[list[str], npt.NDArray[np.generic]]:
         """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N.
@@ -205,7 +210,8 @@ class FeatureSet:
         path = self.name.folder / entry.path
         if (size := size_of(path)) not in (None, entry.bytes):
             raise DamagedError(f"the shard {path} has {size} bytes, the manifest says {entry.bytes}")
-        reader = open_listed(self.name.folder, entry, shard_format(self.description.shard_format).reader)
+        with rewriting_told(self.name, self.manifest):
+            reader = open_listed(self.name.folder, entry, shard_format(self.description.shard_format).reader)
         expected = ShardLayout(self.shape, self.description.dtype, self.space.id)
         if reader.layout != expected or reader.rows != entry.rows:
             reader.close()
@@ -230,6 +236,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     """
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
+    honour_takedowns(name)
     description = read_description(name)
     versions = list_versions(name.folder)
     if not versions:
@@ -247,7 +254,7 @@ def read_description(name: SetName) -> SetDescription:
     if not exists(path):
         there = [
             f"{team}/{s}"
-            for team in list_names(name.root)
+            for team in team_names(name.root)
             for s in list_names(name.root / team)
             if exists(name.root / team / s / "set.json")
         ]

@@ -8,11 +8,9 @@ goes on.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,15 @@ from storage.catalog import set_names
 from storage.errors import NotFoundError, UsageError
 from storage.expire import heads_on
 from storage.feature_set import read_description
-from storage.files import create_exclusive, list_names, remove
+from storage.files import list_names, remove
 from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.run_watch import file_system_time, run_statuses
-from storage.sealed import seal
 from storage.store import require_store
 from storage.takedown_cache import purge_cache
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
-from storage.tombstones import FOLDER, RECEIPTS, Tombstone, hashed, leave_tombstone, read_tombstones, set_label, takedown_names, unfinished
+from storage.tombstones import Tombstone, hashed, leave_tombstone, mark_finished, read_tombstones, set_label, takedown_names, unfinished
 from storage.verify import foreign_names
 
 SETTLED_SECONDS = 600.0  # a private file that nobody has written to for so long has no writer any more
@@ -124,7 +121,7 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
         _remove_private_files(each)
     cached = sum(purge_cache(read_tombstones(each)) for each in names) if isinstance(root, RemotePlace) else 0
     done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, names, sets)), beyond)
-    _leave_receipt(root, done)
+    mark_finished(root, stone.id, done.to_dict())
     return done
 
 
@@ -194,10 +191,3 @@ def _remove_private_files(name: SetName) -> None:
         place = name.folder / path
         if isinstance(place, Path) and place.exists() and now - place.stat().st_mtime > SETTLED_SECONDS:
             remove(place)
-
-
-def _leave_receipt(root: Place, done: Takedown) -> None:
-    """Marks the takedown as finished, too."""
-    now = datetime.now(UTC)
-    place = root / FOLDER / RECEIPTS / f"{done.id}.{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
-    create_exclusive(place, seal({**done.to_dict(), "finished": now.isoformat(timespec="seconds")}))

@@ -118,6 +118,24 @@ class SetScan:
             known,
         )
 
+    def holds(self, stones: Tombstones, manifest: Manifest, latest: Manifest | None) -> bool:
+        """Whether what is new in a manifest, beside the one that it follows, has anything that has to go."""
+        known = set(latest.files if latest else ())
+        states = manifest.corpora.values()
+        items = [entry for state in states for entry in state.items if entry not in known]
+        for entry in items:
+            self._read_items(entry, stones)
+        if any(self._facts[entry.path].taken for entry in items):
+            return True
+        rejects = [state.rejects for state in states if state.rejects and state.rejects not in known]
+        if any(stones.taken(read_tables([entry], self.name.folder, _REJECTS)).any() for entry in rejects):
+            return True
+        views = len(read_description(self.name).space.views)
+        shards = (entry for entry in manifest.shards if entry not in known and not self._all_pointed_at(entry, views))
+        return bool(stones.images) and any(
+            len(self._rows_of(entry, stones.images)) for entry in shards if size_of(self.name.folder / entry.path) == entry.bytes
+        )
+
     def shards_of(self, entry: FileEntry, stones: Tombstones) -> frozenset[str]:
         """What the items of a file point at."""
         self._read_items(entry, stones)

@@ -7,10 +7,12 @@ whoever has read one need not read it again. Keys stand there as their sha256 on
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
 
@@ -24,8 +26,8 @@ from storage.files import FileEntry, create_exclusive, list_names, to_json
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
+from storage.web_root import TAKEDOWNS as FOLDER
 
-FOLDER = "takedowns"
 RECORD = "record-"
 RECEIPTS = "receipts"  # folder in it: what each takedown did
 TAKEN_DOWN = "taken-down"  # reason of what is skipped, and what stands where a key stood
@@ -170,6 +172,25 @@ def leave_tombstone(root: Place, tombstone: Tombstone) -> None:
 def leave_record(root: Place, record: Record) -> None:
     value = {"kind": "record", **asdict(record)}
     _create(root, f"{RECORD}{hashlib.sha256(to_json(value)).hexdigest()[:20]}.json", value)
+
+
+def carry_tombstones(source: SetName, target: SetName) -> None:
+    """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
+    for entry in sorted(takedown_names(source.root)):
+        found = read_one(source.root, entry)
+        if isinstance(found, Record):
+            leave_record(target.root, Record(found.known))
+        elif found and found.set in (None, set_label(source)):
+            carried = replace(found, set=set_label(target))
+            leave_tombstone(target.root, carried)
+            mark_finished(target.root, carried.id, {"carried_from": str(source)})
+
+
+def mark_finished(root: Place, takedown: str, receipt: Mapping[str, Any]) -> None:
+    """Leave the receipt of a takedown: from then on nobody else needs to go on with it."""
+    now = datetime.now(UTC)
+    place = root / FOLDER / RECEIPTS / f"{takedown}.{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    create_exclusive(place, seal({**receipt, "finished": now.isoformat(timespec="seconds")}))
 
 
 def takedown_names(root: Place) -> frozenset[str]:
