@@ -6,7 +6,18 @@ import argparse
 from dataclasses import asdict
 
 import storage
-from scripts import store_copy, store_diff, store_export, store_import, store_init, store_rejects, store_tag, store_upkeep, store_verify
+from scripts import (
+    store_copy,
+    store_diff,
+    store_export,
+    store_import,
+    store_init,
+    store_rejects,
+    store_tag,
+    store_takedown,
+    store_upkeep,
+    store_verify,
+)
 from scripts.console import human_bytes, print_json, print_pairs, print_table
 from storage.catalog import list_manifests, list_sets
 from storage.feature_set import FeatureSet, SetDescription
@@ -34,6 +45,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     store_verify.add_action(actions)
     store_copy.add_action(actions)
     store_upkeep.add_action(actions)
+    store_takedown.add_action(actions)
     store_rejects.add_action(actions)
     store_export.add_action(actions)
     store_import.add_action(actions)

@@ -1,6 +1,5 @@
 """What readers of a web root need, since web servers list nothing: sets and tombstones of the store; newest version and tags of each set.
 
-
 Hints are replaced, not committed: two writers at once may leave the older one, and readers look onwards from there. Nobody else reads them.
 """
 

@@ -53,6 +53,12 @@ def clean_runs(
     return changed, unreadable
 
 
+def forget_names(run: RunFolder, names: frozenset[str]) -> None:
+    """Take keys, by their sha256, out of the plan of a run that has just met them."""
+    for path, data in _clean_logs(run, names)[0].items():
+        write_atomic(run.path / path, data)
+
+
 def masked_json(value: Any, names: frozenset[str]) -> Any:
     """The same without texts whose sha256 is one of the names; what a list tells of one item with such a key goes whole."""
     if isinstance(value, str):
