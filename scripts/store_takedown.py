@@ -1,4 +1,4 @@
-"""`permafrost store takedown`: images, or items by their keys, leave every version. It only says what it would do unless `--yes` is given."""
+"""`permafrost store takedown`: images, or items by their keys, leave every version. Without `--yes` it only says what it would do."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def commit(
         latest = read_manifest(name.folder, versions[-1]) if versions else None
         if latest:
             accept(latest)
+        seen = require_clean(name, draft, latest)
         manifest = follow(latest, base, draft, corpus)
-        seen = require_clean(name, manifest, latest)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         try:
             with full_disk_told(name.folder):

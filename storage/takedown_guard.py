@@ -11,16 +11,17 @@ from storage.tombstones import Tombstones, read_tombstones, takedown_names
 from storage.versions import read_manifest
 
 
-def require_clean(name: SetName, manifest: Manifest, latest: Manifest | None) -> frozenset[str]:
+def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> frozenset[str]:
     """Called before a manifest is created, with the version that it follows; returns the names of the tombstones seen.
 
-    What is new in it is looked at, and cleaned: then the error is ConflictError, and its files are not what the draft says any more.
+    What is new in the draft is looked at. If it has anything that was taken down, or lists what a takedown removed, the set is cleaned, the
+    draft's own files with it, and the error is ConflictError.
     """
     stones = read_tombstones(name)
     if not stones:
         return stones.names
-    left = [entry.path for entry in manifest.files if entry.path in stones.gone]
-    if left or SetScan(name).holds(stones, manifest, latest):
+    left = [entry.path for entry in (*draft.files, *(latest.files if latest else ())) if entry.path in stones.gone]
+    if left or SetScan(name).holds(stones, draft, latest):
         clean_set(SetScan(name), stones)
         raise ConflictError(
             f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"
