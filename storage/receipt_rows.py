@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -25,74 +24,70 @@ MASK = f"{TAKEN_DOWN}:"  # before the sha256 of a key that must not be told
 
 @dataclass(frozen=True)
 class ReceiptRows:
-    """One receipt, read anew each time: all of a large run would be too much for memory."""
+    """What a first look at a receipt tells; its table is read anew each time: all those of a large run would be too much for memory.
+
+    known: names of images that were taken down. by_key: digests of rows that go by their key. suspect: whether rows may have to go.
+    """
 
     run: RunFolder
     unit: str
     finished: bool  # the run has a report
+    corpus: str
+    shard: FileEntry | None
+    known: frozenset[KnownFile]
+    by_key: frozenset[bytes]
+    suspect: bool
 
-    @property
     def table(self) -> pa.Table:
         """With key; and digest, stamp, row, reason and message, as far as the receipt has them. Empty if it has gone meanwhile."""
         table = self.run.read_receipt(self.unit)
         return pa.table({"key": pa.array([], pa.string())}) if table is None else table
 
-    @cached_property
-    def _head(self) -> dict[str, object]:
-        head: dict[str, object] = json.loads((self.table.schema.metadata or {}).get(HEAD, b"{}"))
-        return head
-
-    @property
-    def corpus(self) -> str:
-        return str(self._head.get("corpus", ""))
-
-    @property
-    def shard(self) -> FileEntry | None:
-        shard = self._head.get("shard")
-        return FileEntry(**shard) if isinstance(shard, dict) else None
-
-    def taken(self, stones: Tombstones) -> npt.NDArray[np.bool_]:
-        return stones.taken(with_digest(self.table), self.corpus)
-
-    def known(self, stones: Tombstones) -> frozenset[KnownFile]:
-        """Names of the images that were taken down."""
-        table = self.table
-        if "digest" not in table.column_names:
-            return frozenset()
-        rows = table.filter(pa.array(stones.taken_by_image(table["digest"]))).select(["digest", "key", "stamp"]).to_pylist()
-        return frozenset(known_file(row["digest"], self.corpus, row["key"], row["stamp"]) for row in rows)
-
-    def by_key(self, stones: Tombstones) -> frozenset[bytes]:
-        """Digests of rows that go by their key."""
-        if not stones.keys:
-            return frozenset()
-        table = with_digest(self.table)
-        return _digests(table, stones.taken_by_key(table, self.corpus))
+    def has_taken(self, stones: Tombstones) -> bool:
+        return self.suspect and bool(stones.taken(with_digest(self.table()), self.corpus).any())
 
     def kept(self, stones: Tombstones) -> frozenset[bytes]:
         """Digests of rows that stay, of a run that did not finish: the next one builds on them."""
         if self.finished:
             return frozenset()
-        table = with_digest(self.table)
+        table = with_digest(self.table())
         return _digests(table, ~stones.taken(table, self.corpus))
 
     def masked(self, stones: Tombstones) -> pa.Table:
         """The receipt without what tells of the rows that go."""
-        table = self.table
+        table = self.table()
         return mask_rows(table, stones.taken(with_digest(table), self.corpus))
 
 
-def receipts_of(name: SetName) -> list[ReceiptRows]:
-    """All receipts of a set that can be read; the others are as if their units had not been finished."""
+def receipts_of(name: SetName, stones: Tombstones, of_finished: bool = True) -> list[ReceiptRows]:
+    """All receipts of a set that can be read; the others are as if their units had not been finished. of_finished: runs, too."""
     found = []
     for run in run_folders(name):
         finished = run.finished
-        for unit in run.units_finished():
-            receipt = ReceiptRows(run, unit, finished)
+        for unit in run.units_finished() if of_finished or not finished else ():
             with suppress(DamagedError):
-                receipt.shard  # noqa: B018 - reads it
-                found.append(receipt)
+                table = run.read_receipt(unit)
+                if table is not None:
+                    found.append(_first_look(run, unit, finished, table, stones))
     return found
+
+
+def _first_look(run: RunFolder, unit: str, finished: bool, table: pa.Table, stones: Tombstones) -> ReceiptRows:
+    head = json.loads((table.schema.metadata or {}).get(HEAD, b"{}"))
+    corpus, shard = str(head.get("corpus", "")), head.get("shard")
+    digests = with_digest(table)["digest"]
+    by_image, by_key = stones.taken_by_image(digests), stones.taken_by_key(table, corpus)
+    names = table.filter(pa.array(by_image)).select(["digest", "key", "stamp"]).to_pylist() if by_image.any() else []
+    return ReceiptRows(
+        run,
+        unit,
+        finished,
+        corpus,
+        FileEntry(**shard) if shard else None,
+        frozenset(known_file(row["digest"], corpus, row["key"], row["stamp"]) for row in names),
+        _digests(with_digest(table), by_key) if by_key.any() else frozenset(),
+        bool(by_image.any() or by_key.any() or digests.null_count),
+    )
 
 
 def mask_rows(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> pa.Table:

@@ -154,7 +154,7 @@ def _and_then(one: SetTakedown, other: SetTakedown) -> SetTakedown:
 
 def _unreached(root: Place, names: Sequence[SetName], sets: Sequence[SetTakedown]) -> Iterator[str]:
     for name, done in zip(names, sets, strict=True):
-        touched = {loss.version for loss in done.versions}
+        touched = {loss.version for loss in done.versions if loss.items}
         for head, version in heads_on(name):
             if version in touched:
                 yield f"head {head} was fitted on version {version} of {done.set}: fit it anew and remove this one"
@@ -170,7 +170,7 @@ def _unreached(root: Place, names: Sequence[SetName], sets: Sequence[SetTakedown
 
 
 def _beyond(root: Place) -> Iterator[str]:
-    yield "copies of the store, exports and backups elsewhere: take it down there too"
+    yield "copies of the store, exports, backups and heads elsewhere: take it down there too"
     yield "files that somebody reads in this moment, until he closes them"
     if isinstance(root, RemotePlace):
         yield "old versions of objects, if the bucket keeps them: delete them there"

@@ -84,6 +84,8 @@ def moved_items(table: pa.Table, moves: Mapping[str, Move]) -> pa.Table:
     column = table["shard"].combine_chunks()
     names, indices, rows = column.dictionary.to_pylist(), column.indices.to_numpy(), table["row"].to_numpy().copy()
     for number, name in enumerate(names):
+        if name not in moves:
+            continue
         mine = indices == number
         while (move := moves.get(name)) and move.now:
             rows[mine] -= np.searchsorted(move.rows, rows[mine]).astype(rows.dtype)

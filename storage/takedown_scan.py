@@ -72,16 +72,16 @@ class SetScan:
     _facts: dict[str, ItemFacts] = field(default_factory=dict)
     _pointed: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
 
-    def look(self, stones: Tombstones) -> Found:
-        """Raises DamagedError for what cannot be read: nobody knows what is in it."""
+    def look(self, stones: Tombstones, again: bool = False) -> Found:
+        """Raises DamagedError for what cannot be read: nobody knows what is in it. again: runs that have finished were looked at before."""
         manifests = {version: read_manifest(self.name.folder, version) for version in list_versions(self.name.folder)}
         items = {entry.path: entry for manifest in manifests.values() for state in manifest.corpora.values() for entry in state.items}
         items = {path: entry for path, entry in items.items() if not self._replaced(path, stones)}
         for entry in items.values():
             self._read_items(entry, stones)
         facts = {path: self._facts[path] for path in items}
-        receipts = receipts_of(self.name)
-        known = frozenset[KnownFile]().union(*(each.known for each in facts.values()), *(each.known(stones) for each in receipts))
+        receipts = receipts_of(self.name, stones, of_finished=not again)
+        known = frozenset[KnownFile]().union(*(each.known for each in facts.values()), *(each.known for each in receipts))
         rejects = self._rejects(manifests.values(), stones)
         known |= frozenset(file for _, table in rejects for file in _known(table, stones.taken_by_image(table["digest"])))
         return self._with_names(stones.knowing(known), manifests, items, facts, receipts, rejects, known)
@@ -114,7 +114,7 @@ class SetScan:
                 if not self._replaced(path, stones) and stones.taken_by_image(self._column(entry, "digest")).any()
             ),
             (*unlisted, *self._unlisted_tables(listed, stones)),
-            tuple(each for each in receipts if each.taken(stones).any() or (each.shard and each.shard.sha256 in moved)),
+            tuple(each for each in receipts if (each.shard and each.shard.sha256 in moved) or each.has_taken(stones)),
             known,
         )
 
@@ -163,10 +163,8 @@ class SetScan:
         by_image, by_key = stones.taken_by_image(table["digest"]), stones.taken_by_key(table)
         gone = table.filter(pa.array(by_image | by_key))
         only_key = table["digest"].filter(pa.array(by_key & ~by_image)).to_pylist()
-        rows = table["row"].to_numpy().astype(np.int64)
-        column = table["shard"].combine_chunks()
-        for number, shard in enumerate(column.dictionary.to_pylist()):
-            self._pointed[shard].append(np.unique(rows[column.indices.to_numpy() == number]))
+        for shard, rows in _rows_by_shard(table):
+            self._pointed[shard].append(rows)
         shards, taken_shards = (frozenset(pc.unique(each["shard"]).to_pylist()) for each in (table, gone))
         self._facts[entry.path] = ItemFacts(gone.num_rows, shards, taken_shards, frozenset(only_key), _known(table, by_image))
 
@@ -181,7 +179,7 @@ class SetScan:
         self, items: Iterable[FileEntry], facts: Mapping[str, ItemFacts], receipts: Sequence[ReceiptRows], stones: Tombstones
     ) -> frozenset[bytes]:
         """Digests of items that go by their key, and that nothing else points at: their embeddings go too."""
-        found = frozenset[bytes]().union(*(each.by_key for each in facts.values()), *(each.by_key(stones) for each in receipts))
+        found = frozenset[bytes]().union(*(each.by_key for each in facts.values()), *(each.by_key for each in receipts))
         if not found:
             return found
         wanted, kept = pa.array(sorted(found), pa.binary(32)), set[bytes]()
@@ -249,6 +247,15 @@ class SetScan:
                 gone = stones.taken_by_image(table["digest"]) if kind == "golden" else stones.taken(table)
                 if gone.any():
                     yield entry
+
+
+def _rows_by_shard(items: pa.Table) -> Iterator[tuple[str, Rows]]:
+    """Each shard that items point at, and the rows there, ascending and each once."""
+    column = items["shard"].combine_chunks()
+    places = np.unique(column.indices.to_numpy().astype(np.int64) << 32 | items["row"].to_numpy())
+    starts = np.searchsorted(places >> 32, np.arange(len(column.dictionary) + 1))
+    for number, shard in enumerate(column.dictionary.to_pylist()):
+        yield shard, places[starts[number] : starts[number + 1]] & 0xFFFFFFFF
 
 
 def _known(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> frozenset[KnownFile]:

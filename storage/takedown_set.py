@@ -47,14 +47,16 @@ def clean_set(scan: SetScan, stones: Tombstones) -> SetTakedown:
     """Rewrite what has to go. Cut off anywhere, doing it again completes it. Raises DamagedError, ConflictError."""
     name = scan.name
     done = SetTakedown(set_label(name))
+    again = False
     for _ in range(MAX_PASSES):
-        found = scan.look(stones)
+        found = scan.look(stones, again)
+        again = True
         rewritten = write_without(scan, found, stones)
         gone = rewritten.gone(found, done.set)
         _leave_record(name, found.known - stones.known, gone)
         now = read_tombstones(name)
         if (now.images, now.keys) != (stones.images, stones.keys):  # another takedown has begun: what was found clean may not be
-            scan = SetScan(name)
+            scan, again = SetScan(name), False
         stones = now
         losses = _replace_manifests(scan, found, rewritten, stones)
         logs, unreadable = clean_runs(name, found.receipts, stones, rewritten.moves, write=True)
