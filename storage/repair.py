@@ -72,7 +72,7 @@ def _clean(name: SetName) -> bool:
     stones = read_tombstones(name)
     if stones:
         with suppress(DamagedError):  # of a set that could not be mended nobody knows what is in it
-            clean_set(SetScan(name), stones)
+            clean_set(SetScan(name))
     return bool(stones)
 
 

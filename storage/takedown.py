@@ -107,7 +107,8 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     for each in names:
         read_description(each)
     stone = request.tombstone(name)
-    foreseen = [foresee(SetScan(each), read_tombstones(each).adding(stone)) for each in names]
+    scans = [SetScan(each) for each in names]
+    foreseen = [foresee(scan, read_tombstones(scan.name).adding(stone)) for scan in scans] if request.keys or not do_it else []
     if request.keys and not any(each.files or each.logs for each in foreseen) and f"{stone.id}.json" not in takedown_names(root):
         raise NotFoundError(
             f"nothing in {name} has the key {request.keys[0]!r}" + (f" in corpus {request.corpus!r}" if request.corpus else "")
@@ -116,7 +117,7 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     if not do_it:
         return Takedown(stone.id, False, tuple(foreseen), 0, tuple(_unreached(root, names, foreseen)), beyond)
     leave_tombstone(root, stone)
-    sets = clean_all(names)
+    sets = clean_all(scans)
     for each in names:
         _remove_private_files(each)
     cached = sum(purge_cache(read_tombstones(each)) for each in names) if isinstance(root, RemotePlace) else 0
@@ -125,21 +126,20 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     return done
 
 
-def clean_all(names: Sequence[SetName]) -> tuple[SetTakedown, ...]:
+def clean_all(scans: Sequence[SetScan]) -> tuple[SetTakedown, ...]:
     """Make sets clean of all that was taken down in their store."""
-    scans = {each: SetScan(each) for each in names}
-    done = {each: clean_set(scan, read_tombstones(each)) for each, scan in scans.items()}
-    for each, scan in scans.items():  # names that one set gave an image away by may stand in another one, which saw no bytes
-        stones = read_tombstones(each)
-        if stones.known and len(names) > 1:
-            done[each] = _and_then(done[each], clean_set(scan, stones))
-    return tuple(done.values())
+    done = [clean_set(scan) for scan in scans]
+    for number, scan in enumerate(scans if len(scans) > 1 else ()):
+        stones = read_tombstones(scan.name)
+        if stones.known:  # a name that an image had in one set may stand in another one, which could not read its bytes
+            done[number] = _and_then(done[number], clean_set(scan))
+    return tuple(done)
 
 
 def finish_takedowns(name: SetName) -> None:
     """Go on with takedowns in the store that were cut off, as far as they concern this set."""
     if unfinished(name.root):
-        clean_set(SetScan(name), read_tombstones(name))
+        clean_set(SetScan(name))
 
 
 def _and_then(one: SetTakedown, other: SetTakedown) -> SetTakedown:

@@ -22,7 +22,7 @@ def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> fr
         return stones.names
     left = [entry.path for entry in (*draft.files, *(latest.files if latest else ())) if entry.path in stones.gone]
     if left or SetScan(name).holds(stones, draft, latest):
-        clean_set(SetScan(name), stones)
+        clean_set(SetScan(name))
         raise ConflictError(
             f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"
         )
@@ -40,5 +40,5 @@ def clean_after(name: SetName, manifest: Manifest, seen: frozenset[str]) -> Mani
     stones: Tombstones = read_tombstones(name)
     if not stones:
         return manifest
-    clean_set(SetScan(name), stones)
+    clean_set(SetScan(name))
     return read_manifest(name.folder, manifest.version)

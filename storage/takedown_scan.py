@@ -66,9 +66,10 @@ class Found:
 
 @dataclass
 class SetScan:
-    """Looks through one set as often as asked; an item file, which never changes, is read once."""
+    """Looks through one set as often as asked; an item file, which never changes, is read once for the same tombstones."""
 
     name: SetName
+    _stones: object = None  # images and keys that the facts are about
     _facts: dict[str, ItemFacts] = field(default_factory=dict)
     _pointed: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
 
@@ -157,6 +158,8 @@ class SetScan:
         return path in stones.gone and size_of(self.name.folder / path) is None
 
     def _read_items(self, entry: FileEntry, stones: Tombstones) -> None:
+        if self._stones != (stones.images, stones.keys):
+            self._facts, self._stones = {}, (stones.images, stones.keys)
         if entry.path in self._facts:
             return
         table = read_tables([entry], self.name.folder, _ITEMS)

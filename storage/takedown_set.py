@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from storage.errors import ConflictError
+from storage.errors import ConflictError, DamagedError
 from storage.files import exists, remove, write_atomic
 from storage.hints import leave_hints
 from storage.manifest import Manifest
@@ -16,7 +17,7 @@ from storage.shard_cache import forget
 from storage.takedown_rewrite import Rewritten, rewritten_manifest, write_without
 from storage.takedown_runs import clean_runs
 from storage.takedown_scan import Found, SetScan
-from storage.tombstones import Gone, KnownFile, Record, Tombstones, leave_record, read_tombstones, set_label
+from storage.tombstones import Gone, KnownFile, Record, Tombstones, leave_record, read_tombstones, set_label, takedown_names
 from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest, version_path
 
@@ -43,35 +44,69 @@ class SetTakedown:
     unreadable: tuple[str, ...] = ()  # files of runs
 
 
-def clean_set(scan: SetScan, stones: Tombstones) -> SetTakedown:
-    """Rewrite what has to go. Cut off anywhere, doing it again completes it. Raises DamagedError, ConflictError."""
-    name = scan.name
-    done = SetTakedown(set_label(name))
-    again = False
+@dataclass
+class _Account:
+    """What was done so far. subjects: images and keys that the last pass was about."""
+
+    losses: list[VersionLoss] = field(default_factory=list)
+    files: list[Gone] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
+    subjects: object = None
+
+
+def clean_set(scan: SetScan) -> SetTakedown:
+    """Rewrite what has to go by the tombstones of its store. Cut off anywhere, doing it again completes it.
+
+    Raises DamagedError, ConflictError.
+    """
+    name, account = scan.name, _Account()
     for _ in range(MAX_PASSES):
-        found = scan.look(stones, again)
-        again = True
-        rewritten = write_without(scan, found, stones)
-        gone = rewritten.gone(found, done.set)
-        _leave_record(name, found.known - stones.known, gone)
-        now = read_tombstones(name)
-        if (now.images, now.keys) != (stones.images, stones.keys):  # another takedown has begun: what was found clean may not be
-            scan, again = SetScan(name), False
-        stones = now
-        losses = _replace_manifests(scan, found, rewritten, stones)
-        logs, unreadable = clean_runs(name, found.receipts, stones, rewritten.moves, write=True)
-        _remove(name, stones)
-        done = SetTakedown(
-            done.set,
-            _joined(done.versions, losses),
-            (*done.files, *gone),
-            (*done.logs, *logs),
-            tuple(sorted({*done.unreadable, *unreadable})),
-        )
-        if not found.anything and not losses:
+        if _undisturbed(name, partial(_pass, scan, account)):
             leave_hints(name)
-            return done
+            files = {gone.path: gone for gone in account.files}
+            return SetTakedown(
+                set_label(name),
+                _joined(account.losses),
+                tuple(files[path] for path in sorted(files)),
+                tuple(sorted(set(account.logs))),
+                tuple(sorted(account.unreadable)),
+            )
     raise ConflictError(f"{name}: gave up after {MAX_PASSES} passes; too many writers at once, do it again later")
+
+
+def _pass(scan: SetScan, account: _Account) -> bool:
+    """Whether there was nothing to do, so that no commit and no other takedown has come in between."""
+    name, stones = scan.name, read_tombstones(scan.name)
+    found = scan.look(stones, again=account.subjects == (stones.images, stones.keys))
+    rewritten = write_without(scan, found, stones)
+    gone = rewritten.gone(found, set_label(name))
+    _leave_record(name, found.known - stones.known, gone)
+    account.files += gone
+    stones = read_tombstones(name).knowing(found.known)
+    losses = _replace_manifests(scan, found, rewritten, stones)
+    account.losses += losses
+    logs, unreadable = clean_runs(name, found.receipts, stones, rewritten.moves, write=True)
+    account.logs += logs
+    account.unreadable |= set(unreadable)
+    _remove(name, stones)
+    account.subjects = (stones.images, stones.keys)
+    return not found.anything and not losses
+
+
+def _undisturbed(name: SetName, act: Callable[[], bool]) -> bool:
+    """Act, and say whether all is done. A file that is gone because another takedown was at work is no damage: then it is not."""
+    before = _state(name)
+    try:
+        return act()
+    except (DamagedError, FileNotFoundError):
+        if _state(name) == before:
+            raise
+        return False
+
+
+def _state(name: SetName) -> tuple[object, ...]:
+    return takedown_names(name.root), {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
 
 
 def foresee(scan: SetScan, stones: Tombstones) -> SetTakedown:
@@ -128,9 +163,9 @@ def _remove(name: SetName, stones: Tombstones) -> None:
                 forget(gone.sha256)
 
 
-def _joined(before: Iterable[VersionLoss], more: Iterable[VersionLoss]) -> tuple[VersionLoss, ...]:
-    by_version = {loss.version: loss for loss in before}
-    for loss in more:
+def _joined(losses: Iterable[VersionLoss]) -> tuple[VersionLoss, ...]:
+    by_version: dict[int, VersionLoss] = {}
+    for loss in losses:
         old = by_version.get(loss.version, VersionLoss(loss.version, 0, 0))
         by_version[loss.version] = replace(old, items=old.items + loss.items, rejects=old.rejects + loss.rejects)
     return tuple(by_version[version] for version in sorted(by_version))

@@ -61,7 +61,7 @@ def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], Non
             on_file(done, len(listed))
     new = _publish(source, target, manifests)
     if takedown_names(target.root) - seen:
-        clean_set(SetScan(target), read_tombstones(target))
+        clean_set(SetScan(target))
     for tag in tags:
         move_tag(SetName(target.root, target.team, target.name, str(tag.version)), tag.name)
     return Transfer(tuple(manifests), new, tuple(tag.name for tag in tags), copied, len(listed) - copied, size)
