@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -59,17 +58,20 @@ class ReceiptRows:
         return mask_rows(table, stones.taken(with_digest(table), self.corpus))
 
 
-def receipts_of(name: SetName, stones: Tombstones, of_finished: bool = True) -> list[ReceiptRows]:
-    """All receipts of a set that can be read; the others are as if their units had not been finished. of_finished: runs, too."""
-    found = []
+def receipts_of(name: SetName, stones: Tombstones, of_finished: bool = True) -> tuple[list[ReceiptRows], list[str]]:
+    """(the receipts of a set, paths of those that cannot be read). of_finished: also those of runs that have finished."""
+    found: list[ReceiptRows] = []
+    unreadable = []
     for run in run_folders(name):
         finished = run.finished
         for unit in run.units_finished() if of_finished or not finished else ():
-            with suppress(DamagedError):
+            try:
                 table = run.read_receipt(unit)
                 if table is not None:
                     found.append(_first_look(run, unit, finished, table, stones))
-    return found
+            except DamagedError:
+                unreadable.append(f"runs/{run.run_id}/receipts/{unit}.parquet")
+    return found, unreadable
 
 
 def _first_look(run: RunFolder, unit: str, finished: bool, table: pa.Table, stones: Tombstones) -> ReceiptRows:

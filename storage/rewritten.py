@@ -20,7 +20,7 @@ def rewriting_told(name: SetName, manifest: Manifest) -> Iterator[None]:
         if _is_rewritten(name, manifest):
             raise ConflictError(
                 f"version {manifest.version} of {name.folder} was rewritten since it was opened, because something in it was taken down: "
-                "open it again"
+                "open it again, or run the same command again"
             ) from None
         raise
 

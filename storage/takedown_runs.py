@@ -132,17 +132,25 @@ def _write(
     files = {path: hashlib.sha256(data).hexdigest() for path, data in new.items()}
     files |= {_path(each): hashlib.sha256(_receipt(each, stones, moves)).hexdigest() for each in receipts}
     report = unseal(new[REPORT], REPORT, "report") if REPORT in new else run.read_report()
-    if report is not None and (listed := report.get("files", {})):
-        now = seal({**report, "files": {path: files.get(path, sha256) for path, sha256 in listed.items()}})
-        if now != seal(report) or REPORT in new:
-            write_atomic(run.path / REPORT, now)
-    elif REPORT in new:
-        write_atomic(run.path / REPORT, new[REPORT])
+    if report is not None:
+        now = _with_files(report, files, stones)
+        if now != report or REPORT in new:
+            write_atomic(run.path / REPORT, seal(now))
     for path, data in new.items():
         if path != REPORT:
             write_atomic(run.path / path, data)
     for each in receipts:
         write_atomic(run.path / _path(each), _receipt(each, stones, moves))
+
+
+def _with_files(report: Mapping[str, Any], files: Mapping[str, str], stones: Tombstones) -> dict[str, Any]:
+    """A report that names what there is now. files: sha256 of those that change, by path in the run."""
+    now = dict(report)
+    if listed := report.get("files"):
+        now["files"] = {path: files.get(path, sha256) for path, sha256 in listed.items()}
+    while (gone := stones.gone.get(now.get("rejects_file", ""))) is not None:
+        now["rejects_file"] = gone.now[0].path if gone.now else None
+    return now
 
 
 def _receipt(receipt: ReceiptRows, stones: Tombstones, moves: Mapping[str, Move]) -> bytes:

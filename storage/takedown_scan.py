@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Found:
     unlisted: tuple[FileEntry, ...]  # no version or receipt needs them: they go whole
     receipts: tuple[ReceiptRows, ...]  # with rows that go
     known: frozenset[KnownFile]
+    unreadable: tuple[str, ...] = ()  # receipts
 
     @property
     def anything(self) -> bool:
@@ -81,11 +82,12 @@ class SetScan:
         for entry in items.values():
             self._read_items(entry, stones)
         facts = {path: self._facts[path] for path in items}
-        receipts = receipts_of(self.name, stones, of_finished=not again)
+        receipts, unreadable = receipts_of(self.name, stones, of_finished=not again)
         known = frozenset[KnownFile]().union(*(each.known for each in facts.values()), *(each.known for each in receipts))
         rejects = self._rejects(manifests.values(), stones)
         known |= frozenset(file for _, table in rejects for file in _known(table, stones.taken_by_image(table["digest"])))
-        return self._with_names(stones.knowing(known), manifests, items, facts, receipts, rejects, known)
+        found = self._with_names(stones.knowing(known), manifests, items, facts, receipts, rejects, known)
+        return replace(found, unreadable=tuple(unreadable))
 
     def _with_names(
         self,

@@ -88,7 +88,7 @@ def _pass(scan: SetScan, account: _Account) -> bool:
     account.losses += losses
     logs, unreadable = clean_runs(name, found.receipts, stones, rewritten.moves, write=True)
     account.logs += logs
-    account.unreadable |= set(unreadable)
+    account.unreadable |= {*unreadable, *found.unreadable}
     _remove(name, stones)
     account.subjects = (stones.images, stones.keys)
     return not found.anything and not losses
@@ -131,7 +131,7 @@ def foresee(scan: SetScan, stones: Tombstones) -> SetTakedown:
             losses.append(VersionLoss(version, items, rejects))
     logs, unreadable = clean_runs(scan.name, found.receipts, stones, {}, write=False)
     files = tuple(Gone(set_label(scan.name), entry.path, entry.sha256) for entry in sorted(entries, key=lambda entry: entry.path))
-    return SetTakedown(set_label(scan.name), tuple(losses), files, tuple(logs), tuple(unreadable))
+    return SetTakedown(set_label(scan.name), tuple(losses), files, tuple(logs), (*unreadable, *found.unreadable))
 
 
 def _leave_record(name: SetName, known: frozenset[KnownFile], gone: tuple[Gone, ...]) -> None:

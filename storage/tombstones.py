@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
-from storage.files import FileEntry, create_exclusive, list_names, to_json
+from storage.files import FileEntry, create_exclusive, list_names, read_bytes, to_json, write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
@@ -249,5 +249,9 @@ def _parse(kind: str, value: Mapping[str, Any]) -> Tombstone | Record:
 
 
 def _create(root: Place, entry: str, value: Mapping[str, Any]) -> None:
-    with suppress(AlreadyExistsError):
-        create_exclusive(root / FOLDER / entry, seal({"format": TOMBSTONE_FORMAT, **value}))
+    place, data = root / FOLDER / entry, seal({"format": TOMBSTONE_FORMAT, **value})
+    try:
+        create_exclusive(place, data)
+    except AlreadyExistsError:
+        if read_bytes(place) != data:  # the name goes by the content, so that one is damaged
+            write_atomic(place, data)

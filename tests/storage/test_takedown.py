@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from storage.errors import DamagedError
 from storage.expire import expire_versions
 from storage.files import FileEntry
 from storage.gc import collect_garbage
@@ -174,8 +178,6 @@ def test_rejects_and_golden_images_go_too(make_set: Make) -> None:
     assert made.open("1").rejects["key"].to_pylist() == ["worse"], "it could not be read then, and goes by the name it has now"
     golden = made.open().golden()
     assert len(golden.names) == 2
-    import hashlib
-
     take_down(made.name.root, None, Request(images=(hashlib.sha256(golden.images[0]).hexdigest(),)), do_it=True)
     assert made.open("1").golden().names == made.open("2").golden().names == ("large.jpg",)
     assert holding(made, 1001) == []
@@ -217,6 +219,40 @@ def test_runs_forget(make_set: Make, finished: bool) -> None:
         assert (Path(made.folder) / head["shard"]["path"]).stat().st_size == head["shard"]["bytes"]
         assert "no bytes in (taken down): broken" in (run.path / "end.json").read_text()  # type: ignore[union-attr]
     assert verify_set(made.name, full=True).sound
+
+
+def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    run = write_run(made, [("a", 1, 0)], None)
+    receipt = Path(str(run.path)) / "receipts" / "000000.parquet"
+    receipt.write_bytes(receipt.read_bytes()[:-9])
+    foreign = Path(made.folder) / "notes.txt"
+    foreign.write_text("a")
+    half = Path(made.folder) / "shards" / ".0123.partial"
+    half.write_bytes(made.embedding(1).tobytes())
+    done = image(made, 1)
+    assert [text.partition(" ")[0].rpartition("/")[2] for text in done.unreached] == ["000000.parquet", "notes.txt", ".0123.partial"]
+    receipt.unlink()
+    foreign.unlink()
+    os.utime(half, (time.time() - 3600,) * 2)
+    assert image(made, 1).unreached == ()
+    assert holding(made, 1, "a") == []
+    shard = Path(made.folder) / made.open().manifest.shards[0].path
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedError, match="repair"):
+        image(made, 2)
+
+
+def test_a_damaged_tombstone_is_found_and_made_again(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    done = image(made, 1)
+    tombstone = Path(made.name.root) / "takedowns" / f"{done.id}.json"
+    tombstone.write_bytes(tombstone.read_bytes()[:-5])
+    assert [finding.path for finding in verify_set(made.name, full=True).findings] == [f"../../takedowns/{done.id}.json"]
+    image(made, 1)
+    assert verify_set(made.name, full=True).findings == ()
 
 
 @FORMATS
