@@ -55,6 +55,7 @@ def counts(result: ExtractResult) -> tuple[int, int, int, int, dict[str, int]]:
     return result.read, result.rows, result.rejected, result.pending, result.skipped
 
 
+@pytest.mark.slow
 def test_an_image_does_not_come_back(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, store = make_corpus(6), tmp_path / "features"
     first = run(corpus)
@@ -78,6 +79,7 @@ def test_an_image_does_not_come_back(run: Run, make_corpus: MakeCorpus, tmp_path
     assert run(corpus).committed is False
 
 
+@pytest.mark.slow
 def test_a_key_does_not_come_back_and_its_image_does_under_another(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, store = make_corpus(4), tmp_path / "features"
     first = run(corpus)
@@ -90,6 +92,7 @@ def test_a_key_does_not_come_back_and_its_image_does_under_another(run: Run, mak
     assert traces(store, [], [key]) == []
 
 
+@pytest.mark.full
 def test_nor_from_another_set_or_store(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, store = make_corpus(4), tmp_path / "features"
     key = "ant/0001.jpg"
@@ -101,6 +104,7 @@ def test_nor_from_another_set_or_store(run: Run, make_corpus: MakeCorpus, tmp_pa
     assert traces(store, [value], [key]) == []
 
 
+@pytest.mark.full
 def test_of_several_sets_only_one_has_it(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, store = make_corpus(4), tmp_path / "features"
     key = "ant/0001.jpg"
@@ -114,6 +118,7 @@ def test_of_several_sets_only_one_has_it(run: Run, make_corpus: MakeCorpus, tmp_
     assert done.done
 
 
+@pytest.mark.slow
 def test_a_takedown_while_a_run_is_at_work(run: Run, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its finished units hold the image, and so do its worker's answers; what it commits does not."""
     monkeypatch.setattr("extractor.plan.MIN_UNIT_ITEMS", 4)

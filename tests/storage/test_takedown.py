@@ -255,7 +255,7 @@ def test_a_damaged_tombstone_is_found_and_made_again(make_set: Make) -> None:
     assert verify_set(made.name, full=True).findings == ()
 
 
-@FORMATS
+@pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
 def test_in_a_bucket_with_its_cache(server: str, make_set: Make, shard_format: str) -> None:
     bucket = new_bucket(server)
     init_store(bucket)

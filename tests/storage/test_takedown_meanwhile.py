@@ -23,8 +23,8 @@ from storage.import_options import ImportOptions
 from storage.lending import find_lenders
 from storage.repair import repair_set
 from storage.store import init_store
-from storage.takedown import Request, take_down
-from storage.tombstones import hashed, read_tombstones, unfinished
+from storage.takedown import Request, finish_takedowns, take_down
+from storage.tombstones import hashed, leave_tombstone, read_tombstones, unfinished
 from storage.transfer import copy_set
 from storage.verify import verify_set
 from tests.storage.conftest import MadeSet
@@ -83,7 +83,7 @@ def read_somehow(made: MadeSet, version: str, *states: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     ("by_key", "start", "step"),
-    [(False, 1, 6), (True, 4, 6), *(pytest.param(each, 0, 1, marks=pytest.mark.full) for each in (False, True))],
+    [(False, 1, 9), (True, 5, 9), *(pytest.param(each, 0, 1, marks=pytest.mark.full) for each in (False, True))],
 )
 def test_cut_off_anywhere_it_goes_on(make_set: Make, monkeypatch: pytest.MonkeyPatch, by_key: bool, start: int, step: int) -> None:
     request = (lambda made: Request(keys=("a", "c"))) if by_key else (lambda made: Request(images=(made.digest(1).hex(),)))
@@ -169,6 +169,17 @@ def test_who_began_before_brings_nothing_back(make_set: Make) -> None:
         commit(made.name, made.open().manifest, again, "one")
     assert holding(made, 1, "a") == []
     assert verify_set(made.name, full=True).sound
+
+
+def test_the_next_extraction_goes_on_with_what_was_cut_off(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    leave_tombstone(made.name.root, Request(images=(made.digest(1).hex(),)).tombstone(None))
+    assert holding(made, 1, "a")
+    finish_takedowns(made.name)  # what an extraction begins with
+    assert holding(made, 1, "a") == []
+    image(made, 1)
+    assert unfinished(made.name.root) == []
 
 
 def test_takedowns_at_once_all_count(make_set: Make) -> None:
