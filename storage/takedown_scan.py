@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ class Found:
     items: tuple[FileEntry, ...]
     rejects: Mapping[str, tuple[FileEntry, int]]  # and how many rows go
     golden: tuple[FileEntry, ...]
-    unlisted: tuple[FileEntry, ...]  # no version or receipt needs them: they go whole
+    unlisted: tuple[FileEntry, ...]  # no version lists them, and nobody can read them: they go whole
     receipts: tuple[ReceiptRows, ...]  # with rows that go
     known: frozenset[KnownFile]
     unreadable: tuple[str, ...] = ()  # receipts
@@ -105,18 +106,26 @@ class SetScan:
         counted = {entry.path: (entry, int(stones.taken(table).sum())) for entry, table in rejects}
         golden = {manifest.golden.path: manifest.golden for manifest in manifests.values()}
         listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
+        late = list(self._unlisted_tables(listed, stones))
+        counted |= {entry.path: (entry, count) for entry, count in late if entry.path.startswith("rejects/") and count}
         return Found(
             manifests,
             facts,
             shards,
-            tuple(entry for path, entry in items.items() if facts[path].taken or facts[path].shards & moved),
-            {path: (entry, count) for path, (entry, count) in counted.items() if count},
-            tuple(
-                entry
-                for path, entry in golden.items()
-                if not self._replaced(path, stones) and stones.taken_by_image(self._column(entry, "digest")).any()
+            (
+                *(entry for path, entry in items.items() if facts[path].taken or facts[path].shards & moved),
+                *(entry for entry, count in late if entry.path.startswith("items/") and count),
             ),
-            (*unlisted, *self._unlisted_tables(listed, stones)),
+            {path: (entry, count) for path, (entry, count) in counted.items() if count},
+            (
+                *(
+                    entry
+                    for path, entry in golden.items()
+                    if not self._replaced(path, stones) and stones.taken_by_image(self._column(entry, "digest")).any()
+                ),
+                *(entry for entry, count in late if entry.path.startswith("golden/") and count),
+            ),
+            (*unlisted, *(entry for entry, count in late if not count)),
             tuple(each for each in receipts if (each.shard and each.shard.sha256 in moved) or each.has_taken(stones)),
             known,
         )
@@ -188,11 +197,19 @@ class SetScan:
         if not found:
             return found
         wanted, kept = pa.array(sorted(found), pa.binary(32)), set[bytes]()
-        for entry in items:
-            table = read_tables([entry], self.name.folder, _ITEMS)
+        listed = {entry.path: entry for entry in items}
+        late = (entry for entry in _files_in(self.name.folder, "items") if entry.path not in listed)  # a writer may list it yet
+        tables = chain((read_tables([entry], self.name.folder, _ITEMS) for entry in items), self._readable(late))
+        for table in tables:
             table = table.filter(pc.is_in(table["digest"], value_set=wanted))
             kept.update(table["digest"].filter(pa.array(~stones.taken(table))).to_pylist())
         return found - kept - frozenset[bytes]().union(*(each.kept(stones) for each in receipts))
+
+    def _readable(self, entries: Iterable[FileEntry]) -> Iterator[pa.Table]:
+        """Of item files that no version lists."""
+        for entry in entries:
+            with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
+                yield open_listed(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
 
     def _shards(
         self,
@@ -202,7 +219,10 @@ class SetScan:
         dropped: frozenset[bytes],
         stones: Tombstones,
     ) -> tuple[dict[str, tuple[FileEntry, Rows]], list[FileEntry]]:
-        """Shards with rows that go, by sha256; and those that nobody needs, which go whole."""
+        """Shards with rows that go, by sha256; and those that no version lists and nobody can read.
+
+        What no version lists yet may be listed by a writer who is late: so it is rewritten, too.
+        """
         listed = {entry.sha256: entry for manifest in manifests for entry in manifest.shards}
         needed = listed | {each.shard.sha256: each.shard for each in receipts if each.shard and not each.finished}
         taken = frozenset[str]().union(*(each.taken_shards for each in facts.values()))
@@ -212,13 +232,17 @@ class SetScan:
         for entry in _with_unlisted(needed, self.name.folder):
             if entry.sha256 in listed and entry.sha256 not in taken and self._all_pointed_at(entry, views):
                 continue
-            if not dropped or size_of(self.name.folder / entry.path) != entry.bytes:
+            if not dropped or size_of(self.name.folder / entry.path) is None:
                 continue
-            rows = self._rows_of(entry, dropped)
-            if len(rows) and entry.sha256 in needed:
+            try:
+                rows = self._rows_of(entry, dropped)
+            except DamagedError:
+                if entry.sha256 in listed:
+                    raise
+                unlisted.append(entry)  # nobody can read it, and what a run made of it is made again
+                continue
+            if len(rows):
                 found[entry.sha256] = (entry, rows)
-            elif len(rows):
-                unlisted.append(entry)
         return found, unlisted
 
     def _all_pointed_at(self, entry: FileEntry, views: int) -> bool:
@@ -236,8 +260,8 @@ class SetScan:
         with damage_named(self.name.folder / entry.path, "file"):
             return open_listed(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
 
-    def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[FileEntry]:
-        """Of expired versions, and of writers that died, or are about to commit and will find them gone."""
+    def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[tuple[FileEntry, int]]:
+        """Of expired versions, and of writers that died, or are about to commit; and how many rows go. 0: it cannot be read."""
         for kind in ("items", "rejects", "golden"):
             for entry in _files_in(self.name.folder, kind):
                 if entry.path in listed:
@@ -246,12 +270,12 @@ class SetScan:
                 try:
                     with damage_named(self.name.folder / entry.path, "file"):
                         table = open_listed(self.name.folder, entry, partial(pq.read_table, columns=columns))
-                except DamagedError:  # nobody can read it, nor needs it
-                    yield entry
+                except DamagedError:
+                    yield entry, 0
                     continue
                 gone = stones.taken_by_image(table["digest"]) if kind == "golden" else stones.taken(table)
                 if gone.any():
-                    yield entry
+                    yield replace(entry, rows=table.num_rows), int(gone.sum())
 
 
 def _rows_by_shard(items: pa.Table) -> Iterator[tuple[str, Rows]]:

@@ -238,6 +238,10 @@ def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
     os.utime(half, (time.time() - 3600,) * 2)
     assert image(made, 1).unreached == ()
     assert holding(made, 1, "a") == []
+    unlisted = Path(made.folder) / made.write_shard([2, 77]).path
+    unlisted.write_bytes(unlisted.read_bytes()[:-1])
+    assert not image(made, 55).unreached
+    assert not unlisted.exists(), "nobody knows what is in it, and nobody needs it"
     shard = Path(made.folder) / made.open().manifest.shards[0].path
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedError, match="repair"):

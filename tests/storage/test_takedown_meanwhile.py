@@ -171,6 +171,46 @@ def test_who_began_before_brings_nothing_back(make_set: Make) -> None:
     assert verify_set(made.name, full=True).sound
 
 
+class MeanwhileDisk(Disk):
+    """Something happens right before a version is created."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._acts = [act]
+
+    def create(self, key: str, data: bytes) -> None:
+        if "/versions/" in key and self._acts:
+            self._acts.pop()()
+        super().create(key, data)
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_one_between_the_last_look_and_the_commit_loses_nothing_else(make_set: Make, monkeypatch: pytest.MonkeyPatch, by_key: bool) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    base = open_newest(made.name)
+    draft = made.draft("one", {"a": 1, "b": 2, "c": 3}, rejected=["bad"])
+    act = (lambda: key(made, "a")) if by_key else (lambda: image(made, 1))
+    monkeypatch.setattr(storage.files, "_DISK", MeanwhileDisk(act))
+    manifest = commit(made.name, base.manifest if base else None, draft, "one")
+    assert holding(made, 1, "a") == []
+    state = manifest.corpora["one"]
+    assert (state.listed, state.rows, state.rejected, dict(state.skipped)) == (3, 2, 1, {"taken-down": 1})
+    expect(made, {"b": 2, "c": 3}, "2")
+    expect(made, {"b": 2}, "1")
+    assert verify_set(made.name, full=True).sound
+
+
+def test_a_key_that_a_late_writer_brings_keeps_its_image(make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    base = open_newest(made.name)
+    draft = made.draft("one", {"b": 2, "z": 1})
+    monkeypatch.setattr(storage.files, "_DISK", MeanwhileDisk(lambda: key(made, "a")))
+    commit(made.name, base.manifest if base else None, draft, "one")
+    expect(made, {"b": 2, "z": 1}, "2")
+    expect(made, {"b": 2}, "1")
+
+
 def test_the_next_extraction_goes_on_with_what_was_cut_off(make_set: Make) -> None:
     made = make_set()
     made.commit("one", {"a": 1, "b": 2})
