@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.content_files import files_in
 from storage.damage import damage_named
 from storage.disk import sha256_file
 from storage.errors import DamagedError
 from storage.feature_set import read_description
-from storage.files import FileEntry, list_names, open_listed, size_of
+from storage.files import FileEntry, open_listed, size_of
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName
@@ -198,7 +199,7 @@ class SetScan:
             return found
         wanted, kept = pa.array(sorted(found), pa.binary(32)), set[bytes]()
         listed = {entry.path: entry for entry in items}
-        late = (entry for entry in _files_in(self.name.folder, "items") if entry.path not in listed)  # a writer may list it yet
+        late = (entry for entry in files_in(self.name.folder, "items") if entry.path not in listed)  # a writer may list it yet
         tables = chain((read_tables([entry], self.name.folder, _ITEMS) for entry in items), self._readable(late))
         for table in tables:
             table = table.filter(pc.is_in(table["digest"], value_set=wanted))
@@ -263,7 +264,7 @@ class SetScan:
     def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[tuple[FileEntry, int]]:
         """Of expired versions, and of writers that died, or are about to commit; and how many rows go. 0: it cannot be read."""
         for kind in ("items", "rejects", "golden"):
-            for entry in _files_in(self.name.folder, kind):
+            for entry in files_in(self.name.folder, kind):
                 if entry.path in listed:
                     continue
                 columns = ["digest"] if kind == "golden" else _REJECTS.names
@@ -294,11 +295,4 @@ def _known(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> frozenset[KnownFil
 
 def _with_unlisted(needed: Mapping[str, FileEntry], folder: Place) -> Iterator[FileEntry]:
     yield from needed.values()
-    yield from (entry for entry in _files_in(folder, "shards") if entry.sha256 not in needed)
-
-
-def _files_in(set_folder: Place, kind: str) -> Iterator[FileEntry]:
-    for name in list_names(set_folder / kind):
-        size = size_of(set_folder / kind / name)
-        if size is not None:
-            yield FileEntry(f"{kind}/{name}", name.partition(".")[0], size, 0)
+    yield from (entry for entry in files_in(folder, "shards") if entry.sha256 not in needed)
