@@ -11,6 +11,7 @@ from storage.runs import RunFolder
 from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import Space
+from storage.tombstones import NOTHING, Tombstones
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Job:
     golden: GoldenImages
     limits: Limits = DEFAULT_LIMITS
     views: int = 1  # of an image
+    stones: Tombstones = NOTHING  # what was taken down, as far as it concerns the set
     also: tuple[Job, ...] = ()  # what is different for the further sets of the run
 
     @property

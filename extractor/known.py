@@ -16,6 +16,7 @@ from storage.feature_set import FeatureSet
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_in_blocks
 from storage.names import SetName
+from storage.rewritten import rewriting_told
 from storage.row_file import Rows, aligned
 from storage.row_sorter import RowSorter
 from storage.runs import unfinished_runs
@@ -66,12 +67,13 @@ class _Committed:
     schema = KNOWN_COLUMNS
 
     def __init__(self, base: FeatureSet, corpus: str, index: EmbeddingIndex) -> None:
-        self._folder, self._index = base.name.folder, index
+        self._base, self._folder, self._index = base, base.name.folder, index
         self._state = base.manifest.corpora.get(corpus)
 
     def blocks(self) -> Iterator[pa.Table]:
-        for items, rejects in aligned([_Items(self._items), self._rejects()], "key"):
-            yield pa.concat_tables([items, rejects]).sort_by("key") if rejects.num_rows else items
+        with rewriting_told(self._base.name, self._base.manifest):
+            for items, rejects in aligned([_Items(self._items), self._rejects()], "key"):
+                yield pa.concat_tables([items, rejects]).sort_by("key") if rejects.num_rows else items
 
     def _items(self) -> Iterator[pa.Table]:
         for entry in self._state.items if self._state else ():

@@ -15,12 +15,14 @@ from extractor.known import add_shard
 from extractor.novelty import classify
 from extractor.receipt import Receipt
 from extractor.standing import SEEN_COLUMNS, BadImages, Standing, StandingBlock, settled, standing_block
-from storage.digests import DigestMap, to_words, words_of
+from storage.digests import DigestMap, Words, to_words, words_of
 from storage.index import EmbeddingIndex
 from storage.lending import Copied
+from storage.receipt_rows import masked_names
 from storage.row_file import aligned
 from storage.row_sorter import RowSorter
 from storage.stored import UNSTORABLE
+from storage.tombstones import NOTHING, Tombstones
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Ledger:
     counters: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     new_shards: list[str] = field(default_factory=list)  # sha256, in order of completion
+    stones: Tombstones = NOTHING  # what was taken down before the run
+    taken: set[str] = field(default_factory=set)  # sha256 of keys whose images were, as receipts tell
     unstorable: int = 0  # images whose embedding the stored dtype cannot hold
     to_read: int = field(init=False)  # items, of all listings that this run has seen
     _earlier_kinds: Counter[str] = field(default_factory=Counter)  # of what was read for an earlier listing
@@ -46,7 +50,8 @@ class Ledger:
     def add(self, receipt: Receipt) -> None:
         self.counters.update(receipt.counters)
         self.seconds.update(receipt.seconds)  # Counter adds floats as well
-        items = receipt.items
+        items, taken = masked_names(receipt.items)
+        self.taken |= taken
         seen = [*(items[name] for name in ("key", "stamp", "digest", "reason", "message")), items["row"].is_valid()]
         table = pa.table(seen, schema=SEEN_COLUMNS)
         self._seen.add(table)
@@ -76,6 +81,11 @@ class Ledger:
         self.index.add_rows(words_of(list(copied.digests)), copied.rows, copied.shard)
         self.new_shards.append(copied.shard.sha256)
         self.counters["copied"] += len(copied.digests)
+
+    def known_digests(self) -> Iterator[Words]:
+        """Of images that nobody is to embed: the set has them, or must not have them."""
+        yield words_of(sorted(self.stones.images))
+        yield from self.index.digests()
 
     def in_use(self) -> Counter[str]:
         """Embeddings that count, by the shard of this run that holds them. Of what was computed twice, the first one does."""
@@ -112,4 +122,4 @@ class Ledger:
     def _blocks(self) -> Iterator[StandingBlock]:
         for decided, seen in aligned([self.diff.decided, self._seen], "key"):
             if decided.num_rows:
-                yield standing_block(decided, seen, self.index, self._bad)
+                yield standing_block(decided, seen, self.index, self._bad, frozenset(self.taken))

@@ -21,6 +21,7 @@ KINDS = {
     "same": "files with another stamp and the bytes they had",
     "rejected": "files that gave no embedding",
     "pending": "files that were not finished",
+    "taken_down": "files with images that were taken down",
 }
 
 
@@ -39,6 +40,7 @@ def classify(
         counts["rejected"] += int((read & block.rejected).sum())
         counts["pending"] += int((block.unseen | block.unresolved).sum())
         counts["same"] += int(same.sum())
+        counts["taken_down"] += int(block.taken_down.sum())
         candidates.add(_words(block, read & block.good & ~same))
     candidates.finish()
     if candidates.count:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from extractor.content import Content, locate, read_content
 from extractor.job import Job
-from extractor.receipt import Receipt, items_table
+from extractor.receipt import Receipt, items_table, masked
 from extractor.unit_queue import Fault, Poison
 
 REASON = "fatal"
@@ -25,8 +25,8 @@ def condemn(poison: Poison, job: Job) -> Receipt:
     message = f"kills, breaks or hangs its worker: {poison.message}"
     counters = {"read": int(digest is not None), "bytes_read": len(content.encoded), "embedded": 0}
     table = items_table([item], [digest], {}, {0: (REASON, message)})
-    receipt = Receipt(poison.unit.id, job.corpus, None, table, counters, {}, "driver")
-    also = tuple(replace(receipt, counters=dict.fromkeys(counters, 0)) for _ in job.also)
+    receipt = Receipt(poison.unit.id, job.corpus, None, masked(table, job.corpus, job.stones), counters, {}, "driver")
+    also = tuple(replace(receipt, items=masked(table, job.corpus, each.stones), counters=dict.fromkeys(counters, 0)) for each in job.also)
     for each, of_set in zip((*job.also, job), (*also, receipt), strict=True):
         each.run.write_receipt(receipt.unit, of_set.to_table())
     return replace(receipt, also=also)

@@ -25,7 +25,7 @@ from extractor.ledger import Ledger
 from extractor.limits import Limits
 from extractor.plan import Unit, make_units
 from extractor.reasons import PASSING_REASONS
-from extractor.receipt import Receipt, items_table
+from extractor.receipt import Receipt, items_table, masked
 from extractor.standing import BadImages
 from storage.files import FileEntry
 from storage.lending import Lender
@@ -40,14 +40,15 @@ def preview(
 
     What a lender's index has counts as lent. A damaged shard of his, or an embedding that float16 cannot hold, shows only in copying.
     """
-    known = (index.digests() for index in (ledger.index, *(lender.index for lender in lenders)))
-    claims, bad = Claims(chain.from_iterable(known)), _rejected_before(ledger.diff)
+    lent = (lender.index.digests() for lender in lenders)
+    claims, bad = Claims(chain(ledger.known_digests(), *lent)), _rejected_before(ledger.diff)
     read = partial(_read, base=ledger.listing.base, max_bytes=limits.bytes)
     done = 0
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for unit in make_units(ledger.diff.to_read, image_bytes):
             found = _without_known_rejects(list(pool.map(read, unit.items)), bad)
-            ledger.add(_receipt(unit, ledger.listing.corpus_id, found, claims, image_bytes))
+            receipt = _receipt(unit, ledger.listing.corpus_id, found, claims, image_bytes)
+            ledger.add(replace(receipt, items=masked(receipt.items, receipt.corpus, ledger.stones)))
             done += len(found)
             on_unit(done)
     _lend(ledger, lenders, image_bytes)

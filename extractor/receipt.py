@@ -12,6 +12,8 @@ import pyarrow.compute
 from extractor.corpus import Item
 from storage.errors import DamagedError
 from storage.files import FileEntry
+from storage.receipt_rows import mask_rows
+from storage.tombstones import Tombstones
 
 # digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
 # duplicate, or known before) or the item is a reject, which has reason and message.
@@ -76,6 +78,11 @@ def items_table(
         [rejects[i][1] if i in rejects else None for i in n],
     ]
     return pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
+
+
+def masked(items: pa.Table, corpus: str, stones: Tombstones) -> pa.Table:
+    """A receipt's table without the names of what was taken down."""
+    return mask_rows(items, stones.taken(items, corpus)) if stones else items
 
 
 def embedded_digests(items: pa.Table) -> list[bytes]:

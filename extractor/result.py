@@ -13,6 +13,7 @@ from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.reasons import UNCOUNTED_REASONS
 from extractor.standing import Standing
+from extractor.taken_down import counted
 from extractor.unit_queue import LostUnit
 
 
@@ -101,6 +102,7 @@ def summarise(
     in_use = ledger.in_use()
     new_shards, twice = [ledger.index.shards[name] for name in in_use], ledger.twice(in_use)
     rows, rejected = standing.rows, standing.rejected
+    listed = listing.listed - standing.taken_down
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
     reused = rows - (counters["embedded"] - ledger.unstorable - twice)
     # The rate of several sets together is none's own. What this run computed itself, though in vain, was not saved.
@@ -108,7 +110,7 @@ def summarise(
     return ExtractResult(
         set=outcome.set,
         corpus=listing.corpus_id,
-        listed=listing.listed,
+        listed=listed,
         read=counters["read"],
         decoded=counters["decoded"],
         embedded=counters["embedded"],
@@ -118,7 +120,7 @@ def summarise(
         rows=rows,
         rejected=rejected,
         pending=standing.pending,
-        skipped=listing.skipped,
+        skipped=counted(listing.skipped, standing.taken_down),
         reasons=dict(standing.reasons),
         new=ledger.diff.new,
         changed=ledger.diff.changed,
@@ -136,9 +138,7 @@ def summarise(
         replaced_workers=outcome.turnover.replaced,
         joined_workers=outcome.turnover.joined,
         left_workers=outcome.turnover.left,
-        complete=standing.pending == 0
-        and rejected <= options.max_rejects * listing.listed
-        and UNCOUNTED_REASONS.isdisjoint(standing.reasons),
+        complete=standing.pending == 0 and rejected <= options.max_rejects * listed and UNCOUNTED_REASONS.isdisjoint(standing.reasons),
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
         to_read=ledger.to_read,
         files=outcome.files if outcome.is_first else 0,

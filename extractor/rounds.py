@@ -22,6 +22,7 @@ from extractor.stopwatch import Stopwatch
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.errors import DiskFullError
+from storage.takedown_runs import masked_json
 
 MAX_ROUNDS = 5  # of units for duplicates whose first copy sat in a lost unit
 
@@ -92,7 +93,7 @@ class Rounds:
             if not len(units):
                 break
             # What a lender turned out not to have is claimed as known still: begin again, with what is really here.
-            self._executor.begin(job, [each.ledger.index.digests() for each in self._sets])
+            self._executor.begin(job, [each.ledger.known_digests() for each in self._sets])
         return lost
 
     def _tell(self, done: int, total: int) -> None:
@@ -112,7 +113,8 @@ class Rounds:
             "units": units.describe(),
         }
         for each in self._sets:
-            each.folder.write_plan({"run": each.folder.run_id, **each.about(), "options": each.options.to_dict(), **shared})
+            plan = {"run": each.folder.run_id, **each.about(), "options": each.options.to_dict(), **shared}
+            each.folder.write_plan(masked_json(plan, each.ledger.stones.names_of_keys()))
 
     def _results(self, units: Units) -> Iterator[Receipt | LostUnit]:
         for result in self._executor.run(units, self._check):

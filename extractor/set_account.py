@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from extractor.job import Job
 from extractor.plan import Unit
-from extractor.receipt import Receipt, items_table
+from extractor.receipt import Receipt, items_table, masked
 from storage.files import FileEntry
 from storage.new_shard import NewShard
 from storage.stored import UNSTORABLE
@@ -44,7 +44,7 @@ class SetAccount:
     ) -> Receipt:
         """cost, seconds: of the unit, for the first set; the others cost nothing more."""
         rejects = {**self._shared_rejects(outcomes), **self.rejects}
-        table = items_table(unit.items, outcomes.digests, self.rows, rejects)
+        table = masked(items_table(unit.items, outcomes.digests, self.rows, rejects), job.corpus, job.stones)
         unstorable = sum(reason in UNSTORABLE for reason, _ in rejects.values())
         return Receipt(unit.id, job.corpus, shard, table, {**cost, "embedded": len(self.rows) + unstorable}, seconds, worker)
 

@@ -25,6 +25,7 @@ from extractor.refusals import require_different, require_own_corpus, require_sp
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
+from extractor.taken_down import counted, without_taken
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
@@ -40,6 +41,9 @@ from storage.names import SetName, parse_root
 from storage.runs import RunFolder
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
+from storage.takedown import finish_takedowns
+from storage.takedown_runs import forget_names
+from storage.tombstones import read_tombstones
 from storage.versions import list_versions, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -63,7 +67,10 @@ class SetRun:
 
     def open(self, listing: Listing) -> None:
         """Raises ConflictError for a corpus that has no place in the set."""
-        self.listing = listing
+        if not self.options.dry_run:
+            finish_takedowns(self.name)
+        self._stones = read_tombstones(self.name)
+        self.listing = without_taken(listing, self._stones)
         self.base = open_newest(self.name)
         if self._began_at is None:
             self._began_at = self.base.version if self.base else 0
@@ -81,12 +88,13 @@ class SetRun:
         """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
         index = committed_index(self.name)
         if earlier:
+            index.look_at(earlier.index.shards.values(), self.name.folder)  # a takedown may have rewritten some
             index.merge(earlier.index)
         known = what_is_known(self.name, self.base, self.listing.corpus_id, index)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
         changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
-        self.ledger = Ledger(self.listing, changes, index)
+        self.ledger = Ledger(self.listing, changes, index, stones=self._stones)
         if earlier:
             self.ledger.carry_over(earlier, self._made_by_others())
 
@@ -113,7 +121,7 @@ class SetRun:
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""
-        return chain.from_iterable(index.digests() for index in (self.ledger.index, *(lender.index for lender in self.lenders)))
+        return chain(self.ledger.known_digests(), *(lender.index.digests() for lender in self.lenders))
 
     def about(self) -> dict[str, Any]:
         """What the plan says of the run."""
@@ -133,7 +141,13 @@ class SetRun:
             raise RunError(f"no unit could be finished, so there is nothing to commit. The first one failed with: {lost[0].message}")
         listing, standing = self.listing, self.standing
         settled = Settled(
-            listing.corpus_id, str(listing.source), listing.listed, standing.items(), standing.rejects(), standing.pending, listing.skipped
+            listing.corpus_id,
+            str(listing.source),
+            listing.listed - standing.taken_down,
+            standing.items(),
+            standing.rejects(),
+            standing.pending,
+            counted(listing.skipped, standing.taken_down),
         )
         base = self.base.manifest if self.base else None
         self.manifest = commit_state(
@@ -151,9 +165,9 @@ class SetRun:
             self.committed = True
 
     def look_again(self, listing: Listing) -> None:
-        """After a commit of another run, for a newer listing. Raises ConflictError."""
+        """After a commit of another run, or a takedown, for a newer listing. Raises ConflictError."""
         self.open(listing)
-        if self.base is None:
+        if self.base is None and not self._stones:
             raise ConflictError(f"{self.name}: another run is at work on it; run it again")
         self.compare(self.ledger)
 
@@ -169,6 +183,7 @@ class SetRun:
             throughput=throughput.to_dict(),
             sets=sets,
         )
+        forget_names(self.folder, frozenset(self.ledger.taken))
         report = make_report(result, self.options, workers, around)
         self.folder.write_page(render(report))
         self.folder.write_report(report)
@@ -182,7 +197,17 @@ class SetRun:
         description, listing = self._description, self.listing
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
         views = len(description.space.views)
-        return Job(self.folder, listing.corpus_id, listing.base, description.shard_format, layout, golden, self.options.limits, views)
+        return Job(
+            self.folder,
+            listing.corpus_id,
+            listing.base,
+            description.shard_format,
+            layout,
+            golden,
+            self.options.limits,
+            views,
+            stones=self._stones,
+        )
 
     def _accept(self, manifest: Manifest) -> None:
         if not self.options.add:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, Listing
 from extractor.diff import DIGEST, MESSAGE, REASON, ROW, SHARD, STATE, UNCHANGED, match, taken
+from extractor.taken_down import are_named
 from storage.digests import DigestMap, to_words
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
@@ -79,10 +80,13 @@ class StandingBlock:
     rejected: Flags
     unseen: Flags  # its unit was not finished
     unresolved: Flags  # its digest was left to another unit, which did not deliver it
+    taken_down: Flags  # its image was
 
 
-def standing_block(decided: pa.Table, seen: pa.Table, index: EmbeddingIndex, bad: BadImages) -> StandingBlock:
-    """seen: SEEN_COLUMNS, of the same range of keys."""
+def standing_block(
+    decided: pa.Table, seen: pa.Table, index: EmbeddingIndex, bad: BadImages, taken_keys: frozenset[str] = frozenset()
+) -> StandingBlock:
+    """seen: SEEN_COLUMNS, of the same range of keys. taken_keys: sha256 of those whose images were taken down."""
     unchanged = decided[STATE].to_numpy() == UNCHANGED
     at = match(decided["key"], seen["key"])
     at[unchanged] = -1
@@ -105,12 +109,14 @@ def standing_block(decided: pa.Table, seen: pa.Table, index: EmbeddingIndex, bad
         lost &= ~twins
     rejected = reasons.is_valid().to_numpy()
     good = ~rejected & (shards >= 0)
-    return StandingBlock(decided, digests, shards, rows, reasons, messages, good, rejected, ~unchanged & ~was_seen, lost)
+    unseen = ~unchanged & ~was_seen
+    taken_down = are_named(decided["key"], unseen, taken_keys)
+    return StandingBlock(decided, digests, shards, rows, reasons, messages, good, rejected, unseen & ~taken_down, lost, taken_down)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where all items of a corpus stand. listed = rows + rejected + pending."""
+    """Where all items of a corpus stand. listed = rows + rejected + pending, without what was taken down."""
 
     corpus: str
     shards: tuple[str, ...]  # sha256 by number
@@ -118,6 +124,7 @@ class Standing:
     reject_rows: RowSorter  # REJECT_SCHEMA
     reasons: Mapping[str, int]  # rejects by reason
     pending: int
+    taken_down: int  # items that are passed over, beside those that the listing passed over already
 
     @property
     def rows(self) -> int:
@@ -149,7 +156,7 @@ def settled(blocks: Iterable[StandingBlock], listing: Listing, schema: pa.Schema
     writer = RowWriter(pa.schema(kept))
     rejects = RowSorter(REJECT_SCHEMA, ["key", "reason", "message"])
     reasons: Counter[str] = Counter()
-    pending = 0
+    pending = taken_down = 0
 
     def reject(
         key: pa.ChunkedArray, digest: pa.ChunkedArray, stamp: pa.ChunkedArray, reason: pa.ChunkedArray, message: pa.ChunkedArray
@@ -168,7 +175,8 @@ def settled(blocks: Iterable[StandingBlock], listing: Listing, schema: pa.Schema
         if bad.num_rows:
             reject(bad["key"], bad[DIGEST], bad["stamp"], bad[REASON], bad[MESSAGE])
         pending += int((block.unseen | block.unresolved).sum())
-    return Standing(listing.corpus_id, tuple(shards), writer.finish(), rejects, dict(sorted(reasons.items())), pending)
+        taken_down += int(block.taken_down.sum())
+    return Standing(listing.corpus_id, tuple(shards), writer.finish(), rejects, dict(sorted(reasons.items())), pending, taken_down)
 
 
 def _with(column: pa.ChunkedArray, flags: Flags, values: list[str]) -> pa.ChunkedArray:

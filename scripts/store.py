@@ -18,6 +18,7 @@ from scripts import (
     store_items,
     store_rejects,
     store_tag,
+    store_takedown,
     store_upkeep,
     store_verify,
 )
@@ -53,6 +54,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     store_verify.add_action(actions)
     store_copy.add_action(actions)
     store_upkeep.add_action(actions)
+    store_takedown.add_action(actions)
     store_rejects.add_action(actions)
     store_export.add_action(actions)
     store_import.add_action(actions)

@@ -12,7 +12,7 @@ from storage.errors import UsageError
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
-from storage.names import SetName, parse_set
+from storage.names import SetName, parse_set, team_names
 from storage.place import Place
 from storage.store import require_store
 from storage.versions import list_versions, read_manifest
@@ -80,7 +80,7 @@ def set_names(root: Place) -> list[SetName]:
     """The sets below `root`, sorted; none where there is no such folder."""
     return [
         SetName(root, team, name)
-        for team in list_names(root)
+        for team in team_names(root)
         for name in list_names(root / team)
         if exists(root / team / name / "set.json")
     ]

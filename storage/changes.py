@@ -19,13 +19,14 @@ from storage.errors import NotFoundError, UsageError
 from storage.feature_set import FeatureSet, open_set
 from storage.flat_arrays import ArraysFlat
 from storage.import_columns import attribute_names, read_attributes
-from storage.import_rows import Imported, read_rows, write_rows
+from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import ItemChange, commit_change
 from storage.items import sorted_items
 from storage.names import SetName, check_name
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.stated_space import STATED
+from storage.tombstones import read_tombstones
 
 DEFAULT_CORPUS = "imported"
 
@@ -140,9 +141,14 @@ def _put(
     kept, left_out = attribute_names(flat)
     if left_out:
         raise UsageError(f"{left_out[0]!r} cannot be an attribute: it is a name of the set's own, or has not one short value for each key")
+    rows, taken = without_taken(read_rows(flat, corpus, None), read_tombstones(name), corpus)
+    if taken:
+        raise UsageError(
+            f"{sum(taken.values())} of the keys, or their images, were taken down in {name.root}, and do not come back: leave them out"
+        )
     imported = Imported(corpus, read_attributes(flat, kept))
     layout = ShardLayout(description.shape, description.dtype, description.space.id)
-    write_rows(flat, read_rows(flat, corpus, None), imported, name.folder, shard_format(description.shard_format), layout)
+    write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
     return _commit(feature_set, change_of(imported, "", are_new), "append" if are_new else "replace", rejected)
 

@@ -16,6 +16,7 @@ from storage.names import SetName
 from storage.patience import full_disk_told
 from storage.sealed import seal
 from storage.store import ensure_store
+from storage.takedown_guard import clean_after, require_clean
 from storage.versions import list_versions, read_manifest, version_path
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
     """Publish what `make` makes of the newest version; where another writer is faster, of that one's. `latest` itself: nothing to do.
 
     make: raises ConflictError if its change does not go with what it is given. What it makes must have a nonce that nobody else has.
-    Raises ConflictError, too, where a file to list has gone meanwhile.
+    Raises ConflictError, too, where a file to list has gone meanwhile, or something in it was taken down.
     """
     taken = 0
     for _ in range(MAX_REBASES):
@@ -74,10 +75,11 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
         manifest = make(latest)
         if manifest is latest:
             return manifest
+        seen = require_clean(name, manifest, latest)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         if _publish(name, manifest):
             announce(name)
-            return manifest
+            return clean_after(name, manifest, seen)
         taken = manifest.version
     raise ConflictError(f"{name}: gave up after {MAX_REBASES} attempts to commit; too many writers at once, run again later")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,13 @@ from storage.key_lookup import KeyLookup
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
+from storage.rewritten import rewriting_told
 from storage.set_description import SetDescription, read_description
 from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_store
+from storage.takedown_cache import honour_takedowns
 from storage.versions import list_versions, read_manifest, resolve, version_path
 
 __all__ = ["Batch", "FeatureSet", "SetDescription", "open_set", "read_description"]
@@ -81,20 +84,24 @@ class FeatureSet:
     @cached_property
     def items(self) -> pa.Table:
         """All items (key, corpus, digest, stamp, shard, row, label, split, then their attributes), sorted by (corpus, key)."""
-        return read_items(self._item_files, self.name.folder)
+        with self._rewriting_told():
+            return read_items(self._item_files, self.name.folder)
 
     @cached_property
     def rejects(self) -> pa.Table:
         """Items without an embedding: key, corpus, digest, stamp, reason, message."""
         entries = [state.rejects for _, state in sorted(self.manifest.corpora.items()) if state.rejects]
-        return read_tables(entries, self.name.folder, REJECT_SCHEMA)
+        with self._rewriting_told():
+            return read_tables(entries, self.name.folder, REJECT_SCHEMA)
 
     def golden(self) -> GoldenImages:
-        return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
+        with self._rewriting_told():
+            return read_golden(self.manifest.golden, self.name.folder, self.shape, self.description.dtype)
 
     def columns(self, *names: str) -> pa.Table:
         """These columns of all items, in item order; the others are not read. Raises UsageError for one that no item has."""
-        return self.items.select(names) if "items" in self.__dict__ else read_items(self._item_files, self.name.folder, names)
+        with self._rewriting_told():
+            return self.items.select(names) if "items" in self.__dict__ else read_items(self._item_files, self.name.folder, names)
 
     def to_numpy(self, view: int | None = 0, threads: int = THREADS) -> tuple[list[str], npt.NDArray[np.generic]]:
         """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N, and the keys as Python's texts.
@@ -108,9 +115,9 @@ class FeatureSet:
         self, positions: Sequence[int] | npt.NDArray[np.int64] | None = None, view: int | None = 0, threads: int = THREADS
     ) -> npt.NDArray[np.generic]:
         """[n, *shape] in the stored dtype, of the items at these positions and in their order; None for all. view: as in `to_numpy`."""
-        return self._embeddings.read(
-            self._places if positions is None else self._places.take(pa.array(np.asarray(positions, np.int64))), view, threads
-        )
+        wanted = self._places if positions is None else self._places.take(pa.array(np.asarray(positions, np.int64)))
+        with self._rewriting_told():
+            return self._embeddings.read(wanted, view, threads)
 
     def to_arrow(self) -> pa.Table:
         """Items joined with view 0 as a fixed-size list column `embedding` (flattened, stored dtype), in item order."""
@@ -133,8 +140,9 @@ class FeatureSet:
             raise ValueError(f"batch_size must be at least 1, got {size}")
         keys = self._places["key"].combine_chunks()
         wanted = None if positions is None else np.asarray(positions, np.int64)
-        for found, embeddings in self._embeddings.in_storage_order(self._places, size, wanted, view, threads):
-            yield Batch(keys.take(pa.array(found)).to_pylist(), embeddings, found)
+        with self._rewriting_told():
+            for found, embeddings in self._embeddings.in_storage_order(self._places, size, wanted, view, threads):
+                yield Batch(keys.take(pa.array(found)).to_pylist(), embeddings, found)
 
     def read(self, start: int, stop: int, view: int | None = 0) -> Batch:
         """Items start to stop (exclusive), in item order: only what they stand in is read. Raises UsageError for a range outside."""
@@ -160,17 +168,22 @@ class FeatureSet:
 
     def positions_of_keys(self, keys: Sequence[str], corpus: str | None = None) -> npt.NDArray[np.int64]:
         """Where the items of these keys are in `items` [n]; -1 for what is not there. Raises UsageError as `by_key`."""
-        return self._keys.find(keys, corpus)
+        with self._rewriting_told():
+            return self._keys.find(keys, corpus)
 
     def positions_of_digests(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
         """Where the first item of each of these images is in `items` [n]; -1 for what is not there.
 
         The first call reads all digests: 0.15 s a million. Raises UsageError for what is no sha256.
         """
-        return self._digests.find(digests)
+        with self._rewriting_told():
+            return self._digests.find(digests)
 
     def __reduce__(self) -> tuple[type[FeatureSet], tuple[SetName, SetDescription, Manifest]]:
         return FeatureSet, (self.name, self.description, self.manifest)  # without what was read of it
+
+    def _rewriting_told(self) -> AbstractContextManager[None]:
+        return rewriting_told(self.name, self.manifest)
 
     @property
     def _item_files(self) -> list[FileEntry]:
@@ -195,8 +208,9 @@ class FeatureSet:
         return DigestLookup(self._item_files, self.name.folder)
 
     def _batch(self, positions: npt.NDArray[np.int64], view: int | None) -> Batch:
-        found = ItemRows(self._item_files, self.name.folder).take(positions, ("key", "shard", "row"))
-        return Batch(found["key"].to_pylist(), self._embeddings.read(found, view), positions)
+        with self._rewriting_told():
+            found = ItemRows(self._item_files, self.name.folder).take(positions, ("key", "shard", "row"))
+            return Batch(found["key"].to_pylist(), self._embeddings.read(found, view), positions)
 
     def _require_found(self, positions: npt.NDArray[np.int64], asked: list[str], what: str, way_out: str) -> None:
         missing = [name for name, position in zip(asked, positions, strict=True) if position < 0]
@@ -214,6 +228,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     """
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
+    honour_takedowns(name)
     description = read_description(name)
     versions = list_versions(name.folder)
     if not versions:

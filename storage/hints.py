@@ -1,4 +1,4 @@
-"""What readers of a web root need, since web servers list nothing: the sets of the store, and of each set its newest version and tags.
+"""What readers of a web root need, since web servers list nothing: sets and tombstones of the store; newest version and tags of each set.
 
 Hints are replaced, not committed: two writers at once may leave the older one, and readers look onwards from there. Nobody else reads them.
 """
@@ -14,6 +14,7 @@ from storage.files import list_names, write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
+from storage.tombstones import takedown_names
 from storage.versions import list_versions
 from storage.web_root import CATALOG, HINT
 
@@ -33,10 +34,9 @@ def _leave(name: SetName) -> None:
     tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
     hint = {"newest": max(versions, default=0), "absent": sorted(absent_versions(name)), "tags": tags}
     _replace(name.folder / HINT, hint)
-    known = _read(name.root / CATALOG).get("sets", [])
-    here = f"{name.team}/{name.name}"
-    if here not in known:
-        _replace(name.root / CATALOG, {"sets": sorted({*known, here})})
+    sets = {*_read(name.root / CATALOG).get("sets", []), f"{name.team}/{name.name}"}
+    taken_down = sorted(takedown_names(name.root))
+    _replace(name.root / CATALOG, {"sets": sorted(sets), **({"takedowns": taken_down} if taken_down else {})})
 
 
 def _replace(place: Place, value: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
 from storage.import_options import APPEND, MIRROR, ImportOptions
-from storage.import_rows import Imported, read_rows, write_rows
+from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import commit_change
 from storage.items import sorted_items
 from storage.manifest import Manifest
@@ -32,6 +32,7 @@ from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
 from storage.store import require_possible_root
+from storage.tombstones import read_tombstones
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ImportResult:
     shards: int
     bytes: int
     space_id: str
+    skipped: Mapping[str, int] = field(default_factory=dict)  # rows that are passed over, by reason: those that were taken down
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,8 +84,10 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
             raise UsageError(f"{file} has no rows, so there is nothing to import")
         source = _source(flat, options, name)
         corpus = options.corpus_id or options.corpus or _corpus_of(flat)
-        rows = read_rows(flat, corpus, options.images, options.corpus)
+        rows, skipped = without_taken(read_rows(flat, corpus, options.images, options.corpus), read_tombstones(name), corpus)
         chosen = [row for row in rows if row]
+        if skipped and not chosen:
+            raise UsageError(f"all rows of {file} were taken down in {name.root}: there is nothing to import")
         if not chosen:
             raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
@@ -110,7 +114,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
     items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
     if options.mode == MIRROR:
-        state = write_state(Settled(corpus, source_path, len(chosen), [items], [rejects]), name, before)
+        state = write_state(Settled(corpus, source_path, len(chosen), [items], [rejects], skipped=skipped), name, before)
         manifest = commit_state(name, before, corpus, state, imported.shards, golden_entry, space_id, provenance, accept)
         is_new = manifest is not before
     else:
@@ -119,7 +123,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     return ImportResult(
         str(name), manifest.version, is_new, len(chosen), items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(imported.shards), sum(shard.bytes for shard in imported.shards), space_id,
+        len(imported.shards), sum(shard.bytes for shard in imported.shards), space_id, skipped,
     )  # fmt: skip
 
 

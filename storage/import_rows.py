@@ -23,6 +23,7 @@ from storage.shard_layout import ShardLayout
 from storage.shard_series import SHARD_BYTES, ShardSeries
 from storage.stored import to_stored
 from storage.table_file import label_text
+from storage.tombstones import TAKEN_DOWN, Tombstones
 
 BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
 STAMP = "imported"  # no stamp of a file: an extraction of the same corpus reads each image, and finds its digest known
@@ -115,6 +116,13 @@ def read_rows(flat: FlatFile, corpus: str, images: Path | None, only: str | None
         is_image = found not in (None, stand_in)  # an export of an import brings the stand-ins back
         rows.append(Row(number, key, found or stand_in, is_image, _label(label, flat.path), text_cell(split, flat.path), reject or missing))
     return rows
+
+
+def without_taken(rows: list[Row | None], stones: Tombstones, corpus: str) -> tuple[list[Row | None], dict[str, int]]:
+    """(the rows, with None for those of images and keys that were taken down; how many those are, by reason)."""
+    left = [row if row is None or not (row.digest in stones.images or stones.holds_key(corpus, row.key)) else None for row in rows]
+    taken = left.count(None) - rows.count(None)
+    return left, {TAKEN_DOWN: taken} if taken else {}
 
 
 def write_rows(

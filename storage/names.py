@@ -9,12 +9,18 @@ from urllib.parse import unquote
 
 from storage.bucket import Bucket
 from storage.errors import UsageError
+from storage.files import list_names
 from storage.moment import moment_of
 from storage.place import Place, RemotePlace
 from storage.web_root import WebRoot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_RESERVED_TEAMS = {"heads": "holds the fitted heads", "permafrost.json": "describes the store"}
+_RESERVED_TEAMS = {
+    "heads": "holds the fitted heads",
+    "takedowns": "says what was taken down",
+    "permafrost.json": "describes the store",
+    "catalog.json": "names its sets",
+}
 WEB = ("http", "https")
 BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
 EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
@@ -35,6 +41,11 @@ class SetName:
 
     def __str__(self) -> str:
         return f"{self.folder}" + (f"@{self.at}" if self.at else "")
+
+
+def team_names(root: Place) -> list[str]:
+    """What may be a team's folder, sorted; none where there is no such store."""
+    return [name for name in list_names(root) if name not in _RESERVED_TEAMS]
 
 
 def check_name(name: str, what: str) -> str:

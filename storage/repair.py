@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from storage.commit import commit
-from storage.errors import PermafrostError
+from storage.errors import DamagedError, PermafrostError
 from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import unseal
+from storage.takedown_scan import SetScan
+from storage.takedown_set import clean_set
+from storage.tombstones import read_tombstones
 from storage.verify import Finding, Verification, verify_set
 from storage.versions import list_versions, read_manifest
 
@@ -45,11 +48,15 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     """
     mended: list[tuple[str, str]] = []
     verification = verify_set(name, full=True)
+    taken_down = {gone.sha256 for gone in read_tombstones(name).gone.values()}
     for _ in range(MAX_ROUNDS):
-        found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in _damage(verification)) if where]
+        wanted = [finding for finding in _damage(verification) if finding.sha256 not in taken_down]
+        found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
         mended += found
         if not found:
             break
+        verification = verify_set(name, full=True)
+    if mended and _clean(name):
         verification = verify_set(name, full=True)
     given_up: list[str] = []
     version = None
@@ -58,6 +65,15 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         version = _without_damaged(name, {finding.path for finding in _damage(verification)})
         verification = verify_set(name, full=True)
     return Repair(tuple(mended), tuple(given_up), version, verification)
+
+
+def _clean(name: SetName) -> bool:
+    """A manifest from a copy may list what was taken down here: whether there was anything to look for."""
+    stones = read_tombstones(name)
+    if stones:
+        with suppress(DamagedError):  # of a set that could not be mended nobody knows what is in it
+            clean_set(SetScan(name))
+    return bool(stones)
 
 
 def _damage(verification: Verification) -> list[Finding]:

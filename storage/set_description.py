@@ -8,7 +8,7 @@ from typing import Any
 
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import exists, list_names
-from storage.names import SetName
+from storage.names import SetName, team_names
 from storage.sealed import read_sealed
 from storage.space import Space
 
@@ -67,7 +67,7 @@ def read_description(name: SetName) -> SetDescription:
     if not exists(path):
         there = [
             f"{team}/{s}"
-            for team in list_names(name.root)
+            for team in team_names(name.root)
             for s in list_names(name.root / team)
             if exists(name.root / team / s / "set.json")
         ]

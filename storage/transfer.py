@@ -23,6 +23,9 @@ from storage.names import SetName
 from storage.place import same_place
 from storage.store import ensure_store, require_store
 from storage.tags import move_tag
+from storage.takedown_scan import SetScan
+from storage.takedown_set import clean_set
+from storage.tombstones import carry_tombstones, read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
 from storage.versions import Tag, list_tags, list_versions, read_manifest, resolve, version_path
 
@@ -49,6 +52,8 @@ def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], Non
     manifests, tags = _wanted(source)
     ensure_store(target.root)
     _require_same_history(source, target, manifests)
+    seen = _require_not_taken_down(source, target, manifests)
+    carry_tombstones(source, target)
     listed = list(listed_files(manifests).values())
     copied = size = 0
     with ThreadPoolExecutor(THREADS) as pool:
@@ -57,6 +62,8 @@ def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], Non
             size += (listed[done - 1].bytes or 0) * is_new
             on_file(done, len(listed))
     new = _publish(source, target, manifests)
+    if takedown_names(target.root) - seen:
+        clean_set(SetScan(target))
     for tag in tags:
         move_tag(SetName(target.root, target.team, target.name, str(tag.version)), tag.name)
     return Transfer(tuple(manifests), new, tuple(tag.name for tag in tags), copied, len(listed) - copied, size)
@@ -92,9 +99,24 @@ def _require_same_history(source: SetName, target: SetName, manifests: Mapping[i
     there = set(list_versions(target.folder))
     for version in sorted(there & set(list_versions(source.folder))):
         if read_bytes(version_path(target.folder, version)) != read_bytes(version_path(source.folder, version)):
-            raise ConflictError(f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}")
+            raise ConflictError(
+                f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}. If something "
+                "was taken down in one of the two since it was copied, take it down in the other, too: then they are alike again"
+            )
     if ahead := sorted(version for version in there if version > max(list_versions(source.folder))):
         raise ConflictError(f"{target.folder} has gone on by itself: it has version {ahead[0]}, which {source.folder} has not")
+
+
+def _require_not_taken_down(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> frozenset[str]:
+    """Returns the names of the tombstones seen in the target."""
+    stones, scan = read_tombstones(target), SetScan(source)
+    for version, manifest in manifests.items() if stones else ():
+        if scan.holds(stones, manifest, None):
+            raise ConflictError(
+                f"version {version} of {source.folder} holds what was taken down in {target.root}: take it down in {source.root} as well "
+                "(`permafrost store takedown`), and copy then"
+            )
+    return stones.names
 
 
 def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:

@@ -27,8 +27,9 @@ from storage.patience import OUTAGES
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.store import STORE_FILE, require_store
+from storage.tombstones import read_one, takedown_names
 from storage.versions import list_versions, read_manifest, read_tag
-from storage.web_root import HINT
+from storage.web_root import HINT, TAKEDOWNS
 
 THREADS = 8
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
@@ -117,6 +118,8 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
+        for entry in sorted(takedown_names(name.root)):
+            self._read(f"../../{TAKEDOWNS}/{entry}", partial(read_one, name.root, entry))
         for version in self._expected_versions():
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
         if exists(name.folder / HINT):

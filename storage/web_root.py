@@ -10,7 +10,8 @@ from storage.bucket import Bucket
 from storage.errors import DamagedError, PermafrostError
 from storage.sealed import unseal
 
-CATALOG = "catalog.json"  # in the root of the store: its sets
+CATALOG = "catalog.json"  # in the root of the store: its sets, and the names of its tombstones
+TAKEDOWNS = "takedowns"
 HINT = "hint.json"  # in the folder of a set: newest version, absent ones, tags
 _SET_PARTS = 2
 
@@ -25,6 +26,8 @@ class WebRoot(Bucket):
         """Of the root and its teams, and of the versions and tags of a set; nothing else can be known."""
         inside = key.removeprefix(self.root).strip("/").split("/")
         parts = [part for part in inside if part]
+        if parts == [TAKEDOWNS]:
+            return [str(name) for name in self._hint(self._under(CATALOG)).get("takedowns", [])]
         if len(parts) < _SET_PARTS:
             sets = self._hint(self._under(CATALOG)).get("sets", [])
             teams = [name.split("/") for name in sets if isinstance(name, str) and name.count("/") == 1]

@@ -16,12 +16,15 @@ import storage
 from storage.catalog import list_sets
 from storage.errors import NotFoundError, PermafrostError
 from storage.names import SetName, parse_root
+from storage.shard_cache import cache_folder
 from storage.store import ensure_store, init_store
 from storage.tags import move_tag
+from storage.takedown import Request, take_down
 from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from tests.storage.conftest import MadeSet
+from tests.storage.traces import traces
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -82,6 +85,14 @@ def test_versions_that_are_newer_than_the_hint_are_found(made: MadeSet, url: str
     assert storage.open(f"{url}/team/set").version == 5
     (Path(made.folder) / "hint.json").unlink()
     assert storage.open(f"{url}/team/set").version == 5
+
+
+def test_what_was_taken_down_leaves_the_cache_of_readers(made: MadeSet, url: str) -> None:
+    storage.open(f"{url}/team/set@1").to_numpy()
+    assert traces(cache_folder(), [made.embedding(1).tobytes()], ["1"])
+    take_down(made.name.root, None, Request(images=(made.digest(1).hex(),)), do_it=True)
+    assert storage.open(f"{url}/team/set@1").to_numpy()[0] == ["0", "2", "3", "4"]
+    assert traces(cache_folder(), [made.embedding(1).tobytes()], ["1"]) == []
 
 
 def test_it_can_be_verified_and_copied(made: MadeSet, url: str, tmp_path: Path) -> None:

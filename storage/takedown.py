@@ -1,0 +1,193 @@
+"""Taking images down, by their digest or by their keys: it wins over immutability.
+
+A tombstone is written first, and honoured from then on by whoever reads or writes the store; then each set is rewritten in all its
+versions (`storage.takedown_set`), and a receipt says what was done and what could not be reached. Cut off anywhere, the same takedown
+goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from storage.catalog import set_names
+from storage.errors import NotFoundError, UsageError
+from storage.feature_set import read_description
+from storage.files import list_names, remove
+from storage.heads import heads_on
+from storage.names import SetName
+from storage.place import Place, RemotePlace
+from storage.run_watch import file_system_time, run_statuses
+from storage.store import require_store
+from storage.takedown_cache import purge_cache
+from storage.takedown_scan import SetScan
+from storage.takedown_set import SetTakedown, clean_set, foresee
+from storage.tombstones import Tombstone, hashed, leave_tombstone, mark_finished, read_tombstones, set_label, takedown_names, unfinished
+from storage.verify import foreign_names
+
+SETTLED_SECONDS = 600.0  # a private file that nobody has written to for so long has no writer any more
+_HEX_DIGITS = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to take down. Either of the two.
+
+    images: digests, 64 hex digits each. keys: of items. corpus: in which the keys are; None: in any.
+    """
+
+    images: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    corpus: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.images) == bool(self.keys):
+            raise UsageError("expected images or keys to take down, and not both")
+        if self.images and self.corpus is not None:
+            raise UsageError("an image is taken down in all corpora: leave out the corpus")
+        for image in self.images:
+            if len(image) != _HEX_DIGITS or not set(image) <= set("0123456789abcdef"):
+                raise UsageError(f"{image!r} is no digest of an image: expected the sha256 of its bytes, 64 hex digits, or its file")
+
+    def tombstone(self, name: SetName | None) -> Tombstone:
+        keys = sorted((self.corpus, hashed(key)) for key in set(self.keys))
+        return Tombstone(set_label(name) if name else None, tuple(sorted(set(self.images))), tuple(keys))
+
+
+@dataclass(frozen=True)
+class Takedown:
+    """What was done, or (unless `done`) would be. unreached: what may still hold what was taken down, and how to get at it.
+
+    beyond: what no takedown can reach, of any store like this one.
+    """
+
+    id: str
+    done: bool
+    sets: tuple[SetTakedown, ...]
+    cached: int  # files removed from this machine's cache
+    unreached: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    @property
+    def anything(self) -> bool:
+        return any(each.versions or each.files or each.logs for each in self.sets)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def image_digest(text: str) -> str:
+    """The digest that a request names: as it is, or that of the file at this path. Raises NotFoundError, UsageError."""
+    if len(text) == _HEX_DIGITS and set(text.lower()) <= set("0123456789abcdef"):
+        return text.lower()
+    try:
+        return hashlib.sha256(Path(text).read_bytes()).hexdigest()
+    except IsADirectoryError:
+        raise UsageError(f"{text} is a folder: expected an image file, or the sha256 of one") from None
+    except OSError as error:
+        raise NotFoundError(f"{text!r} is neither a sha256 (64 hex digits) nor a file that can be read ({error.strerror})") from None
+
+
+def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) -> Takedown:
+    """Take images down in one set of a store (`name`), or in all (None); keys in one.
+
+    Raises UsageError, NotFoundError (no such store or set; a key that nothing there has, and that was not taken down before), DamagedError
+    (what is damaged must be mended first, or nobody knows what it holds), ConflictError.
+    """
+    require_store(root)
+    if request.keys and name is None:
+        raise UsageError("a key belongs to a set: expected ROOT/TEAM/SET, and an image to take it out of all sets of the store")
+    if name and name.at:
+        raise UsageError(f"{name}: a takedown reaches all versions; leave out '@{name.at}'")
+    names = [name] if name else set_names(root)
+    for each in names:
+        read_description(each)
+    stone = request.tombstone(name)
+    scans = [SetScan(each) for each in names]
+    foreseen = [foresee(scan, read_tombstones(scan.name).adding(stone)) for scan in scans] if request.keys or not do_it else []
+    if request.keys and not any(each.files or each.logs for each in foreseen) and f"{stone.id}.json" not in takedown_names(root):
+        raise NotFoundError(
+            f"nothing in {name} has the key {request.keys[0]!r}" + (f" in corpus {request.corpus!r}" if request.corpus else "")
+        )
+    beyond = tuple(_beyond(root))
+    if not do_it:
+        return Takedown(stone.id, False, tuple(foreseen), 0, tuple(_unreached(root, names, foreseen)), beyond)
+    leave_tombstone(root, stone)
+    sets = clean_all(scans)
+    for each in names:
+        _remove_private_files(each)
+    cached = sum(purge_cache(read_tombstones(each)) for each in names) if isinstance(root, RemotePlace) else 0
+    done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, names, sets)), beyond)
+    mark_finished(root, stone.id, done.to_dict())
+    return done
+
+
+def clean_all(scans: Sequence[SetScan]) -> tuple[SetTakedown, ...]:
+    """Make sets clean of all that was taken down in their store."""
+    done = [clean_set(scan) for scan in scans]
+    for number, scan in enumerate(scans if len(scans) > 1 else ()):
+        stones = read_tombstones(scan.name)
+        if stones.known:  # a name that an image had in one set may stand in another one, which could not read its bytes
+            done[number] = _and_then(done[number], clean_set(scan))
+    return tuple(done)
+
+
+def finish_takedowns(name: SetName) -> None:
+    """Go on with takedowns in the store that were cut off, as far as they concern this set."""
+    if unfinished(name.root):
+        clean_set(SetScan(name))
+
+
+def _and_then(one: SetTakedown, other: SetTakedown) -> SetTakedown:
+    return replace(
+        one,
+        versions=(*one.versions, *other.versions),
+        files=(*one.files, *other.files),
+        logs=(*one.logs, *other.logs),
+        unreadable=tuple(sorted({*one.unreadable, *other.unreadable})),
+    )
+
+
+def _unreached(root: Place, names: Sequence[SetName], sets: Sequence[SetTakedown]) -> Iterator[str]:
+    for name, done in zip(names, sets, strict=True):
+        touched = {loss.version for loss in done.versions if loss.items}
+        for head in heads_on(name):
+            if head.version in touched:
+                yield f"head {head.name} was fitted on version {head.version} of {done.set}: fit it anew and remove this one"
+        for status in run_statuses(name):
+            if status.state in ("running", "unreadable"):
+                yield f"run {status.run} is at work on {done.set}: repeat the takedown when it has ended"
+        for path in done.unreadable:
+            yield f"{done.set}/{path} cannot be read: look into it, or remove it"
+        for entry in foreign_names(list_names(name.folder)):
+            yield f"{done.set}/{entry} is no file of a set: look into it, or remove it"
+        for path in _private_files(name):
+            yield f"{done.set}/{path} is a writer's private file: repeat the takedown when the writer has ended"
+
+
+def _beyond(root: Place) -> Iterator[str]:
+    yield "copies of the store, exports, backups and heads elsewhere: take it down there too"
+    yield "files that somebody reads in this moment, until he closes them"
+    if isinstance(root, RemotePlace):
+        yield "old versions of objects, if the bucket keeps them: delete them there"
+        yield "caches of other machines, until they next open the store"
+
+
+def _private_files(name: SetName) -> list[str]:
+    """On a disk; what goes to a bucket is written elsewhere first."""
+    if not isinstance(name.folder, Path):
+        return []
+    return [str(path.relative_to(name.folder)) for path in name.folder.rglob(".*.partial") if path.is_file()]
+
+
+def _remove_private_files(name: SetName) -> None:
+    """Of writers that are gone: nobody knows what is in them."""
+    now = file_system_time(name.folder / "runs") if _private_files(name) else time.time()
+    for path in _private_files(name):
+        place = name.folder / path
+        if isinstance(place, Path) and place.exists() and now - place.stat().st_mtime > SETTLED_SECONDS:
+            remove(place)

@@ -1,0 +1,44 @@
+"""Commits and takedowns at the same time: a writer that began before a takedown must not bring back what it removed."""
+
+from __future__ import annotations
+
+from storage.errors import ConflictError
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.takedown_scan import SetScan
+from storage.takedown_set import clean_set
+from storage.tombstones import Tombstones, read_tombstones, takedown_names
+from storage.versions import read_manifest
+
+
+def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> frozenset[str]:
+    """Called before a manifest is created, with the version that it follows; returns the names of the tombstones seen.
+
+    What is new in the draft is looked at. If it has anything that was taken down, or lists what a takedown removed, the set is cleaned, the
+    draft's own files with it, and the error is ConflictError.
+    """
+    stones = read_tombstones(name)
+    if not stones:
+        return stones.names
+    left = [entry.path for entry in (*draft.files, *(latest.files if latest else ())) if entry.path in stones.gone]
+    if left or SetScan(name).holds(stones, draft, latest):
+        clean_set(SetScan(name))
+        raise ConflictError(
+            f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"
+        )
+    return stones.names
+
+
+def clean_after(name: SetName, manifest: Manifest, seen: frozenset[str]) -> Manifest:
+    """Called after a manifest was created; returns it as it is then.
+
+    A takedown whose tombstone was there before sees this version itself, or its files were missed in `require_clean`. One that came in
+    between may have looked at the versions before this one was there.
+    """
+    if takedown_names(name.root) == seen:
+        return manifest
+    stones: Tombstones = read_tombstones(name)
+    if not stones:
+        return manifest
+    clean_set(SetScan(name))
+    return read_manifest(name.folder, manifest.version)

@@ -1,0 +1,298 @@
+"""Where in a set the rows are that have to go: found by item files, and by shards only where these hold more than items point at."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.content_files import files_in
+from storage.damage import damage_named
+from storage.disk import sha256_file
+from storage.errors import DamagedError
+from storage.feature_set import read_description
+from storage.files import FileEntry, open_listed, size_of
+from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
+from storage.manifest import Manifest
+from storage.names import SetName
+from storage.place import Place
+from storage.receipt_rows import ReceiptRows, receipts_of
+from storage.shard import ShardReader, shard_format
+from storage.tombstones import KnownFile, Tombstones, known_file
+from storage.versions import list_versions, read_manifest
+
+_ITEMS = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp", "shard", "row")])
+_REJECTS = pa.schema([REJECT_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp")])
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """Of one item file. taken_shards: those that rows to go point at. by_key: digests of rows that go by their key alone."""
+
+    taken: int
+    shards: frozenset[str]
+    taken_shards: frozenset[str]
+    by_key: frozenset[bytes]
+    known: frozenset[KnownFile]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What has to be rewritten or removed. Files by path."""
+
+    manifests: Mapping[int, Manifest]
+    facts: Mapping[str, ItemFacts]
+    shards: Mapping[str, tuple[FileEntry, Rows]]  # by sha256: rows that go
+    items: tuple[FileEntry, ...]
+    rejects: Mapping[str, tuple[FileEntry, int]]  # and how many rows go
+    golden: tuple[FileEntry, ...]
+    unlisted: tuple[FileEntry, ...]  # no version lists them, and nobody can read them: they go whole
+    receipts: tuple[ReceiptRows, ...]  # with rows that go
+    known: frozenset[KnownFile]
+    unreadable: tuple[str, ...] = ()  # receipts
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.shards or self.items or self.rejects or self.golden or self.unlisted or self.receipts)
+
+
+@dataclass
+class SetScan:
+    """Looks through one set as often as asked; an item file, which never changes, is read once for the same tombstones."""
+
+    name: SetName
+    _stones: object = None  # images and keys that the facts are about
+    _facts: dict[str, ItemFacts] = field(default_factory=dict)
+    _pointed: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
+
+    def look(self, stones: Tombstones, again: bool = False) -> Found:
+        """Raises DamagedError for what cannot be read: nobody knows what is in it. again: runs that have finished were looked at before."""
+        manifests = {version: read_manifest(self.name.folder, version) for version in list_versions(self.name.folder)}
+        items = {entry.path: entry for manifest in manifests.values() for state in manifest.corpora.values() for entry in state.items}
+        items = {path: entry for path, entry in items.items() if not self._replaced(path, stones)}
+        for entry in items.values():
+            self._read_items(entry, stones)
+        facts = {path: self._facts[path] for path in items}
+        receipts, unreadable = receipts_of(self.name, stones, of_finished=not again)
+        known = frozenset[KnownFile]().union(*(each.known for each in facts.values()), *(each.known for each in receipts))
+        rejects = self._rejects(manifests.values(), stones)
+        known |= frozenset(file for _, table in rejects for file in _known(table, stones.taken_by_image(table["digest"])))
+        found = self._with_names(stones.knowing(known), manifests, items, facts, receipts, rejects, known)
+        return replace(found, unreadable=tuple(unreadable))
+
+    def _with_names(
+        self,
+        stones: Tombstones,
+        manifests: Mapping[int, Manifest],
+        items: Mapping[str, FileEntry],
+        facts: Mapping[str, ItemFacts],
+        receipts: Sequence[ReceiptRows],
+        rejects: Sequence[tuple[FileEntry, pa.Table]],
+        known: frozenset[KnownFile],
+    ) -> Found:
+        dropped = stones.images | self._orphaned(items.values(), facts, receipts, stones)
+        shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, stones)
+        moved = {*shards, *(gone.sha256 for gone in stones.gone.values() if gone.path.startswith("shards/"))}
+        counted = {entry.path: (entry, int(stones.taken(table).sum())) for entry, table in rejects}
+        golden = {manifest.golden.path: manifest.golden for manifest in manifests.values()}
+        listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
+        late = list(self._unlisted_tables(listed, stones))
+        counted |= {entry.path: (entry, count) for entry, count in late if entry.path.startswith("rejects/") and count}
+        return Found(
+            manifests,
+            facts,
+            shards,
+            (
+                *(entry for path, entry in items.items() if facts[path].taken or facts[path].shards & moved),
+                *(entry for entry, count in late if entry.path.startswith("items/") and count),
+            ),
+            {path: (entry, count) for path, (entry, count) in counted.items() if count},
+            (
+                *(
+                    entry
+                    for path, entry in golden.items()
+                    if not self._replaced(path, stones) and stones.taken_by_image(self._column(entry, "digest")).any()
+                ),
+                *(entry for entry, count in late if entry.path.startswith("golden/") and count),
+            ),
+            (*unlisted, *(entry for entry, count in late if not count)),
+            tuple(each for each in receipts if (each.shard and each.shard.sha256 in moved) or each.has_taken(stones)),
+            known,
+        )
+
+    def holds(self, stones: Tombstones, manifest: Manifest, latest: Manifest | None) -> bool:
+        """Whether what is new in a manifest, beside the one that it follows, has anything that has to go."""
+        known = set(latest.files if latest else ())
+        states = manifest.corpora.values()
+        items = [entry for state in states for entry in state.items if entry not in known]
+        for entry in items:
+            self._read_items(entry, stones)
+        if any(self._facts[entry.path].taken for entry in items):
+            return True
+        rejects = [state.rejects for state in states if state.rejects and state.rejects not in known]
+        if any(stones.taken(read_tables([entry], self.name.folder, _REJECTS)).any() for entry in rejects):
+            return True
+        views = len(read_description(self.name).space.views)
+        shards = (entry for entry in manifest.shards if entry not in known and not self._all_pointed_at(entry, views))
+        return bool(stones.images) and any(
+            len(self._rows_of(entry, stones.images)) for entry in shards if size_of(self.name.folder / entry.path) == entry.bytes
+        )
+
+    def shards_of(self, entry: FileEntry, stones: Tombstones) -> frozenset[str]:
+        """What the items of a file point at."""
+        self._read_items(entry, stones)
+        return self._facts[entry.path].shards
+
+    def open_shard(self, entry: FileEntry) -> ShardReader:
+        """A shard whose bytes are what its name says: damage must not get a new name."""
+        kind = shard_format(read_description(self.name).shard_format)
+
+        def opened(path: Path) -> ShardReader:
+            if sha256_file(path) != entry.sha256:
+                raise DamagedError(f"{self.name.folder / entry.path} is damaged: mend it with `permafrost store repair` first")
+            return kind.reader(path)
+
+        return open_listed(self.name.folder, entry, opened)
+
+    def _replaced(self, path: str, stones: Tombstones) -> bool:
+        """Whether an earlier takedown removed the file, and a writer who was late listed it all the same."""
+        return path in stones.gone and size_of(self.name.folder / path) is None
+
+    def _read_items(self, entry: FileEntry, stones: Tombstones) -> None:
+        if self._stones != (stones.images, stones.keys):
+            self._facts, self._stones = {}, (stones.images, stones.keys)
+        if entry.path in self._facts:
+            return
+        table = read_tables([entry], self.name.folder, _ITEMS)
+        by_image, by_key = stones.taken_by_image(table["digest"]), stones.taken_by_key(table)
+        gone = table.filter(pa.array(by_image | by_key))
+        only_key = table["digest"].filter(pa.array(by_key & ~by_image)).to_pylist()
+        for shard, rows in _rows_by_shard(table):
+            self._pointed[shard].append(rows)
+        shards, taken_shards = (frozenset(pc.unique(each["shard"]).to_pylist()) for each in (table, gone))
+        self._facts[entry.path] = ItemFacts(gone.num_rows, shards, taken_shards, frozenset(only_key), _known(table, by_image))
+
+    def _rejects(self, manifests: Iterable[Manifest], stones: Tombstones) -> list[tuple[FileEntry, pa.Table]]:
+        states = [state for manifest in manifests for state in manifest.corpora.values()]
+        entries = {state.rejects.path: state.rejects for state in states if state.rejects}
+        return [
+            (entry, read_tables([entry], self.name.folder, _REJECTS)) for path, entry in entries.items() if not self._replaced(path, stones)
+        ]
+
+    def _orphaned(
+        self, items: Iterable[FileEntry], facts: Mapping[str, ItemFacts], receipts: Sequence[ReceiptRows], stones: Tombstones
+    ) -> frozenset[bytes]:
+        """Digests of items that go by their key, and that nothing else points at: their embeddings go too."""
+        found = frozenset[bytes]().union(*(each.by_key for each in facts.values()), *(each.by_key for each in receipts))
+        if not found:
+            return found
+        wanted, kept = pa.array(sorted(found), pa.binary(32)), set[bytes]()
+        listed = {entry.path: entry for entry in items}
+        late = (entry for entry in files_in(self.name.folder, "items") if entry.path not in listed)  # a writer may list it yet
+        tables = chain((read_tables([entry], self.name.folder, _ITEMS) for entry in items), self._readable(late))
+        for table in tables:
+            table = table.filter(pc.is_in(table["digest"], value_set=wanted))
+            kept.update(table["digest"].filter(pa.array(~stones.taken(table))).to_pylist())
+        return found - kept - frozenset[bytes]().union(*(each.kept(stones) for each in receipts))
+
+    def _readable(self, entries: Iterable[FileEntry]) -> Iterator[pa.Table]:
+        """Of item files that no version lists."""
+        for entry in entries:
+            with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
+                yield open_listed(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
+
+    def _shards(
+        self,
+        manifests: Iterable[Manifest],
+        facts: Mapping[str, ItemFacts],
+        receipts: Sequence[ReceiptRows],
+        dropped: frozenset[bytes],
+        stones: Tombstones,
+    ) -> tuple[dict[str, tuple[FileEntry, Rows]], list[FileEntry]]:
+        """Shards with rows that go, by sha256; and those that no version lists and nobody can read.
+
+        What no version lists yet may be listed by a writer who is late: so it is rewritten, too.
+        """
+        listed = {entry.sha256: entry for manifest in manifests for entry in manifest.shards}
+        needed = listed | {each.shard.sha256: each.shard for each in receipts if each.shard and not each.finished}
+        taken = frozenset[str]().union(*(each.taken_shards for each in facts.values()))
+        views = len(read_description(self.name).space.views)
+        found: dict[str, tuple[FileEntry, Rows]] = {}
+        unlisted = []
+        for entry in _with_unlisted(needed, self.name.folder):
+            if entry.sha256 in listed and entry.sha256 not in taken and self._all_pointed_at(entry, views):
+                continue
+            if not dropped or size_of(self.name.folder / entry.path) is None:
+                continue
+            try:
+                rows = self._rows_of(entry, dropped)
+            except DamagedError:
+                if entry.sha256 in listed:
+                    raise
+                unlisted.append(entry)  # nobody can read it, and what a run made of it is made again
+                continue
+            if len(rows):
+                found[entry.sha256] = (entry, rows)
+        return found, unlisted
+
+    def _all_pointed_at(self, entry: FileEntry, views: int) -> bool:
+        """Whether items tell of each row of a shard what it is."""
+        pointed = self._pointed.get(entry.sha256, ())
+        return len(pointed) > 0 and views * len(np.unique(np.concatenate(pointed))) == entry.rows
+
+    def _rows_of(self, entry: FileEntry, dropped: frozenset[bytes]) -> Rows:
+        with closing(self.open_shard(entry)) as reader:
+            digests = pa.array(reader.digests(), pa.binary(32))
+        held = pc.is_in(digests, value_set=pa.array(sorted(dropped), pa.binary(32)))
+        return np.flatnonzero(held.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+    def _column(self, entry: FileEntry, column: str) -> pa.ChunkedArray:
+        with damage_named(self.name.folder / entry.path, "file"):
+            return open_listed(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
+
+    def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[tuple[FileEntry, int]]:
+        """Of expired versions, and of writers that died, or are about to commit; and how many rows go. 0: it cannot be read."""
+        for kind in ("items", "rejects", "golden"):
+            for entry in files_in(self.name.folder, kind):
+                if entry.path in listed:
+                    continue
+                columns = ["digest"] if kind == "golden" else _REJECTS.names
+                try:
+                    with damage_named(self.name.folder / entry.path, "file"):
+                        table = open_listed(self.name.folder, entry, partial(pq.read_table, columns=columns))
+                except DamagedError:
+                    yield entry, 0
+                    continue
+                gone = stones.taken_by_image(table["digest"]) if kind == "golden" else stones.taken(table)
+                if gone.any():
+                    yield replace(entry, rows=table.num_rows), int(gone.sum())
+
+
+def _rows_by_shard(items: pa.Table) -> Iterator[tuple[str, Rows]]:
+    """Each shard that items point at, and the rows there, ascending and each once."""
+    column = items["shard"].combine_chunks()
+    places = np.unique(column.indices.to_numpy().astype(np.int64) << 32 | items["row"].to_numpy())
+    starts = np.searchsorted(places >> 32, np.arange(len(column.dictionary) + 1))
+    for number, shard in enumerate(column.dictionary.to_pylist()):
+        yield shard, places[starts[number] : starts[number + 1]] & 0xFFFFFFFF
+
+
+def _known(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> frozenset[KnownFile]:
+    rows = table.filter(pa.array(chosen)).select(["digest", "corpus", "key", "stamp"]).to_pylist()
+    return frozenset(known_file(*row.values()) for row in rows)
+
+
+def _with_unlisted(needed: Mapping[str, FileEntry], folder: Place) -> Iterator[FileEntry]:
+    yield from needed.values()
+    yield from (entry for entry in files_in(folder, "shards") if entry.sha256 not in needed)

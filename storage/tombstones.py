@@ -1,0 +1,257 @@
+"""What was taken down in a store: tombstones, which everybody honours from then on, and what became of the files that held it.
+
+`<root>/takedowns/<id>.json` is a tombstone, `record-<id>.json` says which items were found and which files left. Neither ever changes, so
+whoever has read one need not read it again. Keys stand there as their sha256 only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.files import FileEntry, create_exclusive, list_names, read_bytes, to_json, write_atomic
+from storage.names import SetName
+from storage.place import Place
+from storage.sealed import read_sealed, seal
+from storage.web_root import TAKEDOWNS as FOLDER
+
+RECORD = "record-"
+RECEIPTS = "receipts"  # folder in it: what each takedown did
+TAKEN_DOWN = "taken-down"  # reason of what is skipped, and what stands where a key stood
+TOMBSTONE_FORMAT = 1
+THREADS = 8
+_UNKNOWN_STAMPS = ("", "imported")  # such a stamp says nothing of a file
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """set: TEAM/SET, or None for all sets of the store. images: their digests. keys: (corpus, or None for any; sha256 of the key)."""
+
+    set: str | None
+    images: tuple[str, ...] = ()
+    keys: tuple[tuple[str | None, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(to_json(asdict(self))).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """An item that was an image taken down: later extractions know the file by key and stamp (their sha256), and need not read it."""
+
+    image: str
+    corpus: str
+    key: str
+    stamp: str | None
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A file that left a set. now: what took its place. rows: of a shard, those that were left out, ascending."""
+
+    set: str
+    path: str
+    sha256: str
+    now: tuple[FileEntry, ...] = ()
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was found, and what left."""
+
+    known: tuple[KnownFile, ...] = ()
+    gone: tuple[Gone, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """All that was taken down, as far as it concerns one set. names: of the files that say so."""
+
+    names: frozenset[str] = frozenset()
+    images: frozenset[bytes] = frozenset()
+    keys: frozenset[tuple[str | None, str]] = frozenset()
+    known: frozenset[KnownFile] = frozenset()
+    gone: Mapping[str, Gone] = field(default_factory=dict)  # by path
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.keys)
+
+    def knowing(self, known: Iterable[KnownFile]) -> Tombstones:
+        return replace(self, known=self.known | frozenset(known))
+
+    def adding(self, stone: Tombstone) -> Tombstones:
+        """The same with a tombstone that concerns the set."""
+        images = frozenset(map(bytes.fromhex, stone.images))
+        return replace(self, images=self.images | images, keys=self.keys | frozenset(stone.keys))
+
+    def taken_by_image(self, digests: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+        """Whether each digest (null where not known) is of an image that was taken down."""
+        if not self.images:
+            return np.zeros(len(digests), bool)
+        wanted = pa.array(sorted(self.images), pa.binary(32))
+        return np.asarray(pc.is_in(digests.cast(pa.binary(32)), value_set=wanted).to_numpy(zero_copy_only=False), bool)
+
+    def taken_by_key(self, table: pa.Table, corpus: str | None = None) -> npt.NDArray[np.bool_]:
+        """Whether each row's key was taken down. table: with key, and corpus unless all rows are of one.
+
+        It hashes each key: a second a million.
+        """
+        if not self.keys:
+            return np.zeros(table.num_rows, bool)
+        corpora = [corpus] * table.num_rows if corpus is not None else table["corpus"].to_pylist()
+        return np.array([self.holds_key(*pair) for pair in zip(corpora, table["key"].to_pylist(), strict=True)], bool)
+
+    def taken(self, table: pa.Table, corpus: str | None = None) -> npt.NDArray[np.bool_]:
+        """Whether each row has to go. table: with key, digest, and corpus unless all rows are of one.
+
+        An image whose bytes could not be read when the row was made goes by the names that it is known by.
+        """
+        gone = self.taken_by_image(table["digest"]) | self.taken_by_key(table, corpus)
+        unread = np.flatnonzero(table["digest"].is_null().to_numpy() & ~gone) if self.known else ()
+        names = {(file.corpus, file.key) for file in self.known} if len(unread) else ()
+        for row in unread:
+            own = corpus if corpus is not None else table["corpus"][int(row)].as_py()
+            gone[row] = (own, hashed(table["key"][int(row)].as_py())) in names
+        return gone
+
+    def holds_key(self, corpus: str, key: str) -> bool:
+        name = hashed(key)
+        return (corpus, name) in self.keys or (None, name) in self.keys
+
+    def skips(self, corpus: str, key: str, stamp: str) -> bool:
+        """Whether an item of a listing is taken down, as far as that can be told without reading it."""
+        name = hashed(key)
+        if (corpus, name) in self.keys or (None, name) in self.keys:
+            return True
+        return stamp not in _UNKNOWN_STAMPS and (corpus, name, hashed(stamp)) in self._states
+
+    @cached_property
+    def _states(self) -> frozenset[tuple[str, str, str | None]]:
+        return frozenset((file.corpus, file.key, file.stamp) for file in self.known)
+
+    def names_of_keys(self) -> frozenset[str]:
+        """sha256 of all keys that were taken down, or that images had."""
+        return frozenset({name for _, name in self.keys} | {file.key for file in self.known})
+
+
+NOTHING = Tombstones()
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def known_file(image: bytes, corpus: str, key: str, stamp: str) -> KnownFile:
+    return KnownFile(image.hex(), corpus, hashed(key), None if stamp in _UNKNOWN_STAMPS else hashed(stamp))
+
+
+def set_label(name: SetName) -> str:
+    return f"{name.team}/{name.name}"
+
+
+def leave_tombstone(root: Place, tombstone: Tombstone) -> None:
+    """Whoever reads or writes the store honours it from now on. No error if it is there."""
+    _create(root, f"{tombstone.id}.json", {"kind": "tombstone", **asdict(tombstone)})
+
+
+def leave_record(root: Place, record: Record) -> None:
+    value = {"kind": "record", **asdict(record)}
+    _create(root, f"{RECORD}{hashlib.sha256(to_json(value)).hexdigest()[:20]}.json", value)
+
+
+def carry_tombstones(source: SetName, target: SetName) -> None:
+    """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
+    for entry in sorted(takedown_names(source.root)):
+        found = read_one(source.root, entry)
+        if isinstance(found, Record):
+            leave_record(target.root, Record(found.known))
+        elif found and found.set in (None, set_label(source)):
+            carried = replace(found, set=set_label(target))
+            leave_tombstone(target.root, carried)
+            mark_finished(target.root, carried.id, {"carried_from": str(source)})
+
+
+def mark_finished(root: Place, takedown: str, receipt: Mapping[str, Any]) -> None:
+    """Leave the receipt of a takedown: from then on nobody else needs to go on with it."""
+    now = datetime.now(UTC)
+    place = root / FOLDER / RECEIPTS / f"{takedown}.{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    create_exclusive(place, seal({**receipt, "finished": now.isoformat(timespec="seconds")}))
+
+
+def takedown_names(root: Place) -> frozenset[str]:
+    return frozenset(entry for entry in list_names(root / FOLDER) if entry.endswith(".json"))
+
+
+def unfinished(root: Place) -> list[str]:
+    """Ids of takedowns that have no receipt: at work, or cut off."""
+    tombstones = [entry.removesuffix(".json") for entry in takedown_names(root) if not entry.startswith(RECORD)]
+    done = {entry.partition(".")[0] for entry in list_names(root / FOLDER / RECEIPTS)} if tombstones else ()
+    return sorted(entry for entry in tombstones if entry not in done)
+
+
+def read_tombstones(name: SetName) -> Tombstones:
+    """What was taken down in the set's store, as far as it concerns the set. Raises DamagedError."""
+    names = takedown_names(name.root)
+    if not names:
+        return NOTHING
+    with ThreadPoolExecutor(THREADS) as pool:
+        values = [value for value in pool.map(partial(read_one, name.root), sorted(names)) if value is not None]
+    own = set_label(name)
+    stones = [value for value in values if isinstance(value, Tombstone) and value.set in (None, own)]
+    records = [value for value in values if isinstance(value, Record)]
+    images = {image for stone in stones for image in stone.images}
+    return Tombstones(
+        names,
+        frozenset(map(bytes.fromhex, images)),
+        frozenset(key for stone in stones for key in stone.keys),
+        frozenset(file for record in records for file in record.known if file.image in images),
+        {gone.path: gone for record in records for gone in record.gone if gone.set == own},
+    )
+
+
+def read_one(root: Place, entry: str) -> Tombstone | Record | None:
+    """None if it has gone meanwhile. Raises DamagedError."""
+    place = root / FOLDER / entry
+    with suppress(NotFoundError):
+        value = read_sealed(place, "tombstone")
+        if value.pop("format", None) != TOMBSTONE_FORMAT:
+            raise DamagedError(f"{place}: a tombstone of another format than {TOMBSTONE_FORMAT}, which this program reads")
+        try:
+            return _parse(value.pop("kind"), value)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{place}: not a valid tombstone ({type(error).__name__}: {error})") from None
+    return None
+
+
+def _parse(kind: str, value: Mapping[str, Any]) -> Tombstone | Record:
+    if kind == "tombstone":
+        return Tombstone(value["set"], tuple(value["images"]), tuple((corpus, key) for corpus, key in value["keys"]))
+    gone = (
+        Gone(each["set"], each["path"], each["sha256"], tuple(FileEntry(**entry) for entry in each["now"]), tuple(each["rows"]))
+        for each in value["gone"]
+    )
+    return Record(tuple(KnownFile(**each) for each in value["known"]), tuple(gone))
+
+
+def _create(root: Place, entry: str, value: Mapping[str, Any]) -> None:
+    place, data = root / FOLDER / entry, seal({"format": TOMBSTONE_FORMAT, **value})
+    try:
+        create_exclusive(place, data)
+    except AlreadyExistsError:
+        if read_bytes(place) != data:  # the name goes by the content, so that one is damaged
+            write_atomic(place, data)

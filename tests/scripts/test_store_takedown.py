@@ -1,0 +1,81 @@
+"""`permafrost store takedown`, as it is typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Said
+from tests.storage.conftest import MadeSet, make_set  # noqa: F401 - a fixture
+from tests.storage.traces import traces
+
+STORE = Path("store")
+
+
+@pytest.fixture
+def made(make_set: Callable[..., MadeSet], tmp_path: Path) -> MadeSet:  # noqa: F811
+    made = make_set(root=tmp_path / "store")
+    made.commit("one", {"a": 1, "b": 2, "c": 3})
+    made.commit("one", {"a": 1, "b": 2})
+    return made
+
+
+def test_it_tells_first_and_does_it_with_yes(say: Said, made: MadeSet) -> None:
+    digest = made.digest(1).hex()
+    code, out, _ = say("store", "takedown", "store", "--image", digest)
+    assert (code, "would do" in out, "nothing was changed: give --yes" in out) == (0, True, True)
+    assert [line.split() for line in out.splitlines() if line.startswith("team/set")] == [
+        ["team/set", "1", "1", "0"],
+        ["team/set", "2", "1", "0"],
+    ]
+    assert traces(STORE, [], ["a"])
+    code, out, _ = say("store", "takedown", "store", "--image", digest, "--yes")
+    assert (code, "2 versions" in out, "copies of the store, exports" in out) == (0, True, True)
+    assert traces(STORE, [made.embedding(1).tobytes()], ["a"]) == []
+    code, out, _ = say("store", "takedown", "store", "--image", digest, "--yes")
+    assert (code, "nothing holds it" in out) == (0, True)
+    assert say("store", "verify", "store/team/set", "--full")[0] == 0
+
+
+def test_many_at_once_from_files(say: Said, made: MadeSet) -> None:
+    Path("photo.jpg").write_bytes(b"3")  # pictures are numbers: so is its digest
+    assert hashlib.sha256(b"3").digest() == made.digest(3)
+    Path("images.txt").write_text(f"photo.jpg\n{made.digest(2).hex()}\n")
+    code, out, _ = say("store", "takedown", "store/team/set", "--images", "images.txt", "--yes", "--json")
+    told = json.loads(out)
+    assert (code, told["done"], told["unreached"]) == (0, True, [])
+    assert [(loss["version"], loss["items"]) for loss in told["sets"][0]["versions"]] == [(1, 2), (2, 1)]
+    assert traces(STORE, [], ["b", "c"]) == []
+    Path("keys.txt").write_text("a\n")
+    assert say("store", "takedown", "store/team/set", "--keys", "keys.txt", "--corpus", "one", "--yes")[0] == 0
+    assert traces(STORE, [made.embedding(1).tobytes()], ["a"]) == []
+
+
+def test_what_is_not_reached_is_named(say: Said, made: MadeSet) -> None:
+    head = Path("store/heads/me/best")
+    head.mkdir(parents=True)
+    (head / "head.json").write_text(json.dumps({"set": f"{made.name}@1"}))
+    code, out, _ = say("store", "takedown", "store", "--image", made.digest(1).hex(), "--yes")
+    assert (code, "- head me/best was fitted on version 1 of team/set" in out) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("store",), 2, "expected images or keys"),
+        (("store", "--key", "a"), 2, "a key belongs to a set"),
+        (("store/team/set", "--key", "nope"), 1, "has the key 'nope'"),
+        (("store/team/set@1", "--key", "a"), 2, "leave out '@1'"),
+        (("store", "--image", "nope.jpg"), 1, "neither a sha256"),
+        (("store", "--image", "store"), 2, "is a folder"),
+        (("store", "--images", "nope.txt"), 2, "cannot be read as text"),
+        (("nowhere/team/set", "--key", "a"), 1, "not a feature store"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_refused(say: Said, made: MadeSet, words: tuple[str, ...], code: int, message: str) -> None:
+    got, _, err = say("store", "takedown", *words)
+    assert (got, message in err) == (code, True), err
