@@ -1,18 +1,20 @@
 """The page of a set, README.md: what it is, who made it, from what, how big, how good, how to read it.
 
 A front matter as Hugging Face's dataset cards have it (github.com/huggingface/hub-docs, datasetcard.md) comes first. The page follows
-from the state of the set, without a clock. A page without our mark is somebody's own and is left alone.
+from the state of the set, without a clock. A page without our mark, which has the checksum of all else, is somebody's own and is left alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.card import Card, read_card
-from storage.errors import PermafrostError
+from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import SetDescription, read_description
 from storage.files import read_bytes, write_atomic
 from storage.heads import HeadNote, heads_on
@@ -26,7 +28,9 @@ from storage.words import backbone_in_words, origin_in_words, shape_in_words, so
 logger = logging.getLogger(__name__)
 
 FILE = "README.md"
-MARK = "<!-- Written by permafrost at each commit. Without this line the page is yours, and is left alone. -->"
+MARK = "<!-- Written by permafrost at each commit. Without this line the page is yours, and is left alone. sha256 of the rest: {} -->"
+_MARK = re.compile(re.escape(MARK).replace(r"\{\}", "([0-9a-f]{64})"))
+_HALVES = ("Written by permafrost at each commit.", "Without this line the page is yours")  # a flipped bit leaves one
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"), (10**8, "10M<n<100M"))
 LARGEST = "100M<n<1B"
 LICENCES = frozenset(
@@ -57,11 +61,29 @@ def leave_page(name: SetName) -> None:
             there = read_bytes(place).decode(errors="replace")
         except FileNotFoundError:
             there = MARK
-        page = render(read_facts(name))
-        if MARK in there and page != there:
+        page = seal_page(render(read_facts(name)))
+        if is_ours(there) and page != there:
             write_atomic(place, page.encode())
     except (OSError, PermafrostError) as error:
         logger.warning("the page %s of %s could not be written: %s", FILE, name.folder, error)
+
+
+def is_ours(page: str) -> bool:
+    return any(half in page for half in _HALVES)
+
+
+def seal_page(page: str) -> str:
+    """The page with the checksum of all else in its mark."""
+    return page.replace(MARK, MARK.format(hashlib.sha256(page.encode()).hexdigest()), 1)
+
+
+def require_sealed(name: SetName) -> None:
+    """Raises DamagedError for a page of ours that is not as it was written."""
+    page = read_bytes(name.folder / FILE).decode(errors="replace")
+    if is_ours(page) and not (_MARK.search(page) and seal_page(_MARK.sub(lambda _: MARK, page, count=1)) == page):
+        raise DamagedError(
+            f"{name.folder / FILE} is damaged, or was changed by hand without taking its mark out: `permafrost store card` writes it anew"
+        )
 
 
 def read_facts(name: SetName) -> Facts:

@@ -58,7 +58,11 @@ def commit(
     def follow_accepted(latest: Manifest | None) -> Manifest:
         if latest:
             accept(latest)
-        return follow(latest, base, draft, corpus)
+        try:
+            return follow(latest, base, draft, corpus)
+        except ConflictError:
+            require_clean(name, draft, latest)  # a takedown changes what a corpus has, too, and says more of itself
+            raise
 
     return commit_next(name, follow_accepted)
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from storage.card_page import FILE as PAGE
+from storage.card_page import leave_page
 from storage.commit import commit
 from storage.errors import DamagedError, PermafrostError
 from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
@@ -81,7 +83,10 @@ def _damage(verification: Verification) -> list[Finding]:
 
 
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
-    """Take a sound copy of a file; returns where it was."""
+    """Take a sound copy of a file; returns where it was. The page is made of the rest."""
+    if finding.path == PAGE:
+        leave_page(name)
+        return "the set itself"
     sha256 = finding.sha256
     for root in copies:
         copy = SetName(root, name.team, name.name)

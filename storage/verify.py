@@ -17,6 +17,7 @@ from storage.absent import FILE, absent_versions
 from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
+from storage.card_page import require_sealed
 from storage.damage_scope import DamageScope
 from storage.errors import NotFoundError, PermafrostError
 from storage.feature_set import SetDescription
@@ -126,6 +127,8 @@ class _JsonFiles:
             self._read(HINT, partial(read_sealed, name.folder / HINT, "hint"))
         if exists(name.folder / CARD):
             self._read(CARD, partial(read_card, name))
+        if exists(name.folder / PAGE):
+            self._read(PAGE, partial(require_sealed, name))
         for entry in list_names(name.folder / "tags"):
             self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
         for run in run_folders(name):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.card_page import FILE as PAGE
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.runs import RunFolder
@@ -45,8 +44,8 @@ def fill_with_every_kind(made: MadeSet) -> MadeSet:
 
 
 def files_of(made: MadeSet) -> list[Path]:
-    """Every file of the set that is proved, and the description of its store. Its page is not: it is written anew at each commit."""
-    paths = [path for path in Path(str(made.folder)).rglob("*") if path.is_file() and path.name != PAGE]
+    """Every file of the set, and the description of its store."""
+    paths = [path for path in Path(str(made.folder)).rglob("*") if path.is_file()]
     return [Path(str(made.name.root)) / "permafrost.json", *sorted(paths)]
 
 

@@ -15,6 +15,7 @@ from storage.card_page import FILE, MARK, leave_page
 from storage.errors import DamagedError, UsageError
 from storage.expire import expire_versions
 from storage.heads import heads_on, is_in_store
+from storage.repair import repair_set
 from storage.store import init_store
 from storage.tags import move_tag
 from storage.transfer import copy_set
@@ -76,7 +77,7 @@ def test_each_commit_brings_the_page_up_to_date(made: MadeSet) -> None:
 
 
 def test_a_card_is_given_and_changed_and_history_stays(made: MadeSet) -> None:
-    before = {path: path.read_bytes() for path in files_of(made)}
+    before = {path: path.read_bytes() for path in files_of(made) if path.name != FILE}
     set_card(made.name, licence="CC-BY-4.0", description="Photos | <b>\nof *clothes*.")
     card = set_card(made.name, owner="team search")
     assert (card.owner, card.licence) == ("team search", "CC-BY-4.0")
@@ -117,6 +118,19 @@ def test_a_page_of_somebodys_own_is_left_alone(made: MadeSet) -> None:
     (made.folder / FILE).write_text(f"mine\n{MARK}")
     leave_page(made.name)
     assert "mine" not in page(made)
+
+
+def test_a_page_that_was_changed_in_its_text_or_its_mark_is_damage_and_is_written_anew(made: MadeSet) -> None:
+    whole = page(made)
+    for old, new in (
+        ("## Images", "## images"),
+        ("the page is yours", "the page is Yours"),
+        ("sha256 of the rest: ", "sha256 of the rest: x"),
+    ):
+        (made.folder / FILE).write_text(whole.replace(old, new))
+        assert [finding.path for finding in verify_set(made.name, full=True).findings] == [FILE]
+        assert repair_set(made.name).mended == ((FILE, "the set itself"),)
+        assert page(made) == whole
 
 
 def test_a_page_that_cannot_be_written_is_no_reason_to_stop(made: MadeSet, caplog: pytest.LogCaptureFixture) -> None:
