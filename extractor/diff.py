@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extractor.bad_images import BadImages
 from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, OWN_PREFIX, Items
 from extractor.reasons import PASSING_REASONS
 from storage.digests import DigestMap, to_words, words_of
@@ -61,14 +62,23 @@ class Diff:
         return len(self.to_read) - self.changed
 
 
-def diff(items: Items, committed: Rows, recovered: Rows, index: EmbeddingIndex, rehash: bool = False, retry: Collection[str] = ()) -> Diff:
+def diff(
+    items: Items,
+    committed: Rows,
+    recovered: Rows,
+    bad: BadImages,
+    index: EmbeddingIndex,
+    rehash: bool = False,
+    retry: Collection[str] = (),
+) -> Diff:
     """Compare a listing with what is known by key; an item is unchanged if its stamp is, and its reject (if any) is final.
 
     committed, recovered: KNOWN_COLUMNS by key, of the newest version, which has the first word, and of unfinished runs, which count where
-    they saw the listed state of a file and the version did not. What neither says the place of, nor the index, is not known.
+    they saw the listed state of a file and the version did not. What neither says the place of, nor the index, is not known, unless it
+    is one of the bad images of those runs.
     rehash: trust no stamp, so that every item is read, and its bytes tell. retry: further reasons whose rejects are read again.
     """
-    work = _Work(items, index, rehash, pa.array(sorted({*PASSING_REASONS, *retry}), pa.string()))
+    work = _Work(items, bad, index, rehash, pa.array(sorted({*PASSING_REASONS, *retry}), pa.string()))
     for block, of_version, of_runs in aligned([items.rows, committed, recovered], "key"):
         work.compare(block, of_version, of_runs)
     return work.finish()
@@ -105,11 +115,17 @@ def taken(table: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
     return table.take(pa.array(positions, mask=positions < 0))
 
 
+def replaced(column: pa.ChunkedArray, flags: npt.NDArray[np.bool_], values: list[str]) -> pa.ChunkedArray:
+    """The column with these values where the flags are set."""
+    filled = pc.replace_with_mask(column.combine_chunks(), pa.array(flags), pa.array(values, pa.string()))
+    return pa.chunked_array([filled])
+
+
 class _Work:
     """The comparison under way: one block of keys after the other."""
 
-    def __init__(self, items: Items, index: EmbeddingIndex, rehash: bool, passing: pa.Array) -> None:
-        self._index, self._rehash, self._passing = index, rehash, passing
+    def __init__(self, items: Items, bad: BadImages, index: EmbeddingIndex, rehash: bool, passing: pa.Array) -> None:
+        self._bad, self._index, self._rehash, self._passing = bad, index, rehash, passing
         known = [("digest", DIGEST), ("reason", REASON), ("message", MESSAGE), ("shard", SHARD), ("row", ROW)]
         self._fields = [pa.field(STATE, pa.int8()), *(pa.field(own, KNOWN_COLUMNS.field(name).type) for name, own in known)]
         self._decided = RowWriter(pa.schema([*items.rows.schema, *self._fields]))
@@ -148,7 +164,8 @@ class _Work:
         return Diff(decided, to_read, self._gone.finish(), self._changed, self._deleted, moved, sizes)
 
     def _located(self, known: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-        """The same with all places that the index knows, and of each row whether it is a reject or has a place; a last False is added."""
+        """The same with all places that the index knows and all rejects, and of each row whether it is one or has a place; a last False is
+        added."""
         shards, rows = (known[name].fill_null(-1).to_numpy().copy() for name in ("shard", "row"))
         rejected = known["reason"].is_valid().to_numpy()
         lost = ~rejected & (shards < 0)
@@ -156,6 +173,12 @@ class _Work:
             shards[lost], rows[lost] = self._index.find(to_words(known["digest"].filter(pa.array(lost))))
             for name, values in (("shard", shards), ("row", rows)):
                 known = known.set_column(known.schema.get_field_index(name), name, pa.array(values, pa.int32()))
+            lost &= shards < 0
+            is_bad, reasons, messages = self._bad.why(known["digest"].filter(pa.array(lost)))
+            lost[lost] = is_bad
+            for name, texts in (("reason", reasons), ("message", messages)):
+                known = known.set_column(known.schema.get_field_index(name), name, replaced(known[name], lost, texts))
+            rejected = rejected | lost
         return known, np.append(rejected | (shards >= 0), False)
 
     @staticmethod

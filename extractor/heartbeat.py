@@ -21,10 +21,10 @@ class Heartbeat:
     """`start` begins the beats. As a context manager it stops them at the end and, if that is an error, records it.
 
     folders: of the run, one in each of its sets.
-    progress: where the work stands, as a dict that is written into each beat. Called in the beating thread.
+    progress: where the work stands in the set of this number, as a dict that is written into each beat. Called in the beating thread.
     """
 
-    def __init__(self, folders: Sequence[RunFolder], progress: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, folders: Sequence[RunFolder], progress: Callable[[int], dict[str, Any]]) -> None:
         self._folders, self._progress = folders, progress
         self._fixed = {**asdict(this_process()), "run_started": datetime.now(UTC).isoformat(timespec="seconds")}
         self._beats = 0
@@ -50,9 +50,9 @@ class Heartbeat:
         self._thread.join(BEAT_SECONDS)  # no longer: it may hang on a network folder that is gone
         if error:
             self._beats += 1
-            for folder in self._folders:  # each set may be on a disk of its own
+            for number, folder in enumerate(self._folders):  # each set may be on a disk of its own
                 with suppress(OSError, DiskFullError):  # a full disk may be what ended the run: that error is the one to tell
-                    self._beat_in(folder)
+                    self._beat_in(number, folder)
                 with suppress(OSError, DiskFullError):
                     folder.write_end(*_end_of(error))
 
@@ -65,12 +65,12 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._beats += 1
-        for folder in self._folders:
-            self._beat_in(folder)
+        for number, folder in enumerate(self._folders):
+            self._beat_in(number, folder)
 
-    def _beat_in(self, folder: RunFolder) -> None:
+    def _beat_in(self, number: int, folder: RunFolder) -> None:
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        folder.write_heartbeat({**self._fixed, **self._progress(), "beat": self._beats, "time": time})
+        folder.write_heartbeat({**self._fixed, **self._progress(number), "beat": self._beats, "time": time})
 
 
 def _end_of(error: BaseException) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extractor.bad_images import BadImages
 from extractor.corpus import LISTING_REASONS
 from extractor.diff import KNOWN_COLUMNS
 from extractor.receipt import Receipt
@@ -31,11 +32,12 @@ class WhatIsKnown:
 
     committed: Rows
     recovered: Rows
+    bad: BadImages  # of unfinished runs: a copy was left to the unit that had the first one, so its own receipt says nothing of it
 
 
 def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, index: EmbeddingIndex) -> WhatIsKnown:
     """index: of what is committed; what unfinished runs have is added to it."""
-    recovered = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True)
+    recovered, bad = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True), BadImages()
     for run in unfinished_runs(name):
         for table in run.receipts():
             try:
@@ -45,12 +47,13 @@ def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, index: Em
             if receipt.shard:
                 index.look_at((receipt.shard,), name.folder)
             add_shard(index, receipt)
+            bad.add(receipt.items)
             if receipt.corpus == corpus:
                 # The index says where: what was left to another unit that never delivered it is not known, nor what stood in a lost shard.
                 nowhere = [pa.nulls(receipt.items.num_rows, pa.int32())] * 2
                 columns = [receipt.items[column] for column in ("key", "stamp", "digest", "reason", "message")]
                 recovered.add(pa.table([*columns, *nowhere], schema=KNOWN_COLUMNS))
-    return WhatIsKnown(_Committed(base, corpus, index) if base else RowSorter(KNOWN_COLUMNS, ["key"]), recovered)
+    return WhatIsKnown(_Committed(base, corpus, index) if base else RowSorter(KNOWN_COLUMNS, ["key"]), recovered, bad)
 
 
 def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:

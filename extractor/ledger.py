@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extractor.bad_images import BadImages
 from extractor.corpus import Items, Listing
 from extractor.diff import Diff, reading_order
 from extractor.known import add_shard
 from extractor.novelty import classify
 from extractor.receipt import Receipt
-from extractor.standing import SEEN_COLUMNS, BadImages, Standing, StandingBlock, settled, standing_block
+from extractor.standing import SEEN_COLUMNS, Standing, StandingBlock, settled, standing_block
 from storage.digests import DigestMap, Words, to_words, words_of
 from storage.index import EmbeddingIndex
 from storage.lending import Copied

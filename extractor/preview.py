@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extractor.bad_images import BadImages
 from extractor.claims import Claims
 from extractor.content import locate, read_content
 from extractor.corpus import Item
@@ -26,7 +27,6 @@ from extractor.limits import Limits
 from extractor.plan import Unit, make_units
 from extractor.reasons import PASSING_REASONS
 from extractor.receipt import Receipt, items_table, masked
-from extractor.standing import BadImages
 from storage.files import FileEntry
 from storage.lending import Lender
 

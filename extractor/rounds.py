@@ -63,7 +63,9 @@ class Rounds:
             finished = (
                 f"{now['done']} of {now['total']} images to read were finished and are kept" if now["total"] else "No image was read yet"
             )
-            raise DiskFullError(f"{error}. {finished}: make room, and run the same command again to go on") from None
+            raise DiskFullError(
+                f"{error}. {finished}: make room (or raise the limit on file sizes), and run the same command again to go on"
+            ) from None
 
     def work(self, job: Job) -> list[LostUnit]:
         """Read and embed what the sets have to read; returns the units that were given up."""

@@ -119,6 +119,11 @@ class _Run:
             each.open(self.listing)
         workers = self.executor.start()
         self.clock.lap("start")
+        if any(each.is_behind() for each in self.sets):  # on a busy cluster one waits for hours, and others commit meanwhile
+            self._list_anew()
+            for each in self.sets:
+                each.open(self.listing)
+            self.clock.lap("list")
         for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
             each.check(worker)
         for each in self.sets:
@@ -212,7 +217,7 @@ class _Run:
         if not chosen:
             return None
         rate = self.executor.measure([locate(self.listing.base, item) for item in chosen])
-        return Rate(rate, f"a try with {len(chosen)} of the images")
+        return Rate(rate, f"a try with {len(chosen)} of the images") if rate else None
 
     def _require_room(self, worker: WorkerInfo) -> None:
         needs: dict[Place, list[tuple[int, WorkerInfo]]] = defaultdict(list)
@@ -266,11 +271,14 @@ class _Run:
             for each in self.sets:
                 each.commit(lost)
         except ConflictError:
-            self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
+            self._list_anew()
             for each in self.sets:
                 each.look_again(self.listing)
             return False
         return True
+
+    def _list_anew(self) -> None:
+        self.listing = list_corpus(self.listing.source, self.listing.corpus_id)
 
     def _result(self, number: int, workers: list[WorkerInfo], lost: list[LostUnit], work_seconds: float) -> ExtractResult:
         each = self.sets[number]

@@ -31,7 +31,7 @@ from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, RunError, UnstorableError
+from storage.errors import RunError, UnstorableError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
@@ -77,6 +77,10 @@ class SetRun:
         if self.base:
             self._accept(self.base.manifest)
 
+    def is_behind(self) -> bool:
+        """Whether other runs have committed since it was opened."""
+        return list_versions(self.name.folder)[-1:] != ([self.base.version] if self.base else [])
+
     def check(self, worker: WorkerInfo) -> None:
         """Raises SpaceMismatchError, UsageError (another shard format)."""
         self._worker = worker
@@ -93,7 +97,9 @@ class SetRun:
         known = what_is_known(self.name, self.base, self.listing.corpus_id, index)
         if index.unusable:
             logger.warning("%d shards of %s are missing or cut off: what they held is made again", len(index.unusable), self.name)
-        changes = diff(self.listing.items, known.committed, known.recovered, index, self.options.rehash, self.options.retry_rejects)
+        changes = diff(
+            self.listing.items, known.committed, known.recovered, known.bad, index, self.options.rehash, self.options.retry_rejects
+        )
         self.ledger = Ledger(self.listing, changes, index, stones=self._stones)
         if earlier:
             self.ledger.carry_over(earlier, self._made_by_others())
@@ -167,8 +173,6 @@ class SetRun:
     def look_again(self, listing: Listing) -> None:
         """After a commit of another run, or a takedown, for a newer listing. Raises ConflictError."""
         self.open(listing)
-        if self.base is None and not self._stones:
-            raise ConflictError(f"{self.name}: another run is at work on it; run it again")
         self.compare(self.ledger)
 
     def report(self, result: ExtractResult, workers: list[WorkerInfo], throughput: Throughput, sets: tuple[str, ...]) -> None:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extractor.bad_images import BadImages
 from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, Listing
-from extractor.diff import DIGEST, MESSAGE, REASON, ROW, SHARD, STATE, UNCHANGED, match, taken
+from extractor.diff import DIGEST, MESSAGE, REASON, ROW, SHARD, STATE, UNCHANGED, match, replaced, taken
 from extractor.taken_down import are_named
-from storage.digests import DigestMap, to_words
+from storage.digests import to_words
 from storage.index import EmbeddingIndex
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.row_file import RowFile, RowWriter
@@ -32,38 +33,6 @@ SEEN_COLUMNS = pa.schema(
     ]
 )
 Flags = npt.NDArray[np.bool_]
-
-
-class BadImages:
-    """Digests of images that gave no embedding, and why. Memory: as `DigestMap`, and one text for each different message."""
-
-    def __init__(self) -> None:
-        self._of = DigestMap(1)
-        self._why: dict[tuple[str, str], int] = {}
-
-    def add(self, table: pa.Table) -> dict[str, int]:
-        """Add what is rejected and has a digest. table: SEEN_COLUMNS. Returns the new ones by reason."""
-        bad = table.filter(pc.and_(table["reason"].is_valid(), table["digest"].is_valid()))
-        words = to_words(bad["digest"])
-        causes = list(zip(bad["reason"].to_pylist(), bad["message"].to_pylist(), strict=True))
-        ids = np.array([self._why.setdefault(cause, len(self._why)) for cause in causes], np.int32)
-        fresh = ~self._of.holds(words)
-        reasons = {bytes(word.tobytes()): reason for word, (reason, _), new in zip(words, causes, fresh, strict=True) if new}
-        self._of.add(words, ids[:, None])
-        return Counter(reasons.values())
-
-    def merge(self, other: BadImages) -> None:
-        causes = list(other._why)
-        for words, ids in other._of.blocks():
-            mine = [self._why.setdefault(causes[number], len(self._why)) for number in ids[:, 0]]
-            self._of.add(words, np.array(mine, np.int32)[:, None])
-
-    def why(self, digests: pa.ChunkedArray) -> tuple[Flags, list[str], list[str]]:
-        """(whether each is bad [n], reasons and messages of those that are)."""
-        held, ids = self._of.find(to_words(digests))
-        causes = list(self._why)
-        found = [causes[number] for number in ids[held, 0]]
-        return held, [reason for reason, _ in found], [message for _, message in found]
 
 
 @dataclass(frozen=True)
@@ -105,7 +74,7 @@ def standing_block(
         is_bad, why, words = bad.why(digests.filter(pa.array(lost)))
         twins = lost.copy()
         twins[lost] = is_bad
-        reasons, messages = (_with(column, twins, values) for column, values in ((reasons, why), (messages, words)))
+        reasons, messages = (replaced(column, twins, values) for column, values in ((reasons, why), (messages, words)))
         lost &= ~twins
     rejected = reasons.is_valid().to_numpy()
     good = ~rejected & (shards >= 0)
@@ -177,9 +146,3 @@ def settled(blocks: Iterable[StandingBlock], listing: Listing, schema: pa.Schema
         pending += int((block.unseen | block.unresolved).sum())
         taken_down += int(block.taken_down.sum())
     return Standing(listing.corpus_id, tuple(shards), writer.finish(), rejects, dict(sorted(reasons.items())), pending, taken_down)
-
-
-def _with(column: pa.ChunkedArray, flags: Flags, values: list[str]) -> pa.ChunkedArray:
-    """The column with these values where the flags are set."""
-    filled = pc.replace_with_mask(column.combine_chunks(), pa.array(flags), pa.array(values, pa.string()))
-    return pa.chunked_array([filled])

@@ -36,6 +36,7 @@ class Throughput:
         self.points = [Point(0.0, 0, 0, 0)]
         self.latest = self.points[0]
         self.workers: dict[str, Counter[str]] = {}
+        self._embedded: Counter[int] = Counter()  # images of each set, by its number
 
     def begin(self, total: int) -> None:
         """Work on `total` more items begins. Where work began before, time goes on."""
@@ -45,7 +46,9 @@ class Throughput:
 
     def add(self, receipt: Receipt) -> None:
         items, size = receipt.items.num_rows, receipt.counters["bytes_read"]
-        images = sum(of_set.counters["embedded"] for of_set in receipt.all_sets)
+        of_sets = {number: of_set.counters["embedded"] for number, of_set in enumerate(receipt.all_sets)}
+        self._embedded.update(of_sets)
+        images = sum(of_sets.values())
         took = sum(receipt.seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == FORWARD)
         last, now = self.latest, self._clock() - self._started
         self.latest = Point(now, last.items + items, last.images + images, last.bytes + size, max(0.0, now - took))
@@ -55,10 +58,10 @@ class Throughput:
             pairs = list(pairwise(self.points))[1::2]  # an odd number of points: the first and the last stay
             self.points = [self.points[0], *[replace(b, since=min(a.since, b.since)) for a, b in pairs]]
 
-    def now(self) -> dict[str, Any]:
-        """Where the work stands: for signs of life."""
+    def now(self, number: int = 0) -> dict[str, Any]:
+        """Where the work stands, for signs of life in one of the sets: files of all sets, images of that one."""
         latest = self.latest
-        return {"total": self.total, "done": min(latest.items, self.total), "embedded": latest.images, "bytes_read": latest.bytes,
+        return {"total": self.total, "done": min(latest.items, self.total), "embedded": self._embedded[number], "bytes_read": latest.bytes,
                 "work_seconds": round(self._clock() - self._started, 3)}  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

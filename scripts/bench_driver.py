@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from extractor.bad_images import BadImages
 from extractor.claims import Claim
 from extractor.corpus import Item, Listing
 from extractor.diff import KNOWN_COLUMNS, diff
@@ -167,7 +168,7 @@ def bench(root: Path, workers: int, units: int, unit_items: int, seconds: float)
     known = RowSorter(KNOWN_COLUMNS, ["key"])
     index = EmbeddingIndex()
     of_set.listing, of_set.job = listing, job_of(of_set.folder, unit_items)
-    of_set.ledger = Ledger(listing, diff(listing.items, known, known, index), index)
+    of_set.ledger = Ledger(listing, diff(listing.items, known, known, BadImages(), index), index)
     try:
         with meter.step("start"):
             executor.start()

@@ -145,7 +145,7 @@ class Bench:
             base = open_newest(self.name)
             index = committed_index(self.name)
             known = what_is_known(self.name, base, "photos", index)
-            found: Diff = diff(listing.items, known.committed, known.recovered, index)
+            found: Diff = diff(listing.items, known.committed, known.recovered, known.bad, index)
         return Ledger(listing, found, index), base
 
     def _after(self, step: str, ledger: Ledger, base: FeatureSet | None) -> None:

@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             warn(
                 f"{of_set.rejected} of {of_set.listed} items of {of_set.set} are rejects, more than --max-rejects {options.max_rejects:.4g}"
             )
+            if "too-large" in of_set.reasons:
+                warn("rejects are not tried again by themselves: after raising a limit, pass --retry-rejects too-large")
     if args.json:
         print_json(result.to_dict())
     else:

@@ -1,7 +1,7 @@
 """The page of a set, README.md: what it is, who made it, from what, how big, how good, how to read it.
 
 A front matter as Hugging Face's dataset cards have it (github.com/huggingface/hub-docs, datasetcard.md) comes first. The page follows
-from the state of the set, without a clock. A page without our mark, which has the checksum of all else, is somebody's own and is left alone.
+from the state of the set, without a clock. A page without our mark, which has the checksum of all else, is left alone.
 """
 
 from __future__ import annotations

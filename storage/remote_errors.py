@@ -6,6 +6,9 @@ import re
 
 # Asked last, for the role of a machine in a cloud, when nothing else gives credentials: its address helps nobody.
 _METADATA = re.compile(r"://(169\.254\.[0-9]+\.[0-9]+|metadata\.google\.internal)\b|Account must be specified")
+# "Error performing GET http://... in 1.13s, after 4 retries, max_retries: 4, retry_timeout: 10s - ...": with it, the reject of one dead
+# link would differ from run to run, and make a version each time.
+_TIMES = re.compile(r" in [0-9.]+[mnµ]?s(?=[, ]|$)(, after [0-9]+ retries)?(, max_retries: [0-9]+)?(, retry_timeout: [0-9.]+[mnµ]?s)?")
 # Variables that obstore 0.12 takes: with each alternative it went on to ask the bucket itself.
 _VARIABLES = {
     "Generic S3 error": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket",
@@ -23,4 +26,4 @@ def remote_error(error: Exception) -> str:
         for store, variables in _VARIABLES.items():
             if line.startswith(store):
                 return f"there are no credentials in the environment, nor has this machine a role: set {variables}"
-    return re.sub(r"\?\S+", "?...", line)[:300]
+    return _TIMES.sub("", re.sub(r"\?\S+", "?...", line))[:300]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from extractor.bad_images import BadImages
 from extractor.corpus import ITEM_COLUMNS, Item, Items, Listing, ListingReject
 from extractor.diff import KNOWN_COLUMNS, STATE, UNCHANGED, Diff, diff
 from extractor.listing import ListingBuilder
@@ -58,7 +59,12 @@ def diff_of(items: Sequence[Item] | Items, known: Mapping[str, Known], index: Em
     if index is None:
         index = index_of({each.digest: ("s", 0) for each in known.values() if each.digest and not each.reject})
     return diff(
-        items if isinstance(items, Items) else items_of(items), known_rows(known), RowSorter(KNOWN_COLUMNS, ["key"]), index, **options
+        items if isinstance(items, Items) else items_of(items),
+        known_rows(known),
+        RowSorter(KNOWN_COLUMNS, ["key"]),
+        BadImages(),
+        index,
+        **options,
     )  # type: ignore[arg-type]
 
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import hashlib
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extractor.bad_images import BadImages
 from extractor.corpus import Item
 from extractor.diff import Diff, diff
 from extractor.reasons import PASSING_REASONS
@@ -94,11 +96,22 @@ V, R = hashlib.sha256(b"version").digest(), hashlib.sha256(b"run").digest()
 def test_an_unfinished_run_counts_where_it_saw_the_listed_state(version: str | None, run: str | None, unchanged: bool) -> None:
     committed = known_rows({"a": Known(version, V)} if version else {})
     recovered = known_rows({"a": Known(run, R)} if run else {})
-    found = diff(items_of([Item("a", "1")]), committed, recovered, index_of({V: ("v", 0), R: ("r", 0)}))
+    found = diff(items_of([Item("a", "1")]), committed, recovered, BadImages(), index_of({V: ("v", 0), R: ("r", 0)}))
     assert bool(unchanged_keys(found)) == unchanged
     [row] = next(found.decided.blocks()).to_pylist()
     if unchanged:
         assert row["permafrost:digest"] == (V if version == "1" else R)
+
+
+def test_a_copy_whose_first_one_was_bad_in_an_unfinished_run_is_a_reject() -> None:
+    bad = BadImages()
+    bad.add(pa.table({"digest": pa.array([R], pa.binary(32)), "reason": ["corrupt"], "message": ["no end"]}))
+    recovered = known_rows({"a": Known("1", R), "b": Known("0", R), "c": Known("1", V)})
+    items = items_of([Item(key, "1") for key in "abc"])
+    found = diff(items, known_rows({}), recovered, bad, EmbeddingIndex())
+    assert unchanged_keys(found) == ["a"]
+    assert next(found.decided.blocks()).to_pylist()[0]["permafrost:reason"] == "corrupt"
+    assert unchanged_keys(diff(items, known_rows({}), recovered, bad, EmbeddingIndex(), retry=["corrupt"])) == []
 
 
 KEYS = st.text(alphabet="abcdef/", min_size=1, max_size=3)

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,12 +28,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def no_progress(number: int) -> dict[str, Any]:
+    return {}
+
+
 def beats(folder: RunFolder) -> int:
     return int(read_json(folder.path / "heartbeat.json", "heartbeat")["beat"])
 
 
 def test_it_beats_from_the_start_and_stops_at_the_end(folder: RunFolder) -> None:
-    with Heartbeat([folder], lambda: {"done": 3}) as heartbeat:
+    with Heartbeat([folder], lambda number: {"done": 3}) as heartbeat:
         heartbeat.start()
         assert beats(folder) >= 1
         wait_for(lambda: beats(folder) >= 3)
@@ -44,7 +49,7 @@ def test_it_beats_from_the_start_and_stops_at_the_end(folder: RunFolder) -> None
 
 
 def test_what_never_began_leaves_nothing(folder: RunFolder) -> None:
-    with pytest.raises(RunError), Heartbeat([folder], dict):
+    with pytest.raises(RunError), Heartbeat([folder], no_progress):
         raise RunError("refused")
     assert not folder.path.exists()
 
@@ -59,7 +64,7 @@ def test_what_never_began_leaves_nothing(folder: RunFolder) -> None:
     ],
 )
 def test_the_end_is_recorded(folder: RunFolder, error: BaseException, state: str, message: str) -> None:
-    heartbeat = Heartbeat([folder], dict)
+    heartbeat = Heartbeat([folder], no_progress)
     heartbeat.start()
     with pytest.raises(type(error)), heartbeat:
         raise error
@@ -69,7 +74,7 @@ def test_the_end_is_recorded(folder: RunFolder, error: BaseException, state: str
 
 def test_a_disk_that_takes_nothing_keeps_the_end_from_no_other_set(folder: RunFolder, tmp_path: Path) -> None:
     full = RunFolder(tmp_path / "full", "run")
-    heartbeat = Heartbeat([full, folder], dict)
+    heartbeat = Heartbeat([full, folder], no_progress)
     heartbeat.start()
     shutil.rmtree(full.path)
     full.path.write_text("in the way")
@@ -86,7 +91,7 @@ def test_a_request_to_stop_is_heard(folder: RunFolder) -> None:
             return True
         return False
 
-    with Heartbeat([folder], dict) as heartbeat:
+    with Heartbeat([folder], no_progress) as heartbeat:
         heartbeat.start()
         assert not heard()
         folder.request_cancel()
@@ -94,7 +99,7 @@ def test_a_request_to_stop_is_heard(folder: RunFolder) -> None:
 
 
 def test_a_beat_that_cannot_be_written_stops_neither_the_run_nor_the_beating(folder: RunFolder) -> None:
-    with Heartbeat([folder], dict) as heartbeat:
+    with Heartbeat([folder], no_progress) as heartbeat:
         heartbeat.start()
         away = folder.path.rename(folder.path.with_name("away"))
         folder.path.write_text("in the way")

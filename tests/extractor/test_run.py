@@ -22,8 +22,9 @@ from PIL import Image
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
 from extractor.claims import Claim
-from extractor.job import Job
+from extractor.job import Job, WorkerInfo
 from extractor.limits import Limits
+from extractor.local_executor import LocalExecutor
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.rounds import Rounds
@@ -582,6 +583,25 @@ def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: Mak
     assert not result.committed
     assert (result.embedded, result.twice, result.reused, result.shards, result.bytes) == (5, 5, 5, 0, 0)  # counted, and kept once
     assert (result.to_read, result.saved_seconds) == (5, None)
+
+
+@pytest.mark.slow
+def test_a_run_that_waited_for_workers_reads_nothing_that_another_one_has_read_meanwhile(
+    run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(5)
+    start = LocalExecutor.start
+
+    def let_another_in(executor: LocalExecutor) -> list[WorkerInfo]:
+        monkeypatch.undo()
+        (corpus / "ant" / "later.png").write_bytes(draw(70))
+        run(corpus)
+        return start(executor)
+
+    monkeypatch.setattr(LocalExecutor, "start", let_another_in)
+    result = run(corpus)
+    assert account(result) == (0, 0, 6, 6, 0, 0)
+    assert (result.committed, result.version, result.deleted) == (False, 1, 0)
 
 
 @pytest.mark.slow

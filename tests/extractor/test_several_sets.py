@@ -14,7 +14,10 @@ import pytest
 
 import storage
 from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor.job import Job
 from extractor.network import build_networks
+from extractor.rounds import Rounds
+from extractor.unit_queue import LostUnit
 from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatchError, UnstorableError, UsageError
 from storage.names import parse_set
 from storage.run_watch import run_statuses
@@ -117,6 +120,23 @@ def test_what_another_set_holds_is_lent_to_each(make_corpus: MakeCorpus, tmp_pat
     extract(corpus, f"{tmp_path}/theirs/maps", ExtractOptions(MAPS, local=True))
     result = run(corpus, tmp_path, ["middle", "maps"])  # pooled features follow from the maps
     assert [(each.embedded, each.copied) for each in result.all_sets] == [(9, 0), (0, 9), (0, 9)]
+
+
+def test_another_run_that_commits_one_of_the_sets_first_does_no_harm(
+    make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(6)
+    work = Rounds.work
+
+    def let_another_in(rounds: Rounds, job: Job) -> list[LostUnit]:
+        monkeypatch.undo()
+        run(corpus, tmp_path, [])
+        return work(rounds, job)
+
+    monkeypatch.setattr(Rounds, "work", let_another_in)
+    result = run(corpus, tmp_path, ["other"])  # which has no version when the first set's commit meets the other run's
+    assert [(each.rows, each.pending, each.version) for each in result.all_sets] == [(6, 0, 1), (6, 0, 1)]
+    assert [each.committed for each in result.all_sets] == [False, True]
 
 
 def test_a_run_cut_short_is_resumed_in_all_its_sets(make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

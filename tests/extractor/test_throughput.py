@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -34,6 +35,14 @@ def test_points_are_sums_since_work_began() -> None:
         throughput.add(receipt(items, embedded=items - 1))
     assert throughput.to_dict()["points"] == [[0.0, 0, 0, 0, 0.0], [2.0, 4, 3, 40, 0.5], [3.0, 7, 5, 70, 1.5]]
     assert throughput.now() == {"total": 7, "done": 7, "embedded": 5, "bytes_read": 70, "work_seconds": 3.0}
+
+
+def test_each_set_is_told_its_own_images() -> None:
+    throughput = Throughput(Hand())
+    throughput.begin(4)
+    throughput.add(replace(receipt(4, embedded=3), also=(receipt(4, embedded=1),)))
+    assert [throughput.now(number)["embedded"] for number in (0, 1)] == [3, 1]
+    assert throughput.points[-1].images == 4
 
 
 def test_a_second_round_goes_on_in_time_and_adds_to_the_total() -> None:

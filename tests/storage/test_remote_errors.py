@@ -35,5 +35,13 @@ def test_without_credentials_the_way_out_is_told_and_no_address_of_the_machine(e
 
 def test_other_errors_are_told_in_one_line_without_what_may_be_a_signature() -> None:
     error = OSError("Generic S3 error: Error performing GET https://b.s3.amazonaws.com/a.tar?X-Amz-Signature=secret in 1ms\n\nDebug: x")
-    assert remote_error(error) == "Generic S3 error: Error performing GET https://b.s3.amazonaws.com/a.tar?... in 1ms"
+    assert remote_error(error) == "Generic S3 error: Error performing GET https://b.s3.amazonaws.com/a.tar?..."
     assert remote_error(OSError("")) == ""
+
+
+def test_a_message_does_not_tell_how_long_it_took() -> None:
+    said = (
+        "Generic HTTP error: Error performing GET http://h/x.jpg in {}, after 4 retries, max_retries: 4, retry_timeout: 60s  - HTTP error"
+    )
+    told = {remote_error(OSError(said.format(seconds))) for seconds in ("1.129223815s", "700.6ms", "12µs")}
+    assert told == {"Generic HTTP error: Error performing GET http://h/x.jpg  - HTTP error"}
