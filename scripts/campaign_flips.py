@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scripts.damaged_sets import files_of, fill_with_every_kind, flip_a_bit
+from scripts.made_set import MadeSet, made_space, new_set
 from storage.names import SetName
 from storage.shard import SHARD_FORMATS
 from storage.verify import verify_set
-from tests.storage.conftest import MadeSet, _space, new_set
-from tests.storage.damaged_sets import files_of, fill_with_every_kind, flip_a_bit
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="permafrost-flips-") as folder:
         for shard_format in SHARD_FORMATS:
-            made = fill_with_every_kind(new_set(SetName(Path(folder) / shard_format, "team", "set"), _space(), shard_format))
+            made = fill_with_every_kind(new_set(SetName(Path(folder) / shard_format, "team", "set"), made_space(), shard_format))
             outcomes.append(outcome := campaign(made, args.flips // len(SHARD_FORMATS), args.seed))
             found = f"{sum(outcome.flips.values())} flips in {outcome.seconds:.0f} s, {len(outcome.problems)} problems"
             print(f"{shard_format}: {found}, {outcome.flips}", *outcome.problems, sep="\n", flush=True)

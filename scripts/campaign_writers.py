@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from scripts.made_set import MadeSet, made_space, new_set
 from scripts.set_writer import ADDED, SHARED, picture_of, write
 from storage.gc import collect_garbage
 from storage.manifest import Manifest
@@ -34,7 +35,6 @@ from storage.shard import SHARD_FORMATS
 from storage.store import init_store
 from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
-from tests.storage.conftest import MadeSet, _space, new_set
 
 WRITERS, ROUNDS = 16, 200
 LIVES = 2  # of each writer in a round: killed, started again, killed
@@ -107,7 +107,7 @@ def campaign(place: str, rounds: int, writers: int, seed: int, seconds: float | 
 def _new_roots(place: str, folder: Path, stack: ExitStack) -> Callable[[], Place]:
     if place == "disk":
         return lambda: Path(tempfile.mkdtemp(dir=folder))
-    from tests.storage.s3 import new_bucket, serve  # moto, which takes half a second
+    from scripts.s3_server import new_bucket, serve  # moto, which takes half a second
 
     address = stack.enter_context(serve())
     os.environ["PERMAFROST_CACHE"] = str(folder / "cache")
@@ -119,7 +119,7 @@ def one(
 ) -> Outcome:
     started = time.monotonic()
     init_store(root)
-    made = new_set(SetName(root, "team", "set"), _space(), shard_format)
+    made = new_set(SetName(root, "team", "set"), made_space(), shard_format)
     reports = write_and_kill(made.name, shared, writers, seconds, chance)
     outcome = Outcome(place, number, shard_format, shared, writers * LIVES, len(list_versions(made.folder)), 0, 0.0)
     outcome.unreported = outcome.versions - len(reports)

@@ -12,12 +12,12 @@ from multiprocessing.connection import Connection
 
 import pyarrow as pa
 
+from scripts.made_set import MadeSet
 from storage.commit import commit, open_newest
 from storage.errors import ConflictError
 from storage.feature_set import FeatureSet, read_description
 from storage.manifest import Manifest
 from storage.names import parse_set
-from tests.storage.conftest import MadeSet
 
 LONGEST_PAUSE = 0.05  # seconds between the commits of a writer, so that their steps do not fall together
 SHARED = "shared"
@@ -41,7 +41,7 @@ def write(environment: dict[str, str], uri: str, writer: int, life: int, shared:
 
 
 def picture_of(key: str) -> int:
-    """The number of the picture (tests.storage.conftest) from which digest and embedding follow."""
+    """The number of the picture (scripts.made_set) from which digest and embedding follow."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6])
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from scripts.campaign_flips import blamed, campaign, kind_of
+from scripts.damaged_sets import files_of, fill_with_every_kind
+from scripts.made_set import MadeSet, made_space, new_set
 from storage.names import SetName
-from tests.storage.conftest import MadeSet, _space, new_set
-from tests.storage.damaged_sets import files_of, fill_with_every_kind
 
 KINDS = {
-    *("permafrost.json", "set.json", "hint.json", "absent.json", "versions", "tags", "golden", "items", "rejects", "shards"),
+    *("permafrost.json", "set.json", "README.md", "hint.json", "absent.json", "versions", "tags", "golden", "items", "rejects", "shards"),
     *(f"runs: {name}" for name in ("plan.json", "heartbeat.json", "cancel.json", "end.json", "report.json", "report.html", "receipts")),
 }
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> MadeSet:
-    return fill_with_every_kind(new_set(SetName(tmp_path, "team", "set"), _space(), "hdf5"))
+    return fill_with_every_kind(new_set(SetName(tmp_path, "team", "set"), made_space(), "hdf5"))
 
 
 def test_flipped_bits_in_every_kind_of_file_are_found(made: MadeSet) -> None:
@@ -30,8 +30,8 @@ def test_flipped_bits_in_every_kind_of_file_are_found(made: MadeSet) -> None:
 
 
 def test_the_campaign_sees_what_is_not_found(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a card, which nobody verifies."""
-    (made.folder / "README.md").write_text("a card")
+    """Such as a page of somebody's own, which nobody verifies."""
+    (made.folder / "README.md").write_text("mine")
     monkeypatch.setattr("scripts.campaign_flips.files_of", lambda _: [made.folder / "README.md"])
     [problem] = campaign(made, flips=1, seed=3).problems
     assert problem.endswith("README.md: found []")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scripts.campaign_writers import Report, campaign, wrong_step, wrong_with
+from scripts.made_set import MadeSet, made_space, new_set
 from scripts.set_writer import SHARED, added, picture_of
 from storage.commit import commit
 from storage.names import SetName
 from storage.versions import read_manifest, version_path
-from tests.storage.conftest import MadeSet, _space, new_set
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_writers_that_are_killed_lose_nothing_that_they_reported() -> None:
 @pytest.fixture
 def made(tmp_path: Path) -> MadeSet:
     """Three versions of a shared corpus."""
-    made = new_set(SetName(tmp_path, "team", "set"), _space(), "parquet")
+    made = new_set(SetName(tmp_path, "team", "set"), made_space(), "parquet")
     base = None
     for serial in range(3):
         pictures = {key: picture_of(key) for key in (f"{serial}/0", f"{serial}/1")}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.made_set import MadeSet
 from tests.scripts.conftest import Said
-from tests.storage.conftest import MadeSet, make_set  # noqa: F401 - a fixture
+from tests.storage.conftest import make_set  # noqa: F401 - a fixture
 from tests.storage.traces import traces
 
 STORE = Path("store")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.damaged_sets import fill
+from scripts.made_set import MadeSet
 from tests.scripts.conftest import Said
-from tests.storage.conftest import MadeSet, make_set  # noqa: F401 - a fixture
-from tests.storage.damaged_sets import fill
+from tests.storage.conftest import make_set  # noqa: F401 - a fixture
 
 
 @pytest.fixture

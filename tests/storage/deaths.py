@@ -9,10 +9,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 
+from scripts.made_set import MadeSet
 from storage.manifest import Manifest
 from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
-from tests.storage.conftest import MadeSet
 
 FRESH = multiprocessing.get_context("forkserver")  # a child of a server without threads: quick to start, and nobody's locks are held
 FRESH.set_forkserver_preload([f"tests.storage.test_commit_{kind}" for kind in ("crashes", "faults")])

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scripts.made_set import MadeSet, made_space, new_set
 from storage.errors import DiskFullError
 from storage.names import SetName
 from storage.verify import verify_set
 from storage.versions import list_versions
-from tests.storage.conftest import MadeSet, _space, new_set
 
 DISK_BYTES, DISK_FILES = 4 << 20, 1000
 
@@ -34,7 +34,7 @@ class Outcome:
 
 def main(folder: Path, shard_format: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},nr_inodes={DISK_FILES}", "none", str(folder)], check=True)
-    made = new_set(SetName(folder / "store", "team", "set"), _space(), shard_format)
+    made = new_set(SetName(folder / "store", "team", "set"), made_space(), shard_format)
     made.commit("one", {f"k{i}": i for i in range(5)})
     found = {"pages": attempts(made, folder, leave_pages), "files": attempts(made, folder, leave_files)}
     print(json.dumps({short: [asdict(outcome) for outcome in outcomes] for short, outcomes in found.items()}))

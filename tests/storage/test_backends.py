@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.s3_server import new_bucket
 from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError
 from storage.files import (
@@ -27,7 +28,6 @@ from storage.files import (
     write_atomic,
 )
 from storage.place import Place
-from tests.storage.s3 import new_bucket
 
 ODD = "Größe 100% #1 + a&b=c?.json"
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import storage
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.bucket import Bucket
 from storage.catalog import list_manifests, list_sets
 from storage.commit import commit, create_set
@@ -33,8 +35,6 @@ from storage.tags import move_tag
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_versions
-from tests.storage.conftest import MadeSet
-from tests.storage.s3 import new_bucket
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

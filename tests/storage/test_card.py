@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from scripts.damaged_sets import files_of
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.card import Card, read_card, set_card
 from storage.card_page import FILE, MARK, leave_page
 from storage.errors import DamagedError, UsageError
@@ -22,9 +25,6 @@ from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.versions import list_versions
 from storage.words import source_in_words
-from tests.storage.conftest import MadeSet
-from tests.storage.damaged_sets import files_of
-from tests.storage.s3 import new_bucket
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from storage.store import ensure_store
 from storage.versions import version_path
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 

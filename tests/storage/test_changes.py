@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 import storage
+from scripts.made_set import MadeSet
 from storage.changes import append, relabel, remove, replace
 from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, UsageError
 from storage.verify import verify_set
 from storage.versions import list_versions
-from tests.storage.conftest import MadeSet
 
 
 @pytest.fixture(params=["parquet", "hdf5"])

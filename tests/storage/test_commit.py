@@ -26,7 +26,8 @@ from storage.store import STORE_FORMAT, ensure_store
 from storage.versions import list_versions, read_manifest, version_path
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet, Process
+    from scripts.made_set import MadeSet
+    from tests.storage.conftest import Process
 
 MakeSet = Callable[..., "MadeSet"]
 Start = Callable[..., "Process"]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from scripts.made_set import MadeSet
 from storage.commit import commit
 from storage.errors import PermafrostError
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
-from tests.storage.conftest import MadeSet
 from tests.storage.deaths import FRESH, again, require_landed_or_not
 from tests.storage.faulty_calls import die, fail, harmed
 

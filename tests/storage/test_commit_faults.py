@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket, serve
 from storage.bucket import _client
 from storage.commit import commit
 from storage.errors import ConflictError, PermafrostError
@@ -17,10 +19,8 @@ from storage.manifest import Manifest
 from storage.names import SetName
 from storage.store import init_store
 from storage.versions import list_versions, read_manifest
-from tests.storage.conftest import MadeSet
 from tests.storage.deaths import FRESH, require_landed_or_not
 from tests.storage.faulty_proxy import DEATHS, FAULTS, Harm, proxy
-from tests.storage.s3 import new_bucket, serve
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

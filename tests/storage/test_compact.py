@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import storage.compact
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.changes import remove
 from storage.compact import compact_set
 from storage.compact_plan import Live, to_merge
@@ -25,9 +27,7 @@ from storage.items import write_items
 from storage.store import init_store
 from storage.verify import verify_set
 from storage.versions import list_versions
-from tests.storage.conftest import MadeSet
 from tests.storage.places import places_in
-from tests.storage.s3 import new_bucket
 
 FULL = 6 * 4  # bytes of four embeddings: the size that shards should have in these tests
 FORMATS = pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])

@@ -21,6 +21,7 @@ import storage.commit
 import storage.expire
 import storage.gc
 import storage.tags
+from scripts.made_set import MadeSet
 from storage.changes import append, relabel, remove, replace
 from storage.compact import compact_set
 from storage.errors import ConflictError
@@ -29,7 +30,6 @@ from storage.gc import collect_garbage
 from storage.tags import move_tag
 from storage.verify import verify_set
 from storage.versions import list_tags, list_versions
-from tests.storage.conftest import MadeSet
 
 PICTURES = {key: number for number, key in enumerate("abcdefgh")}
 BORDERS = [(storage.commit, "create_exclusive"), (storage.tags, "write_atomic"), (storage.expire, "remove"), (storage.gc, "remove")]

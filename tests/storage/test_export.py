@@ -22,7 +22,7 @@ from storage.shard import SHARD_FORMATS
 from storage.space import Space
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 Row = dict[str, Any]

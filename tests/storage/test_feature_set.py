@@ -26,7 +26,7 @@ from storage.space import Space
 from storage.versions import list_versions, version_path
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 PICTURES = {"b": 3, "a": 1, "c": 3, "e": 5, "d": 2, "f": 1, "ü/é.png": 8}  # b and c are one image, a and f another

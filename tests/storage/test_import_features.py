@@ -26,7 +26,7 @@ from storage.import_rows import stand_in_digest
 from storage.shard import SHARD_FORMATS
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 Array = npt.NDArray[Any]

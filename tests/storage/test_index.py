@@ -13,7 +13,7 @@ from storage.shard import shard_format
 from tests.storage.places import places_in
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 SHARDS = [FileEntry(f"shards/{name}.parquet", name, 10, 10) for name in ("s1", "s2", "s3")]

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.made_set import MadeSet
 from storage.disk import sha256_file
 from storage.draft import Settled, write_state
 from storage.errors import DamagedError
 from storage.files import FileEntry
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_items, read_tables, sorted_items, write_items, write_table
-from tests.storage.conftest import MadeSet
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ROWS = st.fixed_dictionaries(

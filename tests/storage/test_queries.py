@@ -18,7 +18,7 @@ from storage.queries import duckdb_query, h5py_snippet, polars_query
 from storage.shard import SHARD_FORMATS, ShardLayout
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 Row = dict[str, Any]

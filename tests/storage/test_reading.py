@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.made_set import MadeSet
 from storage import item_borders
 from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
@@ -19,7 +20,6 @@ from storage.files import open_listed
 from storage.items import ITEM_SCHEMA
 from storage.reading import _in_order
 from storage.shard import SHARD_FORMATS
-from tests.storage.conftest import MadeSet
 
 KEYS = [f"{i:03d}.jpg" for i in range(60)]
 LONG = "005-" + "x" * 5000  # too long for the statistics of a footer

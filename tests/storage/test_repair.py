@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.damaged_sets import DAMAGE, files_of, fill
+from scripts.made_set import MadeSet
 from storage.index import committed_index
 from storage.repair import repair_set
 from storage.verify import verify_set
-from tests.storage.conftest import MadeSet
-from tests.storage.damaged_sets import DAMAGE, files_of, fill
 
 
 @pytest.fixture(params=["parquet", "hdf5"])

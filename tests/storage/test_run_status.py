@@ -21,7 +21,7 @@ from storage.run_watch import cancel_run, run_statuses
 from storage.runs import RunFolder, unfinished_runs
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 STARTED = "2026-01-31T12:00:01+00:00"
 BEAT = {"host": "node-7", "pid": 12, "done": 30, "total": 40, "embedded": 25, "work_seconds": 10.0, "run_started": STARTED}

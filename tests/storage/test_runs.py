@@ -14,7 +14,7 @@ from storage.runs import RunFolder, new_run_id, unfinished_runs
 from storage.sealed import read_sealed
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.s3_server import new_bucket
 from storage import bucket
 from storage.damage import damage_named
 from storage.errors import DamagedError, DiskFullError, PermafrostError, UsageError
@@ -19,7 +20,6 @@ from storage.files import FileEntry, open_listed, write_atomic
 from storage.names import parse_root
 from storage.place import Place, RemotePlace
 from storage.shard_cache import cache_folder, forget
-from tests.storage.s3 import new_bucket
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

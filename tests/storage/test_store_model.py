@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from scripts.made_set import MadeSet, made_space, new_set
+from scripts.s3_server import new_bucket, serve
 from storage.commit import commit
 from storage.errors import ConflictError, NotFoundError
 from storage.expire import expire_versions
@@ -37,8 +39,6 @@ from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_tags, list_versions
-from tests.storage.conftest import MadeSet, _space, new_set
-from tests.storage.s3 import new_bucket, serve
 
 CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
 Pictures = dict[str, int | None]  # by key; None: it was rejected
@@ -68,7 +68,7 @@ class SetMachine(RuleBasedStateMachine):
 
     @initialize(first=st.lists(PICTURES, min_size=1, max_size=3))
     def make(self, first: list[Pictures]) -> None:
-        self.made = new_set(self.new_name(), _space(), self.shard_format)
+        self.made = new_set(self.new_name(), made_space(), self.shard_format)
         self.model: dict[int, Version] = {}
         self.tags: dict[str, int] = {}
         self.newest = 0

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.errors import DamagedError
 from storage.expire import expire_versions
 from storage.files import FileEntry
@@ -27,8 +29,6 @@ from storage.takedown import Request, Takedown, take_down
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_tags, read_manifest
-from tests.storage.conftest import MadeSet
-from tests.storage.s3 import new_bucket
 from tests.storage.traces import traces
 
 pytestmark = pytest.mark.usefixtures("own_cache")

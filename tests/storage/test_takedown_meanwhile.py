@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import storage.files
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.commit import commit, open_newest
 from storage.disk import Disk
 from storage.errors import ConflictError, NotFoundError, UsageError
@@ -27,8 +29,6 @@ from storage.takedown import Request, finish_takedowns, take_down
 from storage.tombstones import hashed, leave_tombstone, read_tombstones, unfinished
 from storage.transfer import copy_set
 from storage.verify import verify_set
-from tests.storage.conftest import MadeSet
-from tests.storage.s3 import new_bucket
 from tests.storage.test_takedown import expect, holding, image, key, write_run
 from tests.storage.traces import traces
 

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 import storage
+from scripts.damaged_sets import files_of, fill
+from scripts.made_set import MadeSet
+from scripts.s3_server import new_bucket
 from storage.commit import commit
 from storage.errors import ConflictError, DamagedError, NotFoundError, UsageError
 from storage.files import read_bytes
@@ -22,9 +25,6 @@ from storage.store import init_store
 from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.versions import list_tags, list_versions
-from tests.storage.conftest import MadeSet
-from tests.storage.damaged_sets import files_of, fill
-from tests.storage.s3 import new_bucket
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

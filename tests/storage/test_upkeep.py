@@ -14,6 +14,8 @@ import pyarrow as pa
 import pytest
 
 import storage
+from scripts.damaged_sets import files_of, fill
+from scripts.made_set import MadeSet
 from storage.errors import ConflictError, DamagedError, NotFoundError, UsageError
 from storage.expire import expire_versions, plan_expiry
 from storage.gc import collect_garbage
@@ -22,8 +24,6 @@ from storage.removal import remove_set
 from storage.runs import RunFolder
 from storage.verify import verify_set
 from storage.versions import list_versions
-from tests.storage.conftest import MadeSet
-from tests.storage.damaged_sets import files_of, fill
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

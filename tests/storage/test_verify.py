@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a_bit
+from scripts.made_set import MadeSet
 from storage.errors import NotFoundError
 from storage.expire import expire_versions
 from storage.verify import Finding, verify_set
-from tests.storage.conftest import MadeSet
-from tests.storage.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a_bit
 
 FLIPS = 200
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.made_set import MadeSet
 from storage.commit import commit
 from storage.version_diff import KINDS, diff_versions
-from tests.storage.conftest import MadeSet
 
 MakeSet = Callable[..., MadeSet]
 

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scripts.made_set import MadeSet
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import open_set
 from storage.sealed import seal
 from storage.tags import move_tag, remove_tag
 from storage.versions import list_tags, read_manifest, read_tag, version_path
-from tests.storage.conftest import MadeSet
 
 MakeSet = Callable[..., MadeSet]
 

@@ -25,7 +25,7 @@ from storage.queries import duckdb_query, h5py_snippet, polars_query
 from storage.shard import SHARD_FORMATS, ShardLayout
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import MadeSet
+    from scripts.made_set import MadeSet
 
 MakeSet = Callable[..., "MadeSet"]
 PICTURES = {"b": 3, "a": 1, "c": 3, "e": 5, "d": 2, "f": 1, "g": 8}  # b and c are one image, a and f another

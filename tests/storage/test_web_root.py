@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import storage
+from scripts.made_set import MadeSet
 from storage.catalog import list_sets
 from storage.errors import NotFoundError, PermafrostError
 from storage.names import SetName, parse_root
@@ -23,7 +24,6 @@ from storage.takedown import Request, take_down
 from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
-from tests.storage.conftest import MadeSet
 from tests.storage.traces import traces
 
 

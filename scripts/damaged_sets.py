@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from scripts.made_set import MadeSet
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.runs import RunFolder
 from storage.tags import move_tag
-from tests.storage.conftest import MadeSet
 
 
 def fill(made: MadeSet) -> MadeSet:
