@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storage.errors import ConflictError
+from storage.files import size_of
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.takedown_scan import SetScan
@@ -20,8 +21,8 @@ def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> fr
     stones = read_tombstones(name)
     if not stones:
         return stones.names
-    left = [entry.path for entry in (*draft.files, *(latest.files if latest else ())) if entry.path in stones.gone]
-    if left or SetScan(name).holds(stones, draft, latest):
+    removed = [entry for entry in {*draft.files, *(latest.files if latest else ())} if entry.path in stones.gone]
+    if any(size_of(name.folder / entry.path) is None for entry in removed) or SetScan(name).holds(stones, draft, latest):
         clean_set(SetScan(name))
         raise ConflictError(
             f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"

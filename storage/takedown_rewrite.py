@@ -51,7 +51,7 @@ class Rewritten:
 
 def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
     """Write everything anew that has to change. The same set and tombstones give the same files."""
-    moves = earlier_moves(stones)
+    moves = {each.sha256: Move(each.now[0] if each.now else None, np.array(each.rows, np.int64)) for each in found.lost.values()}
     files: dict[str, tuple[FileEntry, ...]] = {entry.path: () for entry in found.unlisted}
     for sha256, (entry, rows) in found.shards.items():
         now = _shard_without(scan, entry, rows)
@@ -71,12 +71,6 @@ def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
     for entry in found.golden:
         files[entry.path] = (_golden_without(entry, folder, stones),)
     return Rewritten(files, moves, shards_of)
-
-
-def earlier_moves(stones: Tombstones) -> dict[str, Move]:
-    """Of shards that earlier takedowns rewrote."""
-    shards = (gone for path, gone in stones.gone.items() if path.startswith("shards/"))
-    return {gone.sha256: Move(gone.now[0] if gone.now else None, np.array(gone.rows, np.int64)) for gone in shards}
 
 
 def moved_items(table: pa.Table, moves: Mapping[str, Move]) -> pa.Table:

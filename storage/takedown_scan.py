@@ -28,7 +28,7 @@ from storage.names import SetName
 from storage.place import Place
 from storage.receipt_rows import ReceiptRows, receipts_of
 from storage.shard import ShardReader, shard_format
-from storage.tombstones import KnownFile, Tombstones, known_file
+from storage.tombstones import Gone, KnownFile, Tombstones, known_file
 from storage.versions import list_versions, read_manifest
 
 _ITEMS = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp", "shard", "row")])
@@ -60,6 +60,7 @@ class Found:
     unlisted: tuple[FileEntry, ...]  # no version lists them, and nobody can read them: they go whole
     receipts: tuple[ReceiptRows, ...]  # with rows that go
     known: frozenset[KnownFile]
+    lost: Mapping[str, Gone]  # shards, by sha256, that earlier takedowns removed and that something still points at
     unreadable: tuple[str, ...] = ()  # receipts
 
     @property
@@ -103,7 +104,9 @@ class SetScan:
     ) -> Found:
         dropped = stones.images | self._orphaned(items.values(), facts, receipts, stones)
         shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, stones)
-        moved = {*shards, *(gone.sha256 for gone in stones.gone.values() if gone.path.startswith("shards/"))}
+        pointed = {sha256 for each in facts.values() for sha256 in each.shards} | {each.shard.sha256 for each in receipts if each.shard}
+        lost = self._lost_shards(pointed, stones)
+        moved = {*shards, *lost}
         counted = {entry.path: (entry, int(stones.taken(table).sum())) for entry, table in rejects}
         golden = {manifest.golden.path: manifest.golden for manifest in manifests.values()}
         listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
@@ -129,11 +132,28 @@ class SetScan:
             (*unlisted, *(entry for entry, count in late if not count)),
             tuple(each for each in receipts if (each.shard and each.shard.sha256 in moved) or each.has_taken(stones)),
             known,
+            lost,
         )
+
+    def _lost_shards(self, pointed: Iterable[str], stones: Tombstones) -> dict[str, Gone]:
+        """Shards that earlier takedowns removed, by sha256: those pointed at, and what took their place.
+
+        One with the same bytes may be there again, of rows that may be there now.
+        """
+        gone = {each.sha256: each for path, each in stones.gone.items() if path.startswith("shards/")}
+        found: dict[str, Gone] = {}
+        waiting = [sha256 for sha256 in pointed if sha256 in gone]
+        while waiting:
+            each = gone[waiting.pop()]
+            if each.sha256 not in found and size_of(self.name.folder / each.path) is None:
+                found[each.sha256] = each
+                waiting += [now.sha256 for now in each.now if now.sha256 in gone]
+        return found
 
     def holds(self, stones: Tombstones, manifest: Manifest, latest: Manifest | None) -> bool:
         """Whether what is new in a manifest, beside the one that it follows, has anything that has to go."""
-        known = set(latest.files if latest else ())
+        # What has the bytes of a file that left is looked at, too: there may be reasons for it now that there were not.
+        known = {entry for entry in (latest.files if latest else ()) if entry.path not in stones.gone}
         states = manifest.corpora.values()
         items = [entry for state in states for entry in state.items if entry not in known]
         for entry in items:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scripts.made_set import MadeSet, made_space, new_set
 from scripts.s3_server import new_bucket, serve
+from storage.changes import Changed, append
+from storage.changes import remove as remove_items
+from storage.changes import replace as replace_items
 from storage.commit import commit
-from storage.errors import ConflictError, NotFoundError
+from storage.compact import compact_set
+from storage.errors import AlreadyExistsError, ConflictError, NotFoundError
 from storage.expire import expire_versions
 from storage.export import export_set
 from storage.files import remove
@@ -35,6 +39,7 @@ from storage.removal import remove_set
 from storage.repair import repair_set
 from storage.store import init_store
 from storage.tags import move_tag, remove_tag
+from storage.takedown import Request, take_down
 from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
@@ -73,6 +78,9 @@ class SetMachine(RuleBasedStateMachine):
         self.tags: dict[str, int] = {}
         self.newest = 0
         self.copy: SetName | None = None
+        self.taken: set[int] = set()  # pictures that were taken down
+        self.taken_keys: set[tuple[str, str]] = set()  # with their corpora
+        self.taken_names: set[tuple[str, str]] = set()  # of such pictures
         for pictures in first:
             self.commit_one("one", pictures, 2)
 
@@ -86,7 +94,16 @@ class SetMachine(RuleBasedStateMachine):
             self.commit_one("two", each, 3)
 
     def commit_one(self, corpus: str, pictures: Pictures, per_shard: int) -> None:
+        pictures = self.allowed(corpus, pictures)
         self.note(self.made.commit(corpus, embedded(pictures), per_shard, rejected(pictures)).version, corpus, pictures)
+
+    def allowed(self, corpus: str, pictures: Pictures) -> Pictures:
+        """Without what was taken down, which no commit brings back; nor does it name the keys that such images had."""
+        return {
+            key: p
+            for key, p in pictures.items()
+            if p not in self.taken and (corpus, key) not in self.taken_keys and not (p is None and (corpus, key) in self.taken_names)
+        }
 
     def note(self, version: int, corpus: str, pictures: Pictures) -> None:
         assert version == self.newest + 1
@@ -95,7 +112,7 @@ class SetMachine(RuleBasedStateMachine):
 
     @rule(pictures=PICTURES, others=PICTURES)
     def commit_from_an_old_base(self, pictures: Pictures, others: Pictures) -> None:
-        old = self.made.open().manifest
+        old, pictures = self.made.open().manifest, self.allowed("two", pictures)
         self.commit_one("one", others, 3)
         draft = self.made.draft("two", embedded(pictures), 3, rejected(pictures))
         self.note(commit(self.made.name, old, draft, "two").version, "two", pictures)
@@ -210,6 +227,81 @@ class SetMachine(RuleBasedStateMachine):
         self.note(self.newest + 1, corpus, dict.fromkeys(rejected(lost)))
         assert self.made.open().manifest.corpora[corpus].pending == len(embedded(lost))
         self.expire(1, hold=False)
+        assert verify_set(self.made.name, full=True).sound
+
+    @rule(corpus=CORPORA, pictures=PICTURES)
+    def append(self, corpus: str, pictures: Pictures) -> None:
+        """Of keys that are there, those with another picture are a mistake; rejects give way."""
+        state = self.model[self.newest].get(corpus, {})
+        wanted = embedded(self.allowed(corpus, pictures))
+        if not wanted:
+            return
+        if any(state.get(key) not in (None, picture) for key, picture in wanted.items()):
+            with pytest.raises(AlreadyExistsError):
+                self.put(append, corpus, wanted)
+            return
+        self.note_change(self.put(append, corpus, wanted), corpus, {**state, **wanted})
+
+    @rule(corpus=CORPORA, pictures=PICTURES)
+    def replace(self, corpus: str, pictures: Pictures) -> None:
+        state = self.model[self.newest].get(corpus, {})
+        wanted = {key: picture for key, picture in embedded(self.allowed(corpus, pictures)).items() if key in state}
+        if wanted:
+            self.note_change(self.put(replace_items, corpus, wanted), corpus, {**state, **wanted})
+
+    def put(self, change: Callable[..., Changed], corpus: str, wanted: dict[str, int]) -> Changed:
+        pictures = list(wanted.values())
+        columns = self.made.items_table(corpus, wanted, dict.fromkeys(pictures, ("", 0))).select(["label", "split"]).to_pydict()
+        digests = [self.made.digest(picture) for picture in pictures]
+        return change(self.made.name, list(wanted), self.made.embeddings(pictures), corpus=corpus, digest=digests, **columns)
+
+    @rule(corpus=CORPORA, data=st.data())
+    def remove(self, corpus: str, data: Any) -> None:
+        state = self.model[self.newest].get(corpus, {})
+        if not state:
+            return
+        keys = data.draw(st.lists(st.sampled_from(sorted(state)), min_size=1, unique=True))
+        left = {key: picture for key, picture in state.items() if key not in keys}
+        self.note_change(remove_items(self.made.name, keys, corpus=corpus), corpus, left)
+
+    def note_change(self, changed: Changed, corpus: str, state: Pictures) -> None:
+        if changed.committed:
+            self.note(changed.version, corpus, state)
+        else:
+            assert (changed.version, state) == (self.newest, self.model[self.newest].get(corpus, {}))
+
+    @rule()
+    def compact(self) -> None:
+        done = compact_set(self.made.name, do_it=True)
+        if done.version is not None:
+            self.note(done.version, "one", self.model[self.newest].get("one", {}))
+            assert done.after.embeddings == done.before.embeddings - done.dropped
+            assert done.after.embeddings >= len({p for state in self.model[self.newest].values() for p in embedded(state).values()})
+
+    @rule(picture=st.integers(0, 9))
+    def take_down_an_image(self, picture: int) -> None:
+        take_down(self.made.name.root, None, Request(images=(self.made.digest(picture).hex(),)), do_it=True)
+        self.taken.add(picture)
+        for version in self.model.values():
+            for corpus, state in version.items():
+                self.taken_names |= {(corpus, key) for key, held in state.items() if held == picture}
+        self.note_takedown()
+
+    @rule(corpus=CORPORA, data=st.data())
+    def take_down_a_key(self, corpus: str, data: Any) -> None:
+        keys = {key for version in self.model.values() for key in version.get(corpus, {})}
+        if keys:
+            key = data.draw(st.sampled_from(sorted(keys)))
+            take_down(self.made.name.root, self.made.name, Request(keys=(key,), corpus=corpus), do_it=True)
+            self.taken_keys.add((corpus, key))
+            self.note_takedown()
+
+    def note_takedown(self) -> None:
+        """In every version; the copy, which is another store, has it still, and no longer follows."""
+        self.model = {
+            number: {corpus: self.allowed(corpus, state) for corpus, state in version.items()} for number, version in self.model.items()
+        }
+        self.copy = None
         assert verify_set(self.made.name, full=True).sound
 
     def new_name(self) -> SetName:
