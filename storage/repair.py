@@ -13,11 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.commit import commit
 from storage.errors import DamagedError, PermafrostError
 from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
+from storage.items import ITEM_SCHEMA, read_tables
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -132,18 +135,29 @@ def _without_damaged(name: SetName, damaged: set[str]) -> int | None:
         return None
     version = None
     for corpus, state in base.corpora.items() if base else ():
-        left = _state_without(state, damaged)
+        left = _state_without(state, damaged, name.folder)
         if base and left != state:
             base = commit(name, base, _draft(base, corpus, left), corpus)
             version = base.version
     return version
 
 
-def _state_without(state: CorpusState, damaged: set[str]) -> CorpusState:
+def _state_without(state: CorpusState, damaged: set[str], folder: Place) -> CorpusState:
+    if damaged.isdisjoint(entry.path for entry in (*state.items, *([state.rejects] if state.rejects else []))):
+        return state
     items = tuple(entry for entry in state.items if entry.path not in damaged)
     rejects = state.rejects if state.rejects and state.rejects.path not in damaged else None
     rows, rejected = sum(entry.rows for entry in items), rejects.rows if rejects else 0
-    return replace(state, items=items, rejects=rejects, rows=rows, rejected=rejected, pending=state.listed - rows - rejected)
+    shards = read_tables(items, folder, pa.schema([ITEM_SCHEMA.field("shard")]))["shard"].unique().to_pylist()  # nothing finds the others
+    return replace(
+        state,
+        items=items,
+        shards=tuple(sorted(shards)),
+        rejects=rejects,
+        rows=rows,
+        rejected=rejected,
+        pending=state.listed - rows - rejected,
+    )
 
 
 def _draft(base: Manifest, corpus: str, state: CorpusState) -> Manifest:
