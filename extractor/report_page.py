@@ -106,7 +106,7 @@ def _cost(report: Mapping[str, Any]) -> str:
 def _saved(report: Mapping[str, Any]) -> str:
     seconds, price = report["saved_seconds"], report["settings"]["price"]
     if seconds is None and report["counts"]["reused"]:
-        return f"{report['counts']['reused']:,} rows, and nobody has measured how long their forward passes take"
+        return f"{report['counts']['reused']:,} rows, for which no run of this set alone has measured the time"
     if not seconds:
         return "nothing"
     return f"{human_seconds(seconds)} of the same workers' time" + (f", {seconds / 3600 * price:,.2f} in money" if price else "")

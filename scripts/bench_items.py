@@ -233,7 +233,7 @@ def _new_item_bytes(old: FeatureSet, new: FeatureSet) -> int:
 
 def _silent(command: Callable[[argparse.Namespace], int], target: str) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
-        command(argparse.Namespace(target=target, json=False))
+        command(argparse.Namespace(target=target, json=False, name=None, backbone=None, space=None, corpus=None))
 
 
 def main() -> None:

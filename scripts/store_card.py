@@ -8,7 +8,7 @@ from dataclasses import asdict
 from scripts.card_options import add_card_options, card_texts
 from scripts.console import print_json
 from storage.card import read_card, set_card
-from storage.card_page import FILE, leave_page, read_facts, render
+from storage.card_page import FILE, leave_page, page_of
 from storage.names import parse_set
 from storage.store import require_store
 
@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"set": args.target, "card": asdict(read_card(name))})
     else:
-        print(render(read_facts(name)), end="")
+        print(page_of(name), end="")
     return 0

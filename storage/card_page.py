@@ -61,11 +61,16 @@ def leave_page(name: SetName) -> None:
             there = read_bytes(place).decode(errors="replace")
         except FileNotFoundError:
             there = MARK
-        page = seal_page(render(read_facts(name)))
+        page = page_of(name)
         if is_ours(there) and page != there:
             write_atomic(place, page.encode())
     except (OSError, PermafrostError) as error:
         logger.warning("the page %s of %s could not be written: %s", FILE, name.folder, error)
+
+
+def page_of(name: SetName) -> str:
+    """What the page should be now. Raises NotFoundError, DamagedError."""
+    return seal_page(render(read_facts(name)))
 
 
 def is_ours(page: str) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from storage.errors import ConflictError
+import logging
+
+from storage.errors import ConflictError, PermafrostError
 from storage.files import size_of
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import Tombstones, read_tombstones, takedown_names
+from storage.tombstones import read_tombstones, takedown_names
 from storage.versions import read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> frozenset[str]:
@@ -34,12 +38,13 @@ def clean_after(name: SetName, manifest: Manifest, seen: frozenset[str]) -> Mani
     """Called after a manifest was created; returns it as it is then.
 
     A takedown whose tombstone was there before sees this version itself, or its files were missed in `require_clean`. One that came in
-    between may have looked at the versions before this one was there.
+    between may have looked at the versions before this one was there. It looks again until no commit came in between; so an error here
+    is no reason to say that the version, which is there, is not.
     """
-    if takedown_names(name.root) == seen:
-        return manifest
-    stones: Tombstones = read_tombstones(name)
-    if not stones:
-        return manifest
-    clean_set(SetScan(name))
-    return read_manifest(name.folder, manifest.version)
+    try:
+        if takedown_names(name.root) != seen and read_tombstones(name):
+            clean_set(SetScan(name))
+            return read_manifest(name.folder, manifest.version)
+    except (OSError, PermafrostError) as error:
+        logger.warning("version %d of %s is committed; what was taken down meanwhile could not be seen: %s", manifest.version, name, error)
+    return manifest
