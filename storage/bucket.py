@@ -96,10 +96,12 @@ class Bucket:
         return None
 
     def _try_to_create(self, key: str, data: bytes) -> OSError | None:
-        """What went wrong and may pass, or may have been no failure at all."""
+        """What went wrong and may pass, or may have been no failure at all. Raises PermafrostError where there is no such bucket."""
         try:
             with _told(self.url):
                 _obstore().put(_client(self.url), key, data, mode="create", use_multipart=False)
+        except FileNotFoundError:
+            raise PermafrostError(f"there is no bucket {self.url}: make it first, and look at its name and at the endpoint") from None
         except OSError as error:
             return error
         return None

@@ -115,7 +115,7 @@ class FeatureSet:
         self, positions: Sequence[int] | npt.NDArray[np.int64] | None = None, view: int | None = 0, threads: int = THREADS
     ) -> npt.NDArray[np.generic]:
         """[n, *shape] in the stored dtype, of the items at these positions and in their order; None for all. view: as in `to_numpy`."""
-        wanted = self._places if positions is None else self._places.take(pa.array(np.asarray(positions, np.int64)))
+        wanted = self._places if positions is None else self._places.take(pa.array(self._inside(positions)))
         with self._rewriting_told():
             return self._embeddings.read(wanted, view, threads)
 
@@ -139,7 +139,7 @@ class FeatureSet:
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
         keys = self._places["key"].combine_chunks()
-        wanted = None if positions is None else np.asarray(positions, np.int64)
+        wanted = None if positions is None else self._inside(positions)
         with self._rewriting_told():
             for found, embeddings in self._embeddings.in_storage_order(self._places, size, wanted, view, threads):
                 yield Batch(keys.take(pa.array(found)).to_pylist(), embeddings, found)
@@ -168,6 +168,8 @@ class FeatureSet:
 
     def positions_of_keys(self, keys: Sequence[str], corpus: str | None = None) -> npt.NDArray[np.int64]:
         """Where the items of these keys are in `items` [n]; -1 for what is not there. Raises UsageError as `by_key`."""
+        if isinstance(keys, str):
+            raise UsageError(f"expected several keys, got one text, {keys!r}: put it into a list")
         with self._rewriting_told():
             return self._keys.find(keys, corpus)
 
@@ -181,6 +183,14 @@ class FeatureSet:
 
     def __reduce__(self) -> tuple[type[FeatureSet], tuple[SetName, SetDescription, Manifest]]:
         return FeatureSet, (self.name, self.description, self.manifest)  # without what was read of it
+
+    def _inside(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        found = np.asarray(positions, np.int64)
+        if outside := found[(found < 0) | (found >= self.rows)].tolist():
+            raise UsageError(
+                f"positions must be from 0 to {self.rows - 1} in {self.name}, got {outside[0]}; -1 stands for what is not there"
+            )
+        return found
 
     def _rewriting_told(self) -> AbstractContextManager[None]:
         return rewriting_told(self.name, self.manifest)

@@ -126,7 +126,8 @@ def read_items(entries: Sequence[FileEntry], set_folder: Place, columns: Sequenc
     columns: those to read, in their order; None for all. An attribute that has different types in two files, such as those of two
     corpora, comes as text. Raises DamagedError, UsageError for a column that no file has.
     """
-    own = ITEM_SCHEMA if columns is None else pa.schema([field for field in ITEM_FIELDS if field.name in columns])
+    # Of attributes alone a column of items comes along: a file that has none of them has its rows all the same.
+    own = ITEM_SCHEMA if columns is None else pa.schema([f for f in ITEM_FIELDS if f.name in columns] or [ITEM_SCHEMA.field("row")])
     tables = [_read(entry, set_folder, own, None if columns is None else set(columns) - set(own.names)) for entry in entries]
     return joined_items(tables or [own.empty_table()], columns)
 

@@ -20,9 +20,10 @@ from storage.bucket import Bucket
 from storage.catalog import list_manifests, list_sets
 from storage.commit import commit, create_set
 from storage.digests import DigestMap, words_of
-from storage.errors import ConflictError, DamagedError, NotFoundError
+from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError
 from storage.files import list_names, read_bytes, remove, write_atomic
 from storage.lending import copy_embeddings, find_lenders
+from storage.names import parse_root
 from storage.place import RemotePlace
 from storage.repair import repair_set
 from storage.run_watch import cancel_run, run_statuses
@@ -76,6 +77,11 @@ def test_it_is_listed(made: MadeSet, bucket: RemotePlace) -> None:
     assert [manifest.version for manifest in list_manifests(str(made.name))] == [1]
     with pytest.raises(NotFoundError, match="no feature set team/other in s3://"):
         storage.open(f"{bucket}/team/other")
+
+
+def test_a_bucket_that_is_not_there_is_told_at_once(server: str) -> None:
+    with pytest.raises(PermafrostError, match="there is no bucket s3://nowhere"):
+        init_store(parse_root("s3://nowhere/main"))
 
 
 def test_a_bucket_without_a_store_is_told_with_the_command_that_makes_one(server: str) -> None:

@@ -56,6 +56,18 @@ def test_columns_are_those_of_the_items_and_no_others(made: MadeSet) -> None:
 def test_a_column_that_no_item_has_is_answered_with_those_that_are(made: MadeSet) -> None:
     with pytest.raises(UsageError, match=r"no item has a column 'colour'; there are key, corpus, "):
         made.open().columns("key", "colour")
+    with pytest.raises(UsageError, match=r"no item has a column .colour.;"):
+        made.open().columns("colour")
+
+
+def test_wrong_positions_and_one_text_for_several_keys_are_told(made: MadeSet) -> None:
+    for positions in ([0, -1], [63]):
+        with pytest.raises(UsageError, match=rf"positions must be from 0 to 62 in .*, got {positions[-1]}"):
+            made.open().embeddings(positions)
+        with pytest.raises(UsageError, match="positions must be"):
+            next(made.open().batches(positions=positions))
+    with pytest.raises(UsageError, match=r"got one text, .000\.jpg.: put it into a list"):
+        made.open().by_key("000.jpg")
 
 
 def test_attributes_are_columns_too(make_set: Callable[..., MadeSet]) -> None:
