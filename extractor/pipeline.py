@@ -17,16 +17,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from extractor import image_policy
+from extractor.chunks import plan_chunks
 from extractor.claims import Claim
 from extractor.content import Content, read_content
 from extractor.input_kind import InputKind
 from extractor.limits import DEFAULT_LIMITS, Limits, UndecodableError
 from extractor.stopwatch import Stopwatch
 
-CHUNK = 128  # files read and claimed together at most: a claim costs the register 0.6 ms, however few digests it has
-FIRST_CHUNK = 32  # of a unit, so that decoding begins soon
-CHUNK_BYTES = 64 << 20  # a chunk ends with the file that reaches this many; two chunks are in memory at a time
-UNKNOWN_BYTES = 2 << 20  # counted for a file whose size the source does not say
 BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, is memory
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
 
@@ -217,17 +214,6 @@ def _decoder(kinds: tuple[InputKind, ...], max_pixels: int) -> Callable[..., tup
 def _flat(images: tf.Tensor) -> tf.Tensor:
     """From [n, V, size, size, 3] to [n * V, size, size, 3]."""
     return tf.reshape(images, (-1, *images.shape[2:]))
-
-
-def plan_chunks(sizes: Sequence[int | None]) -> list[range]:
-    """Positions of the files that are read together: FIRST_CHUNK, then CHUNK at most, ending with the one that makes them CHUNK_BYTES."""
-    chunks, start, held = [], 0, 0
-    for position, size in enumerate(sizes):
-        held += UNKNOWN_BYTES if size is None else size
-        if held >= CHUNK_BYTES or position + 1 - start == (CHUNK if start else FIRST_CHUNK):
-            chunks.append(range(start, position + 1))
-            start, held = position + 1, 0
-    return [*chunks, range(start, len(sizes))] if start < len(sizes) else chunks
 
 
 def _timed_read(location: str, max_bytes: int) -> tuple[Content, float]:

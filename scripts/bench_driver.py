@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from extractor.bad_images import BadImages
+from extractor.chunks import plan_chunks
 from extractor.claims import Claim
 from extractor.corpus import Item, Listing
 from extractor.diff import KNOWN_COLUMNS, diff
@@ -52,7 +53,6 @@ from storage.runs import RunFolder
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 
-FIRST_CHUNK, CHUNK = 32, 128  # digests claimed at a time: those of extractor.pipeline, which imports TensorFlow
 RECIPE = Recipe("mobilenet_v2", "random:1", dtype="float32")
 SPACE = Space("sleep", "none", "none", "avg", 224, "image-v1", "tf", "float32", "float32")
 PROCESSES = {"_Claims": "register", "_Actor": "workers", "raylet": "ray", "gcs_server": "ray", "ray::": "ray"}  # by what is in a command
@@ -78,9 +78,9 @@ class Sleeper:
         began = time.monotonic()
         digests = [hashlib.sha256(item.key.encode()).digest() for item in unit.items]
         claims: list[float] = []
-        for start, stop in pairwise([0, *range(FIRST_CHUNK, len(digests), CHUNK), len(digests)]):
+        for chunk in plan_chunks([0] * len(digests)):
             asked = time.monotonic()
-            assert all(claim(digests[start:stop])), "no two images are equal"
+            assert all(claim(digests[chunk.start : chunk.stop])), "no two images are equal"
             claims.append(time.monotonic() - asked)
         n = len(digests)
         entry = FileEntry(f"shards/{unit.id}.parquet", hashlib.sha256(unit.id.encode()).hexdigest(), 1, n)

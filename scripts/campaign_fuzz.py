@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 import storage
+from extractor.chunks import CHUNK_BYTES
 from extractor.limits import ALONE_PIXELS, MAX_FILE_BYTES, MAX_PIXELS
 from extractor.reasons import REASONS
 from scripts import bombs
@@ -36,7 +37,6 @@ GOOD_EVERY = 5  # one good neighbour for so many damaged files
 GOOD = 40  # different ones
 SECONDS_A_FILE, SECONDS_TO_START = 1.0, 180.0  # of the time limit; the usual file takes milliseconds
 SECONDS_OF_BOMBS = 600.0
-CHUNK_MIB = 64  # extractor.pipeline.CHUNK_BYTES; this process has no TensorFlow
 _MIB = 1 << 20
 
 
@@ -59,7 +59,7 @@ def memory_bound() -> int:
     Pixels are there at most four times, in 4 bytes (WebP with alpha); encoded bytes three times, in TensorFlow, Python and the decoder.
     """
     encoded, large, other = (n // _MIB for n in (MAX_FILE_BYTES, 16 * MAX_PIXELS, 16 * ALONE_PIXELS))
-    read_ahead = 2 * (CHUNK_MIB + encoded)
+    read_ahead = 2 * ((CHUNK_BYTES >> 20) + encoded)
     return large + 3 * encoded + (other + 3 * encoded) * (os.cpu_count() or 1) + read_ahead
 
 

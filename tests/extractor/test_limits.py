@@ -19,7 +19,6 @@ from extractor import image_policy
 from extractor.image_policy import HEADER_SIGNATURE, Decoder, read_header
 from extractor.image_size import stated_size, without_bulk
 from extractor.limits import LARGEST_FILE, MAX_PIXELS, Limits, UndecodableError
-from extractor.pipeline import CHUNK, CHUNK_BYTES, FIRST_CHUNK, plan_chunks
 from extractor.to_rgb import to_rgb
 from scripts import bombs
 from storage.errors import UsageError
@@ -212,19 +211,3 @@ def test_texts_and_further_frames_are_left_out(photo: Photo, encode: Encode) -> 
     image = Image.open(io.BytesIO(first))
     assert (image.n_frames, image.size) == (1, (50, 40))
     assert tf.io.decode_gif(first).shape == (1, 40, 50, 3)
-
-
-# What is read together
-
-
-def test_small_files_are_read_in_few_chunks_of_which_the_first_is_soon_there() -> None:
-    assert [len(chunk) for chunk in plan_chunks([1000] * 300)] == [FIRST_CHUNK, CHUNK, CHUNK, 300 - FIRST_CHUNK - 2 * CHUNK]
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 2 * CHUNK_BYTES)), max_size=300))
-def test_chunks_hold_few_files_and_few_bytes(sizes: list[int | None]) -> None:
-    chunks = plan_chunks(sizes)
-    assert [position for chunk in chunks for position in chunk] == list(range(len(sizes)))
-    for chunk in chunks:
-        assert 1 <= len(chunk) <= (CHUNK if chunk.start else FIRST_CHUNK)
-        assert sum(sizes[position] or 0 for position in chunk[:-1]) < CHUNK_BYTES

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from extractor.chunks import CHUNK, FIRST_CHUNK
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.input_kind import InputKind
 from extractor.limits import MAX_FILE_BYTES
-from extractor.pipeline import CHUNK, FIRST_CHUNK, DecodePipeline, Outcomes
+from extractor.pipeline import DecodePipeline, Outcomes
 from tests.extractor.plain import decode
 
 SIZE = 32
