@@ -38,7 +38,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    images = tuple(image_digest(text) for text in (*args.image, *_lines(args.images)))
+    images = tuple(image_digest(text) for text in (*args.image, *filter(None, _lines(args.images))))
     request = Request(images, (*args.key, *_lines(args.keys)), args.corpus)
     root, name = _target(args.target)
     found = take_down(root, name, request, args.yes)
@@ -62,7 +62,7 @@ def _lines(file: str | None) -> list[str]:
     if file is None:
         return []
     try:
-        return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line]
+        return Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read as text: {error}") from None
 

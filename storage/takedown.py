@@ -47,6 +47,8 @@ class Request:
     def __post_init__(self) -> None:
         if bool(self.images) == bool(self.keys):
             raise UsageError("expected images or keys to take down, and not both")
+        if "" in self.keys:
+            raise UsageError("an empty key names no item: is a shell variable not set, or a line of the file of keys empty?")
         if self.images and self.corpus is not None:
             raise UsageError("an image is taken down in all corpora: leave out the corpus")
         for image in self.images:

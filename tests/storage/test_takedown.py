@@ -16,12 +16,13 @@ import pytest
 
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
-from storage.errors import DamagedError
+from storage.errors import DamagedError, UsageError
 from storage.expire import expire_versions
 from storage.files import FileEntry
 from storage.gc import collect_garbage
 from storage.place import RemotePlace
 from storage.runs import RunFolder
+from storage.sealed import read_sealed
 from storage.shard_cache import cache_folder
 from storage.store import init_store
 from storage.tags import move_tag
@@ -219,6 +220,32 @@ def test_runs_forget(make_set: Make, finished: bool) -> None:
         assert (Path(made.folder) / head["shard"]["path"]).stat().st_size == head["shard"]["bytes"]
         assert "no bytes in (taken down): broken" in (run.path / "end.json").read_text()  # type: ignore[union-attr]
     assert verify_set(made.name, full=True).sound
+
+
+@pytest.mark.parametrize("word", ["files", "finished", "rejects", "failed"])
+def test_a_key_may_be_called_like_a_field_of_a_log(make_set: Make, word: str) -> None:
+    made = make_set()
+    made.commit("one", {word: 1, "b": 2})
+    run = write_run(made, [(word, 1, 0), ("b", 2, 1)], made.open().manifest.shards[0])
+    run.write_page(f"<html><b>{word}</b>")
+    run.write_end("failed", f"cannot read {word}")
+    run.write_report({"finished": "2026-11-27", "rejects": {"corrupt": {"count": 1, "examples": [{"key": word, "message": ""}]}}})
+    assert key(made, word).unreached == ()
+    assert verify_set(made.name, full=True).findings == ()
+    report = run.read_report() or {}
+    assert set(report) == {"files", "finished", "rejects"}
+    assert set(report["files"]) == {"report.html", "receipts/000000.parquet"}
+    assert report["rejects"] == {"corrupt": {"count": 1, "examples": []}}
+    assert read_sealed(run.path / "end.json", "end") | {"time": ""} == {
+        "state": "failed",
+        "message": "cannot read (taken down)",
+        "time": "",
+    }
+
+
+def test_an_empty_key_is_refused() -> None:
+    with pytest.raises(UsageError, match="an empty key"):
+        Request(keys=("a", ""))
 
 
 def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
