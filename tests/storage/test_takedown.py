@@ -275,6 +275,62 @@ def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
         image(made, 2)
 
 
+def test_files_that_belong_to_no_set_are_named(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    root, in_store, in_set = Path(made.name.root), Path("backup/b.parquet"), Path("team/set/versions/b.parquet")
+    for path in (in_store, in_set):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(made.embedding(2).tobytes())
+    told = image(made, 2, do_it=False)
+    done = image(made, 2)
+    assert [text.partition(" ")[0] for text in done.unreached] == [str(in_set), "backup"]
+    assert told.unreached == done.unreached
+    one = take_down(root, made.name, Request(images=(made.digest(2).hex(),)), do_it=True)
+    assert [text.partition(" ")[0] for text in one.unreached] == [str(in_set)]
+
+
+def test_a_foreign_file_that_goes_is_not_named(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    foreign = Path(made.folder) / "shards" / "b.parquet"
+    foreign.write_bytes(made.embedding(1).tobytes())
+    assert image(made, 1, do_it=False).unreached == image(made, 1).unreached == ()
+    assert not foreign.exists()
+
+
+def test_one_set_that_cannot_be_cleaned_keeps_no_other_from_it(make_set: Make) -> None:
+    sets = [make_set(name="a")]
+    sets += [make_set(root=sets[0].name.root, name=each) for each in ("b", "c")]
+    for each in sets:
+        each.commit("one", {"a": 1, "b": 2})
+    description = Path(sets[1].folder) / "set.json"
+    intact = description.read_bytes()
+    description.write_bytes(b"{")
+    with pytest.raises(DamagedError, match="1 of 3 sets could not be made clean, the others are"):
+        image(sets[0], 1)
+    description.write_bytes(intact)
+    for each in (sets[0], sets[2]):
+        expect(each, {"b": 2}, "1")
+    image(sets[0], 1)
+    expect(sets[1], {"b": 2}, "1")
+
+
+@pytest.mark.parametrize("columns", [["digest", "embedding"], ["key", "embedding"], ["digest"], ["key", "digest"]])
+def test_a_table_among_receipts_that_is_none_is_named(make_set: Make, columns: list[str]) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    run = write_run(made, [("a", 1, 0), ("b", 2, 1)], made.open().manifest.shards[0])
+    table = pa.table({"key": ["a"], "digest": [made.digest(1).hex()], "embedding": [made.embedding(1).tolist()]})
+    run.write_receipt("b", table.select(columns))
+    done = image(made, 1)
+    assert [text.partition(" ")[0] for text in done.unreached if "receipts" in text] == [f"team/set/runs/{RUN}/receipts/b.parquet"]
+    expect(made, {"b": 2}, "1")
+    receipt = run.read_receipt("000000")
+    assert receipt is not None
+    assert receipt["row"].to_pylist() == [None, 0]
+
+
 def test_a_damaged_tombstone_is_found_and_made_again(make_set: Make) -> None:
     made = make_set()
     made.commit("one", {"a": 1, "b": 2})
