@@ -10,7 +10,7 @@ from storage.errors import UsageError
 from storage.files import exists
 from storage.names import SetName, parse_root, parse_set
 from storage.place import Place
-from storage.store import STORE_FILE
+from storage.store import STORE_FILE, require_store
 from storage.takedown import Request, Takedown, image_digest, take_down
 
 EXIT_UNREACHED = 3
@@ -54,7 +54,11 @@ def _target(text: str) -> tuple[Place, SetName | None]:
     root = parse_root(text.rstrip("/") or text)
     if exists(root / STORE_FILE):
         return root, None
-    name = parse_set(text)
+    try:
+        name = parse_set(text)
+    except UsageError:
+        require_store(root)  # says that it is no store, which is likelier to help
+        raise
     return name.root, name
 
 

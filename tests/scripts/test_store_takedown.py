@@ -77,6 +77,7 @@ def test_what_is_not_reached_is_named(say: Said, made: MadeSet) -> None:
         (("store", "--image", "store"), 2, "is a folder"),
         (("store", "--images", "nope.txt"), 2, "cannot be read as text"),
         (("nowhere/team/set", "--key", "a"), 1, "not a feature store"),
+        (("nowhere", "--key", "a"), 1, "nowhere is not a feature store"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(say: Said, made: MadeSet, words: tuple[str, ...], code: int, message: str) -> None:
