@@ -18,8 +18,9 @@ from storage.names import SetName
 from storage.runs import RunFolder, run_folders
 from storage.tombstones import TAKEN_DOWN, KnownFile, Tombstones, hashed, known_file
 
-HEAD = b"permafrost"  # schema metadata: unit, corpus, shard and counters
-_COLUMNS = {
+# digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
+# duplicate, or known before) or the item is a reject, which has reason and message.
+RECEIPT_COLUMNS = {
     "key": pa.string(),
     "stamp": pa.string(),
     "digest": pa.binary(32),
@@ -27,6 +28,7 @@ _COLUMNS = {
     "reason": pa.string(),
     "message": pa.string(),
 }
+HEAD = b"permafrost"  # schema metadata: unit, corpus, shard and counters
 MASK = f"{TAKEN_DOWN}:"  # before the sha256 of a key that must not be told
 
 
@@ -87,7 +89,7 @@ def receipts_of(name: SetName, stones: Tombstones, of_finished: bool = True) -> 
 
 def _require_receipt(table: pa.Table) -> None:
     """Raise ValueError if the table has a column that no receipt has, or keys that are none."""
-    foreign = [field.name for field in table.schema if _COLUMNS.get(field.name) != field.type]
+    foreign = [field.name for field in table.schema if RECEIPT_COLUMNS.get(field.name) != field.type]
     if foreign or "key" not in table.column_names or table["key"].null_count:
         raise ValueError(f"not the columns of a receipt: {foreign or 'key'}")
 

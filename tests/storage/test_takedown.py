@@ -278,7 +278,7 @@ def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
 def test_files_that_belong_to_no_set_are_named(make_set: Make) -> None:
     made = make_set()
     made.commit("one", {"a": 1, "b": 2})
-    root, in_store, in_set = Path(made.name.root), Path("backup/b.parquet"), Path("team/set/versions/b.parquet")
+    root, in_store, in_set = Path(made.name.root), Path("backup/b.parquet"), Path("team/set/runs/b.txt")
     for path in (in_store, in_set):
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(made.embedding(2).tobytes())
