@@ -12,19 +12,10 @@ import pyarrow.compute
 from extractor.corpus import Item
 from storage.errors import DamagedError
 from storage.files import FileEntry
-from storage.receipt_rows import mask_rows
+from storage.receipt_rows import RECEIPT_COLUMNS, mask_rows
 from storage.tombstones import Tombstones
 
-# digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
-# duplicate, or known before) or the item is a reject, which has reason and message.
-RECEIPT_FIELDS = [
-    ("key", pa.string()),
-    ("stamp", pa.string()),
-    ("digest", pa.binary(32)),
-    ("row", pa.int32()),
-    ("reason", pa.string()),
-    ("message", pa.string()),
-]
+RECEIPT_FIELDS = list(RECEIPT_COLUMNS.items())
 
 
 @dataclass(frozen=True)
@@ -59,6 +50,8 @@ class Receipt:
         metadata = table.schema.metadata or {}
         if b"permafrost" not in metadata:
             raise DamagedError("a receipt without its head")
+        if not table.schema.equals(pa.schema(RECEIPT_FIELDS)):  # an export, or a shard, which have a head too
+            raise DamagedError(f"a receipt with other columns than {', '.join(RECEIPT_COLUMNS)}")
         head = json.loads(metadata[b"permafrost"])
         shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
         return cls(items=table.replace_schema_metadata(None), shard=shard, **head)

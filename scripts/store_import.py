@@ -75,6 +75,8 @@ def _print(result: ImportResult) -> None:
     pairs: list[tuple[str, object]] = [("set", result.set), ("version", version), ("account", account)]
     if result.reasons:
         pairs.append(("reasons", counts_text(dict(result.reasons))))
+    if result.skipped:
+        pairs.append(("skipped", counts_text(dict(result.skipped))))
     digests = f"{result.image_digests} of images, {stand_ins} stand-ins (which hit no cache), {result.copies} repeated"
     shards = ("new shards", f"{result.shards} ({human_bytes(result.bytes)})")
     print_pairs([*pairs, ("digests", digests), shards, ("feature space", result.space_id)])

@@ -10,7 +10,7 @@ from storage.errors import UsageError
 from storage.files import exists
 from storage.names import SetName, parse_root, parse_set
 from storage.place import Place
-from storage.store import STORE_FILE
+from storage.store import STORE_FILE, require_store
 from storage.takedown import Request, Takedown, image_digest, take_down
 
 EXIT_UNREACHED = 3
@@ -38,7 +38,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    images = tuple(image_digest(text) for text in (*args.image, *_lines(args.images)))
+    images = tuple(image_digest(text) for text in (*args.image, *filter(None, _lines(args.images))))
     request = Request(images, (*args.key, *_lines(args.keys)), args.corpus)
     root, name = _target(args.target)
     found = take_down(root, name, request, args.yes)
@@ -54,7 +54,11 @@ def _target(text: str) -> tuple[Place, SetName | None]:
     root = parse_root(text.rstrip("/") or text)
     if exists(root / STORE_FILE):
         return root, None
-    name = parse_set(text)
+    try:
+        name = parse_set(text)
+    except UsageError:
+        require_store(root)  # says that it is no store, which is likelier to help
+        raise
     return name.root, name
 
 
@@ -62,7 +66,7 @@ def _lines(file: str | None) -> list[str]:
     if file is None:
         return []
     try:
-        return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line]
+        return Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read as text: {error}") from None
 

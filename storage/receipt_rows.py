@@ -11,12 +11,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.files import FileEntry
 from storage.names import SetName
 from storage.runs import RunFolder, run_folders
 from storage.tombstones import TAKEN_DOWN, KnownFile, Tombstones, hashed, known_file
 
+# digest: null where the bytes could not be read. row: row in the unit's own shard; null where the embedding is elsewhere (a
+# duplicate, or known before) or the item is a reject, which has reason and message.
+RECEIPT_COLUMNS = {
+    "key": pa.string(),
+    "stamp": pa.string(),
+    "digest": pa.binary(32),
+    "row": pa.int32(),
+    "reason": pa.string(),
+    "message": pa.string(),
+}
 HEAD = b"permafrost"  # schema metadata: unit, corpus, shard and counters
 MASK = f"{TAKEN_DOWN}:"  # before the sha256 of a key that must not be told
 
@@ -68,10 +79,19 @@ def receipts_of(name: SetName, stones: Tombstones, of_finished: bool = True) -> 
             try:
                 table = run.read_receipt(unit)
                 if table is not None:
-                    found.append(_first_look(run, unit, finished, table, stones))
-            except DamagedError:
+                    with damage_named(run.path / "receipts" / f"{unit}.parquet", "receipt"):
+                        _require_receipt(table)
+                        found.append(_first_look(run, unit, finished, table, stones))
+            except DamagedError:  # or no receipt: nobody knows what is in it
                 unreadable.append(f"runs/{run.run_id}/receipts/{unit}.parquet")
     return found, unreadable
+
+
+def _require_receipt(table: pa.Table) -> None:
+    """Raise ValueError if the table has a column that no receipt has, or keys that are none."""
+    foreign = [field.name for field in table.schema if RECEIPT_COLUMNS.get(field.name) != field.type]
+    if foreign or "key" not in table.column_names or table["key"].null_count:
+        raise ValueError(f"not the columns of a receipt: {foreign or 'key'}")
 
 
 def _first_look(run: RunFolder, unit: str, finished: bool, table: pa.Table, stones: Tombstones) -> ReceiptRows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,8 @@ from storage.names import SetName
 from storage.patience import full_disk_told, patient
 from storage.place import Place
 from storage.sealed import read_sealed, seal
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 def new_run_id() -> str:
@@ -123,8 +126,8 @@ class RunFolder:
 
 
 def run_folders(name: SetName) -> list[RunFolder]:
-    """All runs of a set, oldest first."""
-    return [RunFolder(name.folder, run_id) for run_id in list_names(name.folder / "runs")]
+    """All runs of a set, oldest first. What else somebody has put among them is none."""
+    return [RunFolder(name.folder, run_id) for run_id in list_names(name.folder / "runs") if RUN_ID.fullmatch(run_id)]
 
 
 def unfinished_runs(name: SetName) -> list[RunFolder]:

@@ -25,7 +25,7 @@ def read_sealed(place: Place, what: str) -> dict[str, Any]:
     """What was sealed; `what` names it in errors (NotFoundError, DamagedError)."""
     try:
         data = read_bytes(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter where a file has the name of the folder
         raise NotFoundError(f"no {what} at {place}") from None
     return unseal(data, place, what)
 

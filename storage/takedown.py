@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.catalog import set_names
-from storage.errors import NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.feature_set import read_description
-from storage.files import list_names, remove
+from storage.files import remove
+from storage.foreign_files import foreign_in_set, foreign_in_store
 from storage.heads import heads_on
 from storage.names import SetName
 from storage.place import Place, RemotePlace
@@ -27,10 +28,10 @@ from storage.takedown_cache import purge_cache
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
 from storage.tombstones import Tombstone, hashed, leave_tombstone, mark_finished, read_tombstones, set_label, takedown_names, unfinished
-from storage.verify import foreign_names
 
 SETTLED_SECONDS = 600.0  # a private file that nobody has written to for so long has no writer any more
 _HEX_DIGITS = 64
+_FOREIGN = "belongs to no set: look into it, or remove it"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Request:
     def __post_init__(self) -> None:
         if bool(self.images) == bool(self.keys):
             raise UsageError("expected images or keys to take down, and not both")
+        if "" in self.keys:
+            raise UsageError("an empty key names no item: is a shell variable not set, or a line of the file of keys empty?")
         if self.images and self.corpus is not None:
             raise UsageError("an image is taken down in all corpora: leave out the corpus")
         for image in self.images:
@@ -96,7 +99,7 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     """Take images down in one set of a store (`name`), or in all (None); keys in one.
 
     Raises UsageError, NotFoundError (no such store or set; a key that nothing there has, and that was not taken down before), DamagedError
-    (what is damaged must be mended first, or nobody knows what it holds), ConflictError.
+    (what is damaged must be mended first, or nobody knows what it holds; the other sets are clean then), ConflictError.
     """
     require_store(root)
     if request.keys and name is None:
@@ -104,8 +107,8 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     if name and name.at:
         raise UsageError(f"{name}: a takedown reaches all versions; leave out '@{name.at}'")
     names = [name] if name else set_names(root)
-    for each in names:
-        read_description(each)
+    if name:
+        read_description(name)
     stone = request.tombstone(name)
     scans = [SetScan(each) for each in names]
     foreseen = [foresee(scan, read_tombstones(scan.name).adding(stone)) for scan in scans] if request.keys or not do_it else []
@@ -115,25 +118,42 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
         )
     beyond = tuple(_beyond(root))
     if not do_it:
-        return Takedown(stone.id, False, tuple(foreseen), 0, tuple(_unreached(root, names, foreseen)), beyond)
+        return Takedown(stone.id, False, tuple(foreseen), 0, tuple(_unreached(root, name, names, foreseen)), beyond)
     leave_tombstone(root, stone)
-    sets = clean_all(scans)
+    sets, failures = _clean_all(scans)
     for each in names:
         _remove_private_files(each)
     cached = sum(purge_cache(read_tombstones(each)) for each in names) if isinstance(root, RemotePlace) else 0
-    done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, names, sets)), beyond)
+    if failures:
+        raise _told(failures, len(names))
+    done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, name, names, sets)), beyond)
     mark_finished(root, stone.id, done.to_dict())
     return done
 
 
-def clean_all(scans: Sequence[SetScan]) -> tuple[SetTakedown, ...]:
-    """Make sets clean of all that was taken down in their store."""
-    done = [clean_set(scan) for scan in scans]
-    for number, scan in enumerate(scans if len(scans) > 1 else ()):
-        stones = read_tombstones(scan.name)
-        if stones.known:  # a name that an image had in one set may stand in another one, which could not read its bytes
-            done[number] = _and_then(done[number], clean_set(scan))
-    return tuple(done)
+def _clean_all(scans: Sequence[SetScan]) -> tuple[tuple[SetTakedown, ...], list[PermafrostError | OSError]]:
+    """Make sets clean of all that was taken down in their store; and why some could not be made so, which keeps no other from it."""
+    done, failures = [SetTakedown(set_label(scan.name)) for scan in scans], dict[int, PermafrostError | OSError]()
+    for again in (False, True) if len(scans) > 1 else (False,):
+        for number, scan in enumerate(scans):
+            # A name that an image had in one set may stand in another one, which could not read its bytes.
+            if number in failures or (again and not read_tombstones(scan.name).known):
+                continue
+            try:
+                done[number] = _and_then(done[number], clean_set(scan))
+            except ConnectionError:  # nor can any other set be reached
+                raise
+            except (PermafrostError, OSError) as error:
+                failures[number] = error
+    return tuple(done), list(failures.values())
+
+
+def _told(failures: Sequence[PermafrostError | OSError], sets: int) -> PermafrostError | OSError:
+    if sets == 1:
+        return failures[0]
+    kind = DamagedError if any(isinstance(each, DamagedError) for each in failures) else PermafrostError
+    texts = "; ".join(str(each) for each in failures)
+    return kind(f"{len(failures)} of {sets} sets could not be made clean, the others are; repeat the takedown after mending them: {texts}")
 
 
 def finish_takedowns(name: SetName) -> None:
@@ -152,7 +172,7 @@ def _and_then(one: SetTakedown, other: SetTakedown) -> SetTakedown:
     )
 
 
-def _unreached(root: Place, names: Sequence[SetName], sets: Sequence[SetTakedown]) -> Iterator[str]:
+def _unreached(root: Place, only: SetName | None, names: Sequence[SetName], sets: Sequence[SetTakedown]) -> Iterator[str]:
     for name, done in zip(names, sets, strict=True):
         touched = {loss.version for loss in done.versions if loss.items}
         for head in heads_on(name):
@@ -163,10 +183,14 @@ def _unreached(root: Place, names: Sequence[SetName], sets: Sequence[SetTakedown
                 yield f"run {status.run} is at work on {done.set}: repeat the takedown when it has ended"
         for path in done.unreadable:
             yield f"{done.set}/{path} cannot be read: look into it, or remove it"
-        for entry in foreign_names(list_names(name.folder)):
-            yield f"{done.set}/{entry} is no file of a set: look into it, or remove it"
+        told = {*done.unreadable, *(gone.path for gone in done.files)}
+        for entry in foreign_in_set(name):
+            if entry not in told:
+                yield f"{done.set}/{entry} {_FOREIGN}"
         for path in _private_files(name):
             yield f"{done.set}/{path} is a writer's private file: repeat the takedown when the writer has ended"
+    if only is None:
+        yield from (f"{path} {_FOREIGN}" for path in foreign_in_store(root))
 
 
 def _beyond(root: Place) -> Iterator[str]:

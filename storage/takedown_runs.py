@@ -28,6 +28,7 @@ from storage.tombstones import Tombstones, hashed
 
 MASKED = "(taken down)"
 REPORT = "report.json"
+_OUR_WORDS = {"state", "host", "machine", "born", "device"}  # fields whose values no item tells, and programs read
 _WORD = re.compile(r"'[^']+'|\"[^\"]+\"|[^\s'\"()<>,;]+")
 _BETWEEN_TAGS = re.compile(r"(?<=>)[^<>]+(?=<)")
 
@@ -60,13 +61,16 @@ def forget_names(run: RunFolder, names: frozenset[str]) -> None:
 
 
 def masked_json(value: Any, names: frozenset[str]) -> Any:
-    """The same without texts whose sha256 is one of the names; what a list tells of one item with such a key goes whole."""
+    """The same without texts whose sha256 is one of the names; what a list tells of one item with such a key goes whole.
+
+    Names of fields stay: they are words of the format, also where a key is called like one (`files`), and none is ever an item's key.
+    """
     if isinstance(value, str):
         return masked_text(value, names)
     if isinstance(value, list):
         return [masked_json(each, names) for each in value if not _tells_of(each, names)]
     if isinstance(value, dict):
-        return {masked_text(key, names): masked_json(each, names) for key, each in value.items()}
+        return {field: each if field in _OUR_WORDS else masked_json(each, names) for field, each in value.items()}
     return value
 
 

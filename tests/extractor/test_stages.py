@@ -15,6 +15,7 @@ from extractor.pipeline import DecodePipeline
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.stages import FORWARD, POOLS, READER, STAGES, THREADS
 from extractor.stopwatch import Stopwatch
+from storage.errors import DamagedError
 from storage.files import FileEntry
 
 PIPELINE_STAGES = {name for name, stage in STAGES.items() if stage.thread in (READER, POOLS)}
@@ -103,3 +104,9 @@ def test_a_receipt_of_the_first_version_parses() -> None:
     receipt = Receipt.from_table(table().replace_schema_metadata({b"permafrost": json.dumps(head).encode()}))
     assert (receipt.seconds["infer"], receipt.worker) == (2.0, "")
     assert receipt.seconds.keys() <= {name for name, stage in STAGES.items() if stage.thread == FORWARD}
+
+
+def test_a_table_with_a_head_of_another_kind_is_no_receipt() -> None:
+    export = pa.table({"key": ["a"], "embedding": [b"0"]}).replace_schema_metadata({b"permafrost": b"{}"})
+    with pytest.raises(DamagedError, match="other columns"):
+        Receipt.from_table(export)

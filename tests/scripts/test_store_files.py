@@ -65,6 +65,16 @@ def test_what_is_exported_is_imported_without_a_word_about_its_space(say: Said, 
     np.testing.assert_array_equal(one.to_numpy()[1], two.to_numpy()[1])
 
 
+def test_an_import_says_how_many_rows_it_passed_over_because_they_were_taken_down(say: Said) -> None:
+    say(*IMPORT)
+    say("store", "export", "features/me/clip", "flat.parquet")
+    assert say("store", "takedown", "features/me/clip", *(word for key in KEYS[:3] for word in ("--key", key)), "--yes")[0] == 0
+    code, out, _ = say("store", "import", "flat.parquet", "features/me/clip")
+    assert code == 0
+    assert ["skipped", "3", "taken-down"] in [line.split() for line in out.splitlines()]
+    assert "37 listed = 37 rows" in out
+
+
 def test_a_set_of_hdf5_shards_is_shown_with_a_snippet_for_h5py(say: Said) -> None:
     say(*IMPORT, "--format", "hdf5")
     code, out, _ = say("store", "show", "features/me/clip")

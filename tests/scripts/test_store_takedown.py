@@ -71,12 +71,16 @@ def test_what_is_not_reached_is_named(say: Said, made: MadeSet) -> None:
         (("store", "--key", "a"), 2, "a key belongs to a set"),
         (("store/team/set", "--key", "nope"), 1, "has the key 'nope'"),
         (("store/team/set@1", "--key", "a"), 2, "leave out '@1'"),
+        (("store/team/set", "--key", ""), 2, "an empty key"),
+        (("store/team/set", "--keys", "gap.txt"), 2, "an empty key"),
         (("store", "--image", "nope.jpg"), 1, "neither a sha256"),
         (("store", "--image", "store"), 2, "is a folder"),
         (("store", "--images", "nope.txt"), 2, "cannot be read as text"),
         (("nowhere/team/set", "--key", "a"), 1, "not a feature store"),
+        (("nowhere", "--key", "a"), 1, "nowhere is not a feature store"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(say: Said, made: MadeSet, words: tuple[str, ...], code: int, message: str) -> None:
+    Path("gap.txt").write_text("a\n\nb\n")
     got, _, err = say("store", "takedown", *words)
     assert (got, message in err) == (code, True), err

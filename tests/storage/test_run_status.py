@@ -129,6 +129,10 @@ def test_another_process_by_the_same_number_and_another_machine_are_not_mistaken
     assert is_alive(replace(mine, machine="")) is None
 
 
+RUN_IDS = tuple(f"20260101T00000{i}Z-00000000" for i in range(7))
+RUNS, KILLED, CANCELLED, DONE, FIRST_VERSION, ELSEWHERE, LONG_AGO = RUN_IDS
+
+
 @pytest.fixture
 def made(make_set: Callable[..., MadeSet]) -> MadeSet:
     return make_set()
@@ -145,31 +149,31 @@ def states(made: MadeSet) -> dict[str, str]:
 
 
 def test_the_runs_of_a_set(made: MadeSet) -> None:
-    begin(made, "a-runs")
-    begin(made, "b-killed", pid=os.getpid(), born="1")
-    begin(made, "c-cancelled").write_end("cancelled", "asked to")
-    begin(made, "d-done").write_report(REPORT)
-    RunFolder(made.folder, "e-first-version").write_plan({"started": "2026"})
-    begin(made, "f-elsewhere", machine="another")
-    begin(made, "g-elsewhere-long-ago", machine="another")
+    begin(made, RUNS)
+    begin(made, KILLED, pid=os.getpid(), born="1")
+    begin(made, CANCELLED).write_end("cancelled", "asked to")
+    begin(made, DONE).write_report(REPORT)
+    RunFolder(made.folder, FIRST_VERSION).write_plan({"started": "2026"})
+    begin(made, ELSEWHERE, machine="another")
+    begin(made, LONG_AGO, machine="another")
     long_ago = time.time() - 1000
-    os.utime(made.folder / "runs" / "g-elsewhere-long-ago" / "heartbeat.json", (long_ago, long_ago))
+    os.utime(made.folder / "runs" / LONG_AGO / "heartbeat.json", (long_ago, long_ago))
     (made.folder / "runs" / "readme.txt").write_text("no run")
     assert states(made) == {
-        "a-runs": "running",
-        "b-killed": "broken",
-        "c-cancelled": "cancelled",
-        "d-done": "finished",
-        "e-first-version": "broken",
-        "f-elsewhere": "running",
-        "g-elsewhere-long-ago": "broken",
+        RUNS: "running",
+        KILLED: "broken",
+        CANCELLED: "cancelled",
+        DONE: "finished",
+        FIRST_VERSION: "broken",
+        ELSEWHERE: "running",
+        LONG_AGO: "broken",
     }
     assert not list((made.folder / "runs").glob(".*"))
-    assert [run.run_id for run in unfinished_runs(made.name) if run.run_id[0] in "abcd"] == ["a-runs", "b-killed", "c-cancelled"]
+    assert [run.run_id for run in unfinished_runs(made.name) if run.run_id <= DONE] == [RUNS, KILLED, CANCELLED]
 
 
 def test_receipts_say_how_far_a_killed_run_had_come(made: MadeSet) -> None:
-    folder = begin(made, "killed", pid=os.getpid(), born="1", done=0, total=0)
+    folder = begin(made, KILLED, pid=os.getpid(), born="1", done=0, total=0)
     folder.write_plan(PLAN)
     folder.write_receipt("000001", pa.table({"key": ["a"]}))
     [status] = run_statuses(made.name)
@@ -177,28 +181,28 @@ def test_receipts_say_how_far_a_killed_run_had_come(made: MadeSet) -> None:
 
 
 def test_damaged_files_of_a_run_hide_no_other_run(made: MadeSet) -> None:
-    for i, name in enumerate(("plan.json", "heartbeat.json", "end.json", "report.json")):
-        folder = begin(made, f"run-{i}")
+    for run_id, name in zip(RUN_IDS, ("plan.json", "heartbeat.json", "end.json", "report.json"), strict=False):
+        folder = begin(made, run_id)
         (folder.path / name).write_text("{ half")
-    begin(made, "run-4")
-    assert states(made) == {"run-0": "running", "run-1": "running", "run-2": "failed", "run-3": "finished", "run-4": "running"}
+    begin(made, RUN_IDS[4])
+    assert list(states(made).values()) == ["running", "running", "failed", "finished", "running"]
 
 
 def test_a_running_run_is_asked_to_stop(made: MadeSet) -> None:
-    folder = begin(made, "a-runs")
+    folder = begin(made, RUNS)
     assert not folder.cancel_requested
-    assert cancel_run(made.name, "a-runs").cancel_requested
+    assert cancel_run(made.name, RUNS).cancel_requested
     assert folder.cancel_requested
     [status] = run_statuses(made.name)
     assert (status.state, status.message) == ("running", "asked to stop")
 
 
 def test_what_does_not_run_cannot_be_stopped(made: MadeSet) -> None:
-    begin(made, "a-runs")
-    begin(made, "b-done").write_report(REPORT)
-    with pytest.raises(PermafrostError, match="run b-done is finished: there is nothing to stop"):
-        cancel_run(made.name, "b-done")
+    begin(made, RUNS)
+    begin(made, DONE).write_report(REPORT)
+    with pytest.raises(PermafrostError, match=f"run {DONE} is finished: there is nothing to stop"):
+        cancel_run(made.name, DONE)
     for unknown in ("c", "../../etc", ""):
-        with pytest.raises(NotFoundError, match="running are: a-runs"):
+        with pytest.raises(NotFoundError, match=f"running are: {RUNS}"):
             cancel_run(made.name, unknown)
     assert not list(made.folder.rglob("cancel.json"))

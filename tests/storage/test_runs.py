@@ -117,11 +117,14 @@ def test_what_was_read_outlives_the_file(run: RunFolder) -> None:
 
 def test_runs_without_a_report_are_unfinished(make_set: MakeSet) -> None:
     made = make_set()
-    runs = [RunFolder(made.folder, f"run-{i}") for i in range(3)]
-    for folder in runs:
+    runs = [RunFolder(made.folder, f"20260101T00000{i}Z-00000000") for i in range(4)]
+    for folder in runs[:3]:
         folder.write_plan({})
+    (Path(made.folder) / "runs" / "notes.txt").write_text("no run")
+    Path(str(runs[3].path)).write_text("a file in the place of one")
+    assert runs[3].read_report() is None
     runs[1].write_report({})
-    assert unfinished_runs(made.name) == [runs[0], runs[2]]
+    assert unfinished_runs(made.name) == [runs[0], runs[2], runs[3]]
 
 
 def test_a_set_without_runs_has_no_unfinished_ones(make_set: MakeSet) -> None:

@@ -16,12 +16,13 @@ import pytest
 
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
-from storage.errors import DamagedError
+from storage.errors import DamagedError, UsageError
 from storage.expire import expire_versions
 from storage.files import FileEntry
 from storage.gc import collect_garbage
 from storage.place import RemotePlace
 from storage.runs import RunFolder
+from storage.sealed import read_sealed
 from storage.shard_cache import cache_folder
 from storage.store import init_store
 from storage.tags import move_tag
@@ -221,6 +222,32 @@ def test_runs_forget(make_set: Make, finished: bool) -> None:
     assert verify_set(made.name, full=True).sound
 
 
+@pytest.mark.parametrize("word", ["files", "finished", "rejects", "failed"])
+def test_a_key_may_be_called_like_a_field_of_a_log(make_set: Make, word: str) -> None:
+    made = make_set()
+    made.commit("one", {word: 1, "b": 2})
+    run = write_run(made, [(word, 1, 0), ("b", 2, 1)], made.open().manifest.shards[0])
+    run.write_page(f"<html><b>{word}</b>")
+    run.write_end("failed", f"cannot read {word}")
+    run.write_report({"finished": "2026-11-27", "rejects": {"corrupt": {"count": 1, "examples": [{"key": word, "message": ""}]}}})
+    assert key(made, word).unreached == ()
+    assert verify_set(made.name, full=True).findings == ()
+    report = run.read_report() or {}
+    assert set(report) == {"files", "finished", "rejects"}
+    assert set(report["files"]) == {"report.html", "receipts/000000.parquet"}
+    assert report["rejects"] == {"corrupt": {"count": 1, "examples": []}}
+    assert read_sealed(run.path / "end.json", "end") | {"time": ""} == {
+        "state": "failed",
+        "message": "cannot read (taken down)",
+        "time": "",
+    }
+
+
+def test_an_empty_key_is_refused() -> None:
+    with pytest.raises(UsageError, match="an empty key"):
+        Request(keys=("a", ""))
+
+
 def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
     made = make_set()
     made.commit("one", {"a": 1, "b": 2})
@@ -246,6 +273,62 @@ def test_what_cannot_be_read_is_named_or_stops_it(make_set: Make) -> None:
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedError, match="repair"):
         image(made, 2)
+
+
+def test_files_that_belong_to_no_set_are_named(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    root, in_store, in_set = Path(made.name.root), Path("backup/b.parquet"), Path("team/set/runs/b.txt")
+    for path in (in_store, in_set):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(made.embedding(2).tobytes())
+    told = image(made, 2, do_it=False)
+    done = image(made, 2)
+    assert [text.partition(" ")[0] for text in done.unreached] == [str(in_set), "backup"]
+    assert told.unreached == done.unreached
+    one = take_down(root, made.name, Request(images=(made.digest(2).hex(),)), do_it=True)
+    assert [text.partition(" ")[0] for text in one.unreached] == [str(in_set)]
+
+
+def test_a_foreign_file_that_goes_is_not_named(make_set: Make) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    foreign = Path(made.folder) / "shards" / "b.parquet"
+    foreign.write_bytes(made.embedding(1).tobytes())
+    assert image(made, 1, do_it=False).unreached == image(made, 1).unreached == ()
+    assert not foreign.exists()
+
+
+def test_one_set_that_cannot_be_cleaned_keeps_no_other_from_it(make_set: Make) -> None:
+    sets = [make_set(name="a")]
+    sets += [make_set(root=sets[0].name.root, name=each) for each in ("b", "c")]
+    for each in sets:
+        each.commit("one", {"a": 1, "b": 2})
+    description = Path(sets[1].folder) / "set.json"
+    intact = description.read_bytes()
+    description.write_bytes(b"{")
+    with pytest.raises(DamagedError, match="1 of 3 sets could not be made clean, the others are"):
+        image(sets[0], 1)
+    description.write_bytes(intact)
+    for each in (sets[0], sets[2]):
+        expect(each, {"b": 2}, "1")
+    image(sets[0], 1)
+    expect(sets[1], {"b": 2}, "1")
+
+
+@pytest.mark.parametrize("columns", [["digest", "embedding"], ["key", "embedding"], ["digest"], ["key", "digest"]])
+def test_a_table_among_receipts_that_is_none_is_named(make_set: Make, columns: list[str]) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    run = write_run(made, [("a", 1, 0), ("b", 2, 1)], made.open().manifest.shards[0])
+    table = pa.table({"key": ["a"], "digest": [made.digest(1).hex()], "embedding": [made.embedding(1).tolist()]})
+    run.write_receipt("b", table.select(columns))
+    done = image(made, 1)
+    assert [text.partition(" ")[0] for text in done.unreached if "receipts" in text] == [f"team/set/runs/{RUN}/receipts/b.parquet"]
+    expect(made, {"b": 2}, "1")
+    receipt = run.read_receipt("000000")
+    assert receipt is not None
+    assert receipt["row"].to_pylist() == [None, 0]
 
 
 def test_a_damaged_tombstone_is_found_and_made_again(make_set: Make) -> None:
