@@ -8,7 +8,6 @@ from dataclasses import asdict
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
 from storage.names import parse_root, parse_set
 from storage.repair import repair_set
-from storage.store import require_store
 from storage.verify import Finding, Verification, verify_set
 
 EXIT_DAMAGED = 3
@@ -32,7 +31,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument(
         "--give-up",
         action="store_true",
-        help="what no copy has: remove damaged shards, and make a version without damaged item files, so that `extract` makes it again",
+        help="what no copy has: remove damaged shards, make a version without damaged item files, so that `extract` makes it again; let "
+        "lost versions go, with the tags that mean them",
     )
     action.add_argument("--json", action="store_true", help="print one JSON document")
     action.set_defaults(run=run_repair)
@@ -40,7 +40,6 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_verify(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
-    require_store(name.root)
     with progress("verifying", "reading the versions") as show:
         found = verify_set(name, args.full, show)
     if args.json:
