@@ -43,8 +43,7 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     note_absent(name, lost)
     given_up += [f"versions/{version:08d}.json" for version in lost]
     given_up += [f"tags/{tag}.json" for tag in _remove_dangling(name)]
-    if given_up:
-        announce(name)
+    announce(name)  # a hint may name a tag that is gone
     return given_up, version
 
 

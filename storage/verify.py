@@ -27,8 +27,10 @@ from storage.foreign import RUN_JSON, foreign_files
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.patience import OUTAGES
+from storage.place import RemotePlace
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
+from storage.shard_cache import drop_changed
 from storage.store import STORE_FILE, require_store
 from storage.tombstones import read_one, takedown_names
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
@@ -98,6 +100,8 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             on_file(done, len(expected))
     if json_files.all_versions_read:  # else nobody knows what is listed
         findings += _unlisted(name, listed)
+    if full and isinstance(name.root, RemotePlace):
+        findings += _changed_in_cache(listed)
     findings += _foreign(name)
     findings += _surplus_receipts(name, json_files.of_finished_runs)
     size = sum(file.bytes or 0 for file in expected)
@@ -207,6 +211,18 @@ def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
         _raise_outage(error)
         return "damaged", f"it cannot be read: {error}"
     return "damaged", "its bytes are not those that were written: the sha256 differs"
+
+
+def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
+    """Copies on this machine, which nobody checks again once they have entered the cache: they are fetched anew."""
+    message = "this machine's cached copy had changed, so numbers read from it may be wrong; it was removed, and is fetched anew"
+    with ThreadPoolExecutor(THREADS) as pool:
+        changed = pool.map(lambda file: drop_changed(file.sha256), listed.values())
+        return [
+            Finding("cached", file.path, message, file.versions, sha256=file.sha256)
+            for file, is_changed in zip(listed.values(), changed, strict=True)
+            if is_changed
+        ]
 
 
 def _raise_outage(error: Exception) -> None:

@@ -146,6 +146,12 @@ def test_a_gap_that_nobody_can_fill_is_given_up(made: MadeSet) -> None:
     assert (list_versions(made.folder), absent_versions(made.name)) == ([1, 3], {2})
 
 
+def test_a_tag_that_the_hint_names_is_missed_until_it_is_given_up(made: MadeSet) -> None:
+    (Path(made.folder) / "tags" / "prod.json").unlink()
+    assert [(finding.kind, finding.path) for finding in damage(made)] == [("missing", "tags/prod.json")]
+    assert repair_set(made.name, give_up=True).left.sound
+
+
 def test_a_damaged_list_of_absent_versions_is_made_again_when_asked(made: MadeSet) -> None:
     expire_versions(made.name, 1, None, remove_them=True)
     (Path(made.folder) / "absent.json").write_bytes(b"x")
