@@ -60,12 +60,12 @@ def run_repair(args: argparse.Namespace) -> int:
         given_up = list(repair.given_up)
         print_json({"set": str(name), "mended": mended, "given_up": given_up, "version": repair.version, "left": _plain(repair.left)})
     else:
-        version = [("new version", f"{repair.version}, without what was damaged: its items are pending")] if repair.version else []
-        removed = [("removed shards", len(repair.given_up))] if repair.given_up else []
+        version = [("new version", f"{repair.version}, without what was damaged or lost")] if repair.version else []
+        removed = [("given up", ", ".join(repair.given_up))] if repair.given_up else []
         print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
         _print_findings(repair.left.findings)
         if repair.given_up or repair.version:
-            print("\nrun `permafrost extract` on the corpus again: what was given up is embedded anew")
+            print("\nrun `permafrost extract` on the corpus again: items that were given up are embedded anew")
         elif not repair.left.sound:
             print("\nname a copy of the store with --from, or give what nobody has back to extraction with --give-up")
     return 0 if repair.left.sound else EXIT_DAMAGED
