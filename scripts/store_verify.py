@@ -8,7 +8,6 @@ from dataclasses import asdict
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
 from storage.names import parse_root, parse_set
 from storage.repair import repair_set
-from storage.store import require_store
 from storage.verify import Finding, Verification, verify_set
 
 EXIT_DAMAGED = 3
@@ -32,7 +31,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument(
         "--give-up",
         action="store_true",
-        help="what no copy has: remove damaged shards, and make a version without damaged item files, so that `extract` makes it again",
+        help="what no copy has: remove damaged shards, make a version without damaged item files, so that `extract` makes it again; let "
+        "lost versions go, with the tags that mean them",
     )
     action.add_argument("--json", action="store_true", help="print one JSON document")
     action.set_defaults(run=run_repair)
@@ -40,7 +40,6 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_verify(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
-    require_store(name.root)
     with progress("verifying", "reading the versions") as show:
         found = verify_set(name, args.full, show)
     if args.json:
@@ -61,12 +60,12 @@ def run_repair(args: argparse.Namespace) -> int:
         given_up = list(repair.given_up)
         print_json({"set": str(name), "mended": mended, "given_up": given_up, "version": repair.version, "left": _plain(repair.left)})
     else:
-        version = [("new version", f"{repair.version}, without what was damaged: its items are pending")] if repair.version else []
-        removed = [("removed shards", len(repair.given_up))] if repair.given_up else []
+        version = [("new version", f"{repair.version}, without what was damaged or lost")] if repair.version else []
+        removed = [("given up", ", ".join(repair.given_up))] if repair.given_up else []
         print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
         _print_findings(repair.left.findings)
         if repair.given_up or repair.version:
-            print("\nrun `permafrost extract` on the corpus again: what was given up is embedded anew")
+            print("\nrun `permafrost extract` on the corpus again: items that were given up are embedded anew")
         elif not repair.left.sound:
             print("\nname a copy of the store with --from, or give what nobody has back to extraction with --give-up")
     return 0 if repair.left.sound else EXIT_DAMAGED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from storage.errors import NotFoundError
 from storage.files import write_atomic
@@ -21,10 +21,10 @@ def absent_versions(name: SetName) -> set[int]:
         return set()
 
 
-def note_absent(name: SetName, leaving: Iterable[int] = (), coming: Iterable[int] = ()) -> None:
-    """Note all gaps between versions when some have left and others have come, before they do."""
-    there = {*list_versions(name.folder), *coming} - set(leaving)
-    newest = max(there, default=0)
-    gaps = sorted(set(range(1, newest)) - there)
-    if set(gaps) != absent_versions(name):
-        write_atomic(name.folder / FILE, seal({"versions": gaps}))
+def note_absent(name: SetName, leaving: Collection[int] = (), coming: Collection[int] = ()) -> None:
+    """Note versions that leave, and those between the newest and what comes, before they do. A gap that was there stays damage."""
+    there, before = set(list_versions(name.folder)), absent_versions(name)
+    not_copied = range(max(there, default=0) + 1, max(coming, default=0))
+    absent = {*before, *leaving, *not_copied} - (there - set(leaving)) - set(coming)
+    if absent != before:
+        write_atomic(name.folder / FILE, seal({"versions": sorted(absent)}))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from storage.absent import absent_versions
 from storage.announce import announce
 from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
+from storage.expected_versions import hinted_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.manifest import Manifest, follow
@@ -89,15 +90,16 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
 
 
 def _latest(name: SetName, taken: int) -> Manifest | None:
-    """The newest version. A listing may be behind (network folders keep one for a minute): `taken`, and what follows an expired version,
-    are there, whether it has them or not."""
-    newest = max([taken, *list_versions(name.folder), *(version + 1 for version in _absent(name))])
+    """The newest version. A listing may be behind (network folders keep one for a minute), and a version may be lost: `taken`, what follows
+    an expired version, and what the hint tells of were there, whether it has them or not, and their numbers are not taken again."""
+    newest = max([taken, hinted_newest(name), *list_versions(name.folder), *(version + 1 for version in _absent(name))])
     try:
         return read_manifest(name.folder, newest) if newest else None
     except NotFoundError:
         raise ConflictError(
             f"version {newest} of {name} should be there and is not: versions are being copied or expire, run the same command again; "
-            "after a copy that was cut off, let it go on first"
+            "after a copy that was cut off, let it go on first; one that is lost, `permafrost store repair` takes from a copy of the store "
+            "(--from ROOT), or lets go (--give-up)"
         ) from None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import ConflictError, UsageError
+from storage.expected_versions import require_all_versions
 from storage.feature_set import read_description
 from storage.files import list_names, modified, remove, size_of
 from storage.names import SetName
@@ -31,10 +32,10 @@ class Garbage:
 
 def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SECONDS) -> Garbage:
     """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; receipts of runs that did not
-    finish, since the shards that they name go with them; and what killed writers left under private names.
+    finish, since the shards that they name go with them; and what killed writers left under private names. Folders are left alone.
 
     Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
-    be read stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.
+    be read, or is lost, stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
@@ -43,6 +44,7 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     statuses = run_statuses(name)
     if running := [status for status in statuses if status.state in ("running", "unreadable")]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): collect garbage when it has ended")
+    require_all_versions(name)
     listed = listed_files({version: read_manifest(name.folder, version) for version in list_versions(name.folder)})
     unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]
     candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed), *_private(name)]
@@ -51,11 +53,14 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     size = young = 0
     for path in candidates:  # receipts first: a receipt without its shard is harmless, and a shard whose receipt is left is found again
         place = name.folder / path
+        of_file = size_of(place)
+        if of_file is None:  # a folder, or gone meanwhile
+            continue
         with suppress(FileNotFoundError):
             if now - modified(place) < grace_seconds:
                 young += 1
                 continue
-            size += size_of(place) or 0
+            size += of_file
             files.append(path)
             if delete:
                 remove(place)

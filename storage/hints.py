@@ -10,12 +10,13 @@ from typing import Any
 
 from storage.absent import absent_versions
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.files import list_names, write_atomic
+from storage.expected_versions import hinted_newest
+from storage.files import write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
 from storage.tombstones import takedown_names
-from storage.versions import list_versions
+from storage.versions import list_versions, tag_names
 from storage.web_root import CATALOG, HINT
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ def leave_hints(name: SetName) -> None:
 
 def _leave(name: SetName) -> None:
     versions = list_versions(name.folder)
-    tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
-    hint = {"newest": max(versions, default=0), "absent": sorted(absent_versions(name)), "tags": tags}
+    newest = max([hinted_newest(name), *versions])  # a newest version that is lost stays told of
+    hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": tag_names(name)}
     _replace(name.folder / HINT, hint)
     sets = {*_read(name.root / CATALOG).get("sets", []), f"{name.team}/{name.name}"}
     taken_down = sorted(takedown_names(name.root))

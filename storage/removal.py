@@ -11,6 +11,7 @@ from storage.place import Place
 from storage.run_watch import run_statuses
 from storage.store import require_store
 from storage.versions import list_versions, version_path
+from storage.web_root import HINT
 
 
 def remove_set(name: SetName, remove_it: bool) -> int:
@@ -27,6 +28,7 @@ def remove_set(name: SetName, remove_it: bool) -> int:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): cancel it first")
     files = list(_files(name.folder))
     if remove_it:
+        remove(name.folder / HINT)  # first: a removal that was cut off is no set that has lost its versions
         for version in reversed(list_versions(name.folder)):
             remove(version_path(name.folder, version))
         remove(name.folder / "set.json")

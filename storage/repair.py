@@ -2,7 +2,7 @@
 
 What has no sound copy is given up only when asked: damaged shards are removed, so that the next extraction embeds their images again,
 and a newest version with damaged item files or rejects is followed by one without them, whose items are pending. Older versions that list
-such a file stay damaged.
+such a file stay damaged. Versions that are lost are noted as absent, and tags that mean them are removed (`storage.lost_versions`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from storage.commit import commit
 from storage.errors import DamagedError, PermafrostError
 from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
 from storage.items import ITEM_SCHEMA, read_tables
+from storage.lost_versions import give_up_versions
 from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -36,8 +37,8 @@ MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gon
 
 @dataclass(frozen=True)
 class Repair:
-    """mended: (path, where the copy came from). given_up: paths of damaged shards that were removed, and of files that the new version
-    leaves out. version: that new one. left: what is still wrong."""
+    """mended: (path, where the copy came from). given_up: paths of damaged shards and pages that were removed, of lost versions, and of
+    tags that meant them. version: the new one, without what was damaged or lost. left: what is still wrong."""
 
     mended: tuple[tuple[str, str], ...]
     given_up: tuple[str, ...]
@@ -55,7 +56,7 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     verification = verify_set(name, full=True)
     taken_down = {gone.sha256 for gone in read_tombstones(name).gone.values()}
     for _ in range(MAX_ROUNDS):
-        wanted = [finding for finding in _damage(verification) if finding.sha256 not in taken_down]
+        wanted = [f for f in _damage(verification) if f.sha256 not in taken_down and f.kind != "dangling"]
         found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
         mended += found
         if not found:
@@ -64,10 +65,12 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     if mended and _clean(name):
         verification = verify_set(name, full=True)
     given_up: list[str] = []
-    version = None
+    version: int | None = None
     if give_up:
-        given_up = _remove_shards(name, verification)
-        version = _without_damaged(name, {finding.path for finding in _damage(verification)})
+        given_up, version = give_up_versions(name)
+        given_up += _remove_shards(name, verification)
+        given_up += _remove_pages(name, verification)
+        version = _without_damaged(name, {finding.path for finding in _damage(verification)}) or version
         verification = verify_set(name, full=True)
     return Repair(tuple(mended), tuple(given_up), version, verification)
 
@@ -124,6 +127,17 @@ def _remove_shards(name: SetName, verification: Verification) -> list[str]:
     for path in paths:
         remove(name.folder / path)
     return paths
+
+
+def _remove_pages(name: SetName, verification: Verification) -> list[str]:
+    """Remove the page of a run whose report is lost: it is one that did not finish then."""
+    reports = [
+        f.path for f in _damage(verification) if f.kind == "missing" and f.path.startswith("runs/") and f.path.endswith("/report.json")
+    ]
+    pages = [path.removesuffix("json") + "html" for path in reports]
+    for page in pages:
+        remove(name.folder / page)
+    return pages
 
 
 def _without_damaged(name: SetName, damaged: set[str]) -> int | None:

@@ -81,6 +81,19 @@ def forget(sha256: str) -> bool:
     return bool(found)
 
 
+def drop_changed(sha256: str) -> bool:
+    """Remove this machine's copies of a file whose bytes have changed since they entered; whether there was one."""
+    changed = False
+    for path in cache_folder().glob(f"{sha256[:2]}/{sha256}.*"):
+        with suppress(FileNotFoundError):  # another process may evict it
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
+                path.unlink()
+                changed = True
+    return changed
+
+
 def _evict(keep: Path) -> None:
     """Remove what was not used for longest, until the cache is within its bound."""
     found = []

@@ -7,7 +7,7 @@ in its report. So a full verification reads every byte of a set and finds each t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,16 +20,20 @@ from storage.card_page import FILE as PAGE
 from storage.card_page import require_sealed
 from storage.damage_scope import DamageScope
 from storage.errors import NotFoundError, PermafrostError
+from storage.expected_versions import expected_versions
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
+from storage.foreign import RUN_JSON, foreign_files
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.patience import OUTAGES
+from storage.place import RemotePlace
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
+from storage.shard_cache import drop_changed
 from storage.store import STORE_FILE, require_store
 from storage.tombstones import read_one, takedown_names
-from storage.versions import list_versions, read_manifest, read_tag
+from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
 from storage.web_root import HINT, TAKEDOWNS
 
 THREADS = 8
@@ -38,7 +42,9 @@ LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with one file. kind: missing, resized, damaged, or unlisted (no version lists it, so nobody reads it)."""
+    """Something wrong with one file. kind: missing, resized, damaged, dangling (a tag whose version is not there); and, of files that are
+    no damage of the set: unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it had changed, and was removed).
+    """
 
     kind: str
     path: str  # relative to the set
@@ -49,7 +55,7 @@ class Finding:
 
     @property
     def is_damage(self) -> bool:
-        return self.kind != "unlisted"
+        return self.kind not in ("unlisted", "cached")
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,11 @@ class Expected:
 def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = lambda done, total: None) -> Verification:
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
+    Of a remote set, the copies of its files in this machine's cache are checked too, in full, and removed if they have changed.
     Raises NotFoundError for a set that is not there, OSError where the store cannot be reached.
     """
     if not exists(name.folder / "set.json") and not list_names(name.folder):  # a set may have lost even that
+        require_store(name.root)
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
     json_files = _JsonFiles(name)
     listed = listed_files(json_files.manifests)
@@ -92,7 +100,10 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             on_file(done, len(expected))
     if json_files.all_versions_read:  # else nobody knows what is listed
         findings += _unlisted(name, listed)
+    if full and isinstance(name.root, RemotePlace):
+        findings += _changed_in_cache(listed)
     findings += _foreign(name)
+    findings += _surplus_receipts(name, json_files.of_finished_runs)
     size = sum(file.bytes or 0 for file in expected)
     return Verification(len(expected) + json_files.count, size, full, tuple(findings))
 
@@ -115,46 +126,61 @@ class _JsonFiles:
         self.findings: list[Finding] = []
         self.manifests: dict[int, Manifest] = {}
         self.of_runs: list[Expected] = []
+        self.of_finished_runs: dict[str, Collection[str]] = {}  # by run, its files as its report lists them
         self.count = 0
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
         for entry in sorted(takedown_names(name.root)):
             self._read(f"../../{TAKEDOWNS}/{entry}", partial(read_one, name.root, entry))
-        for version in self._expected_versions():
-            self._read(f"versions/{version:08d}.json", partial(self._read_version, version), (version,))
-        if exists(name.folder / HINT):
-            self._read(HINT, partial(read_sealed, name.folder / HINT, "hint"))
+        for version, teller in self._expected_versions().items():
+            self._read(f"versions/{version:08d}.json", partial(self._read_version, version, teller), (version,))
+        hint = self._read(HINT, partial(read_sealed, name.folder / HINT, "hint")) if exists(name.folder / HINT) else None
         if exists(name.folder / CARD):
             self._read(CARD, partial(read_card, name))
         if exists(name.folder / PAGE):
             self._read(PAGE, partial(require_sealed, name))
-        for entry in list_names(name.folder / "tags"):
-            self._read(f"tags/{entry}", partial(read_tag, name, entry.removesuffix(".json")))
+        for tag in sorted({*tag_names(name), *(hint or {}).get("tags", [])}):
+            self._read_tag(tag)
         for run in run_folders(name):
             self._read_run(run)
 
-    def _expected_versions(self) -> list[int]:
-        """Those that are there, and those that should be. Where the list of absent ones is damaged, nobody knows what a gap means."""
-        there = list_versions(self._name.folder)
+    def _expected_versions(self) -> Mapping[int, str]:
+        """And what tells of them. Where the list of absent ones is damaged, nobody knows what a gap means."""
+        there = dict.fromkeys(list_versions(self._name.folder), "its manifest")
         absent = self._read(FILE, lambda: absent_versions(self._name)) if exists(self._name.folder / FILE) else set()
-        return there if absent is None else sorted(set(range(1, max(there, default=0) + 1)) - absent)
+        return there if absent is None else {**expected_versions(self._name), **there}
 
     @property
     def all_versions_read(self) -> bool:
         return not any(finding.path.startswith("versions/") for finding in self.findings)
 
-    def _read_version(self, version: int) -> None:
-        self.manifests[version] = read_manifest(self._name.folder, version)
+    def _read_version(self, version: int, teller: str) -> None:
+        try:
+            self.manifests[version] = read_manifest(self._name.folder, version)
+        except NotFoundError:
+            if version not in absent_versions(self._name):  # else it has expired in this very moment
+                raise NotFoundError(f"it is not there, and {teller} tells of it") from None
+
+    def _read_tag(self, tag: str) -> None:
+        path = f"tags/{tag}.json"
+        found = self._read(path, partial(read_tag, self._name, tag))
+        if found and not exists(version_path(self._name.folder, found.version)):
+            self.findings.append(Finding("dangling", path, f"it means version {found.version}, which is not there"))
 
     def _read_run(self, run: RunFolder) -> None:
-        for entry in list_names(run.path):
-            if entry.endswith(".json"):
-                path = f"runs/{run.run_id}/{entry}"
-                value = self._read(path, partial(read_sealed, run.path / entry, "file"))
-                if entry == "report.json" and isinstance(value, dict):
-                    files = value.get("files", {})
-                    self.of_runs += [Expected(f"runs/{run.run_id}/{file}", sha256, None) for file, sha256 in sorted(files.items())]
+        there = list_names(run.path)
+        for entry in [name for name in there if name in RUN_JSON] + self._lost(run, there):
+            value = self._read(f"runs/{run.run_id}/{entry}", partial(read_sealed, run.path / entry, "file of the run"))
+            if entry == "report.json" and value and "files" in value:
+                self.of_finished_runs[run.run_id] = value["files"]
+                self.of_runs += [Expected(f"runs/{run.run_id}/{file}", sha256, None) for file, sha256 in sorted(value["files"].items())]
+
+    @staticmethod
+    def _lost(run: RunFolder, there: Collection[str]) -> list[str]:
+        """What must have been there: receipts come after the plan, and a page goes right before the report."""
+        plan = ["plan.json"] if "plan.json" not in there and run.units_finished() else []
+        return plan + (["report.json"] if "report.html" in there and not {"report.json", "end.json"} & set(there) else [])
 
     def _read(self, path: str, read: Callable[[], Any], versions: tuple[int, ...] = ()) -> Any:
         self.count += 1
@@ -187,6 +213,18 @@ def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
     return "damaged", "its bytes are not those that were written: the sha256 differs"
 
 
+def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
+    """Copies on this machine, which nobody checks again once they have entered the cache: they are fetched anew."""
+    message = "this machine's cached copy had changed, so numbers read from it may be wrong; it was removed, and is fetched anew"
+    with ThreadPoolExecutor(THREADS) as pool:
+        changed = pool.map(lambda file: drop_changed(file.sha256), listed.values())
+        return [
+            Finding("cached", file.path, message, file.versions, sha256=file.sha256)
+            for file, is_changed in zip(listed.values(), changed, strict=True)
+            if is_changed
+        ]
+
+
 def _raise_outage(error: Exception) -> None:
     """What cannot be reached is not damaged: a repair would give it up."""
     if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in OUTAGES):
@@ -198,12 +236,22 @@ def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding
     for folder in LISTED_FOLDERS:
         for entry in list_names(name.folder / folder):
             if f"{folder}/{entry}" not in listed:
-                yield Finding("unlisted", f"{folder}/{entry}", "no version lists it: `permafrost store gc` removes it")
+                is_file = exists(name.folder / folder / entry)
+                why = "no version lists it: `permafrost store gc` removes it" if is_file else "a folder, which no set has: `gc` leaves it"
+                yield Finding("unlisted", f"{folder}/{entry}", why)
 
 
 def _foreign(name: SetName) -> Iterator[Finding]:
     for entry in foreign_names(list_names(name.folder)):
         yield Finding("unlisted", entry, "nothing of this name belongs to a set")
+    yield from (Finding("unlisted", path, message) for path, message in foreign_files(name))
+
+
+def _surplus_receipts(name: SetName, files: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+    for run, listed in files.items():
+        for unit in RunFolder(name.folder, run).units_finished():
+            if (path := f"receipts/{unit}.parquet") not in listed and exists(name.folder / "runs" / run / path):
+                yield Finding("unlisted", f"runs/{run}/{path}", "the report of its run does not list it")
 
 
 def foreign_names(names: Sequence[str]) -> list[str]:

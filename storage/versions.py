@@ -60,7 +60,11 @@ def resolve(name: SetName, versions: Sequence[int]) -> int:
 
 
 def list_tags(name: SetName) -> list[Tag]:
-    return [read_tag(name, entry.removesuffix(".json")) for entry in list_names(name.folder / "tags") if entry.endswith(".json")]
+    return [read_tag(name, tag) for tag in tag_names(name)]
+
+
+def tag_names(name: SetName) -> list[str]:
+    return [entry.removesuffix(".json") for entry in list_names(name.folder / "tags") if entry.endswith(".json")]
 
 
 def read_tag(name: SetName, tag: str) -> Tag:
@@ -68,8 +72,7 @@ def read_tag(name: SetName, tag: str) -> Tag:
     try:
         value = read_sealed(place, "tag")
     except NotFoundError:
-        tags = [entry.removesuffix(".json") for entry in list_names(name.folder / "tags")]
-        raise NotFoundError(f"{name.folder} has no tag {tag!r}; its tags: {', '.join(tags) or 'none'}") from None
+        raise NotFoundError(f"{name.folder} has no tag {tag!r}; its tags: {', '.join(tag_names(name)) or 'none'}") from None
     if type(value.get("version")) is not int:
         raise DamagedError(f"the tag {place} should name a version number, not {value.get('version')!r}")
     return Tag(tag, value["version"], str(value.get("moved")))

@@ -77,6 +77,30 @@ def test_damage_is_found_and_mended_by_command(say: Said, uri: str) -> None:
     assert (code, json.loads(out)["left"]["sound"]) == (3, False)
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text(path.read_text().replace("format", "fosmat"))])
+def test_a_damaged_description_of_the_store_is_a_finding(say: Said, uri: str, harm: Callable[[Path], object]) -> None:
+    shutil.copytree("store", "backup")
+    harm(Path("store/permafrost.json"))
+    code, out, _ = say("store", "verify", uri)
+    assert (code, "../../permafrost.json" in out) == (3, True)
+    assert say("store", "repair", uri, "--from", "backup")[0] == 0
+    assert say("store", "verify", uri)[0] == 0
+    code, _, err = say("store", "verify", "nowhere/team/set")
+    assert (code, "nowhere is not a feature store" in err) == (1, True)
+
+
+def test_a_lost_version_is_found_and_given_up_by_command(say: Said, uri: str) -> None:
+    Path(uri, "versions", "00000003.json").unlink()
+    code, out, _ = say("store", "verify", uri)
+    assert (code, "versions/00000003.json" in out, "hint.json tells of it" in out) == (3, True, True)
+    code, _, err = say("store", "gc", uri, "--grace", "0m", "--yes")
+    assert (code, "version 3 of" in err, "--give-up" in err) == (1, True, True)
+    code, out, _ = say("store", "repair", uri, "--give-up")
+    assert (code, "given up      versions/00000003.json" in out, "new version   4, without" in out) == (0, True, True), out
+    assert say("store", "gc", uri, "--grace", "0m", "--yes")[0] == 0
+    assert say("store", "verify", uri, "--full")[0] == 0
+
+
 def test_a_set_is_copied_by_command(say: Said, uri: str) -> None:
     code, out, _ = say("store", "copy", f"{uri}@prod", "other/team/copy")
     assert (code, "versions  2 (1 new)" in out, "tags      prod" in out) == (0, True, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import storage
+from scripts.damaged_sets import flip_a_bit
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
 from storage.bucket import Bucket
@@ -22,6 +24,7 @@ from storage.commit import commit, create_set
 from storage.digests import DigestMap, words_of
 from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError
 from storage.files import list_names, read_bytes, remove, write_atomic
+from storage.gc import collect_garbage
 from storage.lending import copy_embeddings, find_lenders
 from storage.names import parse_root
 from storage.place import RemotePlace
@@ -166,6 +169,33 @@ def test_it_is_verified_and_mended_from_a_copy(made: MadeSet, server: str) -> No
     repair = repair_set(made.name, [copy])
     assert (len(repair.mended), repair.left.sound) == (2, True)
     expect(made, {f"{i}": i for i in range(8)})
+
+
+def test_a_copy_in_this_machines_cache_that_has_changed_is_dropped_and_told(made: MadeSet) -> None:
+    made.commit("photos", {f"{i}": i for i in range(8)})
+    expect(made, {f"{i}": i for i in range(8)})
+    entry = made.open().manifest.shards[0]
+    [path] = cache_folder().glob(f"*/{entry.sha256}.*")
+    flip_a_bit(path, random.Random(0))
+    assert verify_set(made.name, full=False).findings == ()
+    found = verify_set(made.name, full=True)
+    assert [(finding.kind, finding.path, finding.is_damage) for finding in found.findings] == [("cached", entry.path, False)]
+    assert (found.sound, path.exists()) == (True, False)
+    assert verify_set(made.name, full=True).findings == ()
+    expect(made, {f"{i}": i for i in range(8)})
+
+
+def test_a_lost_version_in_a_bucket_is_found_and_given_up(made: MadeSet) -> None:
+    made.commit("photos", {"a": 1})
+    made.commit("photos", {"b": 2})
+    write_atomic(made.folder / "shards" / "sub" / "stray.parquet", b"x")
+    remove(made.folder / "versions" / "00000002.json")
+    with pytest.raises(DamagedError, match=r"version 2 of .* should be there"):
+        collect_garbage(made.name, delete=True, grace_seconds=-1)
+    assert repair_set(made.name, give_up=True).version == 3
+    assert collect_garbage(made.name, delete=True, grace_seconds=-1).files != ()
+    assert [(finding.kind, finding.path) for finding in verify_set(made.name, full=True).findings] == [("unlisted", "shards/sub")]
+    expect(made, {"a": 1})
 
 
 def test_a_set_on_a_disk_borrows_from_one_in_a_bucket(made: MadeSet, bucket: RemotePlace, make_set: Callable[..., MadeSet]) -> None:

@@ -35,7 +35,7 @@ def contents(made: MadeSet) -> dict[Path, bytes]:
 def test_files_of_a_copy_take_the_place_of_damaged_ones(made: MadeSet, copy: Path, kind: str) -> None:
     before = contents(made)
     draw = random.Random(kind)
-    needed = [path for path in before if {"tags", "runs"}.isdisjoint(path.parts) and path.name not in ("permafrost.json", "00000003.json")]
+    needed = [path for path in before if path.name not in ("README.md", "hint.json")]
     for path in draw.sample(needed, 6):
         DAMAGE[kind](path, draw)
     repair = repair_set(made.name, [copy])
@@ -93,6 +93,13 @@ def test_damaged_rejects_are_pending_too(made: MadeSet) -> None:
     assert repair_set(made.name, give_up=True).version == 5
     state = made.open().manifest.corpora["one"]
     assert (state.rows, state.rejected, state.pending) == (1, 0, 2)
+
+
+def test_a_run_that_lost_its_report_is_one_that_did_not_finish(made: MadeSet) -> None:
+    run = Path(made.folder) / "runs" / "20261127T120000Z-00000000"
+    (run / "report.json").unlink()
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.left.sound) == (("runs/20261127T120000Z-00000000/report.html",), True)
 
 
 def test_a_sound_set_is_left_alone(made: MadeSet, copy: Path) -> None:

@@ -159,6 +159,15 @@ def test_what_killed_writers_left_is_garbage(made: MadeSet) -> None:
     assert not left.exists()
 
 
+def test_a_folder_among_the_files_is_left_alone(made: MadeSet) -> None:
+    stray = Path(made.folder) / "shards" / "sub" / "stray.parquet"
+    stray.parent.mkdir()
+    stray.write_bytes(b"x")
+    made.write_shard([77])
+    assert len(collect_garbage(made.name, delete=True, grace_seconds=-1).files) == 1
+    assert stray.exists()
+
+
 def test_with_a_version_that_cannot_be_read_nothing_is_collected(made: MadeSet) -> None:
     (Path(made.folder) / "versions" / "00000001.json").write_bytes(b"garbage")
     made.write_shard([77])

@@ -12,6 +12,7 @@ from scripts.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a
 from scripts.made_set import MadeSet
 from storage.errors import NotFoundError
 from storage.expire import expire_versions
+from storage.runs import RunFolder
 from storage.verify import Finding, verify_set
 
 FLIPS = 200
@@ -50,12 +51,8 @@ def test_any_flipped_bit_is_found_and_its_file_named(made: MadeSet) -> None:
 @pytest.mark.parametrize("harm", [cut_off, delete])
 def test_any_file_that_is_missing_or_cut_off_is_found(made: MadeSet, harm: Callable[[Path, random.Random], None]) -> None:
     for number, path in enumerate(files_of(made)):
-        if harm is delete and path.suffix == ".json" and "versions" not in path.parts and path.name not in ("permafrost.json", "set.json"):
-            continue  # a tag, or a part of the log of a run, may be removed by anyone
-        if harm is delete and path.name == "README.md":
-            continue  # it is made of the rest at the next commit
-        if harm is delete and path.name == "00000003.json":
-            continue  # without the newest manifest there is an older newest version
+        if harm is delete and path.name in ("README.md", "hint.json"):
+            continue  # they are made of the rest at the next commit
         before = path.read_bytes()
         harm(path, random.Random(number))
         assert path.name in {Path(finding.path).name for finding in damage(made)}, path
@@ -129,3 +126,48 @@ def test_two_damaged_files_are_two_findings(made: MadeSet, kind: str) -> None:
     for number, path in enumerate(shards):
         DAMAGE[kind](path, random.Random(number))
     assert len(damage(made)) == 2
+
+
+def test_a_run_without_its_plan_or_report_is_told(made: MadeSet) -> None:
+    """Not one that stopped before it wrote them."""
+    run = Path(made.folder) / "runs" / "20261127T120000Z-00000000"
+    for lost in ("plan.json", "report.json"):
+        before = (run / lost).read_bytes()
+        (run / lost).unlink()
+        assert [(finding.kind, Path(finding.path).name) for finding in damage(made)] == [("missing", lost)]
+        (run / lost).write_bytes(before)
+    RunFolder(made.folder, "20261127T130000Z-00000000").write_heartbeat({})
+    assert damage(made) == []
+
+
+FOREIGN = (
+    "versions/00000004.json~",
+    "versions/4.json",
+    "tags/foo.npy",
+    "runs/notes.txt",
+    "runs/20261127T120000Z-00000000/notes.json",
+    "runs/20261127T120000Z-00000000/receipts/000001.parquet",
+    "runs/20261127T120000Z-00000000/receipts/x.txt",
+    "shards/x.parquet",
+    "../../notes.txt",
+    "../notes.txt",
+    "../../takedowns/notes.txt",
+    "holiday.jpg",
+)
+
+
+def test_foreign_files_are_named_wherever_they_are_and_are_no_damage(made: MadeSet) -> None:
+    for path in FOREIGN:
+        (made.folder / path).parent.mkdir(exist_ok=True)
+        (made.folder / path).write_bytes(b"x")
+    (made.folder / "shards" / "sub").mkdir()
+    (made.folder / "shards" / "sub" / "stray.parquet").write_bytes(b"x")
+    found = verify_set(made.name, full=True).findings
+    assert sorted((finding.kind, finding.path) for finding in found) == sorted(("unlisted", path) for path in (*FOREIGN, "shards/sub"))
+    assert not any(finding.is_damage for finding in found)
+
+
+def test_other_teams_sets_and_heads_are_not_foreign(made: MadeSet, make_set: Callable[..., MadeSet]) -> None:
+    fill(make_set(root=made.name.root, name="other"))
+    (made.name.root / "heads" / "team" / "best").mkdir(parents=True)
+    assert verify_set(made.name, full=True).findings == ()
