@@ -1,4 +1,4 @@
-"""What lies in the folders of a store and belongs to no set: nobody knows what is in it, so a takedown names it.
+"""What lies in the folders of a store and belongs to no set: nobody reads it, and nothing removes it.
 
 Names that begin with a dot are not seen: they are private files of writers, and of systems.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from storage.absent import FILE as ABSENT
+from storage.card import FILE as CARD
+from storage.card_page import FILE as PAGE
 from storage.files import exists, list_names
 from storage.heads import FOLDER as HEADS
 from storage.names import SetName
@@ -15,9 +18,11 @@ from storage.place import Place
 from storage.runs import RUN_ID, run_folders
 from storage.store import STORE_FILE
 from storage.tombstones import RECEIPTS
-from storage.verify import LISTED_FOLDERS, foreign_names
-from storage.web_root import CATALOG, TAKEDOWNS
+from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
+LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
+RUN_JSON = ("cancel.json", "end.json", "heartbeat.json", "plan.json", "report.json")
+_OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, "set.json", "versions", "tags", "runs"}
 _BY_CONTENT = re.compile(r"[0-9a-f]{64}\.(parquet|h5)")
 _IN_SET = {
     **dict.fromkeys(LISTED_FOLDERS, _BY_CONTENT),
@@ -25,7 +30,7 @@ _IN_SET = {
     "tags": re.compile(r".+\.json"),
     "runs": RUN_ID,
 }
-_IN_RUN = re.compile(r"(plan|heartbeat|cancel|end|report)\.json|report\.html|receipts")
+_IN_RUN = re.compile("|".join(map(re.escape, (*RUN_JSON, "report.html", "receipts"))))
 _RECEIPT = re.compile(r".+\.parquet")
 _IN_TAKEDOWNS = re.compile(rf"(record-)?[0-9a-f]{{20}}\.json|{RECEIPTS}")
 _OF_TAKEDOWN = re.compile(r"[0-9a-f]{20}\..+\.json")
@@ -42,7 +47,7 @@ def foreign_in_store(root: Place) -> list[str]:
 
 
 def _unknown_in_set(name: SetName) -> Iterator[str]:
-    yield from foreign_names(list_names(name.folder))
+    yield from (entry for entry in list_names(name.folder) if entry not in _OF_SET)
     for kind, known in _IN_SET.items():
         yield from _unknown(name.folder, kind, known)
     for run in run_folders(name):

@@ -11,11 +11,12 @@ from storage.errors import ConflictError, UsageError
 from storage.expected_versions import require_all_versions
 from storage.feature_set import read_description
 from storage.files import list_names, modified, remove, size_of
+from storage.foreign_files import LISTED_FOLDERS
 from storage.names import SetName
 from storage.run_watch import file_system_time, run_statuses
 from storage.runs import RunFolder
 from storage.store import require_store
-from storage.verify import LISTED_FOLDERS, listed_files
+from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest
 
 GRACE_SECONDS = 24 * 3600.0  # an import, a copy or a commit may have written what it lists only later

@@ -104,13 +104,14 @@ class SetScan:
     ) -> Found:
         dropped = stones.images | self._orphaned(items.values(), facts, receipts, stones)
         shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, stones)
+        listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
+        late = list(self._unlisted_tables(listed, stones))
+        late_items = [entry for entry, count in late if entry.path.startswith("items/") and count]
         pointed = {sha256 for each in facts.values() for sha256 in each.shards} | {each.shard.sha256 for each in receipts if each.shard}
-        lost = self._lost_shards(pointed, stones)
+        lost = self._lost_shards(pointed.union(*(self._column(entry, "shard").unique().to_pylist() for entry in late_items)), stones)
         moved = {*shards, *lost}
         counted = {entry.path: (entry, int(stones.taken(table).sum())) for entry, table in rejects}
         golden = {manifest.golden.path: manifest.golden for manifest in manifests.values()}
-        listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
-        late = list(self._unlisted_tables(listed, stones))
         counted |= {entry.path: (entry, count) for entry, count in late if entry.path.startswith("rejects/") and count}
         return Found(
             manifests,
@@ -118,7 +119,7 @@ class SetScan:
             shards,
             (
                 *(entry for path, entry in items.items() if facts[path].taken or facts[path].shards & moved),
-                *(entry for entry, count in late if entry.path.startswith("items/") and count),
+                *late_items,
             ),
             {path: (entry, count) for path, (entry, count) in counted.items() if count},
             (

@@ -7,7 +7,7 @@ in its report. So a full verification reads every byte of a set and finds each t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from storage.errors import NotFoundError, PermafrostError
 from storage.expected_versions import expected_versions
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
-from storage.foreign import RUN_JSON, foreign_files
+from storage.foreign_files import LISTED_FOLDERS, RUN_JSON, foreign_in_set, foreign_in_store
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.patience import OUTAGES
@@ -34,10 +34,9 @@ from storage.shard_cache import drop_changed
 from storage.store import STORE_FILE, require_store
 from storage.tombstones import read_one, takedown_names
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
-from storage.web_root import HINT, TAKEDOWNS
+from storage.web_root import HINT, TAKEDOWNS, WebRoot
 
 THREADS = 8
-LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
 
 
 @dataclass(frozen=True)
@@ -242,9 +241,12 @@ def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding
 
 
 def _foreign(name: SetName) -> Iterator[Finding]:
-    for entry in foreign_names(list_names(name.folder)):
-        yield Finding("unlisted", entry, "nothing of this name belongs to a set")
-    yield from (Finding("unlisted", path, message) for path, message in foreign_files(name))
+    """Beside what `_unlisted` names. Web servers list nothing."""
+    if isinstance(name.root, RemotePlace) and isinstance(name.root.backend, WebRoot):
+        return
+    paths = [path for path in foreign_in_set(name) if path.partition("/")[0] not in LISTED_FOLDERS]
+    for path in (*paths, *(f"../../{path}" for path in foreign_in_store(name.root))):
+        yield Finding("unlisted", path, "nothing of this name belongs here")
 
 
 def _surplus_receipts(name: SetName, files: Mapping[str, Collection[str]]) -> Iterator[Finding]:
@@ -252,8 +254,3 @@ def _surplus_receipts(name: SetName, files: Mapping[str, Collection[str]]) -> It
         for unit in RunFolder(name.folder, run).units_finished():
             if (path := f"receipts/{unit}.parquet") not in listed and exists(name.folder / "runs" / run / path):
                 yield Finding("unlisted", f"runs/{run}/{path}", "the report of its run does not list it")
-
-
-def foreign_names(names: Sequence[str]) -> list[str]:
-    """Of the names in a set's folder, those that no set has."""
-    return [name for name in names if name not in {*LISTED_FOLDERS, FILE, HINT, CARD, PAGE, "set.json", "versions", "tags", "runs"}]

@@ -150,7 +150,7 @@ FOREIGN = (
     "runs/20261127T120000Z-00000000/receipts/x.txt",
     "shards/x.parquet",
     "../../notes.txt",
-    "../notes.txt",
+    "../../team/notes.txt",
     "../../takedowns/notes.txt",
     "holiday.jpg",
 )
