@@ -38,7 +38,8 @@ def create_set(name: SetName, description: SetDescription) -> SetDescription:
 
 
 def open_newest(name: SetName) -> FeatureSet | None:
-    """The newest version, or None for a set that has none yet."""
+    """The newest version, or None for a set that has none yet. Raises ConflictError where it should be there and is not."""
+    _latest(name, 0)
     return open_set(SetName(name.root, name.team, name.name)) if list_versions(name.folder) else None
 
 

@@ -163,6 +163,7 @@ def test_what_the_builder_refuses_is_told() -> None:
         build_network(Recipe("vgg16", input_size=64), classes=1000, weights="imagenet")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_random_base_does_not_depend_on_the_top() -> None:
     bare = backbones.build(random("efficientnet_b0", input_size=32))

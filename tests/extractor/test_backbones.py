@@ -313,6 +313,7 @@ def plain_keras(model: keras.Model, images: np.ndarray, mode: str) -> np.ndarray
     return keras.ops.convert_to_numpy(model(pixels, training=False)).mean(axis=(1, 2))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_real_weights_give_the_features_of_a_plain_keras_loop(shared_data: Path) -> None:
     folder = shared_data / "weights"

@@ -118,6 +118,7 @@ def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path) -> None:
         executor.close()
 
 
+@pytest.mark.full
 def test_a_program_that_is_connected_stays_connected_and_hears_that_actors_are_awaited(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -921,6 +921,9 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
         assert (result.rows, result.pending, result.reasons) == (11, 0, {"fatal": 1})
         (parse_set(result.set).folder / "runs" / result.run / "report.json").unlink()  # as if it had died before its end
         shutil.rmtree(parse_set(result.set).folder / "versions")
+        with pytest.raises(ConflictError, match=r"version 1 of .* should be there and is not"):
+            run(corpus)
+        (parse_set(result.set).folder / "hint.json").unlink()
         assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
         assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
 

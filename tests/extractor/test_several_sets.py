@@ -33,6 +33,8 @@ ALSO = {"middle": MIDDLE, "maps": MAPS, "other": OTHER}
 
 MakeCorpus = Callable[..., Path]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def warm_local_executor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +204,7 @@ def test_what_sets_share_is_foreseen_once_and_adds_up(make_corpus: MakeCorpus, t
         assert (result.files, first["bytes_to_read"], maps["bytes_to_read"]) == (7, size + len(new), 0)
         assert (first["images"], maps["images"]) == (1, 7)
         assert first["seconds"] == pytest.approx(7 / first["images_per_second"], abs=0.1)  # not only for the one of the first set
-        assert first["price"] == pytest.approx(first["seconds"] / 3600 * 1e6, rel=0.2)
+        assert first["price"] == pytest.approx(first["seconds"] / 3600 * 1e6, abs=15)  # seconds are rounded
         assert (maps["seconds"], maps["price"]) == (0.0, 0.0)
     done = run(corpus, tmp_path, ["maps"], price=1e6)
     assert [(each.files, each.read, each.cost is None) for each in done.all_sets] == [(7, 7, False), (0, 0, True)]
@@ -250,6 +252,7 @@ def test_a_set_that_float16_cannot_hold_is_named(make_corpus: MakeCorpus, tmp_pa
     assert copy.copy(UnstorableError("words", 2)).number == 2  # as pickle does it on the way from a Ray worker
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_workers_on_ray_make_several_sets(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(12)

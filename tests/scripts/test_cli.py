@@ -318,6 +318,7 @@ def test_a_read_that_hangs_ends_a_local_run_in_words(make_corpus: Callable[..., 
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_other_settings_of_keras_change_nothing(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     """~/.keras/keras.json and KERAS_BACKEND belong to the user's other work."""
     (tmp_path / "keras").mkdir()

@@ -68,7 +68,7 @@ def requests_of_a_commit(made: MadeSet, harm: Harm) -> int:
 @pytest.mark.parametrize("fault", [fault if fault == "lost answer" else pytest.param(fault, marks=pytest.mark.full) for fault in FAULTS])
 def test_a_commit_lands_once_or_says_that_it_has_not(made: MadeSet, harm: Harm, fault: str, request: pytest.FixtureRequest) -> None:
     count = requests_of_a_commit(made, harm)
-    for at in range(0, count + 2, 1 if request.config.getoption("--full") else 4):  # a request that is tried again adds some
+    for at in range(0, count + 2, 1 if request.config.getoption("--full") else 8):  # a request that is tried again adds some
         before = list_versions(made.folder)
         base = made.open().manifest
         draft = made.draft(f"corpus {fault} {at}", {f"{at}": at})

@@ -83,6 +83,7 @@ def test_a_set_in_a_bucket_is_compacted(server: str, own_cache: None, make_set: 
     assert verify_set(made.name, full=True).sound
 
 
+@pytest.mark.slow
 @settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(
     corpora=st.lists(st.dictionaries(st.sampled_from([*PICTURES]), st.integers(0, 9), min_size=1), min_size=1, max_size=3),
@@ -102,7 +103,7 @@ def test_each_item_keeps_its_embedding(make_set: Callable[..., MadeSet], corpora
     said = [name for name in before.items.column_names if name not in ("shard", "row")]
     assert after.items.select(said).to_pylist() == before.items.select(said).to_pylist()
     assert compact_set(made.name, do_it=False, shard_bytes=6 * full).dropped == 0
-    assert done.after.files <= done.before.files
+    assert done.after.files <= max(done.before.files, done.after.embeddings // full + 1)  # a shard of many times the size is split
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ from storage.versions import list_tags, list_versions
 CORPORA, TAGS = st.sampled_from(["one", "two"]), st.sampled_from(["prod", "test"])
 Pictures = dict[str, int | None]  # by key; None: it was rejected
 PICTURES = st.dictionaries(st.sampled_from([f"k{i}" for i in range(6)]), st.one_of(st.integers(0, 9), st.none()), max_size=5)
-ON_A_DISK, IN_A_BUCKET = (int(os.environ.get("PERMAFROST_EXAMPLES", usual)) for usual in ("10", "3"))  # examples; for a campaign: 500
+ON_A_DISK, IN_A_BUCKET = (int(os.environ.get("PERMAFROST_EXAMPLES", usual)) for usual in ("10", "1"))  # examples; for a campaign: 500
 Version = dict[str, Pictures]  # by corpus
 
 
