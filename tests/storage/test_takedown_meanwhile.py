@@ -20,6 +20,7 @@ from scripts.s3_server import new_bucket
 from storage.commit import commit, open_newest
 from storage.disk import Disk
 from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.gc import collect_garbage
 from storage.import_features import import_features
 from storage.import_options import ImportOptions
 from storage.lending import find_lenders
