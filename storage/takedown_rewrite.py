@@ -19,7 +19,8 @@ from storage.manifest import CorpusState, Manifest
 from storage.new_shard import new_shard
 from storage.place import Place
 from storage.shard import ShardLayout, shard_format
-from storage.takedown_scan import Found, Rows, SetScan
+from storage.takedown_found import Found, Rows
+from storage.takedown_scan import SetScan
 from storage.tombstones import TAKEN_DOWN, Gone, Tombstones
 
 BLOCK_BYTES = 16 << 20  # 16 MiB of embeddings at a time

@@ -28,44 +28,12 @@ from storage.names import SetName
 from storage.place import Place
 from storage.receipt_rows import ReceiptRows, receipts_of
 from storage.shard import ShardReader, shard_format
+from storage.takedown_found import Found, ItemFacts, Rows
 from storage.tombstones import Gone, KnownFile, Tombstones, known_file
 from storage.versions import list_versions, read_manifest
 
 _ITEMS = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp", "shard", "row")])
 _REJECTS = pa.schema([REJECT_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp")])
-Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ItemFacts:
-    """Of one item file. taken_shards: those that rows to go point at. by_key: digests of rows that go by their key alone."""
-
-    taken: int
-    shards: frozenset[str]
-    taken_shards: frozenset[str]
-    by_key: frozenset[bytes]
-    known: frozenset[KnownFile]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What has to be rewritten or removed. Files by path."""
-
-    manifests: Mapping[int, Manifest]
-    facts: Mapping[str, ItemFacts]
-    shards: Mapping[str, tuple[FileEntry, Rows]]  # by sha256: rows that go
-    items: tuple[FileEntry, ...]
-    rejects: Mapping[str, tuple[FileEntry, int]]  # and how many rows go
-    golden: tuple[FileEntry, ...]
-    unlisted: tuple[FileEntry, ...]  # no version lists them, and nobody can read them: they go whole
-    receipts: tuple[ReceiptRows, ...]  # with rows that go
-    known: frozenset[KnownFile]
-    lost: Mapping[str, Gone]  # shards, by sha256, that earlier takedowns removed and that something still points at
-    unreadable: tuple[str, ...] = ()  # receipts
-
-    @property
-    def anything(self) -> bool:
-        return bool(self.shards or self.items or self.rejects or self.golden or self.unlisted or self.receipts)
 
 
 @dataclass

@@ -14,9 +14,10 @@ from storage.names import SetName
 from storage.place import RemotePlace
 from storage.sealed import seal
 from storage.shard_cache import forget
+from storage.takedown_found import Found
 from storage.takedown_rewrite import Rewritten, rewritten_manifest, write_without
 from storage.takedown_runs import clean_runs
-from storage.takedown_scan import Found, SetScan
+from storage.takedown_scan import SetScan
 from storage.tombstones import Gone, KnownFile, Record, Tombstones, leave_record, read_tombstones, set_label, takedown_names
 from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest, version_path
