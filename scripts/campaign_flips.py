@@ -1,6 +1,6 @@
 """Flips single bits in the files of a set, one at a time, and checks that a full verification finds each one and names its file.
 
-python -m scripts.campaign_flips                         10,000 flips: the full campaign, from a checkout (the set is one of the tests')
+python -m scripts.campaign_flips                         10,000 flips: the full campaign
 python -m scripts.campaign_flips --flips 200 --seed 7 --json FILE
 """
 

@@ -1,6 +1,6 @@
 """Lets 16 processes commit to one set at once, kills them at seeded random moments with SIGKILL, and checks that nothing was lost.
 
-python -m scripts.campaign_writers                       200 rounds on a disk: the full campaign, from a checkout
+python -m scripts.campaign_writers                       200 rounds on a disk: the full campaign
 python -m scripts.campaign_writers --place s3 --rounds 20 --seed 7 --json FILE      on an S3 server in this process (moto)
 
 In one round each writer replaces a corpus of its own; in the next all add items to one corpus, and meet conflicts.
