@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE", help="write all outcomes there")
     args = parser.parse_args(arguments)
+    logging.getLogger("storage").setLevel(logging.ERROR)  # it warns of each damaged hint
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="permafrost-flips-") as folder:
         for shard_format in SHARD_FORMATS:

@@ -18,19 +18,21 @@ from storage.gc import collect_garbage
 from storage.names import parse_set
 from storage.removal import remove_set
 
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "let old versions leave: by number, by age, or both; the newest stays, and what a tag or a head names"
     expire = _action(actions, "expire", text, "permafrost store expire features/me/photos --keep 5 --older-than 30d --yes")
     expire.add_argument("--keep", type=int, metavar="N", help="how many of the newest versions stay")
-    expire.add_argument("--older-than", metavar="AGE", help="only those that are older, such as 30d, 12h or 2w")
+    expire.add_argument("--older-than", metavar="AGE", help="only those that are older, such as 30d, 12h, 90m or 2w")
     expire.set_defaults(run=run_expire)
 
     text = "delete files that no version lists: of expired versions, of runs that did not finish, and of killed writers"
     gc = _action(actions, "gc", text, "permafrost store gc features/me/photos --yes")
-    gc.add_argument("--grace", metavar="AGE", default="24h", help="younger files stay: a writer may list them yet (default 24h)")
+    gc.add_argument(
+        "--grace", metavar="AGE", default="24h", help="younger files stay: a writer may list them yet (such as 90m or 2d; default 24h)"
+    )
     gc.set_defaults(run=run_gc)
 
     text = "merge small shards and leave out embeddings that no item of the newest version points at; nothing is computed"
@@ -107,10 +109,10 @@ def run_rm(args: argparse.Namespace) -> int:
 
 
 def age_seconds(text: str, option: str) -> float:
-    """30m, 12h, 30d, 2w. Raises UsageError."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([mhdw])", text)
+    """0s, 30m, 12h, 30d, 2w. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text)
     if not found:
-        raise UsageError(f"{option} {text!r}: expected a number with m, h, d or w, such as 30d")
+        raise UsageError(f"{option} {text!r}: expected a number with s, m, h, d or w, such as 30d")
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -15,7 +15,7 @@ from storage.files import create_exclusive, read_bytes, remove
 from storage.heads import heads_on
 from storage.manifest import Manifest
 from storage.names import SetName
-from storage.store import require_store
+from storage.store import require_store, require_writable
 from storage.versions import list_tags, list_versions, read_manifest, version_path
 
 
@@ -40,6 +40,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
         raise UsageError("expected how many versions to keep, or the age of those that may leave")
     if keep is not None and keep < 1:
         raise UsageError(f"expected at least 1 version to keep, got {keep}")
+    require_writable(name.root)
     require_store(name.root)
     read_description(name)
     manifests = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}

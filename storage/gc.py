@@ -15,7 +15,7 @@ from storage.foreign_files import LISTED_FOLDERS
 from storage.names import SetName
 from storage.run_watch import file_system_time, run_statuses
 from storage.runs import RunFolder
-from storage.store import require_store
+from storage.store import require_store, require_writable
 from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest
 
@@ -40,6 +40,7 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
+    require_writable(name.root)
     require_store(name.root)
     read_description(name)
     statuses = run_statuses(name)

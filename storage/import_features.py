@@ -120,10 +120,11 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     else:
         change = change_of(imported, source_path, are_new=options.mode == APPEND)
         manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
+    new_shards = set(manifest.shards) & set(imported.shards) if is_new else ()  # an append that was there already needs none
     return ImportResult(
         str(name), manifest.version, is_new, len(chosen), items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(imported.shards), sum(shard.bytes for shard in imported.shards), space_id, skipped,
+        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, skipped,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from storage.files import exists, list_names, remove, remove_folder
 from storage.names import SetName
 from storage.place import Place
 from storage.run_watch import run_statuses
-from storage.store import require_store
+from storage.store import require_store, require_writable
 from storage.versions import list_versions, version_path
 from storage.web_root import HINT
 
@@ -21,6 +21,7 @@ def remove_set(name: SetName, remove_it: bool) -> int:
     """
     if name.at:
         raise UsageError(f"{name}: a whole set is removed; leave out '@{name.at}', or use `store expire` for versions")
+    require_writable(name.root)  # nor can anything be listed there
     require_store(name.root)
     if not list_names(name.folder):
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")

@@ -123,7 +123,7 @@ def _is_copy_of(copy: SetName, name: SetName, path: str) -> bool:
 
 def _remove_shards(name: SetName, verification: Verification) -> list[str]:
     """Remove damaged shards: one that is missing is made again, one that is there is trusted by its size."""
-    paths = [finding.path for finding in _damage(verification) if finding.path.startswith("shards/")]
+    paths = [f.path for f in _damage(verification) if f.path.startswith("shards/") and f.kind != "missing"]
     for path in paths:
         remove(name.folder / path)
     return paths

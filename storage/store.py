@@ -9,8 +9,9 @@ from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import create_exclusive, exists, remove
-from storage.place import Place
+from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
+from storage.web_root import WebRoot
 
 STORE_FORMAT = 1
 STORE_FILE = "permafrost.json"
@@ -27,8 +28,10 @@ def ensure_store(root: Place) -> None:
 def init_store(root: Place) -> dict[str, Any]:
     """Make `root` a store, if it is none yet, and try what it relies on; returns its description.
 
-    Raises PermafrostError where names can be created twice: the versions of two writers would overwrite each other there.
+    Raises PermafrostError where names can be created twice: the versions of two writers would overwrite each other there; UsageError
+    where nothing can be written.
     """
+    require_writable(root)
     require_possible_root(root)
     if not exists(root / STORE_FILE):
         kind = "folder" if isinstance(root, Path) else "bucket"
@@ -36,6 +39,12 @@ def init_store(root: Place) -> dict[str, Any]:
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
             create_exclusive(root / STORE_FILE, seal({"format": STORE_FORMAT, "backend": {"kind": kind, "exclusive_create": True}}))
     return require_store(root)
+
+
+def require_writable(root: Place) -> None:
+    """Raise UsageError for a store behind a web server."""
+    if isinstance(root, RemotePlace) and isinstance(root.backend, WebRoot):
+        raise UsageError(f"{root} is behind a web server, where nothing can be written: name the store's own folder or bucket")
 
 
 def require_possible_root(root: Place) -> None:

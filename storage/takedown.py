@@ -23,7 +23,7 @@ from storage.heads import heads_on
 from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.run_watch import file_system_time, run_statuses
-from storage.store import require_store
+from storage.store import require_store, require_writable
 from storage.takedown_cache import purge_cache
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
@@ -101,6 +101,7 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     Raises UsageError, NotFoundError (no such store or set; a key that nothing there has, and that was not taken down before), DamagedError
     (what is damaged must be mended first, or nobody knows what it holds; the other sets are clean then), ConflictError.
     """
+    require_writable(root)
     require_store(root)
     if request.keys and name is None:
         raise UsageError("a key belongs to a set: expected ROOT/TEAM/SET, and an image to take it out of all sets of the store")

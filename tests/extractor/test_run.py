@@ -31,6 +31,7 @@ from extractor.rounds import Rounds
 from extractor.stages import STAGES
 from extractor.unit_queue import LostUnit
 from extractor.worker import Worker
+from storage.compact import compact_set
 from storage.errors import (
     ConflictError,
     DiskFullError,
@@ -708,6 +709,26 @@ def test_the_later_state_of_a_folder_stands_whoever_commits_last(run: Run, make_
     assert (result.listed, result.rows, result.pending) == (6, 6, 0)
     assert "ant/later.png" in contents(result)
     assert "bee/0000.png" not in contents(result)
+
+
+@pytest.mark.slow
+def test_a_compaction_while_a_run_is_at_work_costs_it_nothing(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(6)
+    name = replace(parse_set(run(corpus).set), at=None)
+    for i in (6, 7):
+        (corpus / "ant" / f"new{i}.png").write_bytes(draw(900 + i))
+        run(corpus)
+    (corpus / "ant" / "last.png").write_bytes(draw(999))
+    compacted: list[int | None] = []
+
+    def compact(progress: Progress) -> None:
+        if progress.done and not compacted:
+            compacted.append(compact_set(name, do_it=True).version)
+
+    result = run(corpus, on_progress=compact)
+    assert compacted == [4]
+    assert (result.version, result.read, result.embedded, result.rows, result.twice) == (5, 1, 1, 9, 0)
+    assert len(storage.open(result.set).manifest.shards) == 2, "what was compacted stays so"
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_a_lost_version_is_found_and_given_up_by_command(say: Said, uri: str) ->
     assert (code, "version 3 of" in err, "--give-up" in err) == (1, True, True)
     code, out, _ = say("store", "repair", uri, "--give-up")
     assert (code, "given up      versions/00000003.json" in out, "new version   4, without" in out) == (0, True, True), out
-    assert say("store", "gc", uri, "--grace", "0m", "--yes")[0] == 0
+    assert say("store", "gc", uri, "--grace", "0s", "--yes")[0] == 0
     assert say("store", "verify", uri, "--full")[0] == 0
 
 

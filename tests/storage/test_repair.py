@@ -73,6 +73,14 @@ def test_a_damaged_shard_without_a_copy_is_given_back_to_extraction(made: MadeSe
     assert not repair.left.sound
 
 
+def test_a_shard_that_is_missing_is_not_told_as_removed(made: MadeSet) -> None:
+    entry = made.open().manifest.shards[0]
+    (made.folder / entry.path).unlink()
+    repair = repair_set(made.name, give_up=True)
+    assert repair.given_up == ()
+    assert [finding.kind for finding in repair.left.findings] == ["missing"]
+
+
 def test_a_damaged_item_file_without_a_copy_leaves_a_version_in_which_its_items_are_pending(made: MadeSet) -> None:
     [entry] = made.open().manifest.corpora["two"].items
     (made.folder / entry.path).write_bytes(b"garbage")

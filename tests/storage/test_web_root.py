@@ -16,7 +16,10 @@ import storage
 from scripts.made_set import MadeSet
 from storage.catalog import list_sets
 from storage.errors import NotFoundError, PermafrostError
+from storage.expire import expire_versions
+from storage.gc import collect_garbage
 from storage.names import SetName, parse_root
+from storage.removal import remove_set
 from storage.shard_cache import cache_folder
 from storage.store import ensure_store, init_store
 from storage.tags import move_tag
@@ -109,6 +112,11 @@ def test_nothing_can_be_written(url: str, made: MadeSet) -> None:
         lambda: behind.commit("photos", {"a": 1}),
         lambda: move_tag(behind.name, "test"),
         lambda: init_store(parse_root(f"{url}/new")),
+        lambda: init_store(parse_root(url)),
+        lambda: remove_set(behind.name, remove_it=False),
+        lambda: collect_garbage(behind.name, delete=False),
+        lambda: expire_versions(behind.name, 1, None, remove_them=False),
+        lambda: take_down(behind.name.root, None, Request(images=("0" * 64,)), do_it=False),
     ):
         with pytest.raises(PermafrostError, match="behind a web server, where nothing can be written"):
             write()
