@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from storage.files import private_file, read_json, to_json, write_atomic
 from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
 from trainer.input_pipeline import rows_per_batch
+from trainer.intervals import Interval
 from trainer.task import Task, task_of
 
 HEAD_FORMAT = 1
@@ -40,6 +41,32 @@ class Head:
     backbone: Mapping[str, Any]
     task: Task
     fitted_on: str  # name of the feature set
+    description: Mapping[str, Any] = field(default_factory=dict)  # the whole of head.json
+
+    @property
+    def version(self) -> int | None:
+        """Of the feature set; None: not told."""
+        version = self.description.get("version")
+        return version if isinstance(version, int) else None
+
+    @property
+    def temperature(self) -> float | None:
+        """By which its logits should be divided, as validation found; None: not known."""
+        for metrics in self._metrics().values():
+            if isinstance(metrics, dict) and isinstance(metrics.get("temperature_scaled"), dict):
+                return float(metrics["temperature_scaled"]["temperature"])
+        return None
+
+    @property
+    def tested(self) -> tuple[float, Interval] | None:
+        """Accuracy on its test items when it was fitted, with its interval; None where it was not tested, or by an older version."""
+        test = self._metrics().get("test", {})
+        interval = test.get("intervals", {}).get("accuracy")
+        return (float(test["accuracy"]), Interval(*interval)) if interval else None
+
+    def _metrics(self) -> dict[str, Any]:
+        metrics = self.description.get("metrics")
+        return metrics if isinstance(metrics, dict) else {}
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype; cast a batch at a time."""
@@ -107,6 +134,7 @@ def load_head(folder: str | Path) -> Head:
             backbone=_recipe(value["backbone"]),
             task=task_of(value["format"] == MULTI_LABEL_FORMAT),
             fitted_on=str(value.get("set", "")),
+            description=value,
         )
         if model.output_shape[-1] != len(head.classes):
             raise ValueError(f"{len(head.classes)} classes for a model with {model.output_shape[-1]} outputs")
