@@ -5,7 +5,7 @@ N items, C classes; y_true [N] and y_pred [N] are class numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -177,11 +177,6 @@ class Evaluation:
 def evaluate(batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str], temperature: float | None = None) -> Evaluation:
     """Evaluate batches of (y_true [n], class probabilities [n, C])."""
     return Evaluation(tuple(classes), outcomes_of(batches, len(classes)), temperature)
-
-
-def rounded_intervals(intervals: Mapping[str, Interval]) -> dict[str, str]:
-    """As text, `0.843 to 0.871`."""
-    return {name: f"{interval.low:.3f} to {interval.high:.3f}" for name, interval in intervals.items()}
 
 
 def share_interval(hits: npt.NDArray[np.bool_]) -> Interval:

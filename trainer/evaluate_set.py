@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class SetEvaluation:
     labels: LabelReport
     warnings: list[str]
     is_seen: bool
+    trained: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # positions of items that the labels give to train
 
     def keys(self, positions: npt.NDArray[np.int64] | None = None) -> list[str]:
         """Of items at these positions in the items table; None for all that were measured."""
@@ -92,6 +95,7 @@ def evaluate_head(
         labels=joined.report,
         warnings=_warnings(head, feature_set, joined.report, split, unknown),
         is_seen=is_own(head, feature_set) and split in (None, TRAIN),
+        trained=np.array([i for i, name in zip(joined.positions, joined.splits, strict=True) if name and normal_split(name) == TRAIN], int),
     )
 
 

@@ -11,14 +11,13 @@ import numpy as np
 
 from storage.files import write_atomic
 from storage.words import backbone_in_words
-from trainer.comparison import Comparison
-from trainer.drift import Drift
 from trainer.embedding_map import map_of
 from trainer.evaluate_set import SetEvaluation
 from trainer.fitted import FittedHead
 from trainer.head_folder import Head
 from trainer.measured import AnyEvaluation
 from trainer.near_duplicates import NearDuplicates, near_duplicates_of
+from trainer.questions import Answers
 from trainer.report_data import Items, Pictures, Report, duplicates_of, errors_of, mistakes_of, no_pictures, points_of
 from trainer.report_page import render
 from trainer.slices import Slice
@@ -54,29 +53,21 @@ def report_of_fit(
     )
 
 
-def report_of_evaluation(
-    head: Head,
-    result: SetEvaluation,
-    pictures: Pictures = no_pictures,
-    slices: Mapping[str, Sequence[Slice]] | None = None,
-    comparison: tuple[str, Comparison] | None = None,
-    drift: Drift | None = None,
-    near: NearDuplicates | None = None,
-) -> Report:
+def report_of_evaluation(head: Head, result: SetEvaluation, answers: Answers, pictures: Pictures = no_pictures) -> Report:
     """Of a kept head that was measured on a set."""
     items = Items(result.feature_set, result.positions, pictures)
     name = result.split or "all"
     facts = _facts_of_evaluation(head, result)
     subject = _Subject(
-        f"{head.folder.name} on {items.feature_set.name.name}", facts, {name: result.evaluation}, name, items, result.is_seen, near
+        f"{head.folder.name} on {items.feature_set.name.name}", facts, {name: result.evaluation}, name, items, result.is_seen, answers.near
     )
     history = head.description.get("history")
     return _report(
         subject,
         history=history if isinstance(history, dict) else {},
-        slices=slices or {},
-        comparison=comparison,
-        drift=drift,
+        slices=answers.slices,
+        comparison=answers.comparison,
+        drift=answers.drift,
         warnings=result.warnings,
     )
 

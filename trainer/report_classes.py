@@ -48,8 +48,8 @@ def confusion_section(report: Report) -> Markup:
         chosen = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_SIDE])
         heading += f": the {MOST_SIDE} of {len(classes):,} classes with the most mistakes"
     note = "Rows are true classes, columns predicted ones; the colour is the share of the row."
-    parts = [tag("div", _matrix(confusion, classes, chosen), class_="wide"), tag("p", note, class_="soft")]
-    return tag("section", tag("h2", heading), *parts, _pairs(wrong, classes))
+    matrix = tag("div", tag("div", _matrix(confusion, classes, chosen), class_="wide"), tag("p", note, class_="soft"))
+    return tag("section", tag("h2", heading), tag("div", matrix, tag("div", _pairs(wrong, classes)), class_="side"))
 
 
 def _matrix(confusion: npt.NDArray[np.int64], classes: tuple[str, ...], chosen: npt.NDArray[np.int64]) -> Markup:

@@ -169,7 +169,7 @@ def _calibration(report: Report) -> Markup:
     return tag(
         "section",
         tag("h2", "Can its probabilities be believed?"),
-        tag("div", reliability(evaluation.calibration, scaled), told, class_="side"),
+        tag("div", tag("div", reliability(evaluation.calibration, scaled)), told, class_="side"),
     )
 
 

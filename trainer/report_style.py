@@ -13,6 +13,7 @@ h1 { margin: 0; font-size: 25px; line-height: 1.25; font-weight: 650; overflow-w
 h2 { margin: 0 0 12px; font-size: 16px; font-weight: 650; }
 h3 { margin: 16px 0 6px; font-size: 14px; font-weight: 600; }
 header p, .soft, footer { color: var(--soft); } header p { margin: 2px 0 0; overflow-wrap: anywhere; } p { margin: 0 0 10px; }
+p.soft { margin: 8px 0 0; }
 section { margin-top: 18px; padding: 18px 20px 20px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 14px 18px; margin: 0; }
 .figures dt { color: var(--soft); font-size: 13px; } .figures dd { margin: 0; font-size: 22px; font-weight: 650; line-height: 1.25; }
