@@ -20,6 +20,10 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sweep-results", metavar="FILE", help="sweep.json of `permafrost sweep`, to be shown in the report")
 
 
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tensorboard", metavar="FOLDER", help="write learning curves and numbers for `tensorboard --logdir FOLDER`")
+
+
 def check_report_options(args: argparse.Namespace) -> None:
     """Raise UsageError or NotFoundError before the work, rather than after it."""
     if not args.report and (args.images or args.sweep_results):
@@ -31,7 +35,11 @@ def check_report_options(args: argparse.Namespace) -> None:
 
 
 def report_fit(fitted: FittedHead, args: argparse.Namespace) -> None:
-    """Write the report of a head that was just fitted, if one is asked for."""
+    """Write the report and the log of a head that was just fitted, if they are asked for."""
+    if args.tensorboard:
+        from trainer.tensorboard_log import log_fit
+
+        log_fit(fitted, args.tensorboard)
     if args.report:
         from trainer.report import report_of_fit, write_report
 

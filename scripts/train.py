@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
 from scripts.metric_tables import print_classes
-from scripts.report_options import add_report_options, check_report_options, report_fit
+from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
 from storage.card_page import leave_page
 from storage.heads import is_in_store
 
@@ -31,6 +31,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_head_options(parser)
     _add_fit_options(parser)
     add_report_options(parser)
+    add_tensorboard_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 

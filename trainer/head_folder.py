@@ -17,6 +17,7 @@ from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.feature_set import FeatureSet
 from storage.files import private_file, read_json, to_json, write_atomic
+from storage.sealed import CHECKSUM, read_sealed, seal
 from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
 from trainer.input_pipeline import rows_per_batch
@@ -26,7 +27,7 @@ from trainer.task import Task, task_of
 HEAD_FORMAT = 1
 MULTI_LABEL_FORMAT = 2  # programs that knew format 1 alone would take the largest of its sigmoids for the one class
 MODEL_FILE = "head.keras"
-CHECKSUM = "description_sha256"
+OLDER_CHECKSUM = "description_sha256"  # before descriptions were sealed
 MAX_PREDICT_ROWS = 1024
 
 
@@ -96,12 +97,12 @@ def save_head(fitted: FittedHead, folder: str | Path) -> None:
         finally:
             model.unlink(missing_ok=True)
     description = {**_describe(fitted), "model_sha256": sha256}
-    write_atomic(folder / "head.json", to_json({**description, CHECKSUM: checksum(description)}))
+    write_atomic(folder / "head.json", seal(description))
 
 
 def checksum(description: Mapping[str, Any]) -> str:
-    """sha256 of a head's description as `head.json` writes it, without the checksum itself."""
-    return hashlib.sha256(to_json({name: value for name, value in description.items() if name != CHECKSUM})).hexdigest()
+    """What `description_sha256` must be in a head of an older version: of all else that its `head.json` says."""
+    return hashlib.sha256(to_json({name: value for name, value in description.items() if name != OLDER_CHECKSUM})).hexdigest()
 
 
 def check_head_target(folder: Path) -> None:
@@ -120,7 +121,9 @@ def load_head(folder: str | Path) -> Head:
         raise DamagedError(
             f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT} and {MULTI_LABEL_FORMAT}"
         )
-    if CHECKSUM in value and value[CHECKSUM] != checksum(value):  # heads of older versions have none
+    if CHECKSUM in value:
+        value = read_sealed(folder / "head.json", "head description")
+    elif OLDER_CHECKSUM in value and value[OLDER_CHECKSUM] != checksum(value):  # still older heads have none
         raise DamagedError(f"{folder}/head.json was changed after it was written: train again, or restore it from a copy")
     try:
         if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:

@@ -30,6 +30,6 @@ def digest_of_tested(digests: Sequence[bytes], y: Targets, classes: Sequence[str
     rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
     targets = np.ascontiguousarray(y.reshape(len(y), -1).astype("<i4" if y.ndim == 1 else np.uint8)).view(np.uint8).reshape(len(y), -1)
     whole = np.ascontiguousarray(np.concatenate([rows, targets], axis=1))
-    ordered = np.sort(whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1)) if len(whole) else whole
+    ordered = np.sort(whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1))
     names = "\0".join([str(len(whole)), *classes]).encode("utf-8", "surrogatepass")
     return hashlib.sha256(hashlib.sha256(names).digest() + ordered.tobytes()).hexdigest()
