@@ -46,7 +46,7 @@ def _print_comparison(name: str, found: Comparison, result: SetEvaluation) -> No
         ("accuracy", f"{found.difference:+.4f}", _range(found.interval, "+.4f")),
         ("log loss", f"{loss:+.4f}", _range(interval, "+.4f")),
     ]
-    _print(f"this head minus {name}, on the same {found.rows} items: {found.verdict()}", ["", "difference", "95%"], rows)
+    _print(f"this head minus {name}, on the same {found.rows} items: {found.verdict('this head', name)}", ["", "difference", "95%"], rows)
     for which, numbers in (("this head", found.only_first), (name, found.only_second)):
         keys = result.keys(result.positions[numbers[:5]])
         print(f"only {which} right: {len(numbers)}" + (f", such as {', '.join(map(visible, keys))}" if keys else ""))

@@ -62,11 +62,11 @@ class Comparison:
     def p_value(self) -> float:
         return mcnemar(len(self.only_first), len(self.only_second))
 
-    def verdict(self) -> str:
-        """In words."""
+    def verdict(self, first: str = "the first head", second: str = "the second head") -> str:
+        """In words, with names for the two."""
         if self.p_value >= 0.05:
             return f"no difference that {self.rows} items could show (p = {self.p_value:.2g})"
-        return f"the {'first' if self.difference > 0 else 'second'} head is better (p = {self.p_value:.2g})"
+        return f"{first if self.difference > 0 else second} is better (p = {self.p_value:.2g})"
 
     def to_dict(self, keys: Sequence[str] = ()) -> dict[str, Any]:
         """keys: of the items, for those on which the heads differ."""

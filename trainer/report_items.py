@@ -56,8 +56,10 @@ def _grid(items: Sequence[ShownItem], is_: str, other: str) -> Markup:
 def _item(item: ShownItem, is_: str, other: str) -> list[Markup]:
     shown = [(item.picture, item.key), (item.other_picture, item.other)]
     pictures = [Markup(_image(picture, key)) for picture, key in shown if picture]
-    label = [tag("div", f"{is_} ", tag("b", item.label))] if item.label else []
-    return [*pictures, *label, tag("div", f"{other} ", tag("em", item.other)), tag("small", item.said), tag("code", item.key)]
+    said, key = tag("small", item.said), tag("code", item.key)
+    if not item.label:  # a pair of items, by their keys
+        return [*pictures, said, tag("div", key), tag("div", f"{other} ", tag("code", item.other))]
+    return [*pictures, tag("div", f"{is_} ", tag("b", item.label)), tag("div", f"{other} ", tag("em", item.other)), said, key]
 
 
 def _image(jpeg: bytes, key: str) -> Markup:

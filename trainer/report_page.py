@@ -100,7 +100,7 @@ def _comparison(report: Report) -> Markup:
     return tag(
         "section",
         tag("h2", f"Against {name}"),
-        tag("p", f"On the same {found.rows:,} items: {found.verdict()}."),
+        tag("p", f"On the same {found.rows:,} items: {found.verdict('this head', name)}."),
         table(["", "#this minus the other", "#95% of paired resamples"], rows),
         tag("p", counts + f"p = {found.p_value:.2g}.", class_="soft"),
     )
@@ -193,7 +193,7 @@ def _map(report: Report) -> Markup:
     first, second = report.map_shares
     said = f"The two main directions (PCA) hold {first + second:.1%} of the variance. A red ring: predicted wrong."
     classes = report.evaluation.classes
-    plot = tag("div", embedding_plot(report.points, classes))
+    plot = tag("div", embedding_plot(report.points, classes), id="map")
     return tag("section", tag("h2", f"Map of the embeddings: {len(report.points):,} items"), tag("p", said), plot, map_legend(classes))
 
 

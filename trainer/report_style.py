@@ -45,6 +45,7 @@ tr:last-child > td, tr:last-child > th { border-bottom: 0; }
   border-radius: 5px; background: var(--track); margin-right: 4px; } .items small { display: block; color: var(--soft); }
 .items b { font-weight: 600; color: var(--good); } .items em { font-style: normal; font-weight: 600; color: var(--bad); }
 code { font: 12px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+#map svg { max-width: 680px; }
 #pictures:not(:checked) ~ svg image { display: none; } label { font-size: 13px; color: var(--soft); }
 footer { margin-top: 22px; font-size: 13px; }
 @media (max-width: 560px) { main { padding: 18px 10px 32px; } section { padding: 14px 12px; } h1 { font-size: 21px; } }

@@ -20,6 +20,7 @@ from trainer.fitted import FittedHead
 from trainer.head_folder import Head, load_head, save_head
 from trainer.questions import Answers, compare, label_errors_of, near_duplicates_with_train, slices_of
 from trainer.report import report_of_evaluation, report_of_fit, write_report
+from trainer.task import MultiLabel
 
 MakeRows = Callable[..., list[Any]]
 WriteSet = Callable[..., str]
@@ -130,3 +131,17 @@ def test_a_fit_and_an_evaluation_have_reports(fitted: FittedHead, head: Head, se
     assert report.errors is None  # it has seen them
     write_report(tmp_path / "report.html", report)
     assert "head on set" in (tmp_path / "report.html").read_text()
+
+
+def test_several_labels_an_item_have_a_report_and_slices(head: Head, write_set: WriteSet, separable_rows: MakeRows) -> None:
+    """The same network read as sigmoids."""
+    labels = ["coat|hat", "|", "hat", "shoe|coat", "hat", "coat"]
+    rows = [replace(row, label=label) for row, label in zip(separable_rows(2), labels, strict=True)]
+    result = evaluate_head(replace(head, task=MultiLabel()), write_set(rows, "others/set"))
+    report = report_of_evaluation(head, result, Answers(slices_of(result, ["split"]), None, None, None, None))
+    assert {item.label for item in report.mistakes} <= {"coat, hat", "none", "coat, shoe", "hat", "coat", "shoe"}
+    assert {point.label for point in report.points} == {-1, 0, 1}
+    assert report.errors is None
+    with pytest.raises(UsageError, match="one class each"):
+        label_errors_of(result)
+    assert compare(result, result).difference == 0
