@@ -48,7 +48,7 @@ def _print_comparison(name: str, found: Comparison, result: SetEvaluation) -> No
     ]
     _print(f"this head minus {name}, on the same {found.rows} items: {found.verdict('this head', name)}", ["", "difference", "95%"], rows)
     for which, numbers in (("this head", found.only_first), (name, found.only_second)):
-        keys = result.keys(result.positions[numbers[:5]])
+        keys = result.keys(found.positions[numbers[:5]])
         print(f"only {which} right: {len(numbers)}" + (f", such as {', '.join(map(visible, keys))}" if keys else ""))
 
 

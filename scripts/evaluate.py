@@ -14,6 +14,7 @@ from scripts.predict import require_head
 from scripts.report_options import add_report_options, check_report_options
 from scripts.report_pictures import ItemPictures
 from scripts.train import add_labels_option, require_labels
+from storage.errors import UsageError
 
 if TYPE_CHECKING:
     from trainer import Head, SetEvaluation
@@ -34,6 +35,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_labels_option(parser)
     parser.add_argument("--split", metavar="NAME", help="only the items with this split: train, validation or test (default: all labelled)")
     parser.add_argument("--against", metavar="HEAD", help="compare with this head on the same items: paired bootstrap, McNemar's test")
+    parser.add_argument("--against-set", metavar="SET", help="where that head is of another space: the set to measure it on (same images)")
     parser.add_argument(
         "--slice-by", action="append", default=[], metavar="COLUMN", help="accuracy by value of a column of the items; repeatable"
     )
@@ -46,7 +48,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
-    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    for uri in filter(None, (args.set, args.against_set)):
+        storage.open(uri)  # what is wrong here is said before TensorFlow's seconds of importing
+    if args.against_set and not args.against:
+        raise UsageError("--against-set is about the head of --against HEAD, which is missing")
     for folder in filter(None, (args.head, args.against)):
         require_head(folder)
     require_labels(args.labels)
@@ -77,8 +82,10 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
 
     against = None
     if args.against:
-        other = trainer.evaluate_head(trainer.load_head(Path(args.against)), args.set, args.labels, args.split)
+        other = trainer.evaluate_head(trainer.load_head(Path(args.against)), args.against_set or args.set, args.labels, args.split)
         against = (args.against, compare(result, other))
+        if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
+            warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")
     return Answers(
         slices=slices_of(result, args.slice_by),
         comparison=against,

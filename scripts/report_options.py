@@ -55,9 +55,13 @@ def read_candidates(path: str | None) -> list[dict[str, Any]]:
     try:
         value = json.loads(Path(path).read_bytes())
         candidates = value["candidates"] if isinstance(value, dict) else value
-        told = [{**each, "validation": {name: float(number) for name, number in each["validation"].items()}} for each in candidates]
+        told = [{**each, "validation": _numbers(each["validation"])} for each in candidates]
         return [each for each in told if "mean" in each["validation"]]
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is no result of `permafrost sweep` ({type(error).__name__}: {error})") from None
+
+
+def _numbers(validation: dict[str, Any]) -> dict[str, float]:
+    return {name: float(validation[name]) for name in ("mean", "low", "high") if validation.get(name) is not None}

@@ -19,13 +19,15 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Comparison:
-    """By item [N]: whether each head is right, and its loss. Differences are first minus second."""
+    """By item [N]: whether each head is right, its loss, and its position in the items table of the first head's set. Differences are first
+    minus second."""
 
     right: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
     losses: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    positions: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if len({len(values) for values in (*self.right, *self.losses)}) != 1:
+        if len({len(values) for values in (*self.right, *self.losses, self.positions)}) != 1:
             raise UsageError("two heads are compared on the same items: these are of different ones")
 
     @property

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.errors import UsageError
 from trainer.comparison import Comparison
@@ -30,12 +32,12 @@ class Answers:
     drift: Drift | None
 
     def to_dict(self, result: SetEvaluation) -> dict[str, Any]:
-        keys = result.keys() if self.errors or self.comparison else []
         found: dict[str, Any] = {"slices": {name: [each.to_dict() for each in found] for name, found in self.slices.items()}}
         if self.comparison:
-            found["against"] = {"head": self.comparison[0], **self.comparison[1].to_dict(keys)}
+            name, comparison = self.comparison
+            found["against"] = {"head": name, **comparison.to_dict(result.keys(comparison.positions))}
         if self.errors:
-            found["label_errors"] = self.errors.to_dict(result.evaluation.classes, keys)
+            found["label_errors"] = self.errors.to_dict(result.evaluation.classes, result.keys())
         if self.near:
             found["near_duplicates"] = self.near.to_dict(lambda positions: result.keys(np.array(positions, np.int64)))
         return found | {"drift": self.drift.to_dict() if self.drift else None}
@@ -52,15 +54,46 @@ def slices_of(result: SetEvaluation, columns: Sequence[str]) -> dict[str, list[S
 
 
 def compare(first: SetEvaluation, second: SetEvaluation) -> Comparison:
-    """Two heads that were measured with the same labels. Raises UsageError where they do not know the classes of the same items."""
-    if not np.array_equal(np.sort(first.positions), np.sort(second.positions)):
+    """Two heads that were measured with the same labels: on one set, or on two sets (of two spaces, say) by the images of equal key and
+    content that both hold.
+
+    Raises UsageError where they do not know the classes of the same items of one set, share no item, or have other labels for one.
+    """
+    ours, theirs = first.evaluation, second.evaluation
+    numbers, others = _common(first, second)
+    if isinstance(ours, Evaluation) and isinstance(theirs, Evaluation):
+        names, other_names = np.array(ours.classes, object), np.array(theirs.classes, object)
+        if not np.array_equal(names[ours.outcomes.truth[numbers]], other_names[theirs.outcomes.truth[others]]):
+            raise UsageError("the two heads were measured with different labels for the same items: pass the same --labels FILE for both")
+    return Comparison(
+        right=(ours.right[numbers], theirs.right[others]),
+        losses=(ours.losses[numbers], theirs.losses[others]),
+        positions=first.positions[numbers],
+    )
+
+
+def _common(first: SetEvaluation, second: SetEvaluation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Numbers [n] of the items that both were measured on, among those of either."""
+    if (first.feature_set.name.folder, first.feature_set.version) != (second.feature_set.name.folder, second.feature_set.version):
+        found = pc.index_in(_identities(first), value_set=_identities(second))
+        numbers = np.flatnonzero(np.asarray(found.is_valid()))
+        if not len(numbers):
+            raise UsageError(f"{first.feature_set.name} and {second.feature_set.name} share no image of equal key and content")
+        return numbers, np.asarray(found.drop_null(), np.int64)
+    _, numbers, others = np.intersect1d(first.positions, second.positions, assume_unique=True, return_indices=True)
+    if not len(numbers) == len(first.positions) == len(second.positions):
         raise UsageError(
             f"the two heads were measured on different items ({len(first.positions)} and {len(second.positions)}): they know "
             "other classes. Leave the labels out that one of them does not know"
         )
-    order = np.argsort(second.positions)[np.argsort(np.argsort(first.positions))]
-    ours, theirs = first.evaluation, second.evaluation
-    return Comparison((ours.right, theirs.right[order]), (ours.losses, theirs.losses[order]))
+    return numbers, others
+
+
+def _identities(result: SetEvaluation) -> pa.Array:
+    """Digest and key of each measured item, as one value [N]."""
+    table = result.feature_set.columns("digest", "key").take(pa.array(result.positions))
+    parts = [column.combine_chunks().cast(pa.binary()) for column in table.columns]
+    return pc.binary_join_element_wise(*parts, b"/")
 
 
 def label_errors_of(result: SetEvaluation) -> LabelErrors:

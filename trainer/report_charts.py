@@ -55,14 +55,16 @@ def _reliability_line(found: Calibration, class_: str) -> list[Markup]:
 
 def sweep_plot(candidates: Sequence[Mapping[str, Any]]) -> Markup:
     """Validation of each candidate with its interval, over log10 c where these differ, else in order."""
-    told = [(candidate, float(candidate["validation"]["mean"])) for candidate in candidates if "validation" in candidate]
+    told = [(candidate, candidate["validation"]["mean"]) for candidate in candidates if math.isfinite(candidate["validation"]["mean"])]
+    if not told:
+        return tag("p", "No candidate has a number.", class_="soft")
     strengths = [candidate.get("c") for candidate, _ in told]
     by_c = all(isinstance(c, (int, float)) and c > 0 for c in strengths) and len(set(strengths)) > 1
     if not by_c:
         told.sort(key=lambda pair: pair[1])
     xs = [math.log10(candidate["c"]) if by_c else float(i) for i, (candidate, _) in enumerate(told)]
-    lows = [float(candidate["validation"].get("low", mean)) for candidate, mean in told]
-    highs = [float(candidate["validation"].get("high", mean)) for candidate, mean in told]
+    lows = [candidate["validation"].get("low", mean) for candidate, mean in told]
+    highs = [candidate["validation"].get("high", mean) for candidate, mean in told]
     low, high, left, right = min(lows), max(highs), min(xs), max(xs)
     marks: list[Markup] = []
     for (candidate, mean), x, least, most in zip(told, xs, lows, highs, strict=True):

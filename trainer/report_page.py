@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 
 from trainer.evaluate import Evaluation
 from trainer.html import Markup, join, tag
@@ -143,7 +144,7 @@ def _curves(report: Report) -> Markup:
 def _curve_pairs(history: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, dict[str, Sequence[float]]]]:
     """Each quantity with its training and validation values."""
     for name, values in history.items():
-        if not name.startswith("val_") and len(values) > 1:
+        if not name.startswith("val_") and len(values) > 1 and any(map(isfinite, values)):
             further = {"validation": history[f"val_{name}"]} if f"val_{name}" in history else {}
             yield name, {"train": values, **further}
 

@@ -26,8 +26,8 @@ def make_photos(folder: Path, count: int = 24) -> None:
         Image.new("RGB", (20, 10), (i * 10, 0, 90)).save(path)
 
 
-def import_set(say: Said, folder: Path, name: str = "features/me/photos") -> None:
-    """Embeddings of the photos, made up, with the digests of the photos."""
+def import_set(say: Said, folder: Path) -> None:
+    """Embeddings of the photos, made up, with the digests of the photos, as the next version of the set."""
     paths = sorted(folder.rglob("*.png"))
     random = np.random.default_rng(0)
     keys = [path.relative_to(folder).as_posix() for path in paths]
@@ -37,7 +37,7 @@ def import_set(say: Said, folder: Path, name: str = "features/me/photos") -> Non
     splits = np.array(["test" if i % 3 == 0 else "val" if i % 3 == 1 else "train" for i in range(len(keys))])
     np.savez("made.npz", keys=np.array(keys), labels=np.array(labels), splits=splits, digests=digests, embeddings=values)
     Path("clip.json").write_text(json.dumps(SPACE))
-    code, _, err = say("store", "import", "made.npz", name, "--space", "clip.json")
+    code, _, err = say("store", "import", "made.npz", "features/me/photos", "--space", "clip.json")
     assert code == 0, err
 
 
@@ -66,6 +66,12 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos", "--split", "test", *questions)
     for told in ("accuracy", "95%", "calibration error", "by label, worst first", "likely label errors", "near-duplicates in train"):
         assert told in out
+
+    make_photos(tmp_path / "photos", 25)
+    import_set(say, tmp_path / "photos")
+    code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos")
+    assert code == 0
+    assert "drift since version 1: 1 of 25 labelled items are new (4.0%)" in out
     code, out, _ = say("leaderboard", "features")
     assert code == 0
     assert "8 test items" in out

@@ -65,7 +65,9 @@ def make_report(evaluation: AnyEvaluation | None = None, **changes: Any) -> Repo
         "slices": {HOSTILE[0]: [Slice(HOSTILE[1], 3, 1, Interval(0.1, 0.9))]},
         "comparison": (
             HOSTILE[0],
-            Comparison((np.array([1, 0, 1], bool), np.array([1, 1, 0], bool)), (np.array([0.1, 2, 0.1]), np.array([0.2, 0.1, 3]))),
+            Comparison(
+                (np.array([1, 0, 1], bool), np.array([1, 1, 0], bool)), (np.array([0.1, 2, 0.1]), np.array([0.2, 0.1, 3])), np.arange(3)
+            ),
         ),
         "drift": Drift(1, 3, 5, 20, (0.9, Interval(0.8, 0.95)), (0.7, Interval(0.4, 0.9)), {HOSTILE[0]: (0.2, 0.5)}, 0.31),
         "warnings": [f"a note on {HOSTILE[0]}"],

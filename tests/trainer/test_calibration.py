@@ -46,14 +46,14 @@ def test_certainty_and_impossibility_have_bins() -> None:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_temperature_that_a_head_is_off_by_is_found_and_mends_it(temperature: float) -> None:
-    y, probabilities = drawn(0, 20_000, temperature)
-    assert fit_temperature(probabilities, y) == pytest.approx(temperature, rel=0.05)
+    y, probabilities = drawn(0, 6000, temperature)
+    assert fit_temperature(probabilities, y) == pytest.approx(temperature, rel=0.08)
     plain = evaluate([(y, probabilities)], "abcd")
     mended = plain.with_temperature(plain.fitted_temperature())
     assert mended.scaled is not None
-    assert mended.scaled[0].ece < 0.015
+    assert mended.scaled[0].ece < 0.03
     assert mended.scaled[1] <= plain.log_loss + 1e-6
-    assert mended.to_dict()["temperature_scaled"]["temperature"] == pytest.approx(temperature, rel=0.05)
+    assert mended.to_dict()["temperature_scaled"]["temperature"] == pytest.approx(temperature, rel=0.08)
     assert (mended.accuracy, plain.scaled) == (plain.accuracy, None)
 
 

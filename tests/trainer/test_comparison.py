@@ -13,7 +13,7 @@ from trainer.comparison import Comparison, mcnemar
 
 def compared(first: list[int], second: list[int]) -> Comparison:
     right = np.array(first, bool), np.array(second, bool)
-    return Comparison(right, (np.where(right[0], 0.1, 2.0), np.where(right[1], 0.1, 2.0)))
+    return Comparison(right, (np.where(right[0], 0.1, 2.0), np.where(right[1], 0.1, 2.0)), np.arange(len(first)))
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

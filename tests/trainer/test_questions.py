@@ -36,16 +36,33 @@ def head(fitted: FittedHead, tmp_path_factory: pytest.TempPathFactory) -> Head:
 def test_a_head_that_takes_hats_for_coats_is_compared(head: Head, write_set: WriteSet, separable_rows: MakeRows) -> None:
     uri = write_set(separable_rows(10))
     good = evaluate_head(head, uri)
-    wrong = evaluate_head(replace(head, classes=("hat", "coat", "shoe")), uri)
+    swapped = replace(head, classes=("hat", "coat", "shoe"))
+    wrong = evaluate_head(swapped, uri)
     shuffled = np.random.default_rng(0).permutation(30)
     moved = replace(wrong, positions=wrong.positions[shuffled], evaluation=replace(wrong.evaluation, outcomes=taken(wrong, shuffled)))
     for other in (wrong, moved):
         found = compare(good, other)
         assert (found.difference, len(found.only_second)) == (pytest.approx(2 / 3), 0)
-        keys = good.keys(good.positions[found.only_first])
+        keys = good.keys(found.positions[found.only_first])
         assert {key.split("/")[0] for key in keys} == {"coat", "hat"}
     with pytest.raises(UsageError, match=r"measured on different items \(30 and 29\)"):
         compare(good, replace(wrong, positions=wrong.positions[:29]))
+
+
+def test_heads_on_two_sets_are_compared_on_the_images_that_both_hold(head: Head, write_set: WriteSet, separable_rows: MakeRows) -> None:
+    rows = separable_rows(10)
+    good = evaluate_head(head, write_set(rows[:25], "one/set"))
+    changed = replace(rows[0], image="another picture")
+    swapped = replace(head, classes=("hat", "coat", "shoe"))
+    found = compare(good, evaluate_head(swapped, write_set([changed, *rows[5:]], "two/set")))
+    assert found.rows == 20
+    assert {key.split("/")[0] for key in good.keys(found.positions[found.only_first])} == {"coat", "hat"}
+    assert len(found.only_first) == 15
+    relabelled = [replace(row, label="shoe") for row in rows]
+    with pytest.raises(UsageError, match="different labels for the same items"):
+        compare(good, evaluate_head(head, write_set(relabelled, "three/set")))
+    with pytest.raises(UsageError, match="share no image of equal key and content"):
+        compare(good, evaluate_head(head, write_set([replace(row, key=f"x{row.key}") for row in rows], "four/set")))
 
 
 def taken(result: Any, order: np.ndarray) -> Any:

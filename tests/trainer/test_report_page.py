@@ -94,6 +94,13 @@ def test_a_head_without_mistakes_curves_and_further_questions_has_a_page_too() -
         assert absent not in page.text
 
 
+def test_numbers_that_are_none_have_no_charts() -> None:
+    nan = float("nan")
+    text = Page(render(make_report(history={"loss": [nan, nan]}, sweep=[{"c": 1.0, "validation": {"mean": nan}}]))).text
+    assert "Learning curves" not in text
+    assert "No candidate has a number" in text
+
+
 def test_of_many_classes_the_worst_part_is_shown() -> None:
     names = [f"class {i:03d}" for i in range(100)]
     page = Page(render(make_report(make_evaluation(names), points=())))
