@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-KEPT_BYTES = 1 << 30  # 1 GiB of probabilities: a million items of 268 classes. Above that they are not kept
+KEPT_BYTES = 256 << 20  # of probabilities of one split: 67 million. Above that they are not kept
 BLOCK = 1 << 20  # probabilities looked at together: their comparisons stay in the processor's cache
 Targets = npt.NDArray[np.generic]
 Probabilities = npt.NDArray[np.floating[Any]]

@@ -102,7 +102,7 @@ def label_errors_of(result: SetEvaluation) -> LabelErrors:
     if result.is_seen:
         raise UsageError("the head has seen these items, so it agrees with their labels, wrong or not: pass --split test or validation")
     if not isinstance(evaluation, Evaluation) or evaluation.outcomes.probabilities is None:
-        raise UsageError("label errors are told of items with one class each, and up to 268 million probabilities: choose fewer items")
+        raise UsageError("label errors are told of items with one class each, and up to 67 million probabilities: choose fewer items")
     return label_errors(evaluation.outcomes.truth, evaluation.outcomes.probabilities)
 
 
