@@ -1,4 +1,4 @@
-"""`permafrost evaluate`: a head measured on another set of its feature space."""
+"""`permafrost evaluate`: a head measured on another set of its feature space, or on a newer version of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
+from scripts.answer_tables import print_answers
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
-from scripts.metric_tables import print_classes
+from scripts.metric_tables import print_classes, with_intervals
 from scripts.predict import require_head
+from scripts.report_options import add_report_options, check_report_options
+from scripts.report_pictures import ItemPictures
 from scripts.train import add_labels_option, require_labels
+from storage.errors import UsageError
 
 if TYPE_CHECKING:
-    from trainer import SetEvaluation
+    from trainer import Head, SetEvaluation
+    from trainer.questions import Answers
+
+NEAR = 0.98  # trainer.near_duplicates.THRESHOLD, which is not worth TensorFlow's import
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,33 +34,80 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
     add_labels_option(parser)
     parser.add_argument("--split", metavar="NAME", help="only the items with this split: train, validation or test (default: all labelled)")
+    parser.add_argument("--against", metavar="HEAD", help="compare with this head on the same items: paired bootstrap, McNemar's test")
+    parser.add_argument("--against-set", metavar="SET", help="where that head is of another space: the set to measure it on (same images)")
+    parser.add_argument(
+        "--slice-by", action="append", default=[], metavar="COLUMN", help="accuracy by value of a column of the items; repeatable"
+    )
+    parser.add_argument("--label-errors", action="store_true", help="labels that are likely wrong; of items that the head has not seen")
+    near = "images nearly like a training image: cosine of the features of at least C"
+    parser.add_argument("--near-duplicates", nargs="?", type=float, const=NEAR, metavar="C", help=f"{near} (default {NEAR})")
+    add_report_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
-    require_head(args.head)
+    for uri in filter(None, (args.set, args.against_set)):
+        storage.open(uri)  # what is wrong here is said before TensorFlow's seconds of importing
+    if args.against_set and not args.against:
+        raise UsageError("--against-set is about the head of --against HEAD, which is missing")
+    for folder in filter(None, (args.head, args.against)):
+        require_head(folder)
     require_labels(args.labels)
+    check_report_options(args)
     import_tensorflow()
     import trainer
 
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
         result = trainer.evaluate_head(head, args.set, args.labels, args.split, show)
+    answers = _answers(head, result, args)
+    if args.report:
+        _report(head, result, answers, args)
     for message in result.warnings:
         warn(message)
     if args.json:
-        print_json({**result.to_dict(), "head": args.head})
+        print_json({**result.to_dict(), "head": args.head, **answers.to_dict(result)})
     else:
         _print(result, args.head)
+        print_answers(result, answers)
     return 0
+
+
+def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Answers:
+    import trainer
+    from trainer.drift_of_set import drift_of
+    from trainer.questions import Answers, compare, label_errors_of, near_duplicates_with_train, slices_of
+
+    against = None
+    if args.against:
+        other = trainer.evaluate_head(trainer.load_head(Path(args.against)), args.against_set or args.set, args.labels, args.split)
+        against = (args.against, compare(result, other))
+        if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
+            warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")
+    return Answers(
+        slices=slices_of(result, args.slice_by),
+        comparison=against,
+        errors=label_errors_of(result) if args.label_errors else None,
+        near=near_duplicates_with_train(result, args.near_duplicates) if args.near_duplicates is not None else None,
+        drift=drift_of(head, result),
+    )
+
+
+def _report(head: Head, result: SetEvaluation, answers: Answers, args: argparse.Namespace) -> None:
+    from trainer.report import report_of_evaluation, write_report
+
+    pictures = ItemPictures(result.feature_set, args.images)
+    write_report(args.report, report_of_evaluation(head, result, answers, pictures))
 
 
 def _print(result: SetEvaluation, head: str) -> None:
     name, evaluation = result.split or "all", result.evaluation
     headline = evaluation.headline()
-    print_table(["split", "rows", *headline], [(name, evaluation.to_dict()["rows"], *headline.values())])
+    print_table(["split", "rows", *headline], [(name, evaluation.rows, *headline.values())])
+    print()
+    print_pairs(with_intervals(evaluation))
     print()
     print_classes(name, evaluation)
     print()

@@ -15,6 +15,21 @@ MAX_MATRIX_CLASSES = 20  # a wider confusion matrix does not fit a terminal; --j
 _COLUMNS = {"average_precision": "AP", "precision": "precision", "recall": "recall", "f1": "F1", "support": "rows"}
 
 
+def with_intervals(evaluation: Evaluation | MultiLabelEvaluation) -> list[tuple[str, str]]:
+    """Each number with where it lies in 95% of bootstrap resamples, and what the temperature mends."""
+    numbers = evaluation.to_dict()
+    tops = numbers.get("top_accuracy", {})
+    told = {**numbers, **{f"top_{k}_accuracy": value for k, value in tops.items()}}
+    pairs = [
+        (name.replace("_", " "), f"{told[name]:.3f}, 95% {low:.3f} to {high:.3f}") for name, (low, high) in evaluation.intervals.items()
+    ]
+    if evaluation.scaled:
+        found, loss = evaluation.scaled
+        plain = f"{evaluation.calibration.ece:.3f} as it is; {found.ece:.3f} (log loss {loss:.3f})"
+        pairs.append(("calibration error", f"{plain} with the logits divided by {found.temperature:.3g}"))
+    return pairs
+
+
 def print_classes(name: str, evaluation: Evaluation | MultiLabelEvaluation) -> None:
     """One line a class, the worst ones where there are many; then the confusion matrix if there is one that fits."""
     description = evaluation.to_dict()

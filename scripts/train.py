@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
 from scripts.metric_tables import print_classes
+from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
 from storage.card_page import leave_page
 from storage.heads import is_in_store
 
@@ -29,6 +30,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
     _add_head_options(parser)
     _add_fit_options(parser)
+    add_report_options(parser)
+    add_tensorboard_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -72,6 +75,7 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
+    check_report_options(args)
     import_tensorflow()
     import trainer
 
@@ -98,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     trainer.save_head(fitted, out)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
+    report_fit(fitted, args)
     for message in fitted.warnings:
         warn(message)
     if args.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 from storage.errors import PermafrostError
 from storage.files import list_names, read_json
 from storage.names import SetName, parse_set
+from storage.place import Place
 
 FOLDER = "heads"
+_TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,21 @@ class HeadNote:
 def heads_on(name: SetName) -> list[HeadNote]:
     """Heads in the store that were fitted on the set, sorted by name. One that cannot be read is none."""
     found = []
-    for team in list_names(name.root / FOLDER):
-        for head in list_names(name.root / FOLDER / team):
-            with suppress(PermafrostError, OSError, AttributeError, TypeError):
-                value = read_json(name.root / FOLDER / team / head / "head.json", "head")
-                fitted_on = parse_set(str(value.get("set")))
-                if (fitted_on.team, fitted_on.name) == (name.team, name.name):
-                    found.append(_note(f"{team}/{head}", fitted_on.at, value))
+    for head, value in descriptions(name.root):
+        with suppress(PermafrostError, AttributeError, TypeError):
+            fitted_on = parse_set(str(value.get("set")))
+            if (fitted_on.team, fitted_on.name) == (name.team, name.name):
+                found.append(_note(head, fitted_on.at, value))
     return found
+
+
+def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
+    """TEAM/HEAD and what its `head.json` says, of all heads of a store whose can be read, sorted by name."""
+    for team in list_names(root / FOLDER):
+        for head in list_names(root / FOLDER / team):
+            with suppress(PermafrostError, OSError):
+                value = read_json(root / FOLDER / team / head / "head.json", "head")
+                yield f"{team}/{head}", value
 
 
 def is_in_store(head: Path, name: SetName) -> bool:
@@ -48,7 +57,7 @@ def is_in_store(head: Path, name: SetName) -> bool:
 def _note(name: str, at: str | None, value: Mapping[str, Any]) -> HeadNote:
     metrics = value.get("metrics", {})
     split = next((split for split in ("test", "validation", "train") if split in metrics), "")
-    numbers = {key: number for key, number in metrics.get(split, {}).items() if isinstance(number, (int, float)) and key != "rows"}
+    numbers = {key: number for key, number in metrics.get(split, {}).items() if isinstance(number, (int, float)) and key in _TOLD}
     version = value.get("version", at)  # older heads have it in the name of the set alone
     number = int(version) if str(version).isdecimal() else None
     return HeadNote(name, number, str(value.get("options", {}).get("head", "")), len(value.get("classes", ())), split, numbers)

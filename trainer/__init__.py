@@ -14,6 +14,7 @@ from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
 from trainer.input_pipeline import load
 from trainer.options import FitOptions
+from trainer.report import report_of_evaluation, report_of_fit, write_report
 
 __all__ = [
     "FitOptions",
@@ -26,6 +27,9 @@ __all__ = [
     "load",
     "load_head",
     "parse_class_weights",
+    "report_of_evaluation",
+    "report_of_fit",
     "save_head",
     "summary",
+    "write_report",
 ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 import storage
 from storage.errors import UsageError
@@ -15,7 +19,7 @@ from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.head_folder import Head
 from trainer.labels import Joined, Label, LabelReport, join, labels_for
-from trainer.splits import normal_split
+from trainer.splits import TRAIN, normal_split
 from trainer.task import Probabilities, Targets
 
 ShowProgress = Callable[[int, int], None]
@@ -26,16 +30,27 @@ class SetEvaluation:
     """A head's numbers on a set. `unknown`: labels by class that the head does not know.
 
     An item whose one class is unknown cannot be predicted right and is no part of `evaluation`; `unknown_rows` counts them. With any
-    number of classes an item stays, without its unknown ones, and `unknown_rows` is 0.
+    number of classes an item stays, without its unknown ones, and `unknown_rows` is 0. `is_seen`: whether the head may have been fitted on
+    these items.
     """
 
     feature_set: FeatureSet
     split: str | None
     evaluation: Evaluation | MultiLabelEvaluation
+    positions: npt.NDArray[np.int64]  # of the measured items in the items table, in the order of their outcomes
     unknown: dict[str, int]
     unknown_rows: int
     labels: LabelReport
     warnings: list[str]
+    is_seen: bool
+    trained: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # positions of items that the labels give to train
+
+    def keys(self, positions: npt.NDArray[np.int64] | None = None) -> list[str]:
+        """Of items at these positions in the items table; None for all that were measured."""
+        chosen = self.positions if positions is None else positions
+        return list(self.feature_set.columns("key")["key"].take(pa.array(chosen)).to_pylist())
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -57,10 +72,10 @@ def evaluate_head(
 
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
-    feature_set = storage.open(uri)
+    feature_set, split = storage.open(uri), normal_split(split) if split else None
     head.require_space_of(feature_set)
     joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label))
-    chosen = _of_split(joined, normal_split(split)) if split else dict(zip(joined.positions, joined.labels, strict=True))
+    chosen = _of_split(joined, split) if split else dict(zip(joined.positions, joined.labels, strict=True))
     unknown = Counter(name for label in chosen.values() for name in label if name not in head.classes)
     known = {position: label for position, label in chosen.items() if head.task.multi_label or label[0] in head.classes}
     if not known or (unknown and sum(unknown.values()) == sum(map(len, chosen.values()))):
@@ -68,14 +83,19 @@ def evaluate_head(
             f"none of the labels in {joined.report.source} is a class of the head {head.folder}: the labels are like "
             f"{_some(unknown)}, the head knows {_some(head.classes)}"
         )
+    order: list[npt.NDArray[np.int64]] = []
+    evaluation = head.task.evaluate(_predictions(head, feature_set, known, order, show), head.classes, head.temperature)
     return SetEvaluation(
         feature_set=feature_set,
         split=split,
-        evaluation=head.task.evaluate(_predictions(head, feature_set, known, show), head.classes),
+        evaluation=evaluation,
+        positions=np.concatenate(order),
         unknown=dict(sorted(unknown.items())),
         unknown_rows=len(chosen) - len(known),
         labels=joined.report,
         warnings=_warnings(head, feature_set, joined.report, split, unknown),
+        is_seen=is_own(head, feature_set) and split in (None, TRAIN),
+        trained=np.array([i for i, name in zip(joined.positions, joined.splits, strict=True) if name and normal_split(name) == TRAIN], int),
     )
 
 
@@ -91,12 +111,14 @@ def _of_split(joined: Joined, split: str) -> dict[int, Label]:
 
 
 def _predictions(
-    head: Head, feature_set: FeatureSet, labels: dict[int, Label], show: ShowProgress
+    head: Head, feature_set: FeatureSet, labels: dict[int, Label], order: list[npt.NDArray[np.int64]], show: ShowProgress
 ) -> Iterator[tuple[Targets, Probabilities]]:
+    """Batches in storage order; the positions of their items are appended to `order`."""
     classes, done = set(head.classes), 0
     show(0, len(labels))
     for batch in feature_set.batches(positions=sorted(labels)):
         known = [tuple(name for name in labels[int(i)] if name in classes) for i in batch.positions]
+        order.append(batch.positions)
         yield head.task.encode(known, head.classes), head.predict(batch.embeddings)
         done += len(known)
         show(done, len(labels))
@@ -107,9 +129,14 @@ def _warnings(head: Head, feature_set: FeatureSet, report: LabelReport, split: s
     if unknown:
         left = "left out of these items' labels" if head.task.multi_label else "their items are left out of the numbers"
         found.append(f"the head does not know {sum(unknown.values())} labels of {len(unknown)} classes ({_some(unknown)}): {left}")
-    if not split and head.fitted_on.partition("@")[0] == str(feature_set.name).partition("@")[0]:
+    if not split and is_own(head, feature_set):
         found.append("the head was fitted on items of this very set: the numbers are too good unless --split names what it has not seen")
     return found
+
+
+def is_own(head: Head, feature_set: FeatureSet) -> bool:
+    """Whether the head was fitted on a version of this set."""
+    return head.fitted_on.partition("@")[0] == str(feature_set.name).partition("@")[0]
 
 
 def _some(names: Counter[str] | tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from trainer.features import LabelledFeatures, read_labelled
 from trainer.fitted import FittedHead
 from trainer.heads import with_activation
 from trainer.labels import labels_for
+from trainer.measured import calibrated, digest_of_tested
 from trainer.options import FitOptions
 from trainer.solver import Solver
 from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_items, strata
@@ -35,7 +36,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
     split = split_items(data.digests, strata(data.joined.labels), data.joined.splits, options.test, options.validation, options.seed)
     _require_all_classes(data, split)
     solver = Solver(data, task, options)
-    train, validation = split.positions(TRAIN), split.positions(VALIDATION)
+    train, validation, test = split.positions(TRAIN), split.positions(VALIDATION), split.positions(TEST)
     logits, epochs, history = solver.with_validation(train, validation)
     model = with_activation(logits, task.activation())
     metrics = {}
@@ -49,7 +50,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         classes=data.classes,
         feature_set=feature_set,
         options=options,
-        metrics={name: metrics[name] for name in (TRAIN, VALIDATION, TEST) if name in metrics},
+        metrics=calibrated({name: metrics[name] for name in (TRAIN, VALIDATION, TEST) if name in metrics}),
         epochs=epochs,
         history=history,
         labels=data.joined.report,
@@ -57,6 +58,8 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
         warnings=_warnings(data, split),
+        positions={name: np.asarray(data.joined.positions, np.int64)[split.positions(name)] for name in (TRAIN, VALIDATION, TEST)},
+        tested=digest_of_tested([data.digests[i] for i in test], data.y[test], data.classes) if test else None,
     )
 
 

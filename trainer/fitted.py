@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from storage.feature_set import FeatureSet
 from trainer.evaluate import Evaluation
@@ -30,6 +32,8 @@ class FittedHead:
     straddling_duplicates: int
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    positions: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)  # of the items by split, in the order of their outcomes
+    tested: str | None = None  # sha256 of what it was tested on; None: of nothing
 
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
@@ -43,6 +47,8 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "rows": sum(fitted.rows.values()),
         "rows_by_split": fitted.rows,
         "metrics": {name: evaluation.to_dict() for name, evaluation in fitted.metrics.items()},
+        "tested_sha256": fitted.tested,
+        "label_set_sha256": getattr(fitted.labels, "joined_digest", None),
         "epochs": fitted.epochs,
         "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},
         "seconds": fitted.seconds,

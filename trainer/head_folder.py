@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.feature_set import FeatureSet
 from storage.files import private_file, read_json, to_json, write_atomic
+from storage.sealed import CHECKSUM, read_sealed, seal
 from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
 from trainer.input_pipeline import rows_per_batch
+from trainer.intervals import Interval
 from trainer.task import Task, task_of
 
 HEAD_FORMAT = 1
 MULTI_LABEL_FORMAT = 2  # programs that knew format 1 alone would take the largest of its sigmoids for the one class
 MODEL_FILE = "head.keras"
-CHECKSUM = "description_sha256"
+OLDER_CHECKSUM = "description_sha256"  # before descriptions were sealed
 MAX_PREDICT_ROWS = 1024
 
 
@@ -40,6 +42,32 @@ class Head:
     backbone: Mapping[str, Any]
     task: Task
     fitted_on: str  # name of the feature set
+    description: Mapping[str, Any] = field(default_factory=dict)  # the whole of head.json
+
+    @property
+    def version(self) -> int | None:
+        """Of the feature set; None: not told."""
+        version = self.description.get("version")
+        return version if isinstance(version, int) else None
+
+    @property
+    def temperature(self) -> float | None:
+        """By which its logits should be divided, as validation found; None: not known."""
+        for metrics in self._metrics().values():
+            if isinstance(metrics, dict) and isinstance(metrics.get("temperature_scaled"), dict):
+                return float(metrics["temperature_scaled"]["temperature"])
+        return None
+
+    @property
+    def tested(self) -> tuple[float, Interval] | None:
+        """Accuracy on its test items when it was fitted, with its interval; None where it was not tested, or by an older version."""
+        test = self._metrics().get("test", {})
+        interval = test.get("intervals", {}).get("accuracy")
+        return (float(test["accuracy"]), Interval(*interval)) if interval else None
+
+    def _metrics(self) -> dict[str, Any]:
+        metrics = self.description.get("metrics")
+        return metrics if isinstance(metrics, dict) else {}
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype; cast a batch at a time."""
@@ -69,12 +97,12 @@ def save_head(fitted: FittedHead, folder: str | Path) -> None:
         finally:
             model.unlink(missing_ok=True)
     description = {**_describe(fitted), "model_sha256": sha256}
-    write_atomic(folder / "head.json", to_json({**description, CHECKSUM: checksum(description)}))
+    write_atomic(folder / "head.json", seal(description))
 
 
 def checksum(description: Mapping[str, Any]) -> str:
-    """sha256 of a head's description as `head.json` writes it, without the checksum itself."""
-    return hashlib.sha256(to_json({name: value for name, value in description.items() if name != CHECKSUM})).hexdigest()
+    """What `description_sha256` must be in a head of an older version: of all else that its `head.json` says."""
+    return hashlib.sha256(to_json({name: value for name, value in description.items() if name != OLDER_CHECKSUM})).hexdigest()
 
 
 def check_head_target(folder: Path) -> None:
@@ -93,7 +121,9 @@ def load_head(folder: str | Path) -> Head:
         raise DamagedError(
             f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT} and {MULTI_LABEL_FORMAT}"
         )
-    if CHECKSUM in value and value[CHECKSUM] != checksum(value):  # heads of older versions have none
+    if CHECKSUM in value:
+        value = read_sealed(folder / "head.json", "head description")
+    elif OLDER_CHECKSUM in value and value[OLDER_CHECKSUM] != checksum(value):  # still older heads have none
         raise DamagedError(f"{folder}/head.json was changed after it was written: train again, or restore it from a copy")
     try:
         if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:
@@ -107,6 +137,7 @@ def load_head(folder: str | Path) -> Head:
             backbone=_recipe(value["backbone"]),
             task=task_of(value["format"] == MULTI_LABEL_FORMAT),
             fitted_on=str(value.get("set", "")),
+            description=value,
         )
         if model.output_shape[-1] != len(head.classes):
             raise ValueError(f"{len(head.classes)} classes for a model with {model.output_shape[-1]} outputs")

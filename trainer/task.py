@@ -40,7 +40,9 @@ class Task(Protocol):
         """The layer from logits to probabilities."""
         ...
 
-    def evaluate(self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str]) -> Evaluation | MultiLabelEvaluation: ...
+    def evaluate(
+        self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str], temperature: float | None = None
+    ) -> Evaluation | MultiLabelEvaluation: ...
 
     def chosen(self, probabilities: Probabilities) -> list[list[int]]:
         """Numbers of the predicted classes of each item, most probable first."""
@@ -75,8 +77,10 @@ class SingleLabel:
     def activation(self) -> keras.layers.Layer:
         return keras.layers.Softmax(name="probabilities")
 
-    def evaluate(self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str]) -> Evaluation:
-        return evaluate(batches, classes)
+    def evaluate(
+        self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str], temperature: float | None = None
+    ) -> Evaluation:
+        return evaluate(batches, classes, temperature)
 
     def chosen(self, probabilities: Probabilities) -> list[list[int]]:
         return [[int(best)] for best in probabilities.argmax(axis=1)]
@@ -118,8 +122,10 @@ class MultiLabel:
     def activation(self) -> keras.layers.Layer:
         return keras.layers.Activation("sigmoid", name="probabilities")
 
-    def evaluate(self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str]) -> MultiLabelEvaluation:
-        return evaluate_multi_label(batches, classes)
+    def evaluate(
+        self, batches: Iterable[tuple[Targets, Probabilities]], classes: Sequence[str], temperature: float | None = None
+    ) -> MultiLabelEvaluation:
+        return evaluate_multi_label(batches, classes, temperature)
 
     def chosen(self, probabilities: Probabilities) -> list[list[int]]:
         return [[int(i) for i in np.argsort(-row, kind="stable") if row[i] > THRESHOLD] for row in probabilities]

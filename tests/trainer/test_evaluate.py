@@ -25,6 +25,12 @@ def test_it_agrees_with_scikit_learn(seed: int, n: int, count: int) -> None:
     result = evaluate([(y_true, probabilities)], classes)
     numbers = list(range(count))
     assert result.accuracy == pytest.approx(metrics.accuracy_score(y_true, y_pred))
+    there = np.unique(y_true)
+    assert result.balanced_accuracy == pytest.approx(metrics.recall_score(y_true, y_pred, labels=there, average="macro", zero_division=0))
+    for k in result.tops:
+        expected = metrics.top_k_accuracy_score(y_true, probabilities, k=k, labels=numbers)
+        assert result.top_accuracy(k) == pytest.approx(expected)
+    assert result.to_dict()["micro_f1"] == pytest.approx(metrics.f1_score(y_true, y_pred, average="micro"))
     assert result.macro_f1 == pytest.approx(metrics.f1_score(y_true, y_pred, average="macro", zero_division=0))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(y_true, y_pred, labels=numbers, zero_division=0)
     np.testing.assert_allclose(result.precision, precision)
@@ -50,6 +56,12 @@ def test_a_perfect_prediction() -> None:
 def test_a_certain_mistake_costs_much_but_not_infinity() -> None:
     result = evaluate([(np.array([0]), np.array([[0.0, 1.0]]))], ["a", "b"])
     assert (result.accuracy, result.log_loss) == (0.0, pytest.approx(-np.log(1e-15)))
+
+
+def test_of_equal_probabilities_the_first_class_is_the_prediction_and_ranks_before_the_others() -> None:
+    result = evaluate([(np.array([0, 1, 2]), np.full((3, 3), 1 / 3))], ["a", "b", "c"])
+    assert result.outcomes.rank.tolist() == [0, 1, 2]
+    assert (result.accuracy, result.top_accuracy(2)) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
 def test_a_class_that_never_occurs_does_not_count_in_macro_f1() -> None:

@@ -37,7 +37,7 @@ def test_a_head_is_measured_on_another_set(head: Head, write_set: WriteSet, sepa
     result = evaluate_head(head, uri, show=lambda done, total: seen.append((done, total)))
     _, embeddings = storage.open(uri).to_numpy()
     y = np.repeat([0, 1, 2], 10)
-    assert result.evaluation.to_dict() == evaluate([(y, head.predict(embeddings))], head.classes).to_dict()
+    assert result.evaluation.to_dict() == evaluate([(y, head.predict(embeddings))], head.classes, head.temperature).to_dict()
     assert (result.unknown, result.unknown_rows, result.warnings) == ({}, 0, [])
     assert (seen[0], seen[-1]) == ((0, 30), (30, 30))
     said = json.loads(json.dumps(result.to_dict()))

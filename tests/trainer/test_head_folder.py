@@ -14,8 +14,10 @@ import pytest
 
 from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.files import to_json
+from storage.sealed import CHECKSUM, seal
 from trainer.fitted import FittedHead
-from trainer.head_folder import CHECKSUM, check_head_target, checksum, load_head, save_head
+from trainer.head_folder import OLDER_CHECKSUM, check_head_target, checksum, load_head, save_head
 
 Features = np.random.default_rng(0).normal(0, 3, (30, 8)).astype(np.float16)
 
@@ -38,7 +40,7 @@ def tamper(folder: Path, **changes: Any) -> Path:
     path = folder / "head.json"
     value = {**json.loads(path.read_text()), **changes}
     value = {name: item for name, item in value.items() if item is not ...}
-    path.write_text(json.dumps(value | ({CHECKSUM: checksum(value)} if CHECKSUM in value else {})))
+    path.write_bytes(seal({name: item for name, item in value.items() if name != CHECKSUM}) if CHECKSUM in value else to_json(value))
     return folder
 
 
@@ -127,6 +129,22 @@ def test_a_head_of_an_older_version_loads(fitted: FittedHead, head_folder: Path)
     assert load_head(head_folder).classes == fitted.classes
 
 
+def test_a_head_of_before_descriptions_were_sealed_loads_and_its_own_checksum_counts(fitted: FittedHead, head_folder: Path) -> None:
+    value = json.loads((tamper(head_folder, **{CHECKSUM: ...}) / "head.json").read_text())
+    (head_folder / "head.json").write_bytes(to_json({**value, OLDER_CHECKSUM: checksum(value)}))
+    assert load_head(head_folder).classes == fitted.classes
+    tamper(head_folder, classes=["boot", "coat", "hat"])
+    with pytest.raises(DamagedError, match="was changed after it was written"):
+        load_head(head_folder)
+
+
+def test_what_it_reached_and_its_temperature_are_kept(fitted: FittedHead, head_folder: Path) -> None:
+    head, test = load_head(head_folder), fitted.metrics["test"]
+    assert head.tested == (test.accuracy, test.intervals["accuracy"])
+    assert head.temperature == pytest.approx(test.temperature)
+    assert (head.version, head.description["tested_sha256"]) == (1, fitted.tested)
+
+
 def test_a_head_opens_in_plain_keras(head_folder: Path) -> None:
     model = keras.models.load_model(head_folder / "head.keras", safe_mode=True)
     assert {layer.__module__.split(".")[0] for layer in model.layers} == {"keras"}
@@ -138,7 +156,7 @@ def test_a_head_opens_in_plain_keras(head_folder: Path) -> None:
 def test_an_edited_description_is_told(head_folder: Path) -> None:
     path = head_folder / "head.json"
     path.write_text(path.read_text().replace('"shoe"', '"boot"'))
-    with pytest.raises(DamagedError, match=r"head\.json was changed after it was written"):
+    with pytest.raises(DamagedError, match=r"changed by hand"):
         load_head(head_folder)
 
 

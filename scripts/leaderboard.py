@@ -1,0 +1,71 @@
+"""`permafrost leaderboard`: the heads of a store that answered the same questions, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path, PurePath
+
+from scripts.console import print_json, print_table, visible, warn
+from storage.errors import NotFoundError
+from storage.leaderboard import Board, leaderboards
+from storage.names import parse_root
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "leaderboard",
+        help="compare the heads of a store",
+        description="The heads of a store, best first, in one table for each set of test items: numbers of different items are not ranked.",
+        epilog="example: permafrost leaderboard features --labels labels.csv",
+    )
+    parser.add_argument("root", metavar="ROOT", help="the store")
+    parser.add_argument("--labels", metavar="FILE", help="only heads fitted with this label file, by its checksum")
+    parser.add_argument("--set", metavar="TEAM/SET", help="only heads fitted on this feature set")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.labels and not Path(args.labels).is_file():
+        raise NotFoundError(f"no such label file: {args.labels}")
+    boards = leaderboards(parse_root(args.root), args.set, Path(args.labels) if args.labels else None)
+    if not boards:
+        which = "".join([f" on {args.set}" if args.set else "", f" with {args.labels}" if args.labels else ""])
+        raise NotFoundError(
+            f"no tested head{which} in {args.root}/heads: `permafrost train ... --out {args.root}/heads/TEAM/HEAD` makes one"
+        )
+    if args.json:
+        print_json({"boards": [board.to_dict() for board in boards]})
+        return 0
+    for number, board in enumerate(boards):
+        print("\n" * bool(number), end="")
+        _print(board)
+    if len(boards) > 1:
+        warn("heads of different tables were tested on different items: their numbers cannot be compared")
+    return 0
+
+
+def _print(board: Board) -> None:
+    first = board.standings[0]
+    title = (
+        f"{first.rows} test items {board.tested[:12]}, labels of {visible(first.label_source)}"
+        if board.tested
+        else "tested on unknown items"
+    )
+    rows = [
+        (
+            number if board.tested else "",
+            each.name,
+            each.measure.replace("mean_average_precision", "mAP"),
+            each.score,
+            f"{each.interval[0]:.3f} to {each.interval[1]:.3f}" if each.interval else "",
+            f"{each.set}@{each.version}" if each.version else each.set,
+            each.kind,
+            PurePath(visible(each.backbone)).name,
+            each.space_id[:8],
+            each.created[:10],
+        )
+        for number, each in enumerate(board.standings, 1)
+    ]
+    print(title)
+    print_table(["", "head", "measure", "", "95%", "set", "kind", "backbone", "space", "fitted"], rows)

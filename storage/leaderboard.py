@@ -1,0 +1,94 @@
+"""The heads of a store side by side, as far as they answered the same questions: the same images with the same classes.
+
+A head's `tested_sha256` stands for these. Numbers of different test items are never ranked together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.disk import sha256_file
+from storage.errors import PermafrostError
+from storage.heads import descriptions
+from storage.names import parse_set
+from storage.place import Place
+
+SCORES = ("accuracy", "mean_average_precision")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A head and what it reached on its test items. `interval`: 95%; None where an older version did not tell it."""
+
+    name: str  # TEAM/HEAD
+    set: str  # TEAM/SET
+    version: int | None
+    kind: str
+    backbone: str
+    space_id: str
+    created: str
+    label_source: str
+    label_digests: tuple[str, ...]  # of the label file, of the joined label set
+    tested: str | None
+    rows: int  # test items
+    measure: str  # one of SCORES
+    score: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Board:
+    """Heads with the same test items, best first. tested: None for heads that do not say what they were tested on; those have no order."""
+
+    tested: str | None
+    standings: tuple[Standing, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"tested_sha256": self.tested, "heads": [asdict(standing) for standing in self.standings]}
+
+
+def leaderboards(root: Place, set_name: str | None = None, labels: Path | None = None) -> list[Board]:
+    """The boards of a store, that with the most heads first; heads that do not say what they were tested on come last.
+
+    set_name: TEAM/SET, for heads fitted on it alone; labels: a label file, for heads fitted with it alone.
+    """
+    digest = sha256_file(labels) if labels else None
+    groups: dict[str | None, list[Standing]] = {}
+    for name, value in descriptions(root):
+        with suppress(PermafrostError, AttributeError, KeyError, TypeError, ValueError):
+            standing = _standing(name, value)
+            if set_name in (None, standing.set) and (digest is None or digest in standing.label_digests):
+                groups.setdefault(standing.tested, []).append(standing)
+    boards = [
+        Board(tested, tuple(standings if tested is None else sorted(standings, key=lambda each: -each.score)))
+        for tested, standings in groups.items()
+    ]
+    return sorted(boards, key=lambda board: (board.tested is None, -len(board.standings), board.tested or ""))
+
+
+def _standing(name: str, value: Mapping[str, Any]) -> Standing:
+    """Raises KeyError and the like for a head that was tested on nothing, or whose description is not one."""
+    fitted_on, test, labels = parse_set(str(value["set"])), value["metrics"]["test"], value.get("labels", {})
+    measure = next(measure for measure in SCORES if measure in test) if set(SCORES) & set(test) else SCORES[0]
+    interval = test.get("intervals", {}).get(measure)
+    version = value.get("version")
+    return Standing(
+        name=name,
+        set=f"{fitted_on.team}/{fitted_on.name}",
+        version=version if isinstance(version, int) else None,
+        kind=str(value["options"]["head"]),
+        backbone=str(value["backbone"]["name"]),
+        space_id=str(value["space_id"]),
+        created=str(value["created"]),
+        label_source=str(labels.get("source", "")),
+        label_digests=tuple(str(each) for each in (labels.get("sha256"), value.get("label_set_sha256")) if each),
+        tested=value.get("tested_sha256"),
+        rows=int(test["rows"]),
+        measure=measure,
+        score=float(test[measure]),
+        interval=(float(interval[0]), float(interval[1])) if interval else None,
+    )

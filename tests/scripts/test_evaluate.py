@@ -1,0 +1,119 @@
+"""`train` and `evaluate` with all that can be asked of a head, on a made-up set with real images beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import storage
+from scripts.report_options import read_candidates
+from scripts.report_pictures import ItemPictures
+from storage.errors import UsageError
+from tests.scripts.conftest import Said
+
+SPACE = {"model": "CLIP ViT-B/32", "weights": "openai"}
+
+
+def make_photos(folder: Path, count: int = 24) -> None:
+    for i in range(count):
+        path = folder / f"{'coat' if i % 2 else 'hat'}/{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), (i * 10, 0, 90)).save(path)
+
+
+def import_set(say: Said, folder: Path) -> None:
+    """Embeddings of the photos, made up, with the digests of the photos, as the next version of the set."""
+    paths = sorted(folder.rglob("*.png"))
+    random = np.random.default_rng(0)
+    keys = [path.relative_to(folder).as_posix() for path in paths]
+    labels = [key.split("/")[0] for key in keys]
+    values = np.stack([random.normal(0, 1, 8) + 3 * (label == "hat") for label in labels]).astype(np.float16)
+    digests = np.array([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
+    splits = np.array(["test" if i % 3 == 0 else "val" if i % 3 == 1 else "train" for i in range(len(keys))])
+    np.savez("made.npz", keys=np.array(keys), labels=np.array(labels), splits=splits, digests=digests, embeddings=values)
+    Path("clip.json").write_text(json.dumps(SPACE))
+    code, _, err = say("store", "import", "made.npz", "features/me/photos", "--space", "clip.json")
+    assert code == 0, err
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos")
+    import_set(say, tmp_path / "photos")
+    train = ["train", "features/me/photos", "--max-epochs", 3, "--out"]
+    report = ["--report", "report.html", "--images", "photos", "--tensorboard", "log"]
+    code, _, err = say(*train, "features/heads/me/one", *report)
+    assert code == 0, err
+    page = Path("report.html").read_text()
+    assert "On test: 8 items" in page
+    assert "data:image/jpeg;base64," in page
+    assert {path.name for path in Path("log").iterdir()} == {"train", "validation", "test"}
+    code, _, _ = say(*train, "features/heads/me/two", "--c", 1e-6)
+    assert code == 0
+
+    questions = ["--against", "features/heads/me/two", "--slice-by", "label", "--label-errors", "--near-duplicates", "--report", "e.html"]
+    code, out, err = say("evaluate", "features/heads/me/one", "features/me/photos", "--split", "test", *questions, "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["against"]["rows"], said["near_duplicates"]["rows"], said["label_errors"]["rows"], said["drift"]) == (8, 8, 8, None)
+    assert {each["value"] for each in said["slices"]["label"]} == {"coat", "hat"}
+    assert "Against features/heads/me/two" in Path("e.html").read_text()
+    code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos", "--split", "test", *questions)
+    for told in ("accuracy", "95%", "calibration error", "by label, worst first", "likely label errors", "near-duplicates in train"):
+        assert told in out
+
+    make_photos(tmp_path / "photos", 25)
+    import_set(say, tmp_path / "photos")
+    code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos")
+    assert code == 0
+    assert "drift since version 1: 1 of 25 labelled items are new (4.0%)" in out
+    code, out, _ = say("leaderboard", "features")
+    assert code == 0
+    assert "8 test items" in out
+    assert out.count("me/photos@1") == 2
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(say: Said, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 4)
+    import_set(say, tmp_path / "photos")
+    train = ["train", "features/me/photos", "--out", "head"]
+    for words, told in (
+        (["--report", "nowhere/report.html"], "no folder to write the report"),
+        (["--images", "photos"], "pass --report"),
+        (["--report", "r.html", "--images", "nowhere"], "no such folder of images: nowhere"),
+    ):
+        code, _, err = say(*train, *words)
+        assert code in (1, 2)
+        assert told in err
+        assert not Path("head").exists()
+
+
+def test_pictures_are_those_of_the_very_images_below_the_folder(say: Said, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 4)
+    import_set(say, tmp_path / "photos")
+    feature_set = storage.open("features/me/photos")
+    Path("photos/hat/00.png").write_bytes(b"not an image any more")
+    Path("secret.png").write_bytes(Path("photos/hat/02.png").read_bytes())
+    digest = hashlib.sha256(Path("secret.png").read_bytes()).digest()
+    pictures = ItemPictures(feature_set, "photos")
+    keys = feature_set.items["key"].to_pylist()
+    found = pictures(list(zip(["-"] * 4, keys, feature_set.items["digest"].to_pylist(), strict=True)))
+    assert {key: bool(picture) for key, picture in zip(keys, found, strict=True)} == {key: key != "hat/00.png" for key in keys}
+    assert pictures([("-", "../secret.png", digest), ("-", "no.png", digest)]) == [None, None]
+    assert ItemPictures(feature_set)([("-", "hat/02.png", digest)]) == [None]  # nobody knows where they were
+    broken = hashlib.sha256(b"not an image any more").digest()
+    assert pictures([("-", "hat/00.png", broken)]) == [None]
+
+
+def test_candidates_of_a_sweep_are_read_or_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"candidates": [{"c": 1.0, "validation": {"mean": 0.5}}, {"c": 2.0, "validation": {}}]}))
+    assert [each["c"] for each in read_candidates(str(path))] == [1.0]
+    path.write_text("[1]")
+    with pytest.raises(UsageError, match="no result of `permafrost sweep`"):
+        read_candidates(str(path))

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.scripts.conftest import Said
+from tests.storage.kept_heads import put_heads
+
+
+def test_the_command_shows_tables_and_says_what_cannot_be_compared(say: Said, tmp_path: Path) -> None:
+    put_heads(tmp_path)
+    code, out, err = say("leaderboard", tmp_path)
+    assert code == 0
+    assert out.index("me/better") < out.index("me/good") < out.index("you/other-items") < out.index("tested on unknown items")
+    assert "their numbers cannot be compared" in err
+    code, out, _ = say("leaderboard", tmp_path, "--set", "me/photos", "--json")
+    assert (code, len(json.loads(out)["boards"])) == (0, 3)
+    code, _, err = say("leaderboard", tmp_path, "--set", "no/one")
+    assert (code, "no tested head on no/one" in err) == (1, True)
+    assert say("leaderboard", tmp_path, "--labels", "no.csv")[0] == 1

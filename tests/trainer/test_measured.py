@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.evaluate import evaluate
+from trainer.measured import calibrated, digest_of_tested
+
+CLASSES = ["coat", "hat", "shoe"]
+
+
+def digests(count: int) -> list[bytes]:
+    return [hashlib.sha256(bytes([i])).digest() for i in range(count)]
+
+
+@given(st.permutations(range(6)))
+def test_what_was_tested_has_one_digest_in_any_order(order: list[int]) -> None:
+    images, y = digests(6), np.array([0, 1, 2, 0, 1, 2])
+    assert digest_of_tested([images[i] for i in order], y[order], CLASSES) == digest_of_tested(images, y, CLASSES)
+
+
+def test_other_items_other_labels_and_other_classes_are_other_questions() -> None:
+    images, y = digests(4), np.array([0, 1, 2, 0])
+    told = {
+        digest_of_tested(images, y, CLASSES),
+        digest_of_tested(images[:3], y[:3], CLASSES),
+        digest_of_tested(images, np.array([1, 1, 2, 0]), CLASSES),
+        digest_of_tested(images, y, ["coat", "hat", "boot"]),
+        digest_of_tested(images, np.eye(3, dtype=np.uint8)[y], CLASSES),
+    }
+    assert len(told) == 5
+
+
+def test_the_temperature_of_validation_is_that_of_all() -> None:
+    random = np.random.default_rng(0)
+    y, probabilities = random.integers(0, 3, 50), random.dirichlet(np.ones(3), 50)
+    metrics = {name: evaluate([(y, probabilities)], CLASSES) for name in ("train", "validation", "test")}
+    found = calibrated(metrics)
+    assert len({evaluation.temperature for evaluation in found.values()}) == 1
+    assert found["test"].temperature == metrics["validation"].fitted_temperature()
+    assert calibrated({"test": metrics["test"]})["test"].temperature is None

@@ -1,0 +1,149 @@
+"""The page: everything escaped, nothing loaded, readable by a browser, numbers where a person looks for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.report_example import HOSTILE, make_evaluation, make_multi_label, make_report
+from trainer.report import write_report
+from trainer.report_charts import colour
+from trainer.report_page import render
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = ("meta", "link", "img", "input")
+
+
+class Page(HTMLParser):
+    """Elements, attributes and visible text of a page, and that every element is closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.names.append(name)
+        self.attributes += attributes
+        if name not in VOID:
+            self._open.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self._open.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+
+
+def test_the_page_shows_what_there_is_to_know() -> None:
+    report = make_report()
+    page = Page(render(report))
+    accuracy = report.evaluation.to_dict()["accuracy"]
+    assert f"accuracy{accuracy:.3f}" in page.text
+    for heading in (
+        "On test: 200 items",
+        "Splits",
+        "Learning curves",
+        "Sweep: 5 candidates",
+        "Can its probabilities be believed?",
+        "By class, lowest F1 first",
+        "Confusion matrix",
+        "Worst mistakes",
+        "Likely label errors",
+        "7 of 200 items",
+        "3 are in training themselves",
+        "Drift: version 1 to 3",
+        "no difference that 3 items could show",
+        "few items",
+        "Map of the embeddings: 10 items",
+        "divided by temperature 0.7",
+    ):
+        assert heading in page.text, heading
+    assert (page.names.count("img"), page.names.count("image"), page.names.count("script")) == (4, 1, 0)
+
+
+def test_hostile_names_are_text_and_nothing_is_asked_for() -> None:
+    page = Page(render(make_report()))
+    assert HOSTILE[0] in page.text
+    assert HOSTILE[1] in page.text
+    assert "a'&amp;b\\x1b[31m\\u202egpj.exe" in page.text
+    assert not {"script", "iframe", "object"} & set(page.names)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    asked = {str(value).partition(",")[0] for name, value in page.attributes if name in ("src", "href")}
+    assert asked == {"data:", "data:image/jpeg;base64"}
+    assert "url(" not in render(make_report())
+
+
+def test_a_head_without_mistakes_curves_and_further_questions_has_a_page_too() -> None:
+    report = make_report(history={}, sweep=(), points=(), mistakes=(), errors=None, duplicates=(), near=None, slices={}, comparison=None)
+    page = Page(render(report))
+    assert "Not told: they need probabilities of one class an item" in page.text
+    assert "None was found" in Page(render(make_report(errors=()))).text
+    for absent in ("Learning curves", "Sweep", "Map of", "Slices", "Against", "Near-duplicates"):
+        assert absent not in page.text
+
+
+def test_numbers_that_are_none_have_no_charts() -> None:
+    nan = float("nan")
+    text = Page(render(make_report(history={"loss": [nan, nan]}, sweep=[{"c": 1.0, "validation": {"mean": nan}}]))).text
+    assert "Learning curves" not in text
+    assert "No candidate has a number" in text
+
+
+def test_of_many_classes_the_worst_part_is_shown() -> None:
+    names = [f"class {i:03d}" for i in range(100)]
+    page = Page(render(make_report(make_evaluation(names), points=())))
+    assert "the 24 of 100 classes with the most mistakes" in page.text
+    assert re.search(r"the 60 of \d+ with the lowest F1", page.text)
+    assert page.names.count("td") < 2000
+
+
+def test_several_labels_an_item_have_average_precision_and_no_matrix() -> None:
+    text = Page(render(make_report(make_multi_label(["coat", "hat", "shoe"])))).text
+    assert "mAP" in text
+    assert "AP" in text
+    assert "Confusion matrix" not in text
+
+
+def test_neighbouring_classes_have_colours_of_their_own() -> None:
+    for classes in (2, 3, 10, 20):
+        assert len({colour(i, classes) for i in range(classes)}) == classes
+    assert colour(3, 21) == colour(-1, 2)
+
+
+def look_with_chromium(page: Path) -> tuple[str, list[str], list[str]]:
+    """(the DOM, what the console said, the URLs that the page asked for)."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
+    log = page.with_suffix(".netlog")
+    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    # Chromium itself asks its maker for news: that must not leave this machine either.
+    quiet += ["--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={page.with_suffix('.profile')}"]
+    words = [CHROMIUM, "--headless", "--no-sandbox", *quiet, "--enable-logging=stderr", f"--log-net-log={log}", "--dump-dom"]
+    done = subprocess.run([*words, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    events = json.loads(log.read_text())["events"]
+    asked = [
+        event["params"]["url"] for event in events if event.get("params", {}).get("network_isolation_key", "").startswith("file:")
+    ]  # Chromium's own requests have no page that they are for
+    return done.stdout, re.findall(r"CONSOLE[^\n]*", done.stderr), asked
+
+
+@pytest.mark.slow
+def test_chromium_shows_the_page_without_a_request_or_a_complaint(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    write_report(page, make_report())
+    dom, console, asked = look_with_chromium(page)
+    assert console == []
+    assert not [url for url in asked if not url.startswith("data:")]
+    assert "On test: 200 items" in dom
