@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.label_options import add_label_options, label_options, require_labels
 from scripts.metric_tables import print_classes
 from scripts.predict import require_head
-from scripts.train import add_labels_option, require_labels
 
 if TYPE_CHECKING:
     from trainer import SetEvaluation
@@ -25,7 +25,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
     parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
-    add_labels_option(parser)
+    add_label_options(parser)
     parser.add_argument("--split", metavar="NAME", help="only the items with this split: train, validation or test (default: all labelled)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
-        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show)
+        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args))
     for message in result.warnings:
         warn(message)
     if args.json:
