@@ -17,6 +17,7 @@ from storage.table_file import cell_text, read_table_file
 from trainer.label_keys import ItemKeys, Keys, Numbers, number_digests
 from trainer.label_options import DIGEST
 from trainer.label_values import CellError
+from trainer.plain_csv import read_plain_csv
 
 KEY_COLUMNS = ("key", "path")
 COLUMNS = (*KEY_COLUMNS, DIGEST, "corpus", "label", "split")
@@ -55,7 +56,8 @@ def read_label_file(path: str | Path, join_by: str = "") -> LabelFile:
     join_by: key or digest; "": by key where there is such a column. Raises NotFoundError, or UsageError (another ending, not readable
     as what its ending says, a missing column).
     """
-    table = read_table_file(Path(path), "label file")
+    quick = read_plain_csv(Path(path))
+    table = read_table_file(Path(path), "label file") if quick is None else quick
     columns = table.column_names
     wanted = (DIGEST,) if join_by == DIGEST else KEY_COLUMNS if join_by else (*KEY_COLUMNS, DIGEST)
     column = next((name for name in wanted if name in columns), None)
