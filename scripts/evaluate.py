@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import storage
 from scripts.answer_tables import print_answers
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.label_options import add_label_options, label_options, require_labels
 from scripts.metric_tables import print_classes, with_intervals
 from scripts.predict import require_head
 from scripts.report_options import add_report_options, check_report_options
 from scripts.report_pictures import ItemPictures
-from scripts.train import add_labels_option, require_labels
 from storage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
     parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
-    add_labels_option(parser)
+    add_label_options(parser)
     parser.add_argument("--split", metavar="NAME", help="only the items with this split: train, validation or test (default: all labelled)")
     parser.add_argument("--against", metavar="HEAD", help="compare with this head on the same items: paired bootstrap, McNemar's test")
     parser.add_argument("--against-set", metavar="SET", help="where that head is of another space: the set to measure it on (same images)")
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
-        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show)
+        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args))
     answers = _answers(head, result, args)
     if args.report:
         _report(head, result, answers, args)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
 from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
 from storage.card_page import leave_page
@@ -25,26 +26,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog="example: permafrost train features/me/photos --labels labels.csv --head mlp --hidden 128 --out heads/photos",
     )
     parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
-    add_labels_option(parser)
+    add_label_options(parser)
     parser.add_argument("--multi-label", action="store_true", help="items have any number of classes: lists, or text such as a|b|c")
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
     _add_head_options(parser)
     _add_fit_options(parser)
+    add_split_options(parser)
     add_report_options(parser)
     add_tensorboard_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
-
-
-def add_labels_option(parser: argparse.ArgumentParser) -> None:
-    columns = "key (or path), label and perhaps split and corpus"
-    parser.add_argument("--labels", metavar="FILE", help=f"CSV, JSONL or Parquet with columns {columns} (default: the items' own labels)")
-
-
-def require_labels(path: str | None) -> None:
-    """Raise NotFoundError for a missing file, before TensorFlow's seconds of importing."""
-    if path and not Path(path).exists():
-        raise storage.NotFoundError(f"no such label file: {path}")
 
 
 def _add_head_options(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +52,6 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
     parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
-    parser.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out where no splits are given (default 0.2)")
-    parser.add_argument("--validation", type=float, default=0.15, metavar="SHARE", help="held out of train (default 0.15)")
     parser.add_argument("--seed", type=int, default=0, help="of split, order and picked views (default 0)")
     parser.add_argument(
         "--views",
@@ -91,10 +80,9 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         max_epochs=args.max_epochs,
         patience=args.patience,
-        test=args.test,
-        validation=args.validation,
         seed=args.seed,
         views=args.views,
+        **split_fields(args),
     )
     out = Path(args.out)
     trainer.check_head_target(out)

@@ -13,20 +13,26 @@ from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
 from trainer.input_pipeline import load
+from trainer.label_options import LabelOptions, parse_classes, parse_merges
 from trainer.options import FitOptions
 from trainer.report import report_of_evaluation, report_of_fit, write_report
+from trainer.split_options import SplitOptions
 
 __all__ = [
     "FitOptions",
     "FittedHead",
     "Head",
+    "LabelOptions",
     "SetEvaluation",
+    "SplitOptions",
     "check_head_target",
     "evaluate_head",
     "fit",
     "load",
     "load_head",
     "parse_class_weights",
+    "parse_classes",
+    "parse_merges",
     "report_of_evaluation",
     "report_of_fit",
     "save_head",

@@ -18,7 +18,7 @@ from storage.feature_set import FeatureSet
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.head_folder import Head
-from trainer.labels import Joined, Label, LabelReport, join, labels_for
+from trainer.labels import Joined, Label, LabelOptions, LabelReport, join, labels_for
 from trainer.splits import TRAIN, normal_split
 from trainer.task import Probabilities, Targets
 
@@ -66,7 +66,12 @@ class SetEvaluation:
 
 
 def evaluate_head(
-    head: Head, uri: str | Path, labels: str | Path | None = None, split: str | None = None, show: ShowProgress = lambda done, total: None
+    head: Head,
+    uri: str | Path,
+    labels: str | Path | None = None,
+    split: str | None = None,
+    show: ShowProgress = lambda done, total: None,
+    label_options: LabelOptions | None = None,
 ) -> SetEvaluation:
     """Measure a head on the labelled items of the set `uri` (of one given split only, if named), in memory for a batch.
 
@@ -74,8 +79,8 @@ def evaluate_head(
     """
     feature_set, split = storage.open(uri), normal_split(split) if split else None
     head.require_space_of(feature_set)
-    joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label))
-    chosen = _of_split(joined, split) if split else dict(zip(joined.positions, joined.labels, strict=True))
+    joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label, label_options))
+    chosen = _of_split(joined, split) if split else dict(zip(joined.positions.tolist(), joined.labels, strict=True))
     unknown = Counter(name for label in chosen.values() for name in label if name not in head.classes)
     known = {position: label for position, label in chosen.items() if head.task.multi_label or label[0] in head.classes}
     if not known or (unknown and sum(unknown.values()) == sum(map(len, chosen.values()))):

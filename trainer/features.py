@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.label_column import require_two_classes
 from trainer.labels import Joined, LabelSet, join
 from trainer.task import Targets, Task
 
@@ -35,25 +35,22 @@ def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, view
     """Join a set with labels and read the rows that have one, each once; views: one of VIEWS, for what it takes. Raises UsageError if
     nothing matches or there is no choice of classes (two at least, or one beside items without it)."""
     joined = join(feature_set.items, label_set)
-    classes = tuple(sorted({name for label in joined.labels for name in label}))
-    if len(set(joined.labels)) < 2:
-        same = f"the label {', '.join(map(repr, classes))}" if classes else "no class at all"
-        raise UsageError(f"all {len(joined.labels)} labelled items have {same}: a head needs at least two classes")
+    require_two_classes(joined.column)
     return LabelledFeatures(
         features=_gather(feature_set, joined.positions, None if views == RANDOM else 0),
         views=len(feature_set.views) if views == RANDOM else 1,
-        y=task.encode(joined.labels, classes),
-        classes=classes,
+        y=joined.column.targets(task.multi_label),
+        classes=joined.classes,
         digests=feature_set.items["digest"].take(pa.array(joined.positions)).to_pylist(),
         joined=joined,
     )
 
 
-def _gather(feature_set: FeatureSet, positions: list[int], view: int | None) -> npt.NDArray[np.generic]:
+def _gather(feature_set: FeatureSet, positions: npt.NDArray[np.int64], view: int | None) -> npt.NDArray[np.generic]:
     """Embeddings [L, *shape] of one view of the items at `positions` (ascending), [L * V, *shape] of all V (view None), with memory for
     them and one batch."""
     views = len(feature_set.views) if view is None else 1
     out = np.empty((len(positions), views, *feature_set.shape), feature_set.description.dtype)
-    for batch in feature_set.batches(positions=positions, view=view):
+    for batch in feature_set.batches(positions=positions.tolist(), view=view):
         out[np.searchsorted(positions, batch.positions)] = batch.embeddings.reshape(-1, *out.shape[1:])
     return out.reshape(-1, *feature_set.shape)

@@ -12,14 +12,16 @@ import storage
 from storage.errors import UsageError
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
-from trainer.features import LabelledFeatures, read_labelled
+from trainer.features import read_labelled
 from trainer.fitted import FittedHead
 from trainer.heads import with_activation
+from trainer.label_column import Rows
 from trainer.labels import labels_for
 from trainer.measured import calibrated, digest_of_tested
 from trainer.options import FitOptions
 from trainer.solver import Solver
-from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_items, strata
+from trainer.split_checks import require_all_classes, split_warnings
+from trainer.splits import TEST, TRAIN, VALIDATION, split_joined
 from trainer.task import task_of
 
 
@@ -32,19 +34,21 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
     feature_set = storage.open(uri)
     options = (options or FitOptions()).for_features(feature_set.shape)
     task = task_of(options.multi_label)
-    data = read_labelled(feature_set, labels_for(feature_set, labels, options.multi_label), task, options.views)
-    split = split_items(data.digests, strata(data.joined.labels), data.joined.splits, options.test, options.validation, options.seed)
-    _require_all_classes(data, split)
+    data = read_labelled(feature_set, labels_for(feature_set, labels, options.multi_label, options.labels), task, options.views)
+    split = split_joined(feature_set.items, data.joined, options.split)
+    require_all_classes(data.joined, split)
     solver = Solver(data, task, options)
     train, validation, test = split.positions(TRAIN), split.positions(VALIDATION), split.positions(TEST)
     logits, epochs, history = solver.with_validation(train, validation)
     model = with_activation(logits, task.activation())
     metrics = {}
-    if validation:
+    if len(validation):
         metrics[VALIDATION] = _measure(model, solver, validation)
         del logits, model  # with the optimiser's memory, before that of the next one is needed
-        model = with_activation(solver.for_epochs(train + validation, epochs), task.activation())
-    metrics |= {name: _measure(model, solver, split.positions(name)) for name in (TRAIN, TEST) if split.positions(name)}
+        # Of few shots the validation items are not among what the head may learn from.
+        learned = train if options.shots else split.positions(TRAIN, VALIDATION)
+        model = with_activation(solver.for_epochs(learned, epochs), task.activation())
+    metrics |= {name: _measure(model, solver, split.positions(name)) for name in (TRAIN, TEST) if len(split.positions(name))}
     return FittedHead(
         model=model,
         classes=data.classes,
@@ -57,38 +61,14 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=_warnings(data, split),
-        positions={name: np.asarray(data.joined.positions, np.int64)[split.positions(name)] for name in (TRAIN, VALIDATION, TEST)},
-        tested=digest_of_tested([data.digests[i] for i in test], data.y[test], data.classes) if test else None,
+        warnings=[*split_warnings(data.joined, split), *data.joined.report.warnings()],
+        positions={name: data.joined.positions[split.positions(name)] for name in (TRAIN, VALIDATION, TEST)},
+        tested=digest_of_tested([data.digests[i] for i in test], data.y[test], data.classes) if len(test) else None,
     )
 
 
-def _measure(model: keras.Model, solver: Solver, positions: list[int]) -> Evaluation | MultiLabelEvaluation:
+def _measure(model: keras.Model, solver: Solver, positions: Rows) -> Evaluation | MultiLabelEvaluation:
     probabilities = model.predict(solver.stream(positions), verbose=0)
     if not np.isfinite(probabilities).all():
         raise UsageError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
     return solver.task.evaluate([(solver.data.y[positions], probabilities)], solver.data.classes)
-
-
-def _require_all_classes(data: LabelledFeatures, split: Split) -> None:
-    trained = {name for i in split.positions(TRAIN) for name in data.joined.labels[i]}
-    absent = [name for name in data.classes if name not in trained]
-    if absent:
-        raise UsageError(
-            f"the train split has no item of {', '.join(map(repr, absent))}: a head cannot learn a class it never sees. "
-            "Move items of it to train, or leave its labels out"
-        )
-
-
-def _warnings(data: LabelledFeatures, split: Split) -> list[str]:
-    found = []
-    if not split.positions(TEST):
-        found.append("no item was left to test on: the numbers above say nothing about new images")
-    if not split.positions(VALIDATION):
-        found.append("no item was left to validate on: training went on for all of --max-epochs")
-    found += data.joined.report.warnings()
-    if split.straddling:
-        found.append(f"{split.straddling} images stand in more than one of the given splits: test numbers are too good")
-    if split.given and (missing := sum(name is None for name in data.joined.splits)):
-        found.append(f"{missing} labelled items have no split and were trained on")
-    return found

@@ -48,7 +48,7 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "rows_by_split": fitted.rows,
         "metrics": {name: evaluation.to_dict() for name, evaluation in fitted.metrics.items()},
         "tested_sha256": fitted.tested,
-        "label_set_sha256": getattr(fitted.labels, "joined_digest", None),
+        "label_set_sha256": fitted.labels.joined_digest,
         "epochs": fitted.epochs,
         "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},
         "seconds": fitted.seconds,

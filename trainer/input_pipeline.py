@@ -20,7 +20,7 @@ def rows_per_batch(shape: Sequence[int], limit: int = BATCH_SIZE) -> int:
 def load(
     features: npt.NDArray[np.generic],
     y: npt.NDArray[np.generic],
-    positions: Sequence[int],
+    positions: Sequence[int] | npt.NDArray[np.int64],
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
     epochs: int | None = 1,

@@ -1,211 +1,140 @@
-"""Label sets: item -> class or classes (and split), from the items themselves or from a file, joined with the items of a feature set.
+"""Label sets: item -> class or classes (and split), from the items themselves or from a file, to be joined with those of a feature set.
 
-A label is a tuple of class names: of one, or with --multi-label of any number.
+A label is a tuple of class names: of one, or with --multi-label of any number. A million of them are arrays (`label_column`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
-from storage.table_file import SEPARATOR, cell_text
+from storage.table_file import SEPARATOR
+from trainer.given_splits import GivenSplits
+from trainer.label_column import Label, Rows
 from trainer.label_files import LabelFile, read_label_file
+from trainer.label_join import Joined, join
+from trainer.label_keys import ItemOrder, Keys, Numbers
+from trainer.label_options import DIGEST, KEY, LabelOptions
+from trainer.label_report import LabelReport
+from trainer.label_set import LabelSet
+from trainer.label_values import CellError, parse_labels, parse_texts
 
-EXAMPLES = 3  # shown of what did not meet
-
-ItemKey = tuple[str | None, str]  # corpus (None: any) and key
-Label = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """`labels` and `splits` by item. `source` names it in messages; `digest` is the sha256 of the file, if there is one."""
-
-    labels: Mapping[ItemKey, Label]
-    splits: Mapping[ItemKey, str]
-    source: str
-    digest: str | None = None
+__all__ = ["Joined", "Label", "LabelOptions", "LabelReport", "LabelSet", "join", "labels_for", "labels_of_items", "read_labels"]
 
 
-@dataclass(frozen=True)
-class Unmet:
-    """How many found no partner, and the first few of them."""
-
-    count: int = 0
-    examples: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, keys: Iterable[ItemKey]) -> Unmet:
-        found = [f"{key} (corpus {corpus})" if corpus else key for corpus, key in keys]
-        return cls(len(found), tuple(found[:EXAMPLES]))
-
-    def __str__(self) -> str:
-        return f"such as {', '.join(self.examples)}"
-
-
-@dataclass(frozen=True)
-class LabelReport:
-    """Where labels came from and what did not meet. `shared`: labels without corpus whose key occurs in several corpora."""
-
-    source: str
-    digest: str | None = None
-    unmatched: Unmet = field(default_factory=Unmet)
-    unlabelled: Unmet = field(default_factory=Unmet)
-    shared: int = 0
-
-    def warnings(self) -> list[str]:
-        found = []
-        if self.unmatched.count:
-            found.append(f"{self.unmatched.count} labels fit no item of the set, {self.unmatched}")
-        if self.unlabelled.count:
-            found.append(f"{self.unlabelled.count} items have no label and were left out, {self.unlabelled}")
-        if self.shared:
-            found.append(f"{self.shared} labels without corpus fit items of several corpora and were given to all of them")
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "sha256": self.digest,
-            "unmatched": self.unmatched.count,
-            "unmatched_examples": list(self.unmatched.examples),
-            "unlabelled_items": self.unlabelled.count,
-            "unlabelled_examples": list(self.unlabelled.examples),
-            "shared_between_corpora": self.shared,
-        }
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The L items that have a label, by position in the items table, and what did not meet."""
-
-    positions: list[int]
-    labels: list[Label]
-    splits: list[str | None]
-    report: LabelReport
-
-
-def labels_for(feature_set: FeatureSet, path: str | Path | None, multi_label: bool) -> LabelSet:
+def labels_for(
+    feature_set: FeatureSet, path: str | Path | None, multi_label: bool = False, options: LabelOptions | None = None
+) -> LabelSet:
     """The label set in a file, or (None) the one that the items carry."""
-    return read_labels(path, multi_label) if path else labels_of_items(feature_set.items, str(feature_set.name), multi_label)
+    options = options or LabelOptions()
+    if path:
+        return read_labels(path, multi_label, options)
+    if options.join_by:
+        raise UsageError(f"labels are joined by {options.join_by} from a file only: pass --labels FILE, or leave this out")
+    return labels_of_items(feature_set.items, str(feature_set.name), multi_label, options)
 
 
-def labels_of_items(items: pa.Table, name: str, multi_label: bool = False) -> LabelSet:
+def labels_of_items(items: pa.Table, name: str, multi_label: bool = False, options: LabelOptions | None = None) -> LabelSet:
     """The labels and splits that the items carry, from class folders or a listing. Raises UsageError if none has a label."""
-    rows = list(zip(*(items[column].to_pylist() for column in ("corpus", "key", "label", "split")), strict=True))
-    labels = {(corpus, key): parse_label(label, multi_label) for corpus, key, label, _ in rows}
-    given = {key: label for key, label in labels.items() if label is not None}
-    if not given:
+    labels, labelled = parse_labels(items["label"], multi_label)
+    if not labelled.any():
         raise UsageError(
             f"the items of {name} carry no labels (the corpus had no class folders): pass --labels FILE with columns key,label"
         )
-    return LabelSet(given, {(corpus, key): split for corpus, key, _, split in rows if split is not None}, f"the items of {name}")
-
-
-def read_labels(path: str | Path, multi_label: bool = False) -> LabelSet:
-    """Read a CSV, JSONL or Parquet file with a column `key` (or `path`), a column `label` and perhaps `split` and `corpus`.
-
-    Rows without a label count as unlabelled. Raises NotFoundError, or UsageError for missing columns, one key with two labels, a list
-    of labels without `multi_label`, and values that are no label.
-    """
-    file = read_label_file(path)
-    labels: dict[ItemKey, Label] = {}
-    splits: dict[ItemKey, str] = {}
-    for number, row in enumerate(file.rows, 1):
-        try:
-            item = _item_key(file, row)
-            _put(labels, item, parse_label(row.get("label"), multi_label), "label")
-            _put(splits, item, _text(row.get("split")), "split")
-        except UsageError as error:
-            raise UsageError(f"the label file {path}, row {number}: {error}") from None
-    return LabelSet(labels, splits, file.path, file.digest)
-
-
-def parse_label(value: Any, multi_label: bool) -> Label | None:
-    """A label as a tuple of class names, sorted; None where there is none. Numbers and truth values become text.
-
-    With multi_label a text is split at '|' and a list is taken as it is; `[]` and a lone '|' mean: none of the classes.
-    """
-    if isinstance(value, list):
-        if not multi_label:
-            raise UsageError(f"the label {value!r} is a list: pass --multi-label for items with any number of classes")
-        return _names(value)
-    if multi_label and isinstance(value, str):
-        return _names(value.split(SEPARATOR)) if value.strip() else None
-    name = _text(value)
-    return None if name is None else (name,)
-
-
-def join(items: pa.Table, label_set: LabelSet) -> Joined:
-    """Match labels with items by key, and by corpus where a label names one; that goes before a label without corpus.
-
-    Raises UsageError, with a key of either side, if nothing matches.
-    """
-    keys: list[ItemKey] = list(zip(items["corpus"].to_pylist(), items["key"].to_pylist(), strict=True))
-    found = [key if key in label_set.labels else (None, key[1]) for key in keys]
-    positions = [i for i, key in enumerate(found) if key in label_set.labels]
-    if not positions:
-        raise UsageError(
-            f"none of the {len(label_set.labels)} labels in {label_set.source} fits any of the {len(keys)} items: {_why(keys, label_set)}"
-        )
-    used = {found[i] for i in positions}
-    several = len({corpus for corpus, _ in keys}) > 1
-    unlabelled = [key for key, label in zip(keys, found, strict=True) if label not in used]
-    report = LabelReport(
-        source=label_set.source,
-        digest=label_set.digest,
-        unmatched=Unmet.of(key for key in label_set.labels if key not in used),
-        unlabelled=Unmet.of((corpus if several else None, key) for corpus, key in unlabelled),
-        shared=_repeated([found[i][1] for i in positions if found[i][0] is None]),
+    splits = GivenSplits(*parse_texts(items["split"]))
+    with_label, with_split = np.flatnonzero(labelled), np.flatnonzero(splits.codes >= 0)
+    return LabelSet(
+        keys=ItemOrder(items),
+        corpora=(),
+        label_ids=with_label,
+        labels=labels.take(with_label),
+        split_ids=with_split,
+        splits=splits.take(with_split),
+        source=f"the items of {name}",
+        multi_label=multi_label,
+        options=options or LabelOptions(),
     )
-    splits = [label_set.splits.get(keys[i]) or label_set.splits.get((None, keys[i][1])) for i in positions]
-    return Joined(positions, [label_set.labels[found[i]] for i in positions], splits, report)
 
 
-def _why(keys: list[ItemKey], label_set: LabelSet) -> str:
-    """Why nothing matches: the corpora, or else the keys."""
-    corpora, named = sorted({str(corpus) for corpus, _ in keys}), sorted({corpus for corpus, _ in label_set.labels if corpus})
-    if {key for _, key in keys} & {key for _, key in label_set.labels}:
-        return f"their keys are the same, but the labels are for the corpus {', '.join(named)}, and the set holds {', '.join(corpora)}"
-    ours, theirs = (keys or [(None, "(none)")])[0][1], next(iter(label_set.labels), (None, "(none)"))[1]
-    return f"the items have keys like {ours!r}, the labels like {theirs!r}. Keys are paths relative to the corpus folder"
+def read_labels(path: str | Path, multi_label: bool = False, options: LabelOptions | None = None) -> LabelSet:
+    """Read a CSV, JSONL or Parquet file with a column `key` (or `path`) or `digest`, a column `label`, perhaps `split` and `corpus`.
+
+    A digest is the sha256 of an image's bytes, in hex; all items of the image get its label, in whatever corpus. Rows without a label
+    count as unlabelled. Raises NotFoundError, or UsageError for missing columns, one key with two labels, a list of labels without
+    `multi_label`, and values that are no label.
+    """
+    options = options or LabelOptions()
+    file = read_label_file(path, options.join_by)
+    try:
+        return _label_set(file, multi_label, options)
+    except CellError as error:
+        raise UsageError(f"the label file {path}, row {error.row + 1}: {error}") from None
 
 
-def _item_key(file: LabelFile, row: Mapping[str, Any]) -> ItemKey:
-    key = cell_text(row.get(file.key_column))
-    if not key:
-        raise UsageError(f"there is no {file.key_column}")
-    return _text(row.get("corpus")), key
+def _label_set(file: LabelFile, multi_label: bool, options: LabelOptions) -> LabelSet:
+    keys, numbers = file.keys()
+    by_digest = file.column == DIGEST
+    corpora: tuple[str, ...] = ()
+    if "corpus" in file.table.column_names and not by_digest:
+        corpora, of_row = parse_texts(file.table["corpus"])
+        numbers = numbers + len(keys) * (of_row + 1)
+    labels, labelled = parse_labels(file.table["label"], multi_label)
+    rows = np.flatnonzero(labelled)
+    kept = _first_of_each(numbers[rows])
+    if len(torn := np.flatnonzero(~labels.same(rows, rows[kept]))):
+        old, new = (SEPARATOR.join(labels.label(row)) for row in (rows[kept][torn[0]], rows[torn[0]]))
+        raise _two(keys, numbers, rows[torn[0]], "label", old, new)
+    with_label = rows[kept == np.arange(len(rows))]
+    splits = _splits_of(file, keys, numbers)
+    return LabelSet(
+        keys=keys,
+        corpora=corpora,
+        label_ids=numbers[with_label],
+        labels=labels.take(with_label),
+        split_ids=numbers[splits.rows],
+        splits=splits.given,
+        source=file.path,
+        digest=file.digest,
+        joined_by=DIGEST if by_digest else KEY,
+        multi_label=multi_label,
+        options=options,
+    )
 
 
-def _put(values: dict[ItemKey, Any], item: ItemKey, value: Label | str | None, column: str) -> None:
-    if value is None:
-        return
-    if (before := values.setdefault(item, value)) != value:
-        old, new = (SEPARATOR.join(v) if isinstance(v, tuple) else v for v in (before, value))
-        raise UsageError(f"{item[1]!r} has two {column}s, {old!r} and {new!r}")
+class _Splits(NamedTuple):
+    rows: Rows
+    given: GivenSplits
 
 
-def _names(values: Iterable[Any]) -> Label:
-    return tuple(sorted({name for name in map(_text, values) if name is not None}))
+def _splits_of(file: LabelFile, keys: Keys, numbers: Numbers) -> _Splits:
+    """The rows that have a split, each key once."""
+    if "split" not in file.table.column_names:
+        return _Splits(np.zeros(0, np.int64), GivenSplits((), np.zeros(0, np.int64)))
+    given = GivenSplits(*parse_texts(file.table["split"]))
+    rows = np.flatnonzero(given.codes >= 0)
+    kept = _first_of_each(numbers[rows])
+    if len(torn := np.flatnonzero(given.codes[rows] != given.codes[rows][kept])):
+        old, new = (given.names[given.codes[row]] for row in (rows[kept][torn[0]], rows[torn[0]]))
+        raise _two(keys, numbers, rows[torn[0]], "split", old, new)
+    rows = rows[kept == np.arange(len(rows))]
+    return _Splits(rows, given.take(rows))
 
 
-def _text(value: Any) -> str | None:
-    """A value as text without space around it, None where it is empty."""
-    if isinstance(value, (dict, list)):
-        raise UsageError(f"expected text, a number or a truth value, got {type(value).__name__} {value!r}")
-    return (cell_text(value) or "").strip() or None
+def _two(keys: Keys, numbers: Numbers, row: np.int64, column: str, old: str, new: str) -> CellError:
+    return CellError(f"{keys.show(int(numbers[row]) % len(keys))!r} has two {column}s, {old!r} and {new!r}", int(row))
 
 
-def _repeated(keys: list[str]) -> int:
-    seen: set[str] = set()
-    again: set[str] = set()
-    for key in keys:
-        (again if key in seen else seen).add(key)
-    return len(again)
+def _first_of_each(numbers: Numbers) -> Rows:
+    """For each place the first place that holds the same number."""
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    starts = np.ones(len(numbers), bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    first = np.empty(len(numbers), np.int64)
+    first[order] = order[np.flatnonzero(starts)][np.cumsum(starts) - 1] if len(numbers) else 0
+    return first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Self
 
@@ -11,6 +11,8 @@ from storage.errors import UsageError
 from trainer.class_weights import check_class_weights
 from trainer.features import RANDOM, VIEWS
 from trainer.heads import HeadOptions, require_range
+from trainer.label_options import LabelOptions
+from trainer.split_options import AUTO, SplitOptions
 
 LEARNING_RATE = 1e-3
 # Adam moves each weight by the rate in each step, so a logit by the rate times the inputs: flattened 7x7x1280 maps (62,720 inputs) made
@@ -35,18 +37,24 @@ class FitOptions(HeadOptions):
     validation: float = 0.15  # share of the rest held out where no validation split is given
     seed: int = 0
     views: str = RANDOM
+    split_by: str = AUTO  # see SplitOptions, of this and the next two
+    group_by: str = ""
+    shots: int | None = None
+    labels: LabelOptions = field(default_factory=LabelOptions)
+
+    @property
+    def split(self) -> SplitOptions:
+        return SplitOptions(self.split_by, self.test, self.validation, self.seed, self.group_by, self.shots)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_class_weights(self.class_weights)
         if self.views not in VIEWS:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
-        for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
-            require_range(self, name, low, high)
+        require_range(self, "learning_rate", 1e-9, 10)
         for name in ("batch_size", "max_epochs", "patience"):
             require_range(self, name, 1, 1e6)
-        if type(self.seed) is not int or not 0 <= self.seed < 2**31:
-            raise UsageError(f"seed must be from 0 to {2**31 - 1}, got {self.seed!r}")
+        _ = self.split  # it checks itself
 
     def for_features(self, shape: Sequence[int]) -> Self:
         """The same with all that was left open filled in, for features [*shape]."""

@@ -1,92 +1,128 @@
-"""Who trains, who validates, who tests: pure functions of digests, labels and a seed.
+"""Who trains, who validates, who tests: pure functions of digests, labels, groups and a seed, in arrays.
 
-Items that share a digest are one image and never straddle a split, except where a given split says so; then they are counted.
+Items that share a digest are one image and never straddle a split, nor do those of one group, except where a given split says so; then
+they are counted.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.digests import Words, to_words
 from storage.errors import UsageError
-from trainer.labels import Label
+from trainer.few_shot import few_shot
+from trainer.given_splits import TEST, TRAIN, VALIDATION, GivenSplits, normal_split
+from trainer.hold_out import hold_out, hold_out_by_hash
+from trainer.label_column import LabelColumn, Rows
+from trainer.label_join import Joined
+from trainer.split_options import AUTO, GIVEN, HASH, SplitOptions
+from trainer.units import Units, units_of_groups, units_of_images
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-_SPELLINGS = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
+__all__ = ["TEST", "TRAIN", "UNUSED", "VALIDATION", "GivenSplits", "Split", "SplitOptions", "normal_split", "split_items", "split_joined"]
+
+UNUSED = "unused"  # training items that a limit of shots leaves out
+NAMES = (TRAIN, VALIDATION, TEST, UNUSED)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """The split of each of L items. `straddling`: digests that the given splits put on both sides."""
+    """The split of each of L items: `NAMES[codes[i]]`. `straddling`: images, and `straddling_groups`: groups, that the given splits put
+    on several sides."""
 
-    names: list[str]
+    codes: npt.NDArray[np.int8]
     given: bool
-    straddling: int
+    straddling: int = 0
+    straddling_groups: int = 0
 
-    def positions(self, *names: str) -> list[int]:
-        return [i for i, name in enumerate(self.names) if name in names]
+    @property
+    def names(self) -> list[str]:
+        return np.array(NAMES, object)[self.codes].tolist()  # type: ignore[no-any-return]
+
+    def positions(self, *names: str) -> Rows:
+        """The items of these splits, ascending int64."""
+        return np.flatnonzero(np.isin(self.codes, [NAMES.index(name) for name in names]))
+
+
+def split_joined(items: pa.Table, joined: Joined, options: SplitOptions, tested: Rows | None = None) -> Split:
+    """Split the L labelled items of a set; see `split_items`.
+
+    Raises UsageError: no such column to group by, or empty cells in it; no splits where given ones are asked for; too few images for
+    the shots.
+    """
+    groups = _groups(items, joined, options.group_by) if options.group_by else None
+    return split_items(to_words(items["digest"])[joined.positions], joined.column, joined.given, options, groups, tested)
 
 
 def split_items(
-    digests: Sequence[bytes],
-    labels: Sequence[str],
-    given: Sequence[str | None],
-    test: float = 0.2,
-    validation: float = 0.15,
-    seed: int = 0,
+    images: Words,
+    labels: LabelColumn,
+    given: GivenSplits,
+    options: SplitOptions,
+    groups: pa.ChunkedArray | pa.Array | None = None,
+    tested: Rows | None = None,
 ) -> Split:
-    """Split L items. Given splits are kept (an item without one then trains); else a share `test` is held out. A share `validation`
-    of what is left to train is held out too, unless a validation split is given. Shares are by class and by image."""
-    has_given = any(given)
-    names = [normal_split(name) if name else TRAIN for name in given]
-    if not has_given:
-        for i in hold_out(digests, labels, range(len(names)), test, seed, TEST):
-            names[i] = TEST
-    if VALIDATION not in names:
-        remaining = [i for i, name in enumerate(names) if name == TRAIN]
-        for i in hold_out(digests, labels, remaining, validation, seed, VALIDATION):
-            names[i] = VALIDATION
-    sides: dict[bytes, set[str]] = defaultdict(set)
-    for digest, name in zip(digests, names, strict=True):
-        sides[digest].add(name)
-    return Split(names, has_given, sum(len(side) > 1 for side in sides.values()))
+    """Split L items with digests [L, 4]. Given splits are kept (an item without one then trains), else a share `test` is held out. A
+    share `validation` of what is left to train is held out too, unless a validation split is given.
 
-
-def hold_out(
-    digests: Sequence[bytes], labels: Sequence[str], candidates: Iterable[int], share: float, seed: int, purpose: str
-) -> list[int]:
-    """Choose about `share` of the candidates of each class, whole images at a time, by a hash of digest, seed and purpose.
-
-    An image (with all its items) belongs to the class of its first item. A class always keeps at least one image for training.
+    groups: [L], without nulls. tested: items of another split's test, which test here too, for another seed's validation items beside
+    the same test.
     """
-    images: dict[bytes, list[int]] = defaultdict(list)
-    for i in candidates:
-        images[digests[i]].append(i)
-    by_class: dict[str, list[bytes]] = defaultdict(list)
-    for digest, members in images.items():
-        by_class[labels[members[0]]].append(digest)
-    chosen: list[int] = []
-    for members_of_class in by_class.values():
-        ordered = sorted(members_of_class, key=lambda digest: hashlib.sha256(f"{seed} {purpose} ".encode() + digest).digest())
-        count = min(round(share * len(ordered)), len(ordered) - 1)
-        chosen += [i for digest in ordered[:count] for i in images[digest]]
-    return sorted(chosen)
+    images_apart = units_of_images(images)
+    units = images_apart if groups is None else units_of_groups(images, groups)
+    keep = given.any and options.how in (AUTO, GIVEN)
+    if options.how == GIVEN and not given.any:
+        raise UsageError("neither the items nor the labels carry splits to keep: add a column split, or split by hash or stratified")
+    codes = _given_codes(given) if keep else np.zeros(len(labels), np.int8)
+    if tested is not None:
+        codes[tested] = NAMES.index(TEST)
+    elif not keep:
+        codes[_held_out(units, labels, codes, options, TEST)] = NAMES.index(TEST)
+    if not (codes == NAMES.index(VALIDATION)).any():
+        codes[_held_out(units, labels, codes, options, VALIDATION)] = NAMES.index(VALIDATION)
+    if options.shots is not None:
+        training = np.flatnonzero(codes == NAMES.index(TRAIN))
+        codes[training] = NAMES.index(UNUSED)
+        codes[few_shot(images_apart, labels, training, options.shots, options.seed)] = NAMES.index(TRAIN)
+    straddling = _straddling(images_apart, codes) if keep else 0
+    return Split(codes, keep, straddling, _straddling(units, codes) if keep and groups is not None else 0)
 
 
-def strata(labels: Sequence[Label]) -> list[str]:
-    """The class by which each item is held out: its only one, or the rarest of several, which are the hardest to share out evenly.
-
-    "" for an item without classes. Iterative stratification (Sechidis et al. 2011) is evener, but there an added item moves others.
-    """
-    counts = Counter(name for label in labels for name in label)
-    return [min(label, key=lambda name: (counts[name], name), default="") for label in labels]
+def _given_codes(given: GivenSplits) -> npt.NDArray[np.int8]:
+    numbers = [NAMES.index(normal_split(name)) for name in given.names]
+    return np.array([*numbers, NAMES.index(TRAIN)], np.int8)[given.codes]
 
 
-def normal_split(name: str) -> str:
-    """train, validation or test, from any of their spellings; raises UsageError."""
-    try:
-        return _SPELLINGS[name.strip().lower()]
-    except KeyError:
-        raise UsageError(f"unknown split {name!r}: expected train, validation (val, valid) or test") from None
+def _held_out(units: Units, labels: LabelColumn, codes: npt.NDArray[np.int8], options: SplitOptions, purpose: str) -> Rows:
+    candidates, share = np.flatnonzero(codes == NAMES.index(TRAIN)), options.test if purpose == TEST else options.validation
+    if options.how == HASH:
+        return hold_out_by_hash(units, candidates, share, options.seed, purpose)
+    return hold_out(units, labels, candidates, share, options.seed, purpose)
+
+
+def _straddling(units: Units, codes: npt.NDArray[np.int8]) -> int:
+    """Units of which items are in several splits."""
+    used = codes != NAMES.index(UNUSED)
+    sides = np.zeros((len(units), len(NAMES)), bool)
+    sides[units.of_item[used], codes[used]] = True
+    return int((sides.sum(axis=1) > 1).sum())
+
+
+def _groups(items: pa.Table, joined: Joined, column: str) -> pa.ChunkedArray:
+    if column not in items.column_names:
+        raise UsageError(f"no item has a column {column!r} to group by; there are {', '.join(items.column_names)}")
+    groups = items[column].take(pa.array(joined.positions))
+    if pa.types.is_nested(groups.type):
+        raise UsageError(f"the column {column!r} to group by has a {groups.type} in each cell: expected text or a number")
+    if pa.types.is_dictionary(groups.type):
+        groups = groups.cast(groups.type.value_type)
+    if groups.null_count:
+        first = joined.positions[int(np.argmax(groups.is_null().to_numpy()))]
+        raise UsageError(
+            f"{groups.null_count} labelled items have no {column} to group by, such as {items['key'][int(first)].as_py()}: "
+            "give each a value (its own key, if it belongs to no other), or leave their labels out"
+        )
+    return groups

@@ -5,9 +5,11 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,15 +17,58 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import NotFoundError, PermafrostError, UsageError
-from trainer.labels import ItemKey, Label, LabelReport, LabelSet, Unmet, join, labels_of_items, parse_label, read_labels
+from trainer.given_splits import GivenSplits
+from trainer.label_column import Label, LabelColumn
+from trainer.label_keys import ItemKeys
+from trainer.label_report import LabelReport, Unmet
+from trainer.label_values import parse_label
+from trainer.labels import LabelSet, join, labels_of_items, read_labels
 
 WriteCsv = Callable[..., Path]
+ItemKey = tuple[str | None, str]  # corpus (None: any) and key
 
 
 def items(*rows: tuple[str, str | None, str | None], corpus: str = "photos") -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [[], [], []]
     table = pa.table({name: pa.array(values, pa.string()) for name, values in zip(("key", "label", "split"), columns, strict=True)})
-    return table.append_column("corpus", pa.array([corpus] * len(rows), pa.string()))
+    digests = pa.array([hashlib.sha256(key.encode()).digest() for key in columns[0]], pa.binary(32))
+    return table.append_column("corpus", pa.array([corpus] * len(rows), pa.string())).append_column("digest", digests)
+
+
+def label_set_of(
+    labels: Mapping[ItemKey, Label], splits: Mapping[ItemKey, str], source: str = "labels.csv", digest: str | None = None, **more: Any
+) -> LabelSet:
+    """A label set by key from plain mappings."""
+    keys = list(dict.fromkeys(key for _, key in [*labels, *splits]))
+    corpora = tuple(dict.fromkeys(corpus for corpus, _ in [*labels, *splits] if corpus))
+
+    def ids(entries: Mapping[ItemKey, Any]) -> Any:
+        return np.array([keys.index(key) + len(keys) * (1 + corpora.index(corpus) if corpus else 0) for corpus, key in entries], np.int64)
+
+    return LabelSet(
+        keys=ItemKeys(pa.array(keys, pa.string())),
+        corpora=corpora,
+        label_ids=ids(labels),
+        labels=LabelColumn.of(labels.values()),
+        split_ids=ids(splits),
+        splits=GivenSplits.of(list(splits.values())),
+        source=source,
+        digest=digest,
+        **more,
+    )
+
+
+def labels_in(label_set: LabelSet) -> dict[ItemKey, Label]:
+    return dict(zip(_names(label_set, label_set.label_ids), label_set.labels.to_list(), strict=True))
+
+
+def splits_in(label_set: LabelSet) -> dict[ItemKey, Any]:
+    return dict(zip(_names(label_set, label_set.split_ids), label_set.splits.to_list(), strict=True))
+
+
+def _names(label_set: LabelSet, ids: Any) -> list[ItemKey]:
+    places = [divmod(int(number), len(label_set.keys)) for number in ids]
+    return [(label_set.corpora[corpus - 1] if corpus else None, label_set.keys.show(key)) for corpus, key in places]
 
 
 def by_key(values: Mapping[ItemKey, Any]) -> dict[str, Any]:
@@ -42,29 +87,29 @@ def write(tmp_path: Path, content: str | bytes) -> Path:
 def test_keys_labels_and_splits_are_read(write_csv: WriteCsv, column: str) -> None:
     path = write_csv([column, "label", "split"], ["a.jpg", "hat", "train"], ["b/c.jpg", "coat", ""])
     label_set = read_labels(path)
-    assert by_key(label_set.labels) == {"a.jpg": "hat", "b/c.jpg": "coat"}
-    assert by_key(label_set.splits) == {"a.jpg": "train"}
+    assert by_key(labels_in(label_set)) == {"a.jpg": "hat", "b/c.jpg": "coat"}
+    assert by_key(splits_in(label_set)) == {"a.jpg": "train"}
     assert (label_set.source, label_set.digest) == (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_key_goes_before_path(write_csv: WriteCsv) -> None:
-    assert by_key(read_labels(write_csv(["path", "key", "label"], ["p", "k", "hat"])).labels) == {"k": "hat"}
+    assert by_key(labels_in(read_labels(write_csv(["path", "key", "label"], ["p", "k", "hat"])))) == {"k": "hat"}
 
 
 def test_other_columns_and_their_order_do_not_matter(write_csv: WriteCsv) -> None:
-    assert by_key(read_labels(write_csv(["price", "label", "key"], ["3", "hat", "a.jpg"])).labels) == {"a.jpg": "hat"}
+    assert by_key(labels_in(read_labels(write_csv(["price", "label", "key"], ["3", "hat", "a.jpg"])))) == {"a.jpg": "hat"}
 
 
 def test_a_row_without_label_counts_as_unlabelled(write_csv: WriteCsv) -> None:
-    assert by_key(read_labels(write_csv(["key", "label"], ["a", ""], ["b", "  "], ["c", "hat"])).labels) == {"c": "hat"}
+    assert by_key(labels_in(read_labels(write_csv(["key", "label"], ["a", ""], ["b", "  "], ["c", "hat"])))) == {"c": "hat"}
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
-    assert by_key(read_labels(write(tmp_path, b"\xef\xbb\xbfkey,label\r\na.jpg,hat\r\n")).labels) == {"a.jpg": "hat"}
+    assert by_key(labels_in(read_labels(write(tmp_path, b"\xef\xbb\xbfkey,label\r\na.jpg,hat\r\n")))) == {"a.jpg": "hat"}
 
 
 def test_the_same_label_twice_is_fine(write_csv: WriteCsv) -> None:
-    assert by_key(read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "hat"])).labels) == {"a": "hat"}
+    assert by_key(labels_in(read_labels(write_csv(["key", "label"], ["a", "hat"], ["a", "hat"])))) == {"a": "hat"}
 
 
 def test_two_labels_for_a_key_are_told_with_the_line(write_csv: WriteCsv) -> None:
@@ -113,7 +158,7 @@ def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
 
 def test_a_row_without_key_is_no_label(tmp_path: Path) -> None:
     with contextlib.suppress(UsageError):
-        assert None not in read_labels(write(tmp_path, "label,key\nhat\ncoat,a.jpg\n")).labels
+        assert None not in labels_in(read_labels(write(tmp_path, "label,key\nhat\ncoat,a.jpg\n")))
 
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
@@ -126,13 +171,13 @@ def test_what_csv_writes_is_read_back(tmp_path: Path, labels: dict[str, str]) ->
     path = tmp_path / "labels.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("key", "label"), *labels.items()])
-    assert by_key(read_labels(path).labels) == {key: label.strip() for key, label in labels.items()}
+    assert by_key(labels_in(read_labels(path))) == {key: label.strip() for key, label in labels.items()}
 
 
 def test_labels_of_items_are_those_of_class_folders() -> None:
     label_set = labels_of_items(items(("a", "hat", "train"), ("b", None, None), ("c", "coat", None)), "the set")
-    assert label_set.labels == {("photos", "a"): ("hat",), ("photos", "c"): ("coat",)}
-    assert (label_set.splits, label_set.digest) == ({("photos", "a"): "train"}, None)
+    assert labels_in(label_set) == {(None, "a"): ("hat",), (None, "c"): ("coat",)}
+    assert (splits_in(label_set), label_set.digest) == ({(None, "a"): "train"}, None)
 
 
 def test_items_without_any_label_are_told() -> None:
@@ -168,14 +213,14 @@ def test_every_format_gives_the_same_label_set(tmp_path: Path, suffix: str) -> N
         {"path": "c.jpg", "label": None, "split": None, "corpus": None, "price": 5},
     ]
     label_set = read_labels(write_rows(tmp_path, suffix, rows))
-    assert label_set.labels == {(None, "a.jpg"): ("hat",), ("mine", "b é.jpg"): ("coat",)}
-    assert label_set.splits == {(None, "a.jpg"): "train"}
+    assert labels_in(label_set) == {(None, "a.jpg"): ("hat",), ("mine", "b é.jpg"): ("coat",)}
+    assert splits_in(label_set) == {(None, "a.jpg"): "train"}
     assert label_set.digest == hashlib.sha256((tmp_path / f"labels{suffix}").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_tells_missing_columns(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(UsageError, match=r"must have the columns key \(or path\) and label; it has key, class"):
+    with pytest.raises(UsageError, match=r"must have the columns key \(or path, or digest\) and label; it has key, class"):
         read_labels(write_rows(tmp_path, suffix, [{"key": "a", "class": "hat"}]))
 
 
@@ -228,7 +273,7 @@ def test_what_is_no_text_becomes_text(value: Any, label: str | None) -> None:
 
 def test_whole_numbers_of_a_column_with_gaps_stay_whole(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": ["a", "b"], "label": pa.array([1.0, None])}), tmp_path / "labels.parquet")
-    assert by_key(read_labels(tmp_path / "labels.parquet").labels) == {"a": "1"}
+    assert by_key(labels_in(read_labels(tmp_path / "labels.parquet"))) == {"a": "1"}
 
 
 # Many labels an item
@@ -250,12 +295,12 @@ def test_a_list_without_multi_label_is_told_with_the_option(tmp_path: Path, suff
     path = write_rows(tmp_path, suffix, [{"key": "a", "label": ["hat", "coat"]}, {"key": "b", "label": []}])
     with pytest.raises(UsageError, match=r"(line|row) 1: the label \['hat', 'coat'\] is a list: pass --multi-label"):
         read_labels(path)
-    assert by_key(read_labels(path, multi_label=True).labels) == {"a": "coat|hat", "b": ""}
+    assert by_key(labels_in(read_labels(path, multi_label=True))) == {"a": "coat|hat", "b": ""}
 
 
 def test_labels_of_items_may_name_many_classes() -> None:
     label_set = labels_of_items(items(("a", "hat|coat", None), ("b", None, None)), "the set", multi_label=True)
-    assert label_set.labels == {("photos", "a"): ("coat", "hat")}
+    assert labels_in(label_set) == {(None, "a"): ("coat", "hat")}
 
 
 # Joining
@@ -263,11 +308,11 @@ def test_labels_of_items_may_name_many_classes() -> None:
 
 def test_join_keeps_item_order_and_tells_what_did_not_meet() -> None:
     labels = {(None, key): (label,) for key, label in {"c": "hat", "a": "coat", "x": "hat", "y": "hat"}.items()}
-    label_set = LabelSet(labels, {(None, "a"): "test", (None, "x"): "train"}, "labels.csv", "digest")
+    label_set = label_set_of(labels, {(None, "a"): "test", (None, "x"): "train"}, "labels.csv", "digest")
     joined = join(items(("a", None, None), ("b", None, None), ("c", None, None)), label_set)
-    assert (joined.positions, joined.labels, joined.splits) == ([0, 2], [("coat",), ("hat",)], ["test", None])
+    assert (joined.positions.tolist(), joined.labels, joined.splits) == ([0, 2], [("coat",), ("hat",)], ["test", None])
     report = joined.report
-    assert report == LabelReport("labels.csv", "digest", Unmet(2, ("x", "y")), Unmet(1, ("b",)))
+    assert replace(report, joined_digest=None) == LabelReport("labels.csv", "digest", Unmet(2, ("x", "y")), Unmet(1, ("b",)))
     assert report.warnings() == [
         "2 labels fit no item of the set, such as x, y",
         "1 items have no label and were left out, such as b",
@@ -276,7 +321,7 @@ def test_join_keeps_item_order_and_tells_what_did_not_meet() -> None:
 
 def test_only_a_few_examples_are_kept() -> None:
     labels = {(None, f"x{i}"): ("hat",) for i in range(50)} | {(None, "a"): ("hat",)}
-    unmatched = join(items(("a", None, None)), LabelSet(labels, {}, "labels.csv")).report.unmatched
+    unmatched = join(items(("a", None, None)), label_set_of(labels, {}, "labels.csv")).report.unmatched
     assert (unmatched.count, unmatched.examples) == (50, ("x0", "x1", "x2"))
 
 
@@ -284,8 +329,8 @@ def test_a_label_goes_to_its_corpus_and_one_without_corpus_to_all() -> None:
     table = pa.concat_tables([items(("a", None, None), ("b", None, None), corpus=name) for name in ("one", "two")])
     labels: dict[ItemKey, Label] = {(None, "a"): ("any",), ("two", "b"): ("second",), ("three", "b"): ("nowhere",)}
     splits: dict[ItemKey, str] = {(None, "a"): "train", ("two", "a"): "test"}
-    joined = join(table, LabelSet(labels, splits, "labels.csv"))
-    assert joined.positions == [0, 2, 3]
+    joined = join(table, label_set_of(labels, splits, "labels.csv"))
+    assert joined.positions.tolist() == [0, 2, 3]
     assert joined.labels == [("any",), ("any",), ("second",)]
     assert joined.splits == ["train", "test", None]
     assert joined.report.unmatched == Unmet(1, ("b (corpus three)",))
@@ -296,7 +341,7 @@ def test_a_label_goes_to_its_corpus_and_one_without_corpus_to_all() -> None:
 
 def test_a_label_with_corpus_goes_before_one_without() -> None:
     table = pa.concat_tables([items(("a", None, None), corpus=name) for name in ("one", "two")])
-    joined = join(table, LabelSet({(None, "a"): ("any",), ("two", "a"): ("mine",)}, {}, "labels.csv"))
+    joined = join(table, label_set_of({(None, "a"): ("any",), ("two", "a"): ("mine",)}, {}, "labels.csv"))
     assert joined.labels == [("any",), ("mine",)]
     assert (joined.report.unmatched.count, joined.report.shared) == (0, 0)
 
@@ -305,16 +350,16 @@ def test_labels_that_fit_nothing_are_told_with_a_key_of_either_side() -> None:
     with pytest.raises(
         UsageError, match=r"none of the 1 labels in labels.csv fits any of the 1 items: .*'a/b.jpg', the labels like 'b.jpg'"
     ):
-        join(items(("a/b.jpg", None, None)), LabelSet({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
+        join(items(("a/b.jpg", None, None)), label_set_of({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
 
 
 def test_labels_for_another_corpus_are_told_by_its_name() -> None:
     with pytest.raises(UsageError, match="the labels are for the corpus elsewhere, and the set holds photos"):
-        join(items(("a.jpg", None, None), corpus="photos"), LabelSet({("elsewhere", "a.jpg"): ("hat",)}, {}, "labels.csv"))
+        join(items(("a.jpg", None, None), corpus="photos"), label_set_of({("elsewhere", "a.jpg"): ("hat",)}, {}, "labels.csv"))
 
 
 def test_an_empty_set_or_label_set_fits_nothing() -> None:
     with pytest.raises(UsageError, match=r"\(none\)"):
-        join(items(), LabelSet({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
+        join(items(), label_set_of({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
     with pytest.raises(UsageError, match=r"\(none\)"):
-        join(items(("a", None, None)), LabelSet({}, {}, "labels.csv"))
+        join(items(("a", None, None)), label_set_of({}, {}, "labels.csv"))
