@@ -12,19 +12,24 @@ from trainer.evaluate_set import SetEvaluation, evaluate_head
 from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
-from trainer.input_pipeline import load
+from trainer.load import LoadOptions, Stream, load, open_stream
 from trainer.options import FitOptions
+from trainer.position import Position
 
 __all__ = [
     "FitOptions",
     "FittedHead",
     "Head",
+    "LoadOptions",
+    "Position",
     "SetEvaluation",
+    "Stream",
     "check_head_target",
     "evaluate_head",
     "fit",
     "load",
     "load_head",
+    "open_stream",
     "parse_class_weights",
     "save_head",
     "summary",
