@@ -31,11 +31,16 @@ class LabelledItems:
 
 
 @dataclass(frozen=True)
-class LabelledFeatures(LabelledItems):
-    """The same with their features [L * views, *shape] in the stored dtype, the views of an item together."""
+class LabelledFeatures:
+    """L labelled items: features [L * views, *shape] in the stored dtype, the views of an item together; targets y [L, ...], digests and
+    given splits by item."""
 
     features: npt.NDArray[np.generic]
     views: int
+    y: Targets
+    classes: tuple[str, ...]
+    digests: list[bytes]
+    joined: Joined
 
 
 def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledItems:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.python_calls import awaited_at_exit
 from trainer.room import aligned
 from trainer.shuffle_plan import Numbers, ShufflePlan
 
@@ -97,6 +98,7 @@ def stream(
     begun = int(np.searchsorted(borders, batch, side="right")) - 1
     first = epoch * segments + begun
 
+    @awaited_at_exit
     def segment(number: int) -> tuple[Array, Numbers, Array]:
         of_epoch, part = divmod(int(number), segments)
         start = batch if number == first else borders[part]
