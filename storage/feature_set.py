@@ -23,6 +23,7 @@ from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
 from storage.rewritten import rewriting_told
+from storage.row_reader import RowReader
 from storage.set_description import SetDescription, read_description
 from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
@@ -127,7 +128,11 @@ class FeatureSet:
         return self.items.append_column(pa.field("embedding", column.type, metadata=shape), column)
 
     def batches(
-        self, batch_size: int | None = None, positions: Sequence[int] | None = None, view: int | None = 0, threads: int = 1
+        self,
+        batch_size: int | None = None,
+        positions: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        view: int | None = 0,
+        threads: int = 1,
     ) -> Iterator[Batch]:
         """All items in storage order: each shard is read once, front to back. Use `to_numpy` for item order.
 
@@ -143,6 +148,11 @@ class FeatureSet:
         with self._rewriting_told():
             for found, embeddings in self._embeddings.in_storage_order(self._places, size, wanted, view, threads):
                 yield Batch(keys.take(pa.array(found)).to_pylist(), embeddings, found)
+
+    def row_reader(self, positions: Sequence[int] | npt.NDArray[np.int64], readers: int = 1) -> RowReader:
+        """Reads the items at these positions, by their numbers among them, again and again in any order. readers: threads for one read."""
+        wanted = self._places.select(["shard", "row"]).take(pa.array(self._inside(positions)))
+        return RowReader(self._embeddings, wanted, self._rewriting_told, readers)
 
     def read(self, start: int, stop: int, view: int | None = 0) -> Batch:
         """Items start to stop (exclusive), in item order: only what they stand in is read. Raises UsageError for a range outside."""

@@ -110,6 +110,10 @@ class Hdf5ShardReader:
         with damage_named(self._path, "shard"):
             self._mapped.read_into(self._blocks(start, stop), start, stop, room)
 
+    def blocks(self) -> list[Block]:
+        with damage_named(self._path, "shard"):
+            return self._blocks(0, self.rows)
+
     def _require(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start}:{stop} are outside 0:{self.rows}")

@@ -105,6 +105,10 @@ class ParquetShardReader:
         with damage_named(self._path, "shard"):
             self._mapped.read_into(self._blocks_of(start, stop), start, stop, room)
 
+    def blocks(self) -> list[Block]:
+        with damage_named(self._path, "shard"):
+            return [block for group in range(len(self._starts) - 1) for block in self._group(group)]
+
     def close(self) -> None:
         self._file.close()
 

@@ -56,3 +56,28 @@ def runs(rows: npt.NDArray[np.int64], gap: int) -> list[tuple[int, int]]:
     """Cut ascending rows where more than `gap` of them are left out: (first, last exclusive) index of each run."""
     borders = [0, *(np.flatnonzero(np.diff(rows) > gap + 1) + 1).tolist(), len(rows)]
     return list(pairwise(borders)) if len(rows) else []
+
+
+@dataclass(frozen=True)
+class FileRuns:
+    """Rows first .. last (exclusive) of the output lie side by side in the file of a shard, from byte `offset` on; [r] each."""
+
+    shard: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    offset: npt.NDArray[np.int64]
+
+    def parts(self, count: int) -> list[FileRuns]:
+        """Cut between runs into at most `count` of about as many rows."""
+        rows = int(self.last[-1]) if len(self.last) else 0
+        borders = np.unique(np.searchsorted(self.last, [rows * i // count for i in range(1, count)]))
+        cut = [np.split(values, borders) for values in (self.shard, self.first, self.last, self.offset)]
+        return [FileRuns(*part) for part in zip(*cut, strict=True) if len(part[0])]
+
+
+def file_runs(shards: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], width: int) -> FileRuns:
+    """Runs of n output rows of `width` bytes, each at a byte of the file of its shard."""
+    if not len(shards):
+        return FileRuns(*[np.zeros(0, np.int64)] * 4)
+    starts = np.concatenate([[0], np.flatnonzero((np.diff(shards) != 0) | (np.diff(offsets) != width)) + 1])
+    return FileRuns(shards[starts], starts, np.append(starts[1:], len(shards)), offsets[starts])

@@ -117,7 +117,7 @@ class Embeddings:
                     own.stack = ExitStack()
                     held.append(own.stack)
                 own.stack.close()
-                own.sha256, own.reader = None, own.stack.enter_context(closing(self._open(sha256)))
+                own.sha256, own.reader = None, own.stack.enter_context(closing(self.open_shard(sha256)[1]))
                 own.sha256 = sha256
             reader: ShardReader = own.reader
             return reader
@@ -128,7 +128,8 @@ class Embeddings:
             for stack in held:
                 stack.close()
 
-    def _open(self, sha256: str) -> ShardReader:
+    def open_shard(self, sha256: str) -> tuple[FileEntry, ShardReader]:
+        """A shard as the manifest lists it, and one that reads it. Raises DamagedError."""
         entry = next((shard for shard in self.shards if shard.sha256 == sha256), None)
         if entry is None:
             raise DamagedError(f"{self.name}: an item points at shard {sha256[:12]}, which version {self.version} does not list")
@@ -139,7 +140,7 @@ class Embeddings:
         if reader.layout != self.layout or reader.rows != entry.rows:
             reader.close()
             raise DamagedError(f"the shard {path} holds {reader.rows} rows of {reader.layout}, expected {entry.rows} of {self.layout}")
-        return reader
+        return entry, reader
 
 
 def _ascends(numbers: Positions) -> bool:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from storage.errors import UsageError
 from storage.hdf5 import Hdf5ShardReader, Hdf5ShardWriter
+from storage.mapped_rows import Block
 from storage.parquet import ParquetShardReader, ParquetShardWriter
 from storage.shard_layout import ShardLayout
 
@@ -52,6 +53,10 @@ class ShardReader(Protocol):
 
     def read_into(self, start: int, stop: int, out: npt.NDArray[np.generic]) -> None:
         """The same into `out`, [stop - start, *shape] in the stored dtype, without gaps."""
+        ...
+
+    def blocks(self) -> list[Block]:
+        """Where all embeddings stand in the file, as plain bytes, in the order of their rows."""
         ...
 
     def close(self) -> None: ...

@@ -12,9 +12,10 @@ from trainer.evaluate_set import SetEvaluation, evaluate_head
 from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
-from trainer.input_pipeline import load
 from trainer.label_options import LabelOptions, parse_classes, parse_merges
+from trainer.load import LoadOptions, Stream, load, open_stream
 from trainer.options import FitOptions
+from trainer.position import Position
 from trainer.report import report_of_evaluation, report_of_fit, write_report
 from trainer.split_options import SplitOptions
 
@@ -23,13 +24,17 @@ __all__ = [
     "FittedHead",
     "Head",
     "LabelOptions",
+    "LoadOptions",
+    "Position",
     "SetEvaluation",
     "SplitOptions",
+    "Stream",
     "check_head_target",
     "evaluate_head",
     "fit",
     "load",
     "load_head",
+    "open_stream",
     "parse_class_weights",
     "parse_classes",
     "parse_merges",

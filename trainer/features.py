@@ -1,4 +1,4 @@
-"""The labelled features of one set version, in memory: what a head is fitted on."""
+"""The labelled features of one set version: what a head is fitted on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ import pyarrow as pa
 from storage.feature_set import FeatureSet
 from trainer.label_column import require_two_classes
 from trainer.labels import Joined, LabelSet, join
+from trainer.room import aligned_room
 from trainer.task import Targets, Task
 
 # What training takes of a set with views: one at random for each item and epoch, or view 0. Validation and test have view 0.
 RANDOM, PLAIN = "random", "plain"
 VIEWS = (RANDOM, PLAIN)
+READERS = 2  # threads; on 2 cores more bring nothing
+
+
+@dataclass(frozen=True)
+class LabelledItems:
+    """L labelled items: targets y [L, ...], classes, digests and given splits by item."""
+
+    y: Targets
+    classes: tuple[str, ...]
+    digests: list[bytes]
+    joined: Joined
 
 
 @dataclass(frozen=True)
@@ -31,14 +43,12 @@ class LabelledFeatures:
     joined: Joined
 
 
-def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN) -> LabelledFeatures:
-    """Join a set with labels and read the rows that have one, each once; views: one of VIEWS, for what it takes. Raises UsageError if
-    nothing matches or there is no choice of classes (two at least, or one beside items without it)."""
+def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledItems:
+    """Join a set with labels. Raises UsageError if nothing matches or there is no choice of classes (two at least, or one beside items
+    without it)."""
     joined = join(feature_set.items, label_set)
     require_two_classes(joined.column)
-    return LabelledFeatures(
-        features=_gather(feature_set, joined.positions, None if views == RANDOM else 0),
-        views=len(feature_set.views) if views == RANDOM else 1,
+    return LabelledItems(
         y=joined.column.targets(task.multi_label),
         classes=joined.classes,
         digests=feature_set.items["digest"].take(pa.array(joined.positions)).to_pylist(),
@@ -46,11 +56,23 @@ def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, view
     )
 
 
-def _gather(feature_set: FeatureSet, positions: npt.NDArray[np.int64], view: int | None) -> npt.NDArray[np.generic]:
+def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN) -> LabelledFeatures:
+    """Join a set with labels, as `label_items`, and read the rows that have one, each once; views: one of VIEWS, for what it takes."""
+    items = label_items(feature_set, label_set, task)
+    return LabelledFeatures(
+        **vars(items),
+        features=read_features(feature_set, items.joined.positions, None if views == RANDOM else 0),
+        views=len(feature_set.views) if views == RANDOM else 1,
+    )
+
+
+def read_features(
+    feature_set: FeatureSet, positions: npt.NDArray[np.int64], view: int | None, readers: int = READERS
+) -> npt.NDArray[np.generic]:
     """Embeddings [L, *shape] of one view of the items at `positions` (ascending), [L * V, *shape] of all V (view None), with memory for
-    them and one batch."""
+    them and a few batches, where TensorFlow takes them as they are."""
     views = len(feature_set.views) if view is None else 1
-    out = np.empty((len(positions), views, *feature_set.shape), feature_set.description.dtype)
-    for batch in feature_set.batches(positions=positions.tolist(), view=view):
+    out = aligned_room((len(positions), views, *feature_set.shape), feature_set.description.dtype)
+    for batch in feature_set.batches(positions=positions, view=view, threads=readers):
         out[np.searchsorted(positions, batch.positions)] = batch.embeddings.reshape(-1, *out.shape[1:])
     return out.reshape(-1, *feature_set.shape)

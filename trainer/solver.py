@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.features import LabelledFeatures
 from trainer.heads import HeadInput, build_head
-from trainer.input_pipeline import load, rows_per_batch
+from trainer.input_pipeline import batches_of, rows_per_batch
 from trainer.label_column import Rows
 from trainer.options import FitOptions
 from trainer.task import Task
@@ -62,7 +62,7 @@ class Solver:
         return self._load(positions, self.options.seed, epochs=None)
 
     def _load(self, positions: Rows, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
-        return load(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
+        return batches_of(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
 
     def _steps(self, positions: Rows) -> int:
         return -(-len(positions) // self._batch_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_items, bench_storage
+from scripts import bench_items, bench_load, bench_storage
 
 
 @pytest.mark.slow
@@ -20,3 +20,15 @@ def test_items_are_looked_up_compared_and_updated(tmp_path: Path) -> None:
     steps = bench_items.bench(tmp_path, 5000)["steps"]
     assert steps["commit: 1% in one place"]["item_bytes"] > 0
     assert steps["by_key: one key"]["again_ms"] > 0
+
+
+@pytest.mark.slow
+def test_every_way_of_loading_gives_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_load, "STREAM_BYTES", 1 << 20)
+    for name, size in {"WIDTH": 16, "BATCH": 64, "ROWS_PER_SHARD": 20_000, "TFRECORD_ROWS": 500}.items():
+        monkeypatch.setattr(bench_load, name, size)
+    for name in ("WINDOW_BYTES", "BLOCK_BYTES"):
+        monkeypatch.setattr(f"trainer.shuffle_plan.{name}", 4096)
+    found = bench_load.bench(tmp_path, 40_000, rounds=1, seconds=0.02, peaks=False)
+    assert set(found["rows_per_second"]) == {"memcpy", *bench_load.WAYS}
+    assert all(rate > 0 for rate in found["rows_per_second"].values())

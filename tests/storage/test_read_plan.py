@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.read_plan import ShardRead, by_shard, in_batches, runs
+from storage.read_plan import ShardRead, by_shard, file_runs, in_batches, runs
 
 Places = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), max_size=40).map(
@@ -84,3 +84,21 @@ def test_runs_are_all_rows_cut_where_more_than_a_gap_is_left_out(rows: list[int]
     assert [row for start, stop in found for row in rows[start:stop]] == rows
     assert all(b - a - 1 <= gap for start, stop in found for a, b in pairwise(rows[start:stop]))
     assert all(rows[stop] - rows[stop - 1] - 1 > gap for _, stop in found[:-1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=40).map(sorted), st.integers(1, 6))
+def test_runs_in_files_cover_each_row_once_and_are_as_long_as_can_be(rows: list[tuple[int, int]], count: int) -> None:
+    shards, offsets = (np.array([row[i] for row in rows], np.int64) for i in range(2))
+    runs = file_runs(shards, 10 * offsets, 10)
+    found = [
+        (int(shard), (int(offset) // 10) + i)
+        for shard, first, last, offset in zip(runs.shard, runs.first, runs.last, runs.offset, strict=True)
+        for i in range(last - first)
+    ]
+    assert found == rows
+    assert len(runs.shard) == len([1 for before, row in zip([None, *rows], rows, strict=False) if before != (row[0], row[1] - 1)])
+    parts = runs.parts(count)
+    assert len(parts) <= count
+    assert [list(np.concatenate([getattr(part, name) for part in parts] or [[]])) for name in ("shard", "first", "last", "offset")] == [
+        list(getattr(runs, name)) for name in ("shard", "first", "last", "offset")
+    ]

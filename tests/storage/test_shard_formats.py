@@ -96,6 +96,9 @@ def test_any_rows_come_back_bit_for_bit_at_any_slice(
             out = np.zeros_like(got, values.dtype)
             reader.read_into(start, stop, out)
             assert out.tobytes() == got.tobytes()
+        raw, width = (folder / "shard").read_bytes(), reader.layout.embedding_bytes
+        assert b"".join(raw[block.offset : block.offset + block.rows * width] for block in reader.blocks()) == values.tobytes()
+        assert [block.first for block in reader.blocks()] == [0, *np.cumsum([block.rows for block in reader.blocks()])][:-1]
         reader.close()
 
 

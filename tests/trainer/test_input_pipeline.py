@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.input_pipeline import load, rows_per_batch
+from trainer.input_pipeline import batches_of, rows_per_batch
+from trainer.room import aligned_room
 
 N = 20
 FEATURES = np.arange(N * 3, dtype=np.float16).reshape(N, 3)
@@ -17,7 +18,7 @@ Y = np.arange(N, dtype=np.int64) * 7
 
 def epochs_of(positions: list[int], batch_size: int, seed: int | None, epochs: int) -> list[list[int]]:
     """Row numbers of each epoch, read off the labels."""
-    rows = [int(y) // 7 for _, labels in load(FEATURES, Y, positions, batch_size, seed, epochs) for y in labels]
+    rows = [int(y) // 7 for _, labels in batches_of(FEATURES, Y, positions, batch_size, seed, epochs) for y in labels]
     return [rows[i : i + len(positions)] for i in range(0, len(rows), len(positions))]
 
 
@@ -38,7 +39,7 @@ def test_the_order_depends_on_seed_and_epoch_only(batch_size: int, other: int, s
     everything = list(range(N))
     epochs = epochs_of(everything, batch_size, seed, 3)
     assert epochs_of(everything, other, seed, 2) == epochs[:2]
-    endless = load(FEATURES, Y, everything, batch_size, seed, epochs=None).unbatch().take(3 * N)
+    endless = batches_of(FEATURES, Y, everything, batch_size, seed, epochs=None).unbatch().take(3 * N)
     assert [int(y) // 7 for _, y in endless] == list(itertools.chain(*epochs))
 
 
@@ -54,13 +55,13 @@ def test_without_a_seed_the_order_is_kept() -> None:
 
 
 def test_features_and_labels_stay_together() -> None:
-    for x, y in load(FEATURES, Y, list(range(N)), 6, seed=3, epochs=2):
+    for x, y in batches_of(FEATURES, Y, list(range(N)), 6, seed=3, epochs=2):
         np.testing.assert_array_equal(x.numpy(), FEATURES[y.numpy() // 7])
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (256, [5])])
 def test_batches_are_full_but_the_last_of_an_epoch(batch_size: int, sizes: list[int]) -> None:
-    batches = load(FEATURES, Y, range(5), batch_size, seed=0, epochs=2)
+    batches = batches_of(FEATURES, Y, range(5), batch_size, seed=0, epochs=2)
     assert [int(y.shape[0]) for _, y in batches] == sizes * 2
     assert int(batches.cardinality()) == len(sizes) * 2
 
@@ -73,7 +74,7 @@ def picks_of(batch_size: int, seed: int | None, epochs: int, positions: list[int
     chosen = list(range(N)) if positions is None else positions
     found = np.full((epochs, len(chosen)), -1)
     seen = 0
-    for x, y in load(VIEWED, Y, chosen, batch_size, seed, epochs, views=4):
+    for x, y in batches_of(VIEWED, Y, chosen, batch_size, seed, epochs, views=4):
         for row, item in zip((x.numpy()[:, 0] // 3).astype(int), y.numpy() // 7, strict=True):
             assert row // 4 == item
             found[seen // len(chosen), chosen.index(item)] = row % 4
@@ -96,28 +97,28 @@ def test_without_a_seed_it_is_view_0() -> None:
 
 
 def test_the_view_of_an_item_is_not_tied_to_its_place_in_the_epoch() -> None:
-    first = [int(x.numpy()[0, 0] // 3) % 4 for x, _ in load(VIEWED, Y, range(N), N, 0, 300, views=4)]
+    first = [int(x.numpy()[0, 0] // 3) % 4 for x, _ in batches_of(VIEWED, Y, range(N), N, 0, 300, views=4)]
     assert np.abs(np.bincount(first, minlength=4) / 300 - 0.25).max() < 0.1
 
 
 def test_an_endless_stream_says_so() -> None:
-    assert load(FEATURES, Y, range(5), epochs=None).cardinality() == tf.data.INFINITE_CARDINALITY
+    assert batches_of(FEATURES, Y, range(5), epochs=None).cardinality() == tf.data.INFINITE_CARDINALITY
 
 
 def test_maps_come_as_float32_in_their_shape() -> None:
     maps = np.arange(4 * 2 * 2 * 3, dtype=np.float16).reshape(4, 2, 2, 3)
-    [(x, y)] = list(load(maps, np.arange(4), [3, 1]))
+    [(x, y)] = list(batches_of(maps, np.arange(4), [3, 1]))
     assert (x.dtype, y.dtype, x.shape) == (tf.float32, tf.int64, (2, 2, 2, 3))
     np.testing.assert_array_equal(x.numpy(), maps[[3, 1]])
 
 
 def test_no_positions_give_no_batches() -> None:
-    assert list(load(FEATURES, Y, [])) == []
+    assert list(batches_of(FEATURES, Y, [])) == []
 
 
 def test_features_are_not_copied() -> None:
-    features = np.zeros((4, 3), np.float16)
-    stream = load(features, np.arange(4), range(4))
+    features = aligned_room((4, 3), "float16")
+    stream = batches_of(features, np.arange(4), range(4))
     features[:] = 7
     assert [x.numpy().tolist() for x, _ in stream] == [[[7.0] * 3] * 4]
 

@@ -1,0 +1,132 @@
+"""Embeddings of any items, read into memory that is there: for those who read a set again and again in ever new orders.
+
+Plain reads of the places where the shards hold their rows, and not memory maps: what was read does not stay in the memory of the
+process (mapped pages do, up to the whole set), and a disk that fails is an error, not a signal. Shards are looked into once, and only
+opened after that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.damage import damage_named
+from storage.errors import DamagedError
+from storage.files import FileEntry, open_listed
+from storage.read_plan import FileRuns, file_runs
+from storage.reading import Embeddings
+from storage.shard_layout import ShardLayout
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a shard holds its rows: the first row of each block, and the byte at which the block begins."""
+
+    entry: FileEntry
+    rows: int
+    firsts: Positions
+    offsets: Positions
+
+    def bytes_of(self, rows: Positions, width: int) -> Positions:
+        block = np.searchsorted(self.firsts, rows, side="right") - 1
+        return np.asarray(self.offsets[block] + (rows - self.firsts[block]) * width, np.int64)
+
+
+class RowReader:
+    """Reads embeddings of `items` (a table with the columns shard and row) by their numbers in it; for several threads at once.
+
+    told: a context for each read, that says what errors mean. readers: threads for one read; what is read does not depend on them.
+    """
+
+    def __init__(self, embeddings: Embeddings, items: pa.Table, told: Callable[[], AbstractContextManager[None]], readers: int = 1) -> None:
+        column = items["shard"].combine_chunks()
+        self._names: list[str] = column.dictionary.to_pylist()
+        self._shards = column.indices.to_numpy().astype(np.int64)
+        self._rows = items["row"].to_numpy().astype(np.int64)
+        self._embeddings, self._told, self._readers = embeddings, told, readers
+        self._places: dict[int, _Places] = {}
+
+    @property
+    def layout(self) -> ShardLayout:
+        return self._embeddings.layout
+
+    def read(self, numbers: Positions, views: Positions | int, out: npt.NDArray[np.generic]) -> Positions:
+        """Read the embeddings of n items, each in its view, into the first n rows of `out` [m, *shape], in the order of the shards.
+
+        Returns where each of them is in `out` [n]. Raises DamagedError, ConflictError.
+        """
+        shards, rows = self._shards[numbers], self._rows[numbers] + views
+        order = np.argsort((shards << 32) + rows, kind="stable")  # rows are int32 in the items
+        shards, rows = shards[order], rows[order]
+        with self._told():
+            runs = file_runs(shards, self._offsets(shards, rows), self.layout.embedding_bytes)
+            self._fill(runs, out.reshape(-1).view(np.uint8))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return place
+
+    def _offsets(self, shards: Positions, rows: Positions) -> Positions:
+        """shards: ascending."""
+        offsets = np.empty_like(rows)
+        codes, starts = np.unique(shards, return_index=True)
+        for code, (start, stop) in zip(codes.tolist(), pairwise([*starts, len(shards)]), strict=True):
+            places, own = self._of_shard(code), rows[start:stop]
+            if own[0] < 0 or own[-1] >= places.rows:
+                wrong = own[0] if own[0] < 0 else own[-1]
+                raise DamagedError(
+                    f"an item points at row {wrong} of shard {self._names[code]}, which has {places.rows} rows: its item file is damaged"
+                )
+            offsets[start:stop] = places.bytes_of(own, self.layout.embedding_bytes)
+        return offsets
+
+    def _of_shard(self, code: int) -> _Places:
+        if code not in self._places:
+            entry, reader = self._embeddings.open_shard(self._names[code])
+            try:
+                blocks, rows = reader.blocks(), reader.rows
+            finally:
+                reader.close()
+            firsts, offsets = ([block.first for block in blocks], [block.offset for block in blocks])
+            self._places[code] = _Places(entry, rows, np.array(firsts, np.int64), np.array(offsets, np.int64))
+        return self._places[code]
+
+    def _fill(self, runs: FileRuns, out: npt.NDArray[np.uint8]) -> None:
+        parts = runs.parts(self._readers)
+        if len(parts) < 2:
+            for part in parts:
+                self._read_runs(part, out)
+            return
+        with ThreadPoolExecutor(len(parts), thread_name_prefix="permafrost-read") as pool:
+            for done in [pool.submit(self._read_runs, part, out) for part in parts]:
+                done.result()
+
+    def _read_runs(self, runs: FileRuns, out: npt.NDArray[np.uint8]) -> None:
+        width, room = self.layout.embedding_bytes, out.data
+        borders = [0, *(np.flatnonzero(np.diff(runs.shard)) + 1).tolist(), len(runs.shard)]
+        firsts, lasts, offsets = (runs.first * width).tolist(), (runs.last * width).tolist(), runs.offset.tolist()
+        for start, stop in pairwise(borders):
+            entry = self._of_shard(int(runs.shard[start])).entry
+            path = self._embeddings.name.folder / entry.path
+            with ExitStack() as stack, damage_named(path, "shard"):
+                file = open_listed(self._embeddings.name.folder, entry, partial(os.open, flags=os.O_RDONLY))
+                stack.callback(os.close, file)
+                for first, last, offset in zip(firsts[start:stop], lasts[start:stop], offsets[start:stop], strict=True):
+                    _read_at(file, offset, room[first:last])
+
+
+def _read_at(file: int, offset: int, room: memoryview) -> None:
+    while room:
+        if not (got := os.preadv(file, [room], offset)):
+            raise EOFError(f"it ends before byte {offset + len(room)}")
+        offset, room = offset + got, room[got:]
