@@ -31,7 +31,7 @@ class NearestNeighbours(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, kept: int, width: int, classes: int, k: int, metric: str, stored: str, **options: Any) -> None:
-        super().__init__(trainable=False, **options)
+        super().__init__(**{"trainable": False, **options})
         self.kept, self.width, self.classes, self.k, self.metric, self.stored = kept, width, classes, k, metric, stored
         self.bank = self.add_weight(shape=(kept, width), dtype=stored, trainable=False, autocast=False, name="bank")
         self.has = self.add_weight(shape=(kept, classes), dtype="uint8", trainable=False, autocast=False, name="has")

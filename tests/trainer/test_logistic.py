@@ -47,7 +47,11 @@ def theirs(x: Array, y: Array, c: float, **options: Any) -> LinearWeights:
         warnings.simplefilter("ignore")
         fitted = linear_model.LogisticRegression(C=c, tol=1e-9, max_iter=20_000, **options).fit(x, y)
     kernel, bias = fitted.coef_.T, fitted.intercept_
-    return LinearWeights(kernel, bias) if kernel.shape[1] > 1 else LinearWeights(np.hstack([-kernel, kernel]) / 2, np.hstack([-bias, bias]) / 2)
+    return (
+        LinearWeights(kernel, bias)
+        if kernel.shape[1] > 1
+        else LinearWeights(np.hstack([-kernel, kernel]) / 2, np.hstack([-bias, bias]) / 2)
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -121,5 +125,5 @@ def test_the_moments_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> N
 def test_features_that_are_no_numbers_are_named() -> None:
     x, y = made(50, 2)
     x[[7, 31], 2] = np.nan, np.inf
-    with pytest.raises(UsageError, match="2 items have features that are NaN or infinite: item 7, item 31. Leave their labels out"):
+    with pytest.raises(UsageError, match=r"2 items have features that are NaN or infinite: item 7, item 31\. Leave their labels out"):
         fit_path(x, y, 2, [1.0])
