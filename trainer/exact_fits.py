@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -36,6 +36,7 @@ class FitData:
     classes: tuple[str, ...]
     task: Task
     options: FitOptions
+    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept
 
     @property
     def pooling(self) -> str:
@@ -142,7 +143,8 @@ class RidgeFit:
         data = self.data
         weights = data.class_weights(numbers)
         by_item = None if weights is None else weights[data.y.astype(np.int64)].astype(np.float32)
-        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot)
+        known = data.known(numbers) if data.known and weights is None else None
+        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot, known)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from trainer.exact_fits import FitData
 from trainer.features import LabelledFeatures, read_labelled
 from trainer.fitted import FittedHead
 from trainer.fitting import Numbers
+from trainer.fold_sums import folds_for
 from trainer.heads import HEADS
 from trainer.input_pipeline import rows_per_batch
 from trainer.labels import labels_for
 from trainer.options import FitOptions
+from trainer.ridge import FeatureSums
 from trainer.rows import MemoryRows, Rows, StoredRows, require_finite
 from trainer.solvers import SOLVERS, STREAMED
 from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_items, strata
@@ -50,7 +52,8 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
     joined = labelled.joined
     split = split_items(labelled.digests, strata(joined.labels), joined.splits, options.test, options.validation, options.seed)
     _require_all_classes(labelled, split)
-    data = FitData(_rows(feature_set, labelled, streamed), labelled.y, labelled.classes, task, options)
+    known = _known_sums(feature_set, labelled, options) if streamed else None
+    data = FitData(_rows(feature_set, labelled, streamed), labelled.y, labelled.classes, task, options, known)
     train, validation, test = (np.asarray(split.positions(name), np.int64) for name in (TRAIN, VALIDATION, TEST))
     fitting, fit_seconds = SOLVERS[options.head](labelled, data), -time.perf_counter()
     first = fitting.with_validation(train, validation)
@@ -83,6 +86,15 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         path=first.path,
         fit_seconds=round(fit_seconds, 3),
     )
+
+
+def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> Callable[[Numbers], FeatureSums] | None:
+    """From what is kept beside the set: worth it for a head that needs nothing else of the features, and of their plain view."""
+    if options.head != "ridge" or labelled.views > 1 or options.class_weights is not None:
+        return None
+    positions = np.asarray(labelled.joined.positions, np.int64)
+    folds = folds_for(feature_set)
+    return None if folds is None else lambda numbers: folds.features(positions[numbers])
 
 
 def _rows(feature_set: FeatureSet, labelled: LabelledFeatures, streamed: bool) -> Rows:

@@ -137,14 +137,18 @@ def sums(
     pooling: str = "",
     weights: npt.NDArray[np.float32] | None = None,
     pivot: npt.NDArray[np.float32] | None = None,
+    known: FeatureSums | None = None,
 ) -> tuple[FeatureSums, TargetSums]:
     """Those of the items `numbers` in one pass; targets [L, C] and weights [L] by item. All views of an item together count once.
 
+    known: the sums of the features, where they need not be taken.
+
     Raises UsageError for features that are no numbers, or too many for a Gram matrix.
     """
-    found: FeatureSums | None = None
+    found: FeatureSums | None = known
+    along = None if known is None else TargetSums.zero(len(known.pivot), targets.shape[1])
     for part, block in vectors(rows, numbers, pooling, every_view=True):
-        if found is None:
+        if found is None or along is None:
             require_width(int(block.shape[1]))
             found = FeatureSums(tf.reduce_mean(block, 0).numpy() if pivot is None else pivot)
             along = TargetSums.zero(int(block.shape[1]), targets.shape[1])
@@ -152,8 +156,10 @@ def sums(
         x = block - found.pivot
         wanted = np.repeat(targets[part], rows.views, axis=0)
         along.add(x, wanted if by_row is None else wanted * by_row[:, None])
-        found.add(x.numpy(), by_row)
+        if known is None:
+            found.add(x.numpy(), by_row)
     assert found is not None, "no items"
+    assert along is not None, "no items"
     if not np.isfinite(found.total).all():
         require_finite(rows, numbers)
     return found, along

@@ -56,7 +56,7 @@ class MemoryRows:
     def blocks(self, numbers: Numbers, every_view: bool = False) -> Iterator[tuple[Numbers, Array]]:
         by_item = self.features.reshape(-1, self.views, *self.shape)
         taken = self.views if every_view else 1
-        size = _items_per_block(self.shape, taken)
+        size = _items_per_block(self.shape, taken, BLOCK_BYTES)
         for start in range(0, len(numbers), size):
             part = numbers[start : start + size]
             first, last = int(part[0]), int(part[-1])
@@ -74,6 +74,7 @@ class StoredRows:
     feature_set: FeatureSet
     positions: Numbers
     views: int = 1
+    block_bytes: int = BLOCK_BYTES
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,7 +82,7 @@ class StoredRows:
 
     def blocks(self, numbers: Numbers, every_view: bool = False) -> Iterator[tuple[Numbers, Array]]:
         view = None if every_view and self.views > 1 else 0
-        size = _items_per_block(self.shape, self.views if view is None else 1)
+        size = _items_per_block(self.shape, self.views if view is None else 1, self.block_bytes)
         for batch in self.feature_set.batches(size, self.positions[np.sort(numbers)], view, threads=2):
             yield np.searchsorted(self.positions, batch.positions), batch.embeddings.reshape(len(batch.positions), -1, *self.shape)
 
@@ -90,8 +91,8 @@ class StoredRows:
         return [keys[int(position)].as_py() for position in self.positions[numbers]]
 
 
-def _items_per_block(shape: tuple[int, ...], views: int) -> int:
-    return max(1, BLOCK_BYTES // (4 * views * prod(shape)))
+def _items_per_block(shape: tuple[int, ...], views: int, block_bytes: int) -> int:
+    return max(1, block_bytes // (4 * views * prod(shape)))
 
 
 def vectors(rows: Rows, numbers: Numbers, pooling: str = "", every_view: bool = False) -> Iterator[tuple[Numbers, Tensor]]:
