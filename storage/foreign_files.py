@@ -16,17 +16,19 @@ from storage.heads import FOLDER as HEADS
 from storage.names import SetName
 from storage.place import Place
 from storage.runs import RUN_ID, run_folders
+from storage.statistics import FOLDER as STATISTICS
 from storage.store import STORE_FILE
 from storage.tombstones import RECEIPTS
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
 RUN_JSON = ("cancel.json", "end.json", "heartbeat.json", "plan.json", "report.json")
-_OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, "set.json", "versions", "tags", "runs"}
+_OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, STATISTICS, "set.json", "versions", "tags", "runs"}
 _BY_CONTENT = re.compile(r"[0-9a-f]{64}\.(parquet|h5)")
 _IN_SET = {
     **dict.fromkeys(LISTED_FOLDERS, _BY_CONTENT),
     "versions": re.compile(r"\d{8,}\.json"),
+    STATISTICS: re.compile(r"[0-9a-f]{64}\.h5|\d{8,}\.json"),
     "tags": re.compile(r".+\.json"),
     "runs": RUN_ID,
 }

@@ -15,6 +15,7 @@ from storage.foreign_files import LISTED_FOLDERS
 from storage.names import SetName
 from storage.run_watch import file_system_time, run_statuses
 from storage.runs import RunFolder
+from storage.statistics import stale_statistics
 from storage.store import require_store, require_writable
 from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest
@@ -32,8 +33,9 @@ class Garbage:
 
 
 def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SECONDS) -> Garbage:
-    """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; receipts of runs that did not
-    finish, since the shards that they name go with them; and what killed writers left under private names. Folders are left alone.
+    """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; statistics of other items; receipts
+    of runs that did not finish, since the shards that they name go with them; and what killed writers left under private names. Folders
+    are left alone.
 
     Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
     be read, or is lost, stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.
@@ -49,7 +51,8 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     require_all_versions(name)
     listed = listed_files({version: read_manifest(name.folder, version) for version in list_versions(name.folder)})
     unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]
-    candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed), *_private(name)]
+    candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed)]
+    candidates += [*stale_statistics(name), *_private(name)]
     now = file_system_time(name.folder / "runs")
     files: list[str] = []
     size = young = 0

@@ -14,6 +14,7 @@ from storage.names import SetName
 from storage.place import RemotePlace
 from storage.sealed import seal
 from storage.shard_cache import forget
+from storage.statistics import remove_stale_statistics
 from storage.takedown_found import Found
 from storage.takedown_rewrite import Rewritten, rewritten_manifest, write_without
 from storage.takedown_runs import clean_runs
@@ -162,6 +163,7 @@ def _remove(name: SetName, stones: Tombstones) -> None:
                 remove(name.folder / gone.path)
             if isinstance(name.root, RemotePlace):
                 forget(gone.sha256)
+    remove_stale_statistics(name)  # sums of rewritten versions hold what was taken down
 
 
 def _joined(losses: Iterable[VersionLoss]) -> tuple[VersionLoss, ...]:

@@ -56,12 +56,16 @@ def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> Lab
     )
 
 
-def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN) -> LabelledFeatures:
-    """Join a set with labels, as `label_items`, and read the rows that have one, each once; views: one of VIEWS, for what it takes."""
+def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN, in_memory: bool = True) -> LabelledFeatures:
+    """Join a set with labels, as `label_items`, and read the rows that have one, each once; views: one of VIEWS, for what it takes.
+
+    Without `in_memory` there are no features in it, for heads that read them from the store.
+    """
     items = label_items(feature_set, label_set, task)
+    positions = items.joined.positions if in_memory else items.joined.positions[:0]
     return LabelledFeatures(
         **vars(items),
-        features=read_features(feature_set, items.joined.positions, None if views == RANDOM else 0),
+        features=read_features(feature_set, positions, None if views == RANDOM else 0),
         views=len(feature_set.views) if views == RANDOM else 1,
     )
 

@@ -25,7 +25,7 @@ class FittedHead:
     feature_set: FeatureSet
     options: FitOptions
     metrics: dict[str, Evaluation | MultiLabelEvaluation]  # by split; validation as measured before the refit, the others on the kept head
-    epochs: int
+    epochs: int  # 0: of a head that is found exactly
     history: dict[str, list[float]]
     labels: LabelReport
     rows: dict[str, int]  # items by split
@@ -34,6 +34,9 @@ class FittedHead:
     warnings: list[str] = field(default_factory=list)
     positions: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)  # of the items by split, in the order of their outcomes
     tested: str | None = None  # sha256 of what it was tested on; None: of nothing
+    chosen: dict[str, float] = field(default_factory=dict)  # what the fit decided by itself, by name
+    path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
+    fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
@@ -50,7 +53,10 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "tested_sha256": fitted.tested,
         "label_set_sha256": fitted.labels.joined_digest,
         "epochs": fitted.epochs,
+        "chosen": fitted.chosen,
+        "path": fitted.path,
         "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},
         "seconds": fitted.seconds,
+        "fit_seconds": fitted.fit_seconds,
         "warnings": fitted.warnings,
     }

@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+from storage.errors import UsageError
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
+from trainer.exact_fits import FitData
+from trainer.fitting import Numbers
+from trainer.input_pipeline import rows_per_batch
+from trainer.rows import require_finite
 from trainer.splits import VALIDATION
-from trainer.task import Targets
+from trainer.task import Probabilities, Targets
+
+MAX_ROWS = 1024  # a batch of predictions
 
 AnyEvaluation = Evaluation | MultiLabelEvaluation
 Metrics = dict[str, AnyEvaluation]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`numbers`: the items in the order of the evaluation's outcomes."""
+
+    evaluation: AnyEvaluation
+    numbers: Numbers
+
+
+def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
+    """A fitted head on the plain view of the items `numbers`, in the order in which they are read. Raises UsageError where it gives no
+    numbers."""
+    order: list[Numbers] = []
+    evaluation = data.task.evaluate(_predictions(model, data, numbers, order), data.classes)
+    return Measured(evaluation, np.concatenate(order))
+
+
+def _predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list[Numbers]) -> Iterator[tuple[Targets, Probabilities]]:
+    size = rows_per_batch(data.rows.shape, MAX_ROWS)
+    for part, block in data.rows.blocks(numbers):
+        order.append(part)
+        for start in range(0, len(part), size):
+            x = tf.cast(tf.constant(block[start : start + size, 0]), tf.float32)
+            probabilities = np.asarray(model.predict_on_batch(x), np.float32)
+            if not np.isfinite(probabilities).all():
+                require_finite(data.rows, numbers)
+                raise UsageError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
+            yield data.y[part[start : start + size]], probabilities
 
 
 def calibrated(metrics: Mapping[str, AnyEvaluation]) -> Metrics:

@@ -9,18 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.features import LabelledFeatures
-from trainer.heads import HeadInput, build_head
+from trainer.fitting import FirstFit, Numbers
+from trainer.heads import HeadInput, build_head, with_activation
 from trainer.input_pipeline import batches_of, rows_per_batch
-from trainer.label_column import Rows
 from trainer.options import FitOptions
 from trainer.task import Task
-
-Curves = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Solver:
-    """Fits heads on chosen positions of labelled features. Models map features [N, *shape] to logits [N, C].
+    """Fits heads on chosen positions of labelled features.
 
     `options` are those `for_features` of their shape.
     """
@@ -29,11 +27,8 @@ class Solver:
     task: Task
     options: FitOptions
 
-    def with_validation(self, train: Rows, validation: Rows) -> tuple[keras.Model, int, Curves]:
-        """Fit until validation loss stops falling; returns the best model, its number of epochs, and the learning curves.
-
-        Without validation items: fit for max_epochs.
-        """
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        """Fit until validation loss stops falling, and keep the best epoch's model; without validation items, for max_epochs."""
         stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=self.options.patience, restore_best_weights=True)
         model = self._compiled(train)
         history = model.fit(
@@ -46,37 +41,37 @@ class Solver:
             verbose=0,
         ).history
         curves = {name: [float(value) for value in values] for name, values in history.items()}
-        best = int(np.argmin(curves["val_loss"])) + 1 if len(validation) else self.options.max_epochs
-        return model, best, curves
+        epochs = int(np.argmin(curves["val_loss"])) + 1 if len(validation) else self.options.max_epochs
+        return FirstFit(with_activation(model, self.task.activation()), {"epochs": epochs}, curves)
 
-    def for_epochs(self, positions: Rows, epochs: int) -> keras.Model:
-        model = self._compiled(positions)
-        model.fit(self._shuffled(positions), steps_per_epoch=self._steps(positions), epochs=epochs, shuffle=False, verbose=0)
-        return model
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        model, epochs = self._compiled(numbers), int(first.chosen["epochs"])
+        model.fit(self._shuffled(numbers), steps_per_epoch=self._steps(numbers), epochs=epochs, shuffle=False, verbose=0)
+        return with_activation(model, self.task.activation())
 
-    def stream(self, positions: Rows) -> tf.data.Dataset:
+    def stream(self, positions: Numbers) -> tf.data.Dataset:
         """Batches (view 0 of the features, y) in the given order."""
         return self._load(positions)
 
-    def _shuffled(self, positions: Rows) -> tf.data.Dataset:
+    def _shuffled(self, positions: Numbers) -> tf.data.Dataset:
         return self._load(positions, self.options.seed, epochs=None)
 
-    def _load(self, positions: Rows, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
+    def _load(self, positions: Numbers, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
         return batches_of(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
 
-    def _steps(self, positions: Rows) -> int:
+    def _steps(self, positions: Numbers) -> int:
         return -(-len(positions) // self._batch_size)
 
     @property
     def _batch_size(self) -> int:
         return self.options.batch_size or rows_per_batch(self.data.features.shape[1:])
 
-    def _compiled(self, positions: Rows) -> keras.Model:
+    def _compiled(self, positions: Numbers) -> keras.Model:
         keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise
         keras.config.set_dtype_policy("float32")
         keras.utils.set_random_seed(self.options.seed)
         views = self.data.views
-        rows = np.add.outer(positions * views, np.arange(views)).reshape(-1)
+        rows = np.add.outer(np.asarray(positions) * views, np.arange(views)).reshape(-1)
         model = build_head(self.options, HeadInput(self.data.features, rows, len(positions), len(self.data.classes)))
         weights = self.task.weights(self.options.class_weights, self.data.y[positions], self.data.classes)
         model.compile(keras.optimizers.Adam(self.options.learning_rate), self.task.loss(weights), metrics=self.task.metrics)

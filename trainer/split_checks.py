@@ -20,11 +20,12 @@ def require_all_classes(joined: Joined, split: Split) -> None:
         )
 
 
-def split_warnings(joined: Joined, split: Split) -> list[str]:
+def split_warnings(joined: Joined, split: Split, unvalidated: str) -> list[str]:
+    """unvalidated: what follows where no item is left to validate on."""
     found = []
     for name, doing, so in (
         (TEST, "test", "the numbers above say nothing about new images"),
-        (VALIDATION, "validate", "training went on for all of --max-epochs"),
+        (VALIDATION, "validate", unvalidated),
     ):
         if not len(split.positions(name)):
             found.append(f"no item was left to {doing} on: {so}")

@@ -1,0 +1,145 @@
+"""The exact heads as fits: what validation chooses, and models that say what scikit-learn says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.errors import UsageError
+from tests.trainer.test_logistic import Array, made, standardised
+from trainer import neighbours
+from trainer.design import Design
+from trainer.exact_fits import ClassMeanFit, FitData, LogisticFit, RidgeFit, strengths
+from trainer.neighbours import NearestNeighbours, NeighboursFit
+from trainer.options import FitOptions
+from trainer.rows import MemoryRows
+from trainer.task import task_of
+
+pytest.importorskip("sklearn")
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+
+CLASSES = ("a", "b", "c", "d")
+
+
+def fit_data(x: Array, y: Array, views: int = 1, **options: Any) -> FitData:
+    chosen = FitOptions(**options).for_features(x.shape[1:])
+    classes = y.shape[1] if y.ndim == 2 else int(y.max()) + 1
+    return FitData(MemoryRows(x, views), y, CLASSES[:classes], task_of(chosen.multi_label), chosen)
+
+
+def parts(n: int) -> tuple[Array, Array]:
+    return np.arange(0, n * 3 // 4), np.arange(n * 3 // 4, n)
+
+
+def test_strengths_are_round() -> None:
+    assert strengths(0.01, 2.0) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    assert strengths(3e-4, 1e-3) == [5e-4, 1e-3]
+
+
+@pytest.mark.parametrize(("kind", "head", "chosen"), [(LogisticFit, "logistic", "c"), (RidgeFit, "ridge", "alpha")])
+def test_validation_chooses_the_strength(kind: Any, head: str, chosen: str) -> None:
+    x, y = made(160, 4)
+    train, validation = parts(160)
+    first = kind(fit_data(x, y, head=head)).with_validation(train, validation)
+    tried, losses = first.path[chosen], first.path["val_loss"]
+    assert first.chosen[chosen] == tried[int(np.argmin(losses))]
+    assert len(tried) == len(losses) > 5
+    p = np.asarray(first.model.predict_on_batch(x[validation]), np.float64)
+    assert -np.log(p[np.arange(len(validation)), y[validation]]).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["logistic", "ridge"])
+def test_a_refit_is_a_fit_of_both(head: str) -> None:
+    x, y = made(80, 3)
+    train, validation = parts(80)
+    kind: Any = {"logistic": LogisticFit, "ridge": RidgeFit}[head]
+    fitting = kind(fit_data(x, y, head=head))
+    first = fitting.with_validation(train, validation)
+    again = kind(fit_data(x, y, head=head)).refit if head == "logistic" else None
+    refitted = np.asarray(fitting.refit(np.arange(80), first).predict_on_batch(x))
+    if again:
+        np.testing.assert_allclose(refitted, np.asarray(again(np.arange(80), first).predict_on_batch(x)), atol=1e-6)
+    else:
+        alone = fitting._sums(np.arange(80))
+        from trainer.ridge import Ridge
+
+        ridge = Ridge(*alone)
+        expected = fitting.data.model(ridge.moments, ridge.one(first.chosen["alpha"]).times(first.chosen["temperature"]))
+        np.testing.assert_allclose(refitted, np.asarray(expected.predict_on_batch(x)), atol=1e-4)
+
+
+def test_the_nearest_class_mean_is_that_of_scikit_learn() -> None:
+    x, y = made(120, 4)
+    train, validation = parts(120)
+    first = ClassMeanFit(fit_data(x, y, head="class-mean")).with_validation(train, validation)
+    z = standardised(x, Design(MemoryRows(x), train).moments)
+    theirs = NearestCentroid().fit(z[train], y[train]).predict(z)
+    np.testing.assert_array_equal(np.asarray(first.model.predict_on_batch(x)).argmax(axis=1), theirs)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclid"])
+@pytest.mark.parametrize("k", [1, 4])
+def test_neighbours_are_those_of_scikit_learn(metric: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK_SCORES", 7 * neighbours.BATCH)  # several blocks of the bank
+    x, y = made(120, 4)
+    train, validation = parts(120)
+    model = NeighboursFit(fit_data(x, y, head="knn", k=k, metric=metric)).with_validation(train, np.arange(0)).model
+    theirs = KNeighborsClassifier(k, metric={"euclid": "euclidean"}.get(metric, metric)).fit(x[train], y[train])
+    np.testing.assert_allclose(np.asarray(model.predict_on_batch(x[validation])), theirs.predict_proba(x[validation]), atol=1e-6)
+
+
+def test_neighbours_vote_for_any_number_of_classes() -> None:
+    x, y = made(60, 4)
+    has = np.stack([y > 0, y > 1, y == 2], 1).astype(np.uint8)
+    model = NeighboursFit(fit_data(x, has, head="knn", k=5, multi_label=True)).with_validation(np.arange(40), np.arange(0)).model
+    theirs = KNeighborsClassifier(5, metric="cosine").fit(x[:40], has[:40]).predict_proba(x[40:])
+    np.testing.assert_allclose(np.asarray(model.predict_on_batch(x[40:])), np.stack([p[:, 1] for p in theirs], 1), atol=1e-6)
+
+
+def test_validation_chooses_k_and_the_features_stay_in_their_dtype() -> None:
+    x, y = made(100, 3)
+    train, validation = parts(100)
+    first = NeighboursFit(fit_data((x / 10).astype(np.float16), y, head="knn")).with_validation(train, validation)
+    assert first.chosen["k"] in first.path["k"]
+    assert min(first.path["val_error"]) == first.path["val_error"][first.path["k"].index(first.chosen["k"])]
+    layer = first.model.layers[-1]
+    assert isinstance(layer, NearestNeighbours)
+    assert layer.bank.numpy().dtype == np.float16
+
+
+@pytest.mark.parametrize(("kind", "head"), [(LogisticFit, "logistic"), (RidgeFit, "ridge"), (ClassMeanFit, "class-mean")])
+def test_views_count_as_one_item_together(kind: Any, head: str) -> None:
+    """Equal views change nothing."""
+    x, y = made(60, 3)
+    plain = kind(fit_data(x, y, head=head)).with_validation(*parts(60))
+    views = kind(fit_data(np.repeat(x, 2, axis=0), y, 2, head=head)).with_validation(*parts(60))
+    assert plain.chosen == pytest.approx(views.chosen, rel=1e-3)
+    np.testing.assert_allclose(plain.model.predict_on_batch(x), views.model.predict_on_batch(x), atol=2e-3)
+
+
+def test_more_neighbours_than_items_are_refused() -> None:
+    x, y = made(20, 2)
+    with pytest.raises(UsageError, match="k must be at most the number of training items, 15; got 50"):
+        NeighboursFit(fit_data(x, y, head="knn", k=50)).with_validation(*parts(20))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"head": "ridge", "c": 1.0}, "the ridge head has no c: it takes alpha"),
+        ({"head": "class-mean", "k": 1}, "the class-mean head has no k: there is nothing to set"),
+        ({"head": "linear", "metric": "euclid"}, "the linear head has no metric: it takes c"),
+        ({"head": "knn", "metric": "manhattan"}, "unknown metric 'manhattan': expected one of cosine, euclid"),
+        ({"head": "logistic", "map": "attention"}, "the logistic head learns nothing within a map: --map must be one of flatten, avg, max"),
+        ({"head": "logistic", "learning_rate": 0.1}, "the logistic head is found exactly: it has no learning_rate"),
+        ({"head": "knn", "class_weights": "balanced"}, "the knn head has no loss that classes could weigh in"),
+        ({"head": "class-mean", "multi_label": True}, "the class-mean head gives an item one class"),
+        ({"head": "ridge", "multi_label": True, "class_weights": "balanced"}, "a Gram matrix of its own: use the head logistic"),
+        ({"head": "knn", "k": 1.5}, "k must be a whole number"),
+    ],
+)
+def test_what_a_head_has_not_is_told(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        FitOptions(**options)

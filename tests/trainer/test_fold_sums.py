@@ -1,0 +1,129 @@
+"""Sums by fold, kept beside a set: what they say is what a pass over the features says, through new versions and takedowns."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import storage
+from scripts.made_set import MadeSet, made_space, new_set
+from storage.files import list_names
+from storage.foreign_files import foreign_in_set
+from storage.gc import collect_garbage
+from storage.names import SetName
+from storage.statistics import FOLDS, fold_of, kept_versions, read_statistics
+from storage.store import init_store
+from storage.takedown import Request, take_down
+from trainer.fit import fit
+from trainer.fold_sums import folds_for
+from trainer.options import FitOptions
+from trainer.ridge import FeatureSums, ridge_targets, sums
+from trainer.rows import MemoryRows, StoredRows
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeSet:
+    init_store(tmp_path / "store")
+    whole = new_set(SetName(tmp_path / "store", "team", "set"), made_space(), "parquet", (6,))
+    whole.commit("photos", {f"{i:03d}.jpg": i % 150 for i in range(160)}, per_shard=40)  # ten images stand in two items
+    return whole
+
+
+def features_of(made: MadeSet, positions: np.ndarray, pivot: np.ndarray) -> FeatureSums:
+    x = made.open().embeddings(positions)
+    return sums(MemoryRows(x), np.arange(len(x)), ridge_targets(np.zeros(len(x)), 2), pivot=pivot)[0]
+
+
+def same(found: FeatureSums, expected: FeatureSums) -> bool:
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-3)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-3)
+    return found.count == pytest.approx(expected.count)
+
+
+def test_the_sums_of_any_items_are_those_of_their_features(made: MadeSet) -> None:
+    folds = folds_for(made.open())
+    assert folds is not None
+    assert folds.of_item.max() < FOLDS
+    for positions in (np.arange(160), np.arange(0, 160, 2), np.flatnonzero(folds.of_item < 15), np.arange(3)):
+        assert same(folds.features(positions), features_of(made, positions, folds.sums.pivot))
+
+
+def test_the_fold_of_an_image_goes_by_its_digest_alone(made: MadeSet) -> None:
+    digests = made.open().columns("digest")["digest"]
+    folds = fold_of(digests)
+    assert [int.from_bytes(each[:8], "little") % FOLDS for each in digests.to_pylist()] == folds.tolist()
+    np.testing.assert_array_equal(fold_of(digests.slice(7)), folds[7:])
+
+
+def test_they_are_read_again_and_brought_up_to_date(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds_for(made.open())
+    assert kept_versions(made.name) == [1]
+    read: list[int] = []
+    blocks = StoredRows.blocks
+
+    def counted(self: StoredRows, numbers: np.ndarray, every_view: bool = False):  # type: ignore[no-untyped-def]
+        read.append(len(numbers))
+        return blocks(self, numbers, every_view)
+
+    monkeypatch.setattr(StoredRows, "blocks", counted)
+    folds_for(made.open())
+    assert read == []
+    made.commit("photos", {f"{i:03d}.jpg": i for i in range(20, 165)}, per_shard=40)
+    folds = folds_for(made.open())
+    assert folds is not None
+    assert sorted(read) == [15, 30]  # images 150 to 164 came; 0 to 19 left, ten of them twice
+    assert kept_versions(made.name) == [2]
+    assert len(list_names(made.folder / "statistics")) == 2
+    assert same(folds.features(np.arange(145)), features_of(made, np.arange(145), folds.sums.pivot))
+
+
+def test_a_takedown_removes_them_and_they_are_no_foreign_files(made: MadeSet) -> None:
+    folds_for(made.open())
+    assert foreign_in_set(made.name) == []
+    assert collect_garbage(made.name, delete=True, grace_seconds=0).files == ()
+    take_down(made.name.root, made.name, Request(images=(made.digest(7).hex(),)), do_it=True)
+    assert list_names(made.folder / "statistics") == []
+    folds = folds_for(made.open())
+    assert folds is not None
+    assert folds.sums.counts.sum() == made.open().rows == 158  # it stood in two items
+
+
+def test_what_is_damaged_is_made_anew(made: MadeSet) -> None:
+    folds_for(made.open())
+    payload = next(name for name in list_names(made.folder / "statistics") if name.endswith(".h5"))
+    path = Path(str(made.folder)) / "statistics" / payload
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert read_statistics(made.name, made.open().manifest) is None
+    assert folds_for(made.open()) is not None
+
+
+def test_garbage_collection_takes_those_of_lost_items(made: MadeSet) -> None:
+    folds_for(made.open())
+    made.commit("photos", {f"{i:03d}.jpg": i for i in range(3)})
+    lost = Path(str(made.folder)) / "statistics" / "00000009.json"
+    lost.write_text("{}")
+    assert collect_garbage(made.name, delete=True, grace_seconds=0).files == ("statistics/00000009.json",)
+
+
+def test_a_streamed_ridge_is_that_of_memory(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = FitOptions("ridge", alpha=10.0)
+    kept = fit(made.uri, options=options)
+    monkeypatch.setattr(sys.modules["trainer.fit"], "STREAMED_BYTES", 0)  # trainer.fit is the function
+    streamed = fit(made.uri, options=options)
+    assert kept_versions(made.name) == [1]
+    x = storage.open(made.uri).embeddings().astype(np.float32)
+    np.testing.assert_allclose(streamed.model.predict_on_batch(x), kept.model.predict_on_batch(x), atol=1e-4)
+    assert streamed.metrics["validation"].log_loss == pytest.approx(kept.metrics["validation"].log_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["logistic", "class-mean"])
+def test_other_exact_heads_are_streamed_too(made: MadeSet, monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+    options = FitOptions(head, c=0.1 if head == "logistic" else None)
+    kept = fit(made.uri, options=options)
+    monkeypatch.setattr(sys.modules["trainer.fit"], "STREAMED_BYTES", 0)  # trainer.fit is the function
+    streamed = fit(made.uri, options=options)
+    x = storage.open(made.uri).embeddings().astype(np.float32)
+    np.testing.assert_allclose(streamed.model.predict_on_batch(x), kept.model.predict_on_batch(x), atol=1e-3)

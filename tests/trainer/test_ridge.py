@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from storage.errors import UsageError
+from tests.trainer.test_logistic import made, standardised
+from trainer import ridge, rows
+from trainer.ridge import Ridge, fit_path, ridge_targets, sums
+from trainer.rows import MemoryRows
+
+linear_model = pytest.importorskip("sklearn.linear_model")
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_coefficients_are_those_of_scikit_learn(classes: int) -> None:
+    x, y = made(300, classes)
+    alphas = [10.0, 0.1, 1e5]
+    heads, moments = fit_path(x, y, classes, alphas)
+    z = standardised(x, moments)
+    for alpha, head in zip(alphas, heads, strict=True):
+        theirs = linear_model.RidgeClassifier(alpha=alpha).fit(z, y)
+        kernel, bias = (head.kernel, head.bias) if classes > 2 else (head.kernel[:, 1:], head.bias[1:])
+        np.testing.assert_allclose(kernel.T, np.atleast_2d(theirs.coef_), rtol=1e-4, atol=1e-4 * np.abs(theirs.coef_).max())
+        np.testing.assert_allclose(bias, theirs.intercept_, atol=1e-6)
+
+
+def test_class_weights_are_those_of_scikit_learn() -> None:
+    x, y = made(200, 3)
+    weights = np.array([1.0, 5.0, 0.2])
+    (head,), moments = fit_path(x, y, 3, [10.0], weights)
+    theirs = linear_model.RidgeClassifier(alpha=10.0, class_weight=dict(enumerate(weights))).fit(standardised(x, moments), y)
+    np.testing.assert_allclose(head.kernel, theirs.coef_.T, rtol=1e-4, atol=1e-4 * np.abs(theirs.coef_).max())
+    np.testing.assert_allclose(head.bias, theirs.intercept_, atol=1e-5)
+
+
+def test_any_number_of_classes_is_that_of_scikit_learn() -> None:
+    x, _ = made(200, 2)
+    y = np.stack([x[:, 0] > 30, x[:, 5] > 30, x[:, 7] > 50], 1).astype(np.uint8)
+    (head,), moments = fit_path(x, y, 3, [10.0])
+    theirs = linear_model.RidgeClassifier(alpha=10.0).fit(standardised(x, moments), y.astype(np.int64))
+    np.testing.assert_allclose(head.kernel, theirs.coef_.T, rtol=1e-4, atol=1e-4 * np.abs(theirs.coef_).max())
+
+
+def test_one_strength_alone_and_sums_of_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 7 * 4 * 12)
+    x, y = made(100, 3)
+    source, targets = MemoryRows(x), ridge_targets(y, 3)
+    whole = Ridge(*sums(source, np.arange(100), targets))
+    first = sums(source, np.arange(0, 100, 2), targets)
+    second = sums(source, np.arange(1, 100, 2), targets, pivot=first[0].pivot)
+    parts = Ridge(first[0].plus(second[0]), first[1].plus(second[1]))
+    taken = Ridge(whole.features.plus(sums(source, np.arange(1, 100, 2), targets, pivot=whole.features.pivot)[0], -1), first[1])
+    np.testing.assert_allclose(whole.one(3.0).kernel, whole.path([3.0, 5.0])[0].kernel, atol=1e-9)
+    np.testing.assert_allclose(parts.one(3.0).kernel, whole.one(3.0).kernel, atol=1e-5)
+    np.testing.assert_allclose(taken.moments.variance, Ridge(*first).moments.variance, rtol=1e-5, atol=1e-5)
+
+
+def test_a_mean_far_from_zero_costs_no_digits() -> None:
+    random = np.random.default_rng(0)
+    x = (1e4 + random.normal(0, 1, (500, 6))).astype(np.float32)
+    y = (x[:, 0] > 1e4).astype(np.int64)
+    (head,), moments = fit_path(x, y, 2, [1.0])
+    theirs = linear_model.RidgeClassifier(alpha=1.0).fit(standardised(x, moments), y)
+    np.testing.assert_allclose(head.kernel[:, 1], np.ravel(theirs.coef_), rtol=1e-4, atol=1e-5)
+
+
+def test_too_many_features_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ridge, "MAX_WIDTH", 11)
+    with pytest.raises(
+        UsageError, match=r"the ridge head needs the Gram matrix of its inputs, of 11 at most; these features give 12: pool"
+    ):
+        fit_path(*made(20, 2), 2, [1.0])
+
+
+def test_features_that_are_no_numbers_are_named() -> None:
+    x, y = made(50, 2)
+    x[7, 2] = np.nan
+    with pytest.raises(UsageError, match="1 items have features that are NaN or infinite: item 7"):
+        fit_path(x, y, 2, [1.0])

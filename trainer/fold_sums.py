@@ -1,0 +1,114 @@
+"""Sums over a set's features by fold: read, brought up to date or made, and then those of any items for the price of the difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from storage.errors import PermafrostError
+from storage.feature_set import FeatureSet, open_set
+from storage.names import SetName
+from storage.statistics import FOLDS, FoldSums, fold_of, keep_statistics, kept_versions, read_statistics
+from trainer.ridge import FeatureSums
+from trainer.rows import Numbers, StoredRows, require_finite, vectors
+
+MAX_WIDTH = 2048  # features: the sums of 20 folds then have 640 MiB
+BLOCK_BYTES = 256 << 20  # 256 MiB of float32: so that a fold's rows in a block still make a fast product
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The sums of a version, and the fold of each of its N items."""
+
+    feature_set: FeatureSet
+    sums: FoldSums
+    of_item: Numbers
+
+    def features(self, positions: Numbers) -> FeatureSums:
+        """Of the items at these positions (each once): from a fold's sums the items that are missing are taken away, or, if more are
+        missing than there, those that are there are summed."""
+        wanted = np.zeros(len(self.of_item), bool)
+        wanted[positions] = True
+        there = np.bincount(self.of_item[wanted], minlength=FOLDS)
+        whole = 2 * there > np.bincount(self.of_item, minlength=FOLDS)
+        found = FeatureSums(self.sums.pivot)
+        for fold in np.flatnonzero(whole):
+            found.count += float(self.sums.counts[fold])
+            found.total += self.sums.totals[fold]
+            found.gram += self.sums.grams[fold]
+        whole_of_item = whole[self.of_item]
+        for items, sign in ((wanted & ~whole_of_item, 1.0), (~wanted & whole_of_item, -1.0)):
+            chosen = np.flatnonzero(items)
+            if len(chosen):
+                for _, block in vectors(StoredRows(self.feature_set, chosen), np.arange(len(chosen))):
+                    found.add((block - found.pivot).numpy(), sign=sign)
+        return found
+
+
+def folds_for(feature_set: FeatureSet) -> Folds | None:
+    """None for features that are no vectors, or too wide. What is not there yet is made, and kept beside the set."""
+    if len(feature_set.shape) != 1 or feature_set.shape[0] > MAX_WIDTH:
+        return None
+    digests = feature_set.columns("digest")["digest"]
+    name = replace(feature_set.name, at=None)
+    found = read_statistics(name, feature_set.manifest)
+    if found is None:
+        found = _updated(name, feature_set, digests) or _added(feature_set, np.arange(len(digests)), fold_of(digests), None)
+        keep_statistics(name, feature_set.manifest, found)
+    return Folds(feature_set, found, fold_of(digests))
+
+
+def _updated(name: SetName, feature_set: FeatureSet, digests: pa.ChunkedArray) -> FoldSums | None:
+    """From those of another version, if less than half of the items differ."""
+    for version in reversed(kept_versions(name)):
+        try:
+            other = open_set(replace(name, at=str(version)))
+            known = read_statistics(name, other.manifest)
+            theirs = other.columns("digest")["digest"]
+        except PermafrostError:
+            continue
+        added, removed = _difference(digests, theirs)
+        if known is not None and 2 * (len(added) + len(removed)) < len(digests):
+            found = _added(feature_set, added, fold_of(digests)[added], known)
+            return _added(other, removed, fold_of(theirs)[removed], found, -1.0)
+    return None
+
+
+def _difference(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
+    """Positions of what only we have, and only they; an image that one has more often counts so often."""
+    mine, other = _occurrences(ours), _occurrences(theirs)
+    return np.flatnonzero(~np.isin(mine, other)), np.flatnonzero(~np.isin(other, mine))
+
+
+def _occurrences(digests: pa.ChunkedArray) -> Numbers:
+    """Each digest and how often it came before [N], as structures that compare."""
+    raw = np.frombuffer(b"".join(digests.to_pylist()), "S32") if len(digests) else np.zeros(0, "S32")
+    order = np.argsort(raw, kind="stable")
+    new = np.r_[True, raw[order][1:] != raw[order][:-1]] if len(raw) else np.zeros(0, bool)
+    starts = np.flatnonzero(new)
+    nth = np.empty(len(raw), np.int64)
+    nth[order] = np.arange(len(raw)) - np.repeat(starts, np.diff(np.r_[starts, len(raw)]))
+    return np.array([digest + b"%d" % n for digest, n in zip(digests.to_pylist(), nth.tolist(), strict=True)])
+
+
+def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: FoldSums | None, sign: float = 1.0) -> FoldSums:
+    """The sums with those of the items at `positions`, whose folds are `folds`, or (sign -1) without them."""
+    width = feature_set.shape[0]
+    pivot = known.pivot if known else None
+    counts, totals = (known.counts, known.totals) if known else (np.zeros(FOLDS), np.zeros((FOLDS, width)))
+    grams = known.grams if known else np.zeros((FOLDS, width, width))
+    rows = StoredRows(feature_set, positions, block_bytes=BLOCK_BYTES)
+    for part, block in vectors(rows, np.arange(len(positions))):
+        if pivot is None:
+            pivot = block.numpy().mean(axis=0, dtype=np.float64).astype(np.float32)
+        x, of_row = (block - pivot).numpy(), folds[part]
+        for fold in np.unique(of_row):
+            mine = FeatureSums(pivot, counts[fold], totals[fold], grams[fold])
+            mine.add(x[of_row == fold], sign=sign)
+            counts[fold] = mine.count
+    if not np.isfinite(totals).all():
+        require_finite(rows, np.arange(len(positions)))
+    assert pivot is not None, "no items"
+    return FoldSums(pivot, counts, totals, grams)
