@@ -69,7 +69,7 @@ class LoadOptions:
                 raise UsageError(f"{name} must be a number from {least} on, got {value!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Batches to come: of which `classes`, how many an epoch, and from which position on."""
 
