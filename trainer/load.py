@@ -79,7 +79,7 @@ class LoadOptions:
         return SplitOptions(self.split_by, self.test, self.validation, self.seed, self.group_by, self.shots)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Batches to come: of which `classes`, how many an epoch, and from which position on."""
 
