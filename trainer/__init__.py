@@ -14,12 +14,15 @@ from trainer.fitted import FittedHead, summary
 from trainer.head_folder import Head, check_head_target, load_head, save_head
 from trainer.input_pipeline import load
 from trainer.options import FitOptions
+from trainer.sweep import sweep
+from trainer.sweep_options import SweepOptions
 
 __all__ = [
     "FitOptions",
     "FittedHead",
     "Head",
     "SetEvaluation",
+    "SweepOptions",
     "check_head_target",
     "evaluate_head",
     "fit",
@@ -28,4 +31,5 @@ __all__ = [
     "parse_class_weights",
     "save_head",
     "summary",
+    "sweep",
 ]

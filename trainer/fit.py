@@ -33,7 +33,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
     task = task_of(options.multi_label)
     data = read_labelled(feature_set, labels_for(feature_set, labels, options.multi_label), task, options.views)
     split = split_items(data.digests, strata(data.joined.labels), data.joined.splits, options.test, options.validation, options.seed)
-    _require_all_classes(data, split)
+    require_all_classes(data, split)
     solver = Solver(data, task, options)
     train, validation = split.positions(TRAIN), split.positions(VALIDATION)
     logits, epochs, history = solver.with_validation(train, validation)
@@ -56,7 +56,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=_warnings(data, split),
+        warnings=warnings_of(data, split),
     )
 
 
@@ -67,7 +67,7 @@ def _measure(model: keras.Model, solver: Solver, positions: list[int]) -> Evalua
     return solver.task.evaluate([(solver.data.y[positions], probabilities)], solver.data.classes)
 
 
-def _require_all_classes(data: LabelledFeatures, split: Split) -> None:
+def require_all_classes(data: LabelledFeatures, split: Split) -> None:
     trained = {name for i in split.positions(TRAIN) for name in data.joined.labels[i]}
     absent = [name for name in data.classes if name not in trained]
     if absent:
@@ -77,7 +77,7 @@ def _require_all_classes(data: LabelledFeatures, split: Split) -> None:
         )
 
 
-def _warnings(data: LabelledFeatures, split: Split) -> list[str]:
+def warnings_of(data: LabelledFeatures, split: Split) -> list[str]:
     found = []
     if not split.positions(TEST):
         found.append("no item was left to test on: the numbers above say nothing about new images")

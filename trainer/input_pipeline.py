@@ -25,8 +25,9 @@ def load(
     seed: int | None = None,
     epochs: int | None = 1,
     views: int = 1,
+    first_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end).
+    """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end) from `first_epoch` on.
 
     features: [N * views, *shape], the views of an item together; y: [N, ...].
 
@@ -55,7 +56,7 @@ def load(
         return tf.cast(x, tf.float32), labels
 
     plain = tf.autograph.experimental.do_not_convert  # nothing to convert
-    numbers = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
+    numbers = tf.data.Dataset.counter(first_epoch) if epochs is None else tf.data.Dataset.range(first_epoch, first_epoch + epochs)
     # flat_map hides how long the stream is, and Keras then warns when it ends.
     batches = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(positions) // batch_size)
     stream = numbers.flat_map(plain(one_epoch)).apply(tf.data.experimental.assert_cardinality(batches))

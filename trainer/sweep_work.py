@@ -1,0 +1,172 @@
+"""What the trials of a sweep work on, and the table of ways to fit a group of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from storage.errors import UsageError
+from trainer.evaluate import Evaluation
+from trainer.evaluate_multi_label import MultiLabelEvaluation
+from trainer.features import LabelledFeatures
+from trainer.head_stack import Architecture, Arrays, HeadSpec
+from trainer.heads import HEADS
+from trainer.input_pipeline import load, rows_per_batch
+from trainer.many_heads import HeadState, Stack, TrainingData, probabilities, train
+from trainer.map_pooling import MAP_POOLINGS
+from trainer.options import FitOptions
+from trainer.standardise import moments, standardised
+from trainer.sweep_plan import Trial
+from trainer.sweep_split import SweepSplit
+from trainer.task import Task
+
+PREDICTION_BYTES = 256 << 20  # of probabilities held at a time while heads are measured
+COPIES = 6  # of a head's weights while it trains: weights, Adam's means and squares, best, gradient, what is being computed
+
+
+@dataclass(frozen=True)
+class Work:
+    """`candidates` are those `for_features`; `frontend` is the model from features [N, *shape] to standardised vectors [N, D]."""
+
+    data: LabelledFeatures
+    task: Task
+    split: SweepSplit
+    frontend: keras.Model
+    candidates: Sequence[FitOptions]
+    seeds: Sequence[int]
+
+    @property
+    def common(self) -> FitOptions:
+        """Options, of which those count that are the same for all candidates."""
+        return self.candidates[0]
+
+    def options(self, trial: Trial) -> FitOptions:
+        return self.candidates[trial.candidate]
+
+    def architecture(self, trial: Trial) -> Architecture:
+        inputs, classes = self.frontend.output.shape[-1], len(self.data.classes)
+        return Architecture(inputs, self.options(trial).hidden, classes, self.task.multi_label)
+
+    def bytes_of(self, trial: Trial) -> int:
+        return 4 * COPIES * self.architecture(trial).parameters
+
+    def spec(self, trial: Trial) -> HeadSpec:
+        """Class weights and strength go by the items that train with the trial's seed, as for a head that is fitted alone."""
+        options, training = self.options(trial), self.split.training[:, trial.seed] > 0
+        weights = self.task.weights(options.class_weights, self.data.y[training], self.data.classes)
+        shape = (2, len(self.data.classes)) if self.task.multi_label else (len(self.data.classes),)
+        assert options.learning_rate is not None, "candidates are those for_features"
+        return HeadSpec(
+            learning_rate=options.learning_rate,
+            l2=options.l2(int(training.sum())),
+            class_weights=(np.ones(shape) if weights is None else weights).astype(np.float32),
+            dropout=options.dropout,
+            column=trial.seed,
+        )
+
+    @cached_property
+    def training_data(self) -> TrainingData:
+        frontend = self.frontend
+        return TrainingData(
+            y=self.data.y,
+            training=self.split.training,
+            validation=self.split.validation,
+            stream=self._stream,
+            frontend=tf.function(lambda x: frontend(x, training=False), input_signature=[tf.TensorSpec(frontend.input_shape)]),
+            seed=self.common.seed,
+        )
+
+    def _stream(self, positions: npt.NDArray[np.int64], epochs: range | None) -> tf.data.Dataset:
+        data, one = self.data, self.common
+        numbers = np.arange(len(data.y))
+        size = one.batch_size or rows_per_batch(data.features.shape[1:])
+        if epochs is None:
+            return load(data.features, numbers, positions.tolist(), size, views=data.views)
+        return load(data.features, numbers, positions.tolist(), size, one.seed, len(epochs), data.views, epochs.start)
+
+    def measuring(self, positions: Sequence[int]) -> Work:
+        """The same for measuring heads on other items."""
+        table = np.zeros((len(self.data.y), 1), np.float32)
+        table[positions] = 1
+        return replace(self, split=replace(self.split, validation=table))
+
+    def measure(self, trials: Sequence[Trial], heads: Sequence[Arrays]) -> list[Evaluation | MultiLabelEvaluation | None]:
+        """Each head, of one architecture, on the validation items of its seed; None for one that gives no numbers."""
+        architecture = self.architecture(trials[0])
+        found: list[Evaluation | MultiLabelEvaluation | None] = []
+        held_out = int(self.split.validation.any(axis=1).sum())
+        at_once = max(1, PREDICTION_BYTES // (4 * held_out * architecture.outputs))
+        for start in range(0, len(trials), at_once):
+            positions, said = probabilities(self.training_data, architecture, heads[start : start + at_once])
+            for place, trial in enumerate(trials[start : start + at_once]):
+                own = self.split.validation[positions, trial.seed] > 0
+                own_said = said[own, place]
+                finite = np.isfinite(own_said).all()
+                found.append(self.task.evaluate([(self.data.y[positions[own]], own_said)], self.data.classes) if finite else None)
+        return found
+
+    def model(self, options: FitOptions, weights: Arrays) -> keras.Model:
+        """The head as a Keras model from features [N, *shape] to probabilities [N, C]."""
+        l2 = keras.regularizers.L2(options.l2(int(self.split.training[:, 0].sum())))
+        logits = HEADS[options.head].build(self.frontend.output, options, len(self.data.classes), l2)
+        model = keras.Model(self.frontend.input, self.task.activation()(logits))
+        for variable, values in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(values)
+        return model
+
+
+def frontend_of(data: LabelledFeatures, options: FitOptions, positions: npt.NDArray[np.int64]) -> keras.Model:
+    """Pooling and standardising of the features, with mean and spread of the items at `positions`. Raises UsageError for attention."""
+    if options.map == "attention":
+        raise UsageError("attention pooling is learned with its head, so heads cannot share it: sweep with --map flatten, avg or max")
+    pooling = MAP_POOLINGS[options.map or "flatten"]
+    rows = np.add.outer(positions * data.views, np.arange(data.views)).reshape(-1)
+    found = moments(data.features, rows, pooling.statistics)
+    inputs = keras.Input(data.features.shape[1:])
+    return keras.Model(inputs, pooling.build(inputs, lambda vectors: standardised(vectors, found), keras.regularizers.L2(0.0)))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to fit a group of trials.
+
+    fit(work, trials, states, until, on_epoch): bring the states of the trials (None: it begins) to the epoch `until`. What knows no
+    epochs does all of it at once, with `done` in its states.
+    kind: trials of different kinds are fitted apart.
+    """
+
+    fit: Callable[[Work, Sequence[Trial], Sequence[HeadState | None], int, Callable[[int], None]], list[HeadState]]
+    kind: Callable[[FitOptions, Trial], str]
+
+
+def _in_one_pass(
+    work: Work, trials: Sequence[Trial], states: Sequence[HeadState | None], until: int, on_epoch: Callable[[int], None]
+) -> list[HeadState]:
+    """Adam for all of them at once; one stack for each architecture."""
+    begun = [
+        state or HeadState.of(work.architecture(trial).start(work.seeds[trial.seed])) for trial, state in zip(trials, states, strict=True)
+    ]
+    by_architecture: dict[Architecture, list[int]] = {}
+    for i, trial in enumerate(trials):
+        by_architecture.setdefault(work.architecture(trial), []).append(i)
+    stacks = [
+        Stack(architecture, [work.spec(trials[i]) for i in members], [begun[i] for i in members])
+        for architecture, members in by_architecture.items()
+    ]
+    train(work.training_data, stacks, until, work.common.patience, on_epoch)
+    return begun
+
+
+_IN_ONE_PASS = Way(_in_one_pass, kind=lambda options, trial: "one pass")
+
+WAYS: dict[str, Way] = {"linear": _IN_ONE_PASS, "mlp": _IN_ONE_PASS}
+
+
+def group_kind(options: FitOptions, trial: Trial) -> str:
+    return WAYS[options.head].kind(options, trial)
