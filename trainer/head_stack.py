@@ -101,7 +101,7 @@ class Architecture:
         return l2 * tf.add_n([squares, *(tf.reduce_sum(kernel**2, axis=(1, 2)) for kernel in others)])
 
     def step(self, state: list[Tensors], x: Any, y: Any, weights: Any, setting: Setting, key: Any, correction: Any) -> Any:
-        """Adam on the mean loss of each head's own rows plus its L2; returns the new state and the losses [H].
+        """Adam on the mean loss of each head's own rows plus its L2; returns the new state and the losses [H] without L2.
 
         The heads share no weight, so the gradient of the sum of their losses is the gradient of each.
         """
@@ -111,10 +111,11 @@ class Architecture:
             logits = self.logits(parameters, x, setting["dropout"], key)
             rows = tf.maximum(tf.reduce_sum(weights, axis=0), 1.0)
             losses = tf.reduce_sum(weights * self._row_losses(logits, y, setting["class_weights"]), axis=0) / rows
-            losses += self.penalty(parameters, setting["l2"])
             total = tf.reduce_sum(losses)
         new: list[Tensors] = [[], [], []]
         for i, gradient in enumerate(tape.gradient(total, parameters)):
+            if i % 2 == 0:  # a kernel. By hand: on the tape it is another pass over all weights
+                gradient += by_head(2 * setting["l2"], parameters[i], i) * parameters[i]
             mean = means[i] + (1 - BETA_1) * (gradient - means[i])
             square = squares[i] + (1 - BETA_2) * (gradient * gradient - squares[i])
             rate = by_head(setting["rate"] * correction, parameters[i], i)

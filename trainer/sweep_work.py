@@ -113,8 +113,8 @@ class Work:
 
     def model(self, options: FitOptions, weights: Arrays) -> keras.Model:
         """The head as a Keras model from features [N, *shape] to probabilities [N, C]."""
-        l2 = keras.regularizers.L2(options.l2(int(self.split.training[:, 0].sum())))
-        logits = HEADS[options.head].build(self.frontend.output, options, len(self.data.classes), l2)
+        kind = HEADS["mlp" if options.hidden else "linear"]  # whatever way found the weights
+        logits = kind.build(self.frontend.output, options, len(self.data.classes), keras.regularizers.L2(0.0))
         model = keras.Model(self.frontend.input, self.task.activation()(logits))
         for variable, values in zip(model.trainable_variables, weights, strict=True):
             variable.assign(values)
