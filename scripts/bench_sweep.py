@@ -85,7 +85,7 @@ def _work(data: Data, classes: int, options: Sequence[Any]) -> Any:
     training = np.array([[name == TRAIN] for name in names], np.float32)
     split = SweepSplit(Split(names, False, 0), training, 1 - training, resampled=False)
     frontend = frontend_of(labelled, options[0], np.flatnonzero(training[:, 0]))
-    return Work(labelled, task_of(False), split, frontend, options, [0])
+    return Work(labelled, task_of(False), split, frontend, options[0], options, [0])
 
 
 def _seconds_an_epoch(ways: dict[str, Callable[[int], None]], epochs: int, repeats: int) -> dict[str, float]:

@@ -51,6 +51,8 @@ def sweep(
     started = time.perf_counter()
     feature_set = storage.open(uri)
     options = options or SweepOptions()
+    if alien := [head for head in options.heads if head not in WAYS]:
+        raise UsageError(f"the head {alien[0]!r} cannot be swept: expected one of {', '.join(WAYS)}")
     base = options.base.for_features(feature_set.shape)
     task = task_of(base.multi_label)
     data = read_labelled(feature_set, labels_for(feature_set, labels, base.multi_label), task, base.views)
@@ -59,7 +61,7 @@ def sweep(
     require_all_classes(data, split.base)
     found = [candidate.for_features(feature_set.shape) for candidate in candidates(options)]
     frontend = frontend_of(data, base, np.array(split.base.positions(TRAIN, VALIDATION)))
-    work = Work(data, task, split, frontend, found, seeds)
+    work = Work(data, task, split, frontend, base, found, seeds)
     with _state(state, lambda: _identity(feature_set, data, split, options)) as kept:
         if kept.note:
             tell(kept.note)
@@ -95,14 +97,14 @@ def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: F
     """The winner on training and validation items together, for the epochs that were best, and its numbers."""
     trial, options, split = Trial(winner.number, 0), winner.options, work.split.base
     together = replace(work, split=work.split.together())
-    [state] = WAYS[options.head].fit(together, [trial], [None], winner.epochs, lambda epoch: None)
+    weights = WAYS[options.head].refit(together, trial, [outcome.progress for outcome in winner.outcomes])
     metrics: dict[str, Evaluation | MultiLabelEvaluation] = {}
     for name in (TRAIN, TEST):
         if positions := split.positions(name):
-            metrics[name] = _finite(work.measuring(positions).measure([trial], [state.best]))
+            metrics[name] = _finite(work.measuring(positions).measure([trial], [weights]))
     metrics[VALIDATION] = _finite(work.measure([trial], [kept.weights_of(winner.outcomes[0]).best]))
     return FittedHead(
-        model=together.model(options, state.best),
+        model=together.model(options, weights),
         classes=work.data.classes,
         feature_set=feature_set,
         options=options,

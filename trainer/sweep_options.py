@@ -14,6 +14,7 @@ from trainer.options import FitOptions
 LOGARITHMIC = ("c", "learning_rate")  # drawn evenly by their logarithm
 NUMBERS = (*LOGARITHMIC, "dropout")
 OF_HIDDEN_LAYERS = ("hidden", "dropout")
+OF_SOME_HEADS = OF_HIDDEN_LAYERS
 AXES = ("head", *NUMBERS, "hidden", "class_weights")
 
 # What candidates may be ranked by, in `to_dict` of an evaluation, and whether more of it is better. The first is the default.

@@ -14,7 +14,7 @@ import numpy as np
 from storage.errors import UsageError
 from trainer.heads import HEADS
 from trainer.options import FitOptions
-from trainer.sweep_options import LOGARITHMIC, MAX_CANDIDATES, OF_HIDDEN_LAYERS, Axis, Range, SweepOptions
+from trainer.sweep_options import LOGARITHMIC, MAX_CANDIDATES, OF_HIDDEN_LAYERS, OF_SOME_HEADS, Axis, Range, SweepOptions
 
 FIRST_STOP = 10  # epochs of a grid until its state is kept for the first time
 DIGITS = 3  # of a drawn number: more of them say nothing, and are in the way when it is typed again
@@ -52,8 +52,12 @@ def candidates(options: SweepOptions) -> list[FitOptions]:
 
 def _axes_of(head: str, axes: Mapping[str, Axis]) -> dict[str, Axis]:
     """The axes that mean something for a head."""
-    plain = head in HEADS and not HEADS[head].hidden
-    return {name: axis for name, axis in axes.items() if name != "head" and not (plain and name in OF_HIDDEN_LAYERS)}
+    return {name: axis for name, axis in axes.items() if name != "head" and takes(head, name)}
+
+
+def takes(head: str, name: str) -> bool:
+    """Whether an option of `base` or an axis is one of the head's (of unknown heads all are: FitOptions refuses the head)."""
+    return name not in OF_HIDDEN_LAYERS or head not in HEADS or bool(HEADS[head].hidden)
 
 
 def _grid(axes: Mapping[str, Axis]) -> Iterable[dict[str, Any]]:
@@ -83,8 +87,9 @@ def _draw(random: np.random.Generator, name: str, axis: Axis) -> Any:
 
 
 def _candidate(base: FitOptions, head: str, values: Mapping[str, Any]) -> FitOptions:
-    hidden = {} if head in HEADS and HEADS[head].hidden else {"hidden": (), "dropout": 0.0}
-    return replace(base, **{"head": head, **hidden, **values})
+    plain = FitOptions()
+    unset = {name: getattr(plain, name) for name in OF_SOME_HEADS if not takes(head, name)}
+    return replace(base, **{"head": head, **unset, **values})
 
 
 def trials(found: Sequence[FitOptions], seeds: int, resampled: bool) -> list[Trial]:

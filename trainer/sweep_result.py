@@ -15,6 +15,7 @@ from trainer.sweep_interval import SeedInterval, method, over_seeds
 from trainer.sweep_options import AXES, Range, SweepOptions
 from trainer.sweep_plan import Rung, best_first
 from trainer.sweep_state import Outcome
+from trainer.sweep_work import mean_epochs
 
 SWEEP_FORMAT = 1
 
@@ -36,8 +37,8 @@ class CandidateResult:
 
     @property
     def epochs(self) -> int:
-        """The mean over the seeds of the epoch with the best validation loss: for so long the winner is fitted again."""
-        return max(1, round(sum(outcome.progress.best_epoch for outcome in self.outcomes) / len(self.outcomes)))
+        """For so long the winner is fitted again."""
+        return mean_epochs([outcome.progress for outcome in self.outcomes])
 
     def to_dict(self, seeds: Sequence[int]) -> dict[str, Any]:
         return {

@@ -18,7 +18,7 @@ from trainer.features import LabelledFeatures
 from trainer.head_stack import Architecture, Arrays, HeadSpec
 from trainer.heads import HEADS
 from trainer.input_pipeline import load, rows_per_batch
-from trainer.many_heads import HeadState, Stack, TrainingData, probabilities, train
+from trainer.many_heads import HeadState, Progress, Stack, TrainingData, probabilities, train
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.options import FitOptions
 from trainer.standardise import moments, standardised
@@ -32,19 +32,16 @@ COPIES = 6  # of a head's weights while it trains: weights, Adam's means and squ
 
 @dataclass(frozen=True)
 class Work:
-    """`candidates` are those `for_features`; `frontend` is the model from features [N, *shape] to standardised vectors [N, D]."""
+    """`candidates` are those `for_features`; `base` has the options that are the same for all. `frontend` is the model from features
+    [N, *shape] to standardised vectors [N, D]."""
 
     data: LabelledFeatures
     task: Task
     split: SweepSplit
     frontend: keras.Model
+    base: FitOptions
     candidates: Sequence[FitOptions]
     seeds: Sequence[int]
-
-    @property
-    def common(self) -> FitOptions:
-        """Options, of which those count that are the same for all candidates."""
-        return self.candidates[0]
 
     def options(self, trial: Trial) -> FitOptions:
         return self.candidates[trial.candidate]
@@ -79,11 +76,11 @@ class Work:
             validation=self.split.validation,
             stream=self._stream,
             frontend=tf.function(lambda x: frontend(x, training=False), input_signature=[tf.TensorSpec(frontend.input_shape)]),
-            seed=self.common.seed,
+            seed=self.base.seed,
         )
 
     def _stream(self, positions: npt.NDArray[np.int64], epochs: range | None) -> tf.data.Dataset:
-        data, one = self.data, self.common
+        data, one = self.data, self.base
         numbers = np.arange(len(data.y))
         size = one.batch_size or rows_per_batch(data.features.shape[1:])
         if epochs is None:
@@ -137,11 +134,13 @@ class Way:
     """How to fit a group of trials.
 
     fit(work, trials, states, until, on_epoch): bring the states of the trials (None: it begins) to the epoch `until`. What knows no
-    epochs does all of it at once, with `done` in its states.
+    epochs does all of it at once, says that this was one, and is `done`.
+    refit(work, trial, seeds): the best weights on all items of a work without validation, from how far the seeds of the trial came.
     kind: trials of different kinds are fitted apart.
     """
 
     fit: Callable[[Work, Sequence[Trial], Sequence[HeadState | None], int, Callable[[int], None]], list[HeadState]]
+    refit: Callable[[Work, Trial, Sequence[Progress]], Arrays]
     kind: Callable[[FitOptions, Trial], str]
 
 
@@ -159,11 +158,21 @@ def _in_one_pass(
         Stack(architecture, [work.spec(trials[i]) for i in members], [begun[i] for i in members])
         for architecture, members in by_architecture.items()
     ]
-    train(work.training_data, stacks, until, work.common.patience, on_epoch)
+    train(work.training_data, stacks, until, work.base.patience, on_epoch)
     return begun
 
 
-_IN_ONE_PASS = Way(_in_one_pass, kind=lambda options, trial: "one pass")
+def _for_the_best_epochs(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:
+    [state] = _in_one_pass(work, [trial], [None], mean_epochs(seeds), lambda epoch: None)
+    return state.best
+
+
+def mean_epochs(seeds: Sequence[Progress]) -> int:
+    """The mean of the epochs with the best validation loss."""
+    return max(1, round(sum(one.best_epoch for one in seeds) / len(seeds)))
+
+
+_IN_ONE_PASS = Way(_in_one_pass, _for_the_best_epochs, kind=lambda options, trial: "one pass")
 
 WAYS: dict[str, Way] = {"linear": _IN_ONE_PASS, "mlp": _IN_ONE_PASS}
 

@@ -60,7 +60,7 @@ def test_a_budget_draws_from_ranges(a_set: str, say: Said) -> None:
         (["--range", "c=1"], "expected a range such as c=0.0001:10, got 'c=1'"),
         (["--range", "c=0.1:1"], "say with a budget how many"),
         (["--grid", "c=1", "--grid", "c=2"], "c is given twice"),
-        (["--head", "forest"], "unknown head 'forest'"),
+        (["--head", "forest"], "the head 'forest' cannot be swept: expected one of linear, mlp"),
     ],
 )
 def test_what_makes_no_sense_is_told(a_set: str, arguments: list[str], message: str, say: Said) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ import storage
 from tests.trainer.conftest import Row
 from trainer.features import read_labelled
 from trainer.head_stack import Arrays
+from trainer.heads import HeadInput, build_head
 from trainer.labels import labels_of_items
 from trainer.many_heads import HeadState
 from trainer.options import FitOptions
@@ -42,7 +42,7 @@ def make_work(write_set: WriteSet, separable_rows: Callable[..., list[Row]]) -> 
         task = task_of(filled[0].multi_label)
         data = read_labelled(feature_set, labels_of_items(feature_set.items, "set", filled[0].multi_label), task)
         split = split_for_sweep(data, filled[0], seeds)
-        return Work(data, task, split, frontend_of(data, filled[0], np.array(split.base.positions(TRAIN))), filled, seeds)
+        return Work(data, task, split, frontend_of(data, filled[0], np.array(split.base.positions(TRAIN))), filled[0], filled, seeds)
 
     return make
 
@@ -112,12 +112,14 @@ def test_an_mlp_is_that_of_keras(make_work: Callable[..., Work]) -> None:
     options = replace(BASE, head="mlp", hidden=(6, 5), c=1.0, class_weights={"hat": 3.0})
     work = make_work([options])
     [state] = _trained(work, [Trial(0, 0)], until=3)
-    model: Any = work.model(work.candidates[0], work.architecture(Trial(0, 0)).start(1))
-    logits = keras.Model(model.input, model.layers[-2].output)
+    train = np.flatnonzero(work.split.training[:, 0])
+    logits = build_head(work.candidates[0], HeadInput(work.data.features, train, len(train), len(work.data.classes)))
+    for variable, start in zip(logits.trainable_variables, work.architecture(Trial(0, 0)).start(1), strict=True):
+        variable.assign(start)
     weights = work.task.weights(options.class_weights, work.data.y, work.data.classes)
     logits.compile(keras.optimizers.Adam(0.02), work.task.loss(weights))
     data = work.training_data
-    for batch in data.stream(np.flatnonzero(data.training[:, 0]), range(3)):
+    for batch in data.stream(train, range(3)):
         x, positions = (part.numpy() for part in batch)
         logits.train_on_batch(x, work.data.y[positions])
     _assert_same(state.weights, [keras.ops.convert_to_numpy(weights) for weights in logits.trainable_variables])
