@@ -44,7 +44,7 @@ def _one(data: Data, classes: int, heads: int, epochs: int, repeats: int, batch_
     from trainer.options import FitOptions
     from trainer.solver import Solver
     from trainer.sweep_plan import Trial
-    from trainer.sweep_work import WAYS
+    from trainer.sweep_ways import WAYS
 
     options = [
         FitOptions(c=float(c), batch_size=batch_size, max_epochs=10**6).for_features(data[0].shape[1:])
@@ -84,8 +84,8 @@ def _work(data: Data, classes: int, options: Sequence[Any]) -> Any:
     labelled = LabelledFeatures(features, 1, y, tuple(map(str, range(classes))), [], joined)
     training = np.array([[name == TRAIN] for name in names], np.float32)
     split = SweepSplit(Split(names, False, 0), training, 1 - training, resampled=False)
-    frontend = frontend_of(labelled, options[0], np.flatnonzero(training[:, 0]))
-    return Work(labelled, task_of(False), split, frontend, options[0], options, [0])
+    frontend, moments = frontend_of(labelled, options[0], np.flatnonzero(training[:, 0]))
+    return Work(labelled, task_of(False), split, frontend, moments, options[0], options, [0])
 
 
 def _seconds_an_epoch(ways: dict[str, Callable[[int], None]], epochs: int, repeats: int) -> dict[str, float]:

@@ -107,14 +107,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> SweepOptions:
     from trainer import FitOptions, SweepOptions
-    from trainer.sweep_options import DEFAULT_GRID, DEFAULT_RANGES, Range
+    from trainer.sweep_options import Range
 
     axes: dict[str, Any] = {}
     for name, axis in [*args.grid, *((name, Range(*ends)) for name, ends in args.range)]:
         if name in axes:
             raise UsageError(f"{name} is given twice: name all its values, or one range, at once")
         axes[name] = axis
-    axes = axes or dict(DEFAULT_RANGES if args.budget else DEFAULT_GRID)
     common = ("map", "multi_label", "batch_size", "max_epochs", "patience", "test", "validation", "seed", "views")
     base = FitOptions(**{name: getattr(args, name) for name in common})
     heads = tuple(args.head.split(","))
@@ -123,7 +122,7 @@ def _options(args: argparse.Namespace) -> SweepOptions:
 
 def _print(result: SweepResult, out: Path) -> None:
     options, fitted = result.options, result.fitted
-    varied = [name for name, axis in options.axes.items() if not isinstance(axis, tuple) or len(axis) > 1]
+    varied = result.varied
     shown = result.candidates[:MAX_TABLE_ROWS]
     title = f"{len(result.candidates)} candidates"
     title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""

@@ -30,7 +30,8 @@ from trainer.sweep_plan import Trial, candidates, rungs
 from trainer.sweep_result import CandidateResult, SweepResult
 from trainer.sweep_split import SweepSplit, split_for_sweep
 from trainer.sweep_state import SweepState
-from trainer.sweep_work import WAYS, Work, frontend_of
+from trainer.sweep_ways import WAYS
+from trainer.sweep_work import Work, frontend_of
 from trainer.task import task_of
 
 
@@ -60,8 +61,8 @@ def sweep(
     split = split_for_sweep(data, base, seeds)
     require_all_classes(data, split.base)
     found = [candidate.for_features(feature_set.shape) for candidate in candidates(options)]
-    frontend = frontend_of(data, base, np.array(split.base.positions(TRAIN, VALIDATION)))
-    work = Work(data, task, split, frontend, base, found, seeds)
+    frontend, moments = frontend_of(data, base, np.array(split.base.positions(TRAIN, VALIDATION)))
+    work = Work(data, task, split, frontend, moments, base, found, seeds)
     with _state(state, lambda: _identity(feature_set, data, split, options)) as kept:
         if kept.note:
             tell(kept.note)

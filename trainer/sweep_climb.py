@@ -14,7 +14,8 @@ from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
 from trainer.sweep_plan import Rung, Trial, best_first, groups, trials
 from trainer.sweep_result import CandidateResult, ranked, scores_of
 from trainer.sweep_state import GROUP, Outcome, SweepState
-from trainer.sweep_work import WAYS, Work, group_kind
+from trainer.sweep_ways import WAYS
+from trainer.sweep_work import Work
 
 GROUP_BYTES = 1 << 30  # 1 GiB for the heads that train together, with all that Adam keeps of them
 
@@ -59,7 +60,7 @@ class Climb:
 
     def _groups(self, rung: int, these: Sequence[Trial]) -> Iterator[tuple[str, tuple[Trial, ...]]]:
         work = self.work
-        found = groups(these, lambda trial: group_kind(work.options(trial), trial), work.bytes_of, GROUP_BYTES)
+        found = groups(these, lambda trial: WAYS[work.options(trial).head].kind(work.options(trial), trial), work.bytes_of, GROUP_BYTES)
         return ((f"{GROUP}{rung:02d}-group-{i:04d}", group) for i, group in enumerate(found))
 
     def _outcomes(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> list[Outcome]:

@@ -24,6 +24,11 @@ MULTI_LABEL_METRICS = {"mean_average_precision": True, "log_loss": False, "macro
 MAX_CANDIDATES = 10_000
 
 
+def takes(head: str, name: str) -> bool:
+    """Whether an option is one of the head's. Of an unknown head all are, so that what is said is that it is unknown."""
+    return name not in OF_HIDDEN_LAYERS or head not in HEADS or bool(HEADS[head].hidden)
+
+
 @dataclass(frozen=True)
 class Range:
     """From low to high, both included."""
@@ -46,13 +51,14 @@ DEFAULT_RANGES: Mapping[str, Axis] = {"c": Range(1e-5, 10), "learning_rate": Ran
 @dataclass(frozen=True)
 class SweepOptions:
     """`axes`: the values (or, with a budget, ranges) of options to try, by the name of the option; what has none is that of `base`.
+    A head that no axis is for has the default ones.
 
     `seeds`: runs of each candidate. A seed decides which items validate (unless a validation split is given), and the start of hidden
     layers. The test items, and the order of the batches, which all heads of a pass share, go by `base.seed`.
     """
 
     base: FitOptions = field(default_factory=FitOptions)
-    axes: Mapping[str, Axis] = field(default_factory=lambda: DEFAULT_GRID)
+    axes: Mapping[str, Axis] = field(default_factory=dict)
     seeds: int = 3
     budget: int | None = None  # candidates to draw; None: all of the grid
     eta: int = 3  # of `eta` candidates one goes on to `eta` times the epochs
@@ -66,22 +72,25 @@ class SweepOptions:
         metrics = MULTI_LABEL_METRICS if self.base.multi_label else METRICS
         if self.metric and self.metric not in metrics:
             raise UsageError(f"unknown metric {self.metric!r}: expected one of {', '.join(metrics)}")
-        for name, axis in self.axes.items():
+        for name, axis in sorted(self.axes.items(), key=lambda named: named[0] != "head"):
             self._check_axis(name, axis)
 
     def _check_axis(self, name: str, axis: Axis) -> None:
         if name not in AXES:
             raise UsageError(f"{name!r} cannot be swept: expected one of {', '.join(AXES)}")
-        if name in OF_HIDDEN_LAYERS and not any(HEADS[head].hidden for head in self.heads if head in HEADS):
-            raise UsageError(f"{name} is an option of hidden layers, and no head of this sweep has one: add the head mlp")
-        if not isinstance(axis, Range):
-            if not axis or len({repr(value) for value in axis}) < len(axis):
-                raise UsageError(f"the values of {name} must be there, and each once; got {axis!r}")
-        elif name not in NUMBERS:
+        if isinstance(axis, Range):
+            self._check_range(name, axis)
+        elif not axis or len({repr(value) for value in axis}) < len(axis):
+            raise UsageError(f"the values of {name} must be there, and each once; got {axis!r}")
+        if not any(takes(head, name) for head in self.heads):
+            raise UsageError(f"{name} is an option of none of the heads {', '.join(self.heads)}: leave it out, or add a head that has it")
+
+    def _check_range(self, name: str, axis: Range) -> None:
+        if name not in NUMBERS:
             raise UsageError(f"{name} must be given as values: a range is for {', '.join(NUMBERS)}")
-        elif self.budget is None:
+        if self.budget is None:
             raise UsageError(f"the range of {name} holds no end of values: say with a budget how many candidates to draw, or list values")
-        elif name in LOGARITHMIC and axis.low <= 0:
+        if name in LOGARITHMIC and axis.low <= 0:
             raise UsageError(f"the range of {name} must be above 0, got {axis.low:g} to {axis.high:g}")
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from storage.errors import UsageError
 from trainer.heads import HEADS
 from trainer.options import FitOptions
-from trainer.sweep_options import LOGARITHMIC, MAX_CANDIDATES, OF_HIDDEN_LAYERS, OF_SOME_HEADS, Axis, Range, SweepOptions
+from trainer.sweep_options import DEFAULT_GRID, DEFAULT_RANGES, LOGARITHMIC, MAX_CANDIDATES, OF_SOME_HEADS, Axis, Range, SweepOptions, takes
 
 FIRST_STOP = 10  # epochs of a grid until its state is kept for the first time
 DIGITS = 3  # of a drawn number: more of them say nothing, and are in the way when it is typed again
@@ -39,7 +39,7 @@ class Rung:
 
 def candidates(options: SweepOptions) -> list[FitOptions]:
     """All of the grid, or `budget` draws, each once. The same options give the same list. Raises UsageError for values out of range."""
-    axes = {head: _axes_of(head, options.axes) for head in options.heads}
+    axes = {head: _axes_of(head, options) for head in options.heads}
     sizes = [prod(len(axis) if isinstance(axis, tuple) else 0 for axis in own.values()) for own in axes.values()]
     finite = not any(isinstance(axis, Range) for own in axes.values() for axis in own.values())
     if finite and options.budget is None and sum(sizes) > MAX_CANDIDATES:
@@ -50,14 +50,13 @@ def candidates(options: SweepOptions) -> list[FitOptions]:
     return _draws(options.base, axes, options.budget)
 
 
-def _axes_of(head: str, axes: Mapping[str, Axis]) -> dict[str, Axis]:
-    """The axes that mean something for a head."""
-    return {name: axis for name, axis in axes.items() if name != "head" and takes(head, name)}
-
-
-def takes(head: str, name: str) -> bool:
-    """Whether an option of `base` or an axis is one of the head's (of unknown heads all are: FitOptions refuses the head)."""
-    return name not in OF_HIDDEN_LAYERS or head not in HEADS or bool(HEADS[head].hidden)
+def _axes_of(head: str, options: SweepOptions) -> dict[str, Axis]:
+    """The axes that mean something for a head; the default ones where none does."""
+    own, default = (
+        {name: axis for name, axis in axes.items() if name != "head" and takes(head, name)}
+        for axes in (options.axes, DEFAULT_RANGES if options.budget else DEFAULT_GRID)
+    )
+    return own or default
 
 
 def _grid(axes: Mapping[str, Axis]) -> Iterable[dict[str, Any]]:

@@ -12,10 +12,10 @@ import numpy as np
 from trainer.fitted import FittedHead
 from trainer.options import FitOptions
 from trainer.sweep_interval import SeedInterval, method, over_seeds
+from trainer.sweep_one_pass import mean_epochs
 from trainer.sweep_options import AXES, Range, SweepOptions
 from trainer.sweep_plan import Rung, best_first
 from trainer.sweep_state import Outcome
-from trainer.sweep_work import mean_epochs
 
 SWEEP_FORMAT = 1
 
@@ -78,6 +78,12 @@ class SweepResult:
         return self.candidates[0]
 
     @property
+    def varied(self) -> list[str]:
+        """Names of the options in which candidates differ."""
+        all_of = [chosen_options(candidate.options) for candidate in self.candidates]
+        return [name for name in AXES if len({repr(options[name]) for options in all_of}) > 1]
+
+    @property
     def interval(self) -> str:
         return method(self.resampled, max(len(candidate.outcomes) for candidate in self.candidates))
 
@@ -93,6 +99,7 @@ class SweepResult:
             "labels": fitted.labels.to_dict(),
             "rows_by_split": fitted.rows,
             "axes": axes,
+            "varied": self.varied,
             "metric": self.options.ranked_by,
             "more_is_better": self.options.more_is_better,
             "interval": self.interval,

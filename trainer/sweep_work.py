@@ -1,4 +1,4 @@
-"""What the trials of a sweep work on, and the table of ways to fit a group of them."""
+"""What the trials of a sweep work on, and what a way to fit a group of them is."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trainer.features import LabelledFeatures
 from trainer.head_stack import Architecture, Arrays, HeadSpec
 from trainer.heads import HEADS
 from trainer.input_pipeline import load, rows_per_batch
-from trainer.many_heads import HeadState, Progress, Stack, TrainingData, probabilities, train
+from trainer.many_heads import HeadState, Progress, TrainingData, probabilities
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.options import FitOptions
-from trainer.standardise import moments, standardised
+from trainer.standardise import Moments, moments, standardised
 from trainer.sweep_plan import Trial
 from trainer.sweep_split import SweepSplit
 from trainer.task import Task
@@ -33,12 +33,13 @@ COPIES = 6  # of a head's weights while it trains: weights, Adam's means and squ
 @dataclass(frozen=True)
 class Work:
     """`candidates` are those `for_features`; `base` has the options that are the same for all. `frontend` is the model from features
-    [N, *shape] to standardised vectors [N, D]."""
+    [N, *shape] to standardised vectors [N, D], and `moments` are what it standardises by."""
 
     data: LabelledFeatures
     task: Task
     split: SweepSplit
     frontend: keras.Model
+    moments: Moments
     base: FitOptions
     candidates: Sequence[FitOptions]
     seeds: Sequence[int]
@@ -118,15 +119,16 @@ class Work:
         return model
 
 
-def frontend_of(data: LabelledFeatures, options: FitOptions, positions: npt.NDArray[np.int64]) -> keras.Model:
-    """Pooling and standardising of the features, with mean and spread of the items at `positions`. Raises UsageError for attention."""
+def frontend_of(data: LabelledFeatures, options: FitOptions, positions: npt.NDArray[np.int64]) -> tuple[keras.Model, Moments]:
+    """Pooling and standardising of the features, by mean and spread of the items at `positions`. Raises UsageError for attention."""
     if options.map == "attention":
         raise UsageError("attention pooling is learned with its head, so heads cannot share it: sweep with --map flatten, avg or max")
     pooling = MAP_POOLINGS[options.map or "flatten"]
     rows = np.add.outer(positions * data.views, np.arange(data.views)).reshape(-1)
     found = moments(data.features, rows, pooling.statistics)
     inputs = keras.Input(data.features.shape[1:])
-    return keras.Model(inputs, pooling.build(inputs, lambda vectors: standardised(vectors, found), keras.regularizers.L2(0.0)))
+    vectors = pooling.build(inputs, lambda pooled: standardised(pooled, found), keras.regularizers.L2(0.0))
+    return keras.Model(inputs, vectors), found
 
 
 @dataclass(frozen=True)
@@ -142,40 +144,3 @@ class Way:
     fit: Callable[[Work, Sequence[Trial], Sequence[HeadState | None], int, Callable[[int], None]], list[HeadState]]
     refit: Callable[[Work, Trial, Sequence[Progress]], Arrays]
     kind: Callable[[FitOptions, Trial], str]
-
-
-def _in_one_pass(
-    work: Work, trials: Sequence[Trial], states: Sequence[HeadState | None], until: int, on_epoch: Callable[[int], None]
-) -> list[HeadState]:
-    """Adam for all of them at once; one stack for each architecture."""
-    begun = [
-        state or HeadState.of(work.architecture(trial).start(work.seeds[trial.seed])) for trial, state in zip(trials, states, strict=True)
-    ]
-    by_architecture: dict[Architecture, list[int]] = {}
-    for i, trial in enumerate(trials):
-        by_architecture.setdefault(work.architecture(trial), []).append(i)
-    stacks = [
-        Stack(architecture, [work.spec(trials[i]) for i in members], [begun[i] for i in members])
-        for architecture, members in by_architecture.items()
-    ]
-    train(work.training_data, stacks, until, work.base.patience, on_epoch)
-    return begun
-
-
-def _for_the_best_epochs(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:
-    [state] = _in_one_pass(work, [trial], [None], mean_epochs(seeds), lambda epoch: None)
-    return state.best
-
-
-def mean_epochs(seeds: Sequence[Progress]) -> int:
-    """The mean of the epochs with the best validation loss."""
-    return max(1, round(sum(one.best_epoch for one in seeds) / len(seeds)))
-
-
-_IN_ONE_PASS = Way(_in_one_pass, _for_the_best_epochs, kind=lambda options, trial: "one pass")
-
-WAYS: dict[str, Way] = {"linear": _IN_ONE_PASS, "mlp": _IN_ONE_PASS}
-
-
-def group_kind(options: FitOptions, trial: Trial) -> str:
-    return WAYS[options.head].kind(options, trial)

@@ -21,7 +21,8 @@ from trainer.solver import Solver
 from trainer.splits import TRAIN, VALIDATION
 from trainer.sweep_plan import Trial
 from trainer.sweep_split import split_for_sweep
-from trainer.sweep_work import WAYS, Work, frontend_of
+from trainer.sweep_ways import WAYS
+from trainer.sweep_work import Work, frontend_of
 from trainer.task import task_of
 
 WriteSet = Callable[..., str]
@@ -42,7 +43,8 @@ def make_work(write_set: WriteSet, separable_rows: Callable[..., list[Row]]) -> 
         task = task_of(filled[0].multi_label)
         data = read_labelled(feature_set, labels_of_items(feature_set.items, "set", filled[0].multi_label), task)
         split = split_for_sweep(data, filled[0], seeds)
-        return Work(data, task, split, frontend_of(data, filled[0], np.array(split.base.positions(TRAIN))), filled[0], filled, seeds)
+        frontend, moments = frontend_of(data, filled[0], np.array(split.base.positions(TRAIN)))
+        return Work(data, task, split, frontend, moments, filled[0], filled, seeds)
 
     return make
 

@@ -126,7 +126,7 @@ def test_another_sweep_in_the_same_folder_starts_anew(noisy_set: str, tmp_path: 
 def test_given_validation_items_are_kept_for_all_seeds(write_set: WriteSet, separable_rows: Callable[..., list[Row]]) -> None:
     names = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
     rows = [replace(row, split=names[i % 10]) for i, row in enumerate(separable_rows())]
-    axes = {"head": ("linear", "mlp"), "hidden": ((4,),)}
+    axes = {"head": ("linear", "mlp"), "hidden": ((4,),), "c": (0.1,)}
     result = sweep(write_set(rows), options=SweepOptions(replace(BASE, max_epochs=2), axes, seeds=2))
     assert {candidate.options.head: len(candidate.outcomes) for candidate in result.candidates} == {"linear": 1, "mlp": 2}
     assert result.fitted.rows == {"train": 72, "validation": 24, "test": 24}

@@ -25,7 +25,7 @@ from trainer.sweep_options import Range, SweepOptions
             "hidden must be given as values: a range is for c, learning_rate, dropout",
         ),
         ({"axes": {"head": Range(1, 2)}, "budget": 3}, "head must be given as values"),
-        ({"axes": {"hidden": ((8,),)}}, "hidden is an option of hidden layers, and no head of this sweep has one"),
+        ({"axes": {"hidden": ((8,),)}}, "hidden is an option of none of the heads linear: leave it out, or add a head that has it"),
     ],
 )
 def test_what_makes_no_sense_is_told(options: dict[str, Any], message: str) -> None:

@@ -33,7 +33,18 @@ def test_options_of_hidden_layers_are_tried_with_hidden_layers_alone() -> None:
 def test_what_has_no_axis_is_as_in_the_base() -> None:
     base = FitOptions("mlp", hidden=(4,), dropout=0.1, class_weights="balanced", seed=3)
     assert candidates(SweepOptions(base, {"c": (0.1,)})) == [replace(base, c=0.1)]
-    assert candidates(SweepOptions(base, {"head": ("linear",)})) == [FitOptions("linear", class_weights="balanced", seed=3)]
+    axes = {"head": ("linear",), "learning_rate": (0.1,)}
+    assert candidates(SweepOptions(base, axes)) == [FitOptions("linear", class_weights="balanced", seed=3, learning_rate=0.1)]
+
+
+def test_a_head_that_no_axis_is_for_has_the_default_ones() -> None:
+    found = candidates(SweepOptions(axes={"head": BOTH, "hidden": ((4,), (8,))}))
+    assert [(one.head, one.c, one.hidden) for one in found] == [
+        *(("linear", c, ()) for c in (0.0001, 0.001, 0.01, 0.1, 1.0)),
+        ("mlp", None, (4,)),
+        ("mlp", None, (8,)),
+    ]
+    assert {one.learning_rate for one in candidates(SweepOptions(budget=3))} != {None}
 
 
 @given(budget=st.integers(1, 40), seed=st.integers(0, 1000))
