@@ -45,11 +45,18 @@ def require_labels(path: str | None) -> None:
 
 
 def _add_head_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--head", default="linear", metavar="NAME", help="linear (default) or mlp")
-    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg, max or attention")
+    parser.add_argument(
+        "--head", default="linear", metavar="NAME", help="linear (default), mlp, or found exactly: logistic, ridge, class-mean, knn"
+    )
+    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg, max, or attention (linear and mlp)")
     parser.add_argument("--hidden", type=_sizes, default=(), metavar="N,N,...", help="units of the mlp's hidden layers (default 128)")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="SHARE", help="of the mlp's hidden units (default 0)")
-    parser.add_argument("--c", type=float, help="inverse L2 strength, as in scikit-learn (default: linear 0.01, mlp 0.1)")
+    parser.add_argument(
+        "--c", type=float, help="inverse L2 strength, as in scikit-learn (default: linear 0.01, mlp 0.1, logistic by validation)"
+    )
+    parser.add_argument("--alpha", type=float, help="L2 strength of the ridge head, as in scikit-learn (default: by validation)")
+    parser.add_argument("--k", type=int, metavar="N", help="neighbours that vote in the knn head (default: by validation)")
+    parser.add_argument("--metric", default="", metavar="NAME", help="of the knn head: cosine (default) or euclid")
     parser.add_argument("--class-weights", metavar="W", help="balanced, or NAME=W,NAME=W,... (default: all items count alike)")
 
 
@@ -81,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
         hidden=args.hidden,
         dropout=args.dropout,
         c=args.c,
+        alpha=args.alpha,
+        k=args.k,
+        metric=args.metric,
         multi_label=args.multi_label,
         class_weights=trainer.parse_class_weights(args.class_weights) if args.class_weights is not None else None,
         learning_rate=args.learning_rate,
@@ -114,7 +124,8 @@ def _print(fitted: FittedHead, out: Path) -> None:
     print()
     print_classes(name, evaluation)
     print()
-    head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {fitted.epochs} epochs, {fitted.seconds:.1f} s"
+    how = ", ".join(f"{name} {value:.3g}" for name, value in fitted.chosen.items()) or f"{fitted.epochs} epochs"
+    head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {how}, {fitted.seconds:.1f} s (the fit {fitted.fit_seconds:.1f})"
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     if len(fitted.feature_set.views) > 1:
         source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"

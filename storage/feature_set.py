@@ -127,7 +127,11 @@ class FeatureSet:
         return self.items.append_column(pa.field("embedding", column.type, metadata=shape), column)
 
     def batches(
-        self, batch_size: int | None = None, positions: Sequence[int] | None = None, view: int | None = 0, threads: int = 1
+        self,
+        batch_size: int | None = None,
+        positions: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        view: int | None = 0,
+        threads: int = 1,
     ) -> Iterator[Batch]:
         """All items in storage order: each shard is read once, front to back. Use `to_numpy` for item order.
 

@@ -31,16 +31,17 @@ class LabelledFeatures:
     joined: Joined
 
 
-def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN) -> LabelledFeatures:
-    """Join a set with labels and read the rows that have one, each once; views: one of VIEWS, for what it takes. Raises UsageError if
-    nothing matches or there is no choice of classes (two at least, or one beside items without it)."""
+def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN, in_memory: bool = True) -> LabelledFeatures:
+    """Join a set with labels and read the rows that have one, each once; views: one of VIEWS, for what it takes. Without `in_memory`
+    there are no features in it, for heads that read them from the store. Raises UsageError if nothing matches or there is no choice of
+    classes (two at least, or one beside items without it)."""
     joined = join(feature_set.items, label_set)
     classes = tuple(sorted({name for label in joined.labels for name in label}))
     if len(set(joined.labels)) < 2:
         same = f"the label {', '.join(map(repr, classes))}" if classes else "no class at all"
         raise UsageError(f"all {len(joined.labels)} labelled items have {same}: a head needs at least two classes")
     return LabelledFeatures(
-        features=_gather(feature_set, joined.positions, None if views == RANDOM else 0),
+        features=_gather(feature_set, joined.positions if in_memory else [], None if views == RANDOM else 0),
         views=len(feature_set.views) if views == RANDOM else 1,
         y=task.encode(joined.labels, classes),
         classes=classes,

@@ -23,13 +23,16 @@ class FittedHead:
     feature_set: FeatureSet
     options: FitOptions
     metrics: dict[str, Evaluation | MultiLabelEvaluation]  # by split; validation as measured before the refit, the others on the kept head
-    epochs: int
+    epochs: int  # 0: of a head that is found exactly
     history: dict[str, list[float]]
     labels: LabelReport
     rows: dict[str, int]  # items by split
     straddling_duplicates: int
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    chosen: dict[str, float] = field(default_factory=dict)  # what the fit decided by itself, by name
+    path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
+    fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
@@ -44,7 +47,10 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "rows_by_split": fitted.rows,
         "metrics": {name: evaluation.to_dict() for name, evaluation in fitted.metrics.items()},
         "epochs": fitted.epochs,
+        "chosen": fitted.chosen,
+        "path": fitted.path,
         "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},
         "seconds": fitted.seconds,
+        "fit_seconds": fitted.fit_seconds,
         "warnings": fitted.warnings,
     }

@@ -15,13 +15,17 @@ from trainer.map_pooling import DEFAULT_MAP_POOLING, MAP_POOLINGS, Tensor
 from trainer.standardise import moments, standardised
 
 MAX_HIDDEN = 65536  # units a layer
+MAX_K = 1000
+METRICS = ("cosine", "euclid")
+FIXED_POOLINGS = ("flatten", "avg", "max")  # that nothing is learned in
 
 
 @dataclass(frozen=True)
 class HeadOptions:
     """What head to fit. `Flatten -> Dense(128, relu) -> softmax` is HeadOptions("mlp", map="flatten", hidden=(128,)).
 
-    c: inverse L2 strength as in scikit-learn's LogisticRegression, on all dense kernels; None: the head's own.
+    c: inverse L2 strength as in scikit-learn's LogisticRegression, on all dense kernels; alpha: that of its RidgeClassifier; k: how many
+    neighbours vote. None: the head's own, or (logistic, ridge, knn) the one that validation chooses.
     """
 
     head: str = "linear"
@@ -29,6 +33,9 @@ class HeadOptions:
     hidden: tuple[int, ...] = ()  # units of the hidden layers; (): the head's own
     dropout: float = 0.0  # share of the hidden units switched off in each training step
     c: float | None = None
+    alpha: float | None = None
+    k: int | None = None
+    metric: str = ""  # of knn: cosine (as "") or euclid
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:
@@ -40,7 +47,21 @@ class HeadOptions:
             raise UsageError(f"the {self.head} head has no hidden layer: leave out hidden and dropout, or choose the head mlp")
         if not isinstance(self.hidden, tuple) or not all(type(units) is int and 1 <= units <= MAX_HIDDEN for units in self.hidden):
             raise UsageError(f"hidden must be layers of 1 to {MAX_HIDDEN} units, such as (128,); got {self.hidden!r}")
+        for name in ("c", "alpha", "k", "metric"):
+            if getattr(self, name) and name not in kind.takes:
+                takes = f"it takes {' and '.join(kind.takes)}" if kind.takes else "there is nothing to set"
+                raise UsageError(f"the {self.head} head has no {name}: {takes}")
+        if self.metric and self.metric not in METRICS:
+            raise UsageError(f"unknown metric {self.metric!r}: expected one of {', '.join(METRICS)}")
+        if self.map not in ("", *kind.maps):
+            raise UsageError(
+                f"the {self.head} head learns nothing within a map: --map must be one of {', '.join(kind.maps)}; got {self.map!r}"
+            )
+        if self.k is not None and type(self.k) is not int:
+            raise UsageError(f"k must be a whole number, got {self.k!r}")
         require_range(self, "c", 1e-9, 1e9)
+        require_range(self, "alpha", 1e-9, 1e12)
+        require_range(self, "k", 1, MAX_K)
         require_range(self, "dropout", 0, 0.95)
 
     def for_features(self, shape: Sequence[int]) -> Self:
@@ -51,7 +72,8 @@ class HeadOptions:
                 "or extract a set with --pooling none"
             )
         kind, pooling = HEADS[self.head], self.map or (DEFAULT_MAP_POOLING if len(shape) > 1 else "")
-        return replace(self, map=pooling, hidden=self.hidden or kind.hidden, c=kind.c if self.c is None else self.c)
+        metric = self.metric or (METRICS[0] if "metric" in kind.takes else "")
+        return replace(self, map=pooling, hidden=self.hidden or kind.hidden, c=kind.c if self.c is None else self.c, metric=metric)
 
     def describe(self) -> str:
         """In a few words, such as `mlp(128), map flatten`."""
@@ -85,11 +107,18 @@ class HeadInput:
 
 @dataclass(frozen=True)
 class HeadKind:
-    """`build(x [N, D], options, outputs, l2)` gives logits; `c` and `hidden` are what it does without being told."""
+    """What a head takes beside `map` (and whether it has hidden layers), and what it does without being told. How each is fitted is the
+    table of `trainer.solvers`.
 
-    build: Callable[[Tensor, HeadOptions, int, keras.regularizers.Regularizer], Tensor]
-    c: float
+    build(x [N, D], options, outputs, l2) gives logits: of heads that Keras trains.
+    """
+
+    takes: tuple[str, ...] = ()
+    c: float | None = None
     hidden: tuple[int, ...] = ()
+    maps: tuple[str, ...] = FIXED_POOLINGS
+    build: Callable[[Tensor, HeadOptions, int, keras.regularizers.Regularizer], Tensor] | None = None
+    unvalidated: str = "training went on for all of --max-epochs"  # what happens where no item is left to validate on
 
 
 def _linear(x: Tensor, options: HeadOptions, outputs: int, l2: keras.regularizers.Regularizer) -> Tensor:
@@ -107,8 +136,12 @@ def _mlp(x: Tensor, options: HeadOptions, outputs: int, l2: keras.regularizers.R
 
 # The c of the mlp had the best validation of 0.01 to 100 on 850 pooled MobileNetV2 features of photographs.
 HEADS: dict[str, HeadKind] = {
-    "linear": HeadKind(_linear, c=0.01),
-    "mlp": HeadKind(_mlp, c=0.1, hidden=(128,)),
+    "linear": HeadKind(("c",), c=0.01, maps=tuple(MAP_POOLINGS), build=_linear),
+    "mlp": HeadKind(("c",), c=0.1, hidden=(128,), maps=tuple(MAP_POOLINGS), build=_mlp),
+    "logistic": HeadKind(("c",), unvalidated="c was not chosen, but is as asked for or 0.01"),
+    "ridge": HeadKind(("alpha",), unvalidated="alpha is as asked for or 1000, and probabilities are too sure, as they follow train"),
+    "class-mean": HeadKind(unvalidated="probabilities are too sure, as they follow train"),
+    "knn": HeadKind(("k", "metric"), unvalidated="k was not chosen, but is as asked for or 5"),
 }
 
 
@@ -119,7 +152,9 @@ def build_head(options: HeadOptions, head_input: HeadInput) -> keras.Model:
     found = moments(head_input.features, head_input.rows, pooling.statistics)
     l2 = keras.regularizers.L2(options.l2(head_input.items))
     x = pooling.build(inputs, lambda vectors: standardised(vectors, found), l2)
-    return keras.Model(inputs, HEADS[options.head].build(x, options, head_input.outputs, l2))
+    build = HEADS[options.head].build
+    assert build is not None, f"Keras does not train the head {options.head}"
+    return keras.Model(inputs, build(x, options, head_input.outputs, l2))
 
 
 def with_activation(model: keras.Model, activation: keras.layers.Layer) -> keras.Model:

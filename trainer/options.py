@@ -10,8 +10,9 @@ from typing import Self
 from storage.errors import UsageError
 from trainer.class_weights import check_class_weights
 from trainer.features import RANDOM, VIEWS
-from trainer.heads import HeadOptions, require_range
+from trainer.heads import HEADS, HeadOptions, require_range
 
+UNWEIGHTED = ("class-mean", "knn")
 LEARNING_RATE = 1e-3
 # Adam moves each weight by the rate in each step, so a logit by the rate times the inputs: flattened 7x7x1280 maps (62,720 inputs) made
 # a linear head jump at 0.001 (0.78 to 0.88 test accuracy, by the batch size) and gave 0.88 and 0.89 at 0.0001 and 0.00003.
@@ -41,6 +42,19 @@ class FitOptions(HeadOptions):
         check_class_weights(self.class_weights)
         if self.views not in VIEWS:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
+        if self.class_weights is not None and self.head in UNWEIGHTED:
+            raise UsageError(f"the {self.head} head has no loss that classes could weigh in: leave out class weights")
+        if self.multi_label and self.head == "class-mean":
+            raise UsageError(
+                "the class-mean head gives an item one class, the nearest: for any number of classes use logistic, ridge or knn"
+            )
+        if self.multi_label and self.head == "ridge" and self.class_weights is not None:
+            raise UsageError(
+                "weighted, each class of the ridge head would need a Gram matrix of its own: use the head logistic, or no weights"
+            )
+        for name in ("learning_rate", "batch_size"):
+            if getattr(self, name) is not None and HEADS[self.head].build is None:
+                raise UsageError(f"the {self.head} head is found exactly: it has no {name}")
         for name, low, high in (("learning_rate", 1e-9, 10), ("test", 0, 0.9), ("validation", 0, 0.9)):
             require_range(self, name, low, high)
         for name in ("batch_size", "max_epochs", "patience"):
@@ -51,5 +65,7 @@ class FitOptions(HeadOptions):
     def for_features(self, shape: Sequence[int]) -> Self:
         """The same with all that was left open filled in, for features [*shape]."""
         options = super().for_features(shape)
+        if HEADS[self.head].build is None:
+            return options
         inputs = prod(shape) if options.map in ("", "flatten") else shape[-1]
         return replace(options, learning_rate=self.learning_rate or LEARNING_RATE * min(1.0, FULL_RATE_INPUTS / inputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,17 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.features import LabelledFeatures
-from trainer.heads import HeadInput, build_head
+from trainer.fitting import FirstFit, Numbers
+from trainer.heads import HeadInput, build_head, with_activation
 from trainer.input_pipeline import load, rows_per_batch
 from trainer.options import FitOptions
 from trainer.task import Task
 
-Curves = dict[str, list[float]]
-
 
 @dataclass(frozen=True)
 class Solver:
-    """Fits heads on chosen positions of labelled features. Models map features [N, *shape] to logits [N, C].
+    """Fits heads on chosen positions of labelled features.
 
     `options` are those `for_features` of their shape.
     """
@@ -29,49 +27,46 @@ class Solver:
     task: Task
     options: FitOptions
 
-    def with_validation(self, train: list[int], validation: list[int]) -> tuple[keras.Model, int, Curves]:
-        """Fit until validation loss stops falling; returns the best model, its number of epochs, and the learning curves.
-
-        Without validation items: fit for max_epochs.
-        """
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        """Fit until validation loss stops falling, and keep the best epoch's model; without validation items, for max_epochs."""
         stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=self.options.patience, restore_best_weights=True)
         model = self._compiled(train)
         history = model.fit(
             self._shuffled(train),
             steps_per_epoch=self._steps(train),
             epochs=self.options.max_epochs,
-            validation_data=self.stream(validation) if validation else None,
-            callbacks=[stopping] if validation else [],
+            validation_data=self.stream(validation) if len(validation) else None,
+            callbacks=[stopping] if len(validation) else [],
             shuffle=False,  # the dataset does it
             verbose=0,
         ).history
         curves = {name: [float(value) for value in values] for name, values in history.items()}
-        best = int(np.argmin(curves["val_loss"])) + 1 if validation else self.options.max_epochs
-        return model, best, curves
+        epochs = int(np.argmin(curves["val_loss"])) + 1 if len(validation) else self.options.max_epochs
+        return FirstFit(with_activation(model, self.task.activation()), {"epochs": epochs}, curves)
 
-    def for_epochs(self, positions: list[int], epochs: int) -> keras.Model:
-        model = self._compiled(positions)
-        model.fit(self._shuffled(positions), steps_per_epoch=self._steps(positions), epochs=epochs, shuffle=False, verbose=0)
-        return model
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        model, epochs = self._compiled(numbers), int(first.chosen["epochs"])
+        model.fit(self._shuffled(numbers), steps_per_epoch=self._steps(numbers), epochs=epochs, shuffle=False, verbose=0)
+        return with_activation(model, self.task.activation())
 
-    def stream(self, positions: Sequence[int]) -> tf.data.Dataset:
+    def stream(self, positions: Numbers) -> tf.data.Dataset:
         """Batches (view 0 of the features, y) in the given order."""
         return self._load(positions)
 
-    def _shuffled(self, positions: list[int]) -> tf.data.Dataset:
+    def _shuffled(self, positions: Numbers) -> tf.data.Dataset:
         return self._load(positions, self.options.seed, epochs=None)
 
-    def _load(self, positions: Sequence[int], seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
-        return load(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
+    def _load(self, positions: Numbers, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
+        return load(self.data.features, self.data.y, positions.tolist(), self._batch_size, seed, epochs, self.data.views)
 
-    def _steps(self, positions: list[int]) -> int:
+    def _steps(self, positions: Numbers) -> int:
         return -(-len(positions) // self._batch_size)
 
     @property
     def _batch_size(self) -> int:
         return self.options.batch_size or rows_per_batch(self.data.features.shape[1:])
 
-    def _compiled(self, positions: list[int]) -> keras.Model:
+    def _compiled(self, positions: Numbers) -> keras.Model:
         keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise
         keras.config.set_dtype_policy("float32")
         keras.utils.set_random_seed(self.options.seed)

@@ -58,13 +58,20 @@ def standardised(x: Any, found: Moments) -> Any:
     scale = _scale(found)
     if scale != 1:
         x = keras.layers.Rescaling(scale, name="rescale")(x)
-    mean, variance = found.mean * scale, found.variance * scale**2
+    mean = found.mean * scale
     layer = keras.layers.BatchNormalization(epsilon=0.0, center=False, scale=False, trainable=False, name="standardise")
     layer.build(x.shape)
     layer.moving_mean.assign(mean.astype(np.float32))
-    constant = (variance <= 1e-14 * mean**2) | (variance < LEAST_VARIANCE)
-    layer.moving_variance.assign(np.where(constant, 1.0, variance).astype(np.float32))
+    layer.moving_variance.assign(((spread(found) * scale) ** 2).astype(np.float32))
     return layer(x)
+
+
+def spread(found: Moments) -> npt.NDArray[np.float64]:
+    """What each feature is divided by; of one that is constant, what leaves it as the fixed layer gets it."""
+    scale = _scale(found)
+    mean, variance = found.mean * scale, found.variance * scale**2
+    constant = (variance <= 1e-14 * mean**2) | (variance < LEAST_VARIANCE)
+    return np.asarray(np.sqrt(np.where(constant, 1.0, variance)) / scale)
 
 
 def _scale(found: Moments) -> float:

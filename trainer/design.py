@@ -1,0 +1,85 @@
+"""Standardised training rows in float32, and the two products with them that every linear fit is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.rows import Numbers, Rows, Tensor, require_finite, vectors
+from trainer.standardise import Moments, spread
+
+CACHED_BYTES = 4 << 30  # 4 GiB of float32 rows stay in memory; more are read, cast and standardised anew in each pass
+
+Matrix = npt.NDArray[np.float64]
+
+
+class Design:
+    """N rows X [N, D] of the items `order`, V rows each (every view of an item), in the order of the source.
+
+    Raises UsageError for features that are no numbers.
+    """
+
+    def __init__(self, rows: Rows, numbers: Numbers, pooling: str = "", cached_bytes: int = CACHED_BYTES) -> None:
+        self._rows, self._numbers, self._pooling = rows, numbers, pooling
+        self.views = rows.views
+        parts: list[Numbers] = []
+        self.moments = self._moments(parts)
+        self.order = np.concatenate(parts)
+        self.count, self.width = len(self.order) * self.views, len(self.moments.mean)
+        self._mean = tf.constant(self.moments.mean, tf.float32)
+        self._scale = tf.constant(1 / spread(self.moments), tf.float32)
+        self._kept = list(self._made()) if 4 * self.count * self.width <= cached_bytes else None
+
+    def _moments(self, parts: list[Numbers]) -> Moments:
+        """Of all rows in one pass: those of each block, put together without cancellation (Chan, Golub and LeVeque 1983)."""
+        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for part, block in vectors(self._rows, self._numbers, self._pooling, every_view=True):
+            parts.append(part)
+            x = tf.cast(block, tf.float64)
+            own = tf.reduce_mean(x, 0)
+            own_squares = tf.reduce_sum(tf.square(x - own), 0).numpy()
+            off, total = own.numpy() - mean, count + len(block)
+            squares = squares + own_squares + off**2 * (count * len(block) / total)
+            mean, count = mean + off * (len(block) / total), total
+        if not np.isfinite(squares).all():
+            require_finite(self._rows, self._numbers)
+        return Moments(mean, squares / count)
+
+    def _made(self) -> Iterator[Tensor]:
+        for _, block in vectors(self._rows, self._numbers, self._pooling, every_view=True):
+            yield (block - self._mean) * self._scale
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """(which rows, X of them [m, D]) in order."""
+        start = 0
+        for block in self._kept if self._kept is not None else self._made():
+            yield slice(start, start + len(block)), block
+            start += len(block)
+
+    def times(self, kernel: Matrix) -> Tensor:
+        """X kernel [N, K] in float32, of a kernel [D, K]."""
+        k = tf.constant(kernel, tf.float32)
+        return tf.concat([tf.matmul(block, k) for _, block in self.blocks()], 0)
+
+    def transposed_times(self, values: Tensor) -> Matrix:
+        """X^T values [D, K], of values [N, K] float32. Products in float32 within a block, their sum in float64."""
+        out = np.zeros((self.width, values.shape[1]))
+        for rows, block in self.blocks():
+            out += tf.matmul(block, values[rows], transpose_a=True).numpy()
+        return out
+
+    def sample(self, count: int, weights: npt.NDArray[np.float32], seed: int = 0) -> Tensor:
+        """`count` rows drawn without replacement (all, if there are no more), each times the root of its weight: [n, D]."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:count])
+        parts = []
+        for rows, block in self.blocks():
+            mine = chosen[np.searchsorted(chosen, rows.start) : np.searchsorted(chosen, rows.stop)]
+            parts.append(tf.gather(block, mine - rows.start) * tf.constant(np.sqrt(weights[mine, None])))
+        return tf.concat(parts, 0)
+
+    def of_items(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """values [L, ...] by item, as one a row [N, ...]."""
+        return np.repeat(values[self.order], self.views, axis=0)

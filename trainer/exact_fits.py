@@ -1,0 +1,168 @@
+"""Fitting the exact heads: logistic, ridge, class-mean. Each is a linear head, found without a learning rate, a seed or a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.design import Design
+from trainer.fitting import FirstFit, Numbers
+from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
+from trainer.linear_weights import LinearWeights, Scores, linear_model, scores, temperature
+from trainer.logistic import LogisticPath, linear_loss
+from trainer.options import FitOptions
+from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums
+from trainer.rows import Rows
+from trainer.standardise import Moments
+from trainer.task import Task
+
+# What strengths are tried, as shares of the number of items (C: of 1 by it), in steps of 1, 2, 5.
+LOGISTIC_RANGE, RIDGE_RANGE = (0.1, 1e4), (1e-4, 10.0)
+DEFAULT_C, DEFAULT_ALPHA = 0.01, 1000.0  # where no item was left to choose by
+WORSE = 3  # strengths in a row with a higher validation loss than the best: the weaker ones still would only overfit more
+
+
+@dataclass(frozen=True)
+class FitData:
+    """L items: their rows, targets y and classes; what to fit, on what task."""
+
+    rows: Rows
+    y: npt.NDArray[np.generic]
+    classes: tuple[str, ...]
+    task: Task
+    options: FitOptions
+
+    @property
+    def pooling(self) -> str:
+        return self.options.map
+
+    def class_weights(self, numbers: Numbers) -> npt.NDArray[np.float64] | None:
+        return self.task.weights(self.options.class_weights, self.y[numbers], self.classes)
+
+    def plain_loss(self, numbers: Numbers) -> LinearLoss:
+        """Log loss of the items by their logits, each counted once."""
+        y = self.y[numbers]
+        if self.task.multi_label:
+            return Sigmoids(tf.constant(y, tf.float32), tf.ones(y.shape))
+        return Softmax(tf.constant(y, tf.int64), tf.ones(len(y)), len(self.classes))
+
+    def scores(self, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[LinearLoss, list[Scores]]:
+        order, values = scores(self.rows, numbers, self.pooling, found, heads)
+        return self.plain_loss(order), values
+
+    def model(self, found: Moments, weights: LinearWeights) -> keras.Model:
+        return linear_model(self.rows.shape, self.pooling, found, weights, self.task.activation())
+
+
+def strengths(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, ... times a power of ten, from low to high."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    return [value for power in range(first, last + 1) for digit in (1, 2, 5) if low <= (value := float(f"{digit}e{power}")) <= high]
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """c: as in scikit-learn; None: the one of least validation loss."""
+
+    data: FitData
+
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        path, rows = self._path(train)
+        if self.data.options.c is not None or not len(validation):
+            c = self.data.options.c or DEFAULT_C
+            return FirstFit(self.data.model(rows.moments, path.solve(c).weights), {"c": c})
+        tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
+        for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
+            weights = path.solve(c).weights
+            loss, (values,) = self.data.scores(validation, rows.moments, [weights])
+            tried.append(c)
+            losses.append(float(loss.value(tf.constant(values))[0]) / len(validation))
+            if losses[-1] == min(losses):
+                best = weights
+            elif len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
+                break
+        c = tried[int(np.argmin(losses))]
+        return FirstFit(self.data.model(rows.moments, best), {"c": c}, path={"c": tried, "val_loss": losses})
+
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        path, rows = self._path(numbers)
+        return self.data.model(rows.moments, path.solve(first.chosen["c"]).weights)
+
+    def _path(self, numbers: Numbers) -> tuple[LogisticPath, Design]:
+        data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
+        loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
+        return LogisticPath(rows, loss), rows
+
+
+def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> list[tuple[float, float]]:
+    """(temperature, mean log loss with it) of each head, on these items."""
+    loss, values = data.scores(numbers, found, heads)
+    warm = [temperature(loss, each) for each in values]
+    return [(t, float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers)) for t, each in zip(warm, values, strict=True)]
+
+
+@dataclass
+class RidgeFit:
+    """alpha: as in scikit-learn; None: the one of least validation loss. Scores become probabilities by a temperature that is fitted on
+    validation (without one: on train, which makes them too sure)."""
+
+    data: FitData
+    _seen: list[tuple[FeatureSums, TargetSums]] = field(default_factory=list)
+
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        self._seen = [self._sums(train)]
+        ridge = Ridge(*self._seen[0])
+        asked = self.data.options.alpha
+        alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
+        heads = ridge.path(alphas) if len(alphas) > 1 else [ridge.one(alphas[0])]
+        found = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
+        losses = [loss for _, loss in found]
+        best = int(np.argmin(losses))
+        chosen = {"alpha": alphas[best], "temperature": found[best][0]}
+        path = {"alpha": alphas, "val_loss": losses} if len(alphas) > 1 else {}
+        if len(validation) and self.data.options.class_weights is None:
+            self._seen.append(self._sums(validation, self._seen[0][0].pivot))
+        return FirstFit(self.data.model(ridge.moments, heads[best].times(found[best][0])), chosen, path=path)
+
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        """Without class weights, which depend on who trains, the sums of train and validation are those of both."""
+        if self.data.options.class_weights is None:
+            (features, targets), (more_features, more_targets) = self._seen
+            ridge = Ridge(features.plus(more_features), targets.plus(more_targets))
+        else:
+            ridge = Ridge(*self._sums(numbers))
+        return self.data.model(ridge.moments, ridge.one(first.chosen["alpha"]).times(first.chosen["temperature"]))
+
+    def _sums(self, numbers: Numbers, pivot: npt.NDArray[np.float32] | None = None) -> tuple[FeatureSums, TargetSums]:
+        data = self.data
+        weights = data.class_weights(numbers)
+        by_item = None if weights is None else weights[data.y.astype(np.int64)].astype(np.float32)
+        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot)
+
+
+@dataclass(frozen=True)
+class ClassMeanFit:
+    """The class whose mean is nearest among standardised features: -|x - mean|^2 / 2, less what all classes share, is linear in x."""
+
+    data: FitData
+
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        found, weights = self._means(train)
+        ((t, _),) = _calibrated(self.data, validation if len(validation) else train, found, [weights])
+        return FirstFit(self.data.model(found, weights.times(t)), {"temperature": t})
+
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        found, weights = self._means(numbers)
+        return self.data.model(found, weights.times(first.chosen["temperature"]))
+
+    def _means(self, numbers: Numbers) -> tuple[Moments, LinearWeights]:
+        rows = Design(self.data.rows, numbers, self.data.pooling)
+        codes = rows.of_items(self.data.y).astype(np.int64)
+        is_of = tf.one_hot(codes, len(self.data.classes))
+        means = rows.transposed_times(is_of) / np.bincount(codes, minlength=len(self.data.classes))
+        return rows.moments, LinearWeights(means, -(means**2).sum(axis=0) / 2)

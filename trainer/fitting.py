@@ -1,0 +1,37 @@
+"""What each kind of head brings: a way to fit it, with validation first and then on all that may be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int64]
+Curves = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class FirstFit:
+    """model: features [N, *shape] to probabilities [N, C] (None: no longer needed). chosen: what the fit decided on its own, by name.
+
+    curves: by epoch. path: the strengths that were tried, and the validation loss of each.
+    """
+
+    model: keras.Model | None
+    chosen: Mapping[str, float]
+    curves: Curves = field(default_factory=dict)
+    path: Curves = field(default_factory=dict)
+
+
+class Fitting(Protocol):
+    def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
+        """Fit the items `train`; what was left open is chosen by the items `validation` (there may be none)."""
+        ...
+
+    def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
+        """The same head with what `first` chose, fitted on the items `numbers`: those it was trained and validated on."""
+        ...

@@ -1,0 +1,72 @@
+"""A head that is linear in standardised features: its weights, its scores, and the Keras model that it is kept as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.lbfgs import step_length
+from trainer.linear_losses import LinearLoss
+from trainer.map_pooling import MAP_POOLINGS
+from trainer.rows import Numbers, Rows, vectors
+from trainer.standardise import Moments, spread, standardised
+
+Matrix = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.float32]
+SLOPE_LEFT = 1e-4  # of the loss by the temperature: its fourth digit
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """Scores = standardised features times kernel [D, C], plus bias [C]; float64."""
+
+    kernel: Matrix
+    bias: Matrix
+
+    def times(self, factor: float) -> LinearWeights:
+        return LinearWeights(self.kernel * factor, self.bias * factor)
+
+
+def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Sequence[LinearWeights]) -> tuple[Numbers, list[Scores]]:
+    """The items in the order of the source, and what each head gives them in view 0 [n, C]: all heads in one pass."""
+    mean, scale = tf.constant(found.mean, tf.float32), tf.constant(1 / spread(found), tf.float32)
+    kernel = tf.constant(np.hstack([head.kernel for head in heads]), tf.float32)
+    bias = tf.constant(np.hstack([head.bias for head in heads]), tf.float32)
+    order, parts = [], []
+    for part, block in vectors(rows, numbers, pooling):
+        order.append(part)
+        parts.append((tf.matmul((block - mean) * scale, kernel) + bias).numpy())
+    return np.concatenate(order), np.split(np.concatenate(parts), len(heads), axis=1)
+
+
+def temperature(loss: LinearLoss, found: Scores) -> float:
+    """What scores [n, C] are multiplied by to become logits: the factor of least loss. Guo et al. 2017 divide by theirs."""
+    change, zero = tf.constant(found), tf.zeros(found.shape)
+
+    def along(t: float) -> tuple[float, float]:
+        slope, curvature = loss.along(zero, change, tf.constant(t, tf.float32))
+        return float(slope), float(curvature)
+
+    slope, _ = along(0.0)
+    return step_length(along, slope, SLOPE_LEFT) if slope < 0 else LEAST_TEMPERATURE
+
+
+LEAST_TEMPERATURE = 1e-3  # of scores that point the wrong way: the order of the classes stays, and nothing is certain
+
+
+def linear_model(
+    shape: tuple[int, ...], pooling: str, found: Moments, weights: LinearWeights, activation: keras.layers.Layer
+) -> keras.Model:
+    """From features [N, *shape] to probabilities: the layers of the head `linear`, with these weights."""
+    kind = MAP_POOLINGS[pooling or "flatten"]
+    inputs = keras.Input(shape)
+    x = kind.build(inputs, lambda values: standardised(values, found), keras.regularizers.L2(0.0))
+    dense = keras.layers.Dense(weights.kernel.shape[1], name="logits")
+    outputs = dense(x)
+    dense.set_weights([weights.kernel.astype(np.float32), weights.bias.astype(np.float32)])
+    return keras.Model(inputs, activation(outputs))
