@@ -41,6 +41,7 @@ def _features(rows: int, width: int, classes: int) -> Data:
 
 
 def _one(data: Data, classes: int, heads: int, epochs: int, repeats: int, batch_size: int) -> dict[str, Any]:
+    from trainer.fitting import FirstFit
     from trainer.options import FitOptions
     from trainer.solver import Solver
     from trainer.sweep_plan import Trial
@@ -51,10 +52,10 @@ def _one(data: Data, classes: int, heads: int, epochs: int, repeats: int, batch_
         for c in np.geomspace(*STRENGTHS, heads)
     ]
     work = _work(data, classes, options)
-    train = np.flatnonzero(work.split.training[:, 0]).tolist()
+    train = np.flatnonzero(work.split.training[:, 0])
 
     def alone(count: int) -> None:
-        Solver(work.data, work.task, options[0]).for_epochs(train, count)
+        Solver(work.data, work.task, options[0]).refit(train, FirstFit(None, {"epochs": count}))
 
     def together(count: int, these: int) -> None:
         WAYS["linear"].fit(work, [Trial(i, 0) for i in range(these)], [None] * these, count, lambda epoch: None)

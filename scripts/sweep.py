@@ -167,6 +167,7 @@ def _weights(text: str) -> str | None:
 
 _VALUES: dict[str, Callable[[str], Any]] = {
     "c": float,
+    "alpha": float,
     "learning_rate": float,
     "dropout": float,
     "hidden": _hidden,

@@ -63,13 +63,17 @@ def members(table: Table) -> npt.NDArray[np.int64]:
 
 @dataclass
 class Progress:
-    """How far a head has come. Epochs count from 1; best_epoch 0: none gave a number."""
+    """How far a head has come. Epochs count from 1; best_epoch 0: none gave a number.
+
+    temperature: what scores were multiplied by to become logits, in heads whose scores are none.
+    """
 
     epoch: int = 0
     steps: int = 0
     best_loss: float = float("inf")
     best_epoch: int = 0
     done: bool = False
+    temperature: float = 1.0
     history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": []})
 
     def note(self, loss: float, validation: float | None, patience: int) -> bool:

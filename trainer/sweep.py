@@ -115,7 +115,7 @@ def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: F
         labels=work.data.joined.report,
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
-        warnings=warnings_of(work.data, split),
+        warnings=warnings_of(work.data, split, options),
     )
 
 

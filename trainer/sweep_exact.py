@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
-import tensorflow as tf
 
 from trainer.design import Design
 from trainer.exact_fits import FitData
@@ -55,9 +53,7 @@ def _ridge(work: Work, trials: Sequence[Trial], states: object, until: int, on_e
     heads = found.path([_alpha(work, trial) for trial in trials])
     loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
     factors = [temperature(loss, each) for each in scores]
-    return [
-        _state(_in_frontend(work, found.moments, head.times(factor)), factor) for head, factor in zip(heads, factors, strict=True)
-    ]
+    return [_state(_in_frontend(work, found.moments, head.times(factor)), factor) for head, factor in zip(heads, factors, strict=True)]
 
 
 def _ridge_again(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:

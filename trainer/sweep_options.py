@@ -11,10 +11,12 @@ from storage.errors import UsageError
 from trainer.heads import HEADS
 from trainer.options import FitOptions
 
-LOGARITHMIC = ("c", "learning_rate")  # drawn evenly by their logarithm
+LOGARITHMIC = ("c", "alpha", "learning_rate")  # drawn evenly by their logarithm
 NUMBERS = (*LOGARITHMIC, "dropout")
 OF_HIDDEN_LAYERS = ("hidden", "dropout")
-OF_SOME_HEADS = OF_HIDDEN_LAYERS
+OF_TRAINING = ("learning_rate", "batch_size")  # by Adam
+STRENGTHS = ("c", "alpha")
+OF_SOME_HEADS = (*OF_HIDDEN_LAYERS, *OF_TRAINING, *STRENGTHS)
 AXES = ("head", *NUMBERS, "hidden", "class_weights")
 
 # What candidates may be ranked by, in `to_dict` of an evaluation, and whether more of it is better. The first is the default.
@@ -26,7 +28,14 @@ MAX_CANDIDATES = 10_000
 
 def takes(head: str, name: str) -> bool:
     """Whether an option is one of the head's. Of an unknown head all are, so that what is said is that it is unknown."""
-    return name not in OF_HIDDEN_LAYERS or head not in HEADS or bool(HEADS[head].hidden)
+    if head not in HEADS:
+        return True
+    kind = HEADS[head]
+    if name in OF_HIDDEN_LAYERS:
+        return bool(kind.hidden)
+    if name in OF_TRAINING:
+        return kind.build is not None
+    return name in kind.takes if name in STRENGTHS else True
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,8 @@ class Range:
 Axis = tuple[Any, ...] | Range
 
 # What is tried where nothing is said: a grid, or ranges for a budget.
-DEFAULT_GRID: Mapping[str, Axis] = {"c": (0.0001, 0.001, 0.01, 0.1, 1.0)}
-DEFAULT_RANGES: Mapping[str, Axis] = {"c": Range(1e-5, 10), "learning_rate": Range(1e-4, 1e-2)}
+DEFAULT_GRID: Mapping[str, Axis] = {"c": (0.0001, 0.001, 0.01, 0.1, 1.0), "alpha": (10.0, 100.0, 1000.0, 10000.0, 100000.0)}
+DEFAULT_RANGES: Mapping[str, Axis] = {"c": Range(1e-5, 10), "alpha": Range(1, 1e5), "learning_rate": Range(1e-4, 1e-2)}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,18 @@ import numpy as np
 from storage.errors import UsageError
 from trainer.heads import HEADS
 from trainer.options import FitOptions
-from trainer.sweep_options import DEFAULT_GRID, DEFAULT_RANGES, LOGARITHMIC, MAX_CANDIDATES, OF_SOME_HEADS, Axis, Range, SweepOptions, takes
+from trainer.sweep_options import (
+    DEFAULT_GRID,
+    DEFAULT_RANGES,
+    LOGARITHMIC,
+    MAX_CANDIDATES,
+    OF_SOME_HEADS,
+    STRENGTHS,
+    Axis,
+    Range,
+    SweepOptions,
+    takes,
+)
 
 FIRST_STOP = 10  # epochs of a grid until its state is kept for the first time
 DIGITS = 3  # of a drawn number: more of them say nothing, and are in the way when it is typed again
@@ -51,12 +62,18 @@ def candidates(options: SweepOptions) -> list[FitOptions]:
 
 
 def _axes_of(head: str, options: SweepOptions) -> dict[str, Axis]:
-    """The axes that mean something for a head; the default ones where none does."""
+    """The axes that mean something for a head; the default ones where none does, and of a strength that a head finds by itself."""
     own, default = (
         {name: axis for name, axis in axes.items() if name != "head" and takes(head, name)}
         for axes in (options.axes, DEFAULT_RANGES if options.budget else DEFAULT_GRID)
     )
-    return own or default
+    by_itself = {name: axis for name, axis in default.items() if name in STRENGTHS and not _has(head, options.base, name)}
+    return {**by_itself, **own} if own else default
+
+
+def _has(head: str, base: FitOptions, name: str) -> bool:
+    """Whether a head has the strength without an axis."""
+    return getattr(base, name) is not None or head not in HEADS or getattr(HEADS[head], name, None) is not None
 
 
 def _grid(axes: Mapping[str, Axis]) -> Iterable[dict[str, Any]]:

@@ -112,6 +112,7 @@ class Work:
     def model(self, options: FitOptions, weights: Arrays) -> keras.Model:
         """The head as a Keras model from features [N, *shape] to probabilities [N, C]."""
         kind = HEADS["mlp" if options.hidden else "linear"]  # whatever way found the weights
+        assert kind.build is not None, "Keras trains both"
         logits = kind.build(self.frontend.output, options, len(self.data.classes), keras.regularizers.L2(0.0))
         model = keras.Model(self.frontend.input, self.task.activation()(logits))
         for variable, values in zip(model.trainable_variables, weights, strict=True):

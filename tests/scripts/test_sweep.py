@@ -55,12 +55,12 @@ def test_a_budget_draws_from_ranges(a_set: str, say: Said) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid", "size=1"], "expected one of c, learning_rate, dropout, hidden, class_weights before '=', got 'size=1'"),
+        (["--grid", "size=1"], "expected one of c, alpha, learning_rate, dropout, hidden, class_weights before '=', got 'size=1'"),
         (["--grid", "c=a"], "expected values of c such as"),
         (["--range", "c=1"], "expected a range such as c=0.0001:10, got 'c=1'"),
         (["--range", "c=0.1:1"], "say with a budget how many"),
         (["--grid", "c=1", "--grid", "c=2"], "c is given twice"),
-        (["--head", "forest"], "the head 'forest' cannot be swept: expected one of linear, mlp"),
+        (["--head", "forest"], "the head 'forest' cannot be swept: expected one of linear, mlp, logistic, ridge"),
     ],
 )
 def test_what_makes_no_sense_is_told(a_set: str, arguments: list[str], message: str, say: Said) -> None:

@@ -100,13 +100,12 @@ def test_a_linear_head_is_that_of_train(make_work: Callable[..., Work]) -> None:
     options = replace(BASE, class_weights="balanced", learning_rate=0.1)
     work = make_work([options])
     [state] = _trained(work, [Trial(0, 0)])
-    split = work.split.base
-    model, epochs, curves = Solver(work.data, work.task, work.candidates[0]).with_validation(
-        split.positions(TRAIN), split.positions(VALIDATION)
-    )
-    assert state.progress.best_epoch == epochs
-    assert state.progress.history["val_loss"] == pytest.approx(curves["val_loss"], abs=1e-5)
-    _assert_same(state.best, [keras.ops.convert_to_numpy(weights) for weights in model.trainable_variables])
+    train, validation = (np.array(work.split.base.positions(name)) for name in (TRAIN, VALIDATION))
+    first = Solver(work.data, work.task, work.candidates[0]).with_validation(train, validation)
+    assert first.model is not None
+    assert state.progress.best_epoch == first.chosen["epochs"]
+    assert state.progress.history["val_loss"] == pytest.approx(first.curves["val_loss"], abs=1e-5)
+    _assert_same(state.best, [keras.ops.convert_to_numpy(weights) for weights in first.model.trainable_variables])
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from trainer.sweep_options import Range, SweepOptions
         ({"axes": {"c": Range(0, 1)}, "budget": 3}, "the range of c must be above 0"),
         (
             {"axes": {"hidden": Range(1, 2), "head": ("mlp",)}, "budget": 3},
-            "hidden must be given as values: a range is for c, learning_rate, dropout",
+            "hidden must be given as values: a range is for c, alpha, learning_rate, dropout",
         ),
         ({"axes": {"head": Range(1, 2)}, "budget": 3}, "head must be given as values"),
         ({"axes": {"hidden": ((8,),)}}, "hidden is an option of none of the heads linear: leave it out, or add a head that has it"),
