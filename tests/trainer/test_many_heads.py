@@ -74,7 +74,7 @@ def test_together_as_alone(make_work: Callable[..., Work], multi_label: bool) ->
     trials = [Trial(i, i % 2) for i in range(len(MANY))]
     together = _trained(work, trials)
     assert len({state.progress.epoch for state in together}) > 1, "some are to leave early, so that leaving is tested"
-    for trial, state in list(zip(trials, together, strict=True))[1:4]:
+    for trial, state in list(zip(trials, together, strict=True))[1:4:2]:  # a linear head and an MLP: each costs a fit
         [alone] = _trained(work, [trial])
         _assert_same(state.best, alone.best)
         assert (state.progress.epoch, state.progress.best_epoch) == (alone.progress.epoch, alone.progress.best_epoch)
