@@ -47,11 +47,7 @@ def theirs(x: Array, y: Array, c: float, **options: Any) -> LinearWeights:
         warnings.simplefilter("ignore")
         fitted = linear_model.LogisticRegression(C=c, tol=1e-9, max_iter=20_000, **options).fit(x, y)
     kernel, bias = fitted.coef_.T, fitted.intercept_
-    return (
-        LinearWeights(kernel, bias)
-        if kernel.shape[1] > 1
-        else LinearWeights(np.hstack([-kernel, kernel]) / 2, np.hstack([-bias, bias]) / 2)
-    )
+    return LinearWeights(kernel, bias) if kernel.shape[1] > 1 else LinearWeights(np.hstack([-kernel, kernel]) / 2, np.hstack([-bias, bias]) / 2)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
