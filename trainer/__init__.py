@@ -18,6 +18,8 @@ from trainer.options import FitOptions
 from trainer.position import Position
 from trainer.report import report_of_evaluation, report_of_fit, write_report
 from trainer.split_options import SplitOptions
+from trainer.sweep import sweep
+from trainer.sweep_options import SweepOptions
 
 __all__ = [
     "FitOptions",
@@ -29,6 +31,7 @@ __all__ = [
     "SetEvaluation",
     "SplitOptions",
     "Stream",
+    "SweepOptions",
     "check_head_target",
     "evaluate_head",
     "fit",
@@ -42,5 +45,6 @@ __all__ = [
     "report_of_fit",
     "save_head",
     "summary",
+    "sweep",
     "write_report",
 ]

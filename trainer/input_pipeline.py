@@ -71,8 +71,9 @@ def batches_of(
     seed: int | None = None,
     epochs: int | None = 1,
     views: int = 1,
+    first_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end).
+    """Batches (float32 [n, *shape], y [n, ...]) of the chosen positions, `epochs` times over (None: without end) from `first_epoch` on.
 
     features: [N * views, *shape], the views of an item together; y: [N, ...]. Features at a 64-byte border (`aligned_room`; memory maps)
     are not copied.
@@ -83,7 +84,7 @@ def batches_of(
     chosen = np.asarray(positions, np.int64)
     source = InMemory(aligned(features), chosen, views)
     plan = ShufflePlan.of(len(chosen), max(1, features[:1].nbytes), seed)
-    return stream(source, y[chosen], plan, batch_size, epochs)
+    return stream(source, y[chosen], plan, batch_size, None if epochs is None else first_epoch + epochs, first_epoch)
 
 
 def stream(

@@ -1,0 +1,201 @@
+"""`permafrost sweep`: many heads tried in one pass, the best one kept."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import storage
+from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
+from storage.card_page import leave_page
+from storage.errors import UsageError
+from storage.files import to_json, write_atomic
+from storage.heads import is_in_store
+
+if TYPE_CHECKING:
+    from trainer.sweep_options import SweepOptions
+    from trainer.sweep_result import CandidateResult, SweepResult
+
+SWEEP_FILE = "sweep.json"
+MAX_TABLE_ROWS = 30
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="try many heads in one pass and keep the best",
+        description="Train all candidates together on cached features, choose by validation, refit on train and validation, test once. "
+        "A sweep that was stopped goes on when the same command is given again.",
+        epilog="example: permafrost sweep features/me/photos --grid c=0.01,0.1,1 --grid class_weights=none,balanced --out heads/photos",
+    )
+    parser.add_argument("set", metavar="ROOT/TEAM/SET[@VERSION|@TAG]", help="the feature set (default: its newest version)")
+    add_label_options(parser)
+    parser.add_argument("--multi-label", action="store_true", help="items have any number of classes: lists, or text such as a|b|c")
+    parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
+    _add_axes(parser)
+    add_split_options(parser)
+    _add_fit_options(parser)
+    parser.add_argument("--state", metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def _add_axes(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(_VALUES)
+    parser.add_argument("--head", default="linear", metavar="NAME,...", help="linear (default), mlp, or both as linear,mlp")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        type=_grid,
+        metavar="NAME=V,V,...",
+        help=f"values to try of {names}: hidden=128,512x128, class_weights=none,balanced. May be given for several (default: five of c)",
+    )
+    parser.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        type=_range,
+        metavar="NAME=LOW:HIGH",
+        help="with --budget: draw c or learning_rate (by its logarithm) or dropout from a range (default: c and learning_rate)",
+    )
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="draw N candidates, and give of three one three times the epochs, and so on"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each candidate, with other validation items (default 3)")
+    parser.add_argument("--metric", default="", metavar="NAME", help="to choose by: accuracy (default), log_loss, macro_f1; see the docs")
+
+
+def _add_fit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg or max")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
+    parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
+    parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
+    parser.add_argument("--seed", type=int, default=0, help="the first of the seeds, and that of test split, order and draws (default 0)")
+    parser.add_argument("--views", choices=("random", "plain"), default="random", help="as for train (default random)")
+
+
+def run(args: argparse.Namespace) -> int:
+    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    require_labels(args.labels)
+    import_tensorflow()
+    import trainer
+    from trainer.sweep_state import remove_state
+
+    out, options = Path(args.out), _options(args)
+    trainer.check_head_target(out)
+    state = Path(args.state) if args.state else out.absolute().parent / f".{out.absolute().name}.sweep"
+    with progress("epochs of heads", first="reading") as show:
+        result = trainer.sweep(args.set, args.labels, options, state, show, warn)
+    trainer.save_head(result.fitted, out)
+    write_atomic(out / SWEEP_FILE, to_json(result.to_dict()))
+    remove_state(state)
+    if is_in_store(out, result.fitted.feature_set.name):
+        leave_page(result.fitted.feature_set.name)
+    for message in result.fitted.warnings:
+        warn(message)
+    if args.json:
+        print_json({**result.to_dict(), "head": str(out)})
+    else:
+        _print(result, out)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> SweepOptions:
+    from trainer import FitOptions, SweepOptions
+    from trainer.sweep_options import Range
+
+    axes: dict[str, Any] = {}
+    for name, axis in [*args.grid, *((name, Range(*ends)) for name, ends in args.range)]:
+        if name in axes:
+            raise UsageError(f"{name} is given twice: name all its values, or one range, at once")
+        axes[name] = axis
+    common = ("map", "multi_label", "batch_size", "max_epochs", "patience", "seed", "views")
+    base = FitOptions(**{name: getattr(args, name) for name in common}, **split_fields(args))
+    heads = tuple(args.head.split(","))
+    return SweepOptions(base, {"head": heads, **axes}, seeds=args.seeds, budget=args.budget, metric=args.metric)
+
+
+def _print(result: SweepResult, out: Path) -> None:
+    options, fitted = result.options, result.fitted
+    varied = result.varied
+    shown = result.candidates[:MAX_TABLE_ROWS]
+    title = f"{len(result.candidates)} candidates"
+    title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""
+    columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", "epochs", "trained"]
+    print_table(columns, [_row(candidate, varied, options.ranked_by) for candidate in shown], title=title)
+    print()
+    rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
+    print_table(["split", "rows", *next(iter(fitted.metrics.values())).headline()], rows, title="the best, fitted on train and validation")
+    print()
+    chosen = ", ".join(
+        [
+            fitted.options.describe(),
+            *(f"{name} {_value(getattr(fitted.options, name))}" for name in varied if name not in ("head", "hidden")),
+        ]
+    )
+    source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
+    pairs = [("set", source), ("best", f"{chosen}, {fitted.epochs} epochs"), ("+-", result.interval), ("folder", out)]
+    print_pairs([*pairs, ("seconds", f"{fitted.seconds:.1f}")])
+
+
+def _row(candidate: CandidateResult, varied: list[str], metric: str) -> tuple[object, ...]:
+    found, behind = candidate.metrics[metric], candidate.behind
+    numbers = [found.mean, found.half_width, behind and behind.mean, behind and behind.half_width, candidate.metrics["log_loss"].mean]
+    trained = max(outcome.progress.epoch for outcome in candidate.outcomes)
+    texts = ("" if number is None else f"{number:.3f}" for number in numbers)
+    return (*(_value(getattr(candidate.options, name)) for name in varied), *texts, candidate.epochs, trained)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _hidden(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("x"))
+
+
+def _weights(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "c": float,
+    "alpha": float,
+    "learning_rate": float,
+    "dropout": float,
+    "hidden": _hidden,
+    "class_weights": _weights,
+}
+
+
+def _grid(text: str) -> tuple[str, tuple[Any, ...]]:
+    """'c=0.1,1' to ("c", (0.1, 1.0))."""
+    name, values = _named(text)
+    try:
+        return name, tuple(_VALUES[name](value) for value in values.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected values of {name} such as c=0.01,0.1 or hidden=128,512x128, got {text!r}") from None
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    """'c=0.1:1' to ("c", (0.1, 1.0))."""
+    name, values = _named(text)
+    try:
+        low, high = map(float, values.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a range such as c=0.0001:10, got {text!r}") from None
+    return name, (low, high)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in _VALUES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(_VALUES)} before '=', got {text!r}")
+    return name, values

@@ -1,0 +1,134 @@
+"""Sweeps: many candidates on training items, chosen by validation, the winner fitted on both and measured once on test."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import storage
+from storage.errors import UsageError
+from storage.feature_set import FeatureSet
+from trainer.evaluate import Evaluation
+from trainer.evaluate_multi_label import MultiLabelEvaluation
+from trainer.features import LabelledFeatures, read_labelled
+from trainer.fitted import FittedHead
+from trainer.heads import HEADS
+from trainer.labels import labels_for
+from trainer.measured import calibrated, digest_of_tested
+from trainer.split_checks import require_all_classes, split_warnings
+from trainer.splits import TEST, TRAIN, VALIDATION
+from trainer.sweep_climb import Climb, OnProgress
+from trainer.sweep_options import SweepOptions
+from trainer.sweep_plan import Trial, candidates, rungs
+from trainer.sweep_result import CandidateResult, SweepResult
+from trainer.sweep_split import SweepSplit, split_for_sweep
+from trainer.sweep_state import SweepState
+from trainer.sweep_ways import WAYS
+from trainer.sweep_work import Work, frontend_of
+from trainer.task import task_of
+
+
+def sweep(
+    uri: str | Path,
+    labels: str | Path | None = None,
+    options: SweepOptions | None = None,
+    state: str | Path | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> SweepResult:
+    """Sweep on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
+
+    state: a folder that keeps what is done, so that the same call goes on after it was stopped; None: nothing is kept. on_progress: told
+    how many epochs of how many there are for all heads together; heads that stop early leave some out. tell: told at once what the user
+    should know. Raises UsageError (as `fit`; no validation items; every candidate diverged), NotFoundError, DamagedError.
+    """
+    started = time.perf_counter()
+    feature_set = storage.open(uri)
+    options = options or SweepOptions()
+    if alien := [head for head in options.heads if head not in WAYS]:
+        raise UsageError(f"the head {alien[0]!r} cannot be swept: expected one of {', '.join(WAYS)}")
+    base = options.base.for_features(feature_set.shape)
+    task = task_of(base.multi_label)
+    data = read_labelled(feature_set, labels_for(feature_set, labels, base.multi_label, base.labels), task, base.views)
+    seeds = [base.seed + i for i in range(options.seeds)]
+    split = split_for_sweep(feature_set.items, data.joined, base.split, seeds)
+    require_all_classes(data.joined, split.base)
+    found = [candidate.for_features(feature_set.shape) for candidate in candidates(options)]
+    frontend, moments = frontend_of(data, base, split.base.positions(TRAIN, VALIDATION))
+    work = Work(data, task, split, frontend, moments, base, found, seeds)
+    with _state(state, lambda: _identity(feature_set, data, split, options)) as kept:
+        if kept.note:
+            tell(kept.note)
+        plan = rungs(len(found), base.max_epochs, options.eta if options.budget else None)
+        results = Climb(work, options, plan, kept, on_progress).run()
+        fitted = _refit(work, results[0], kept, feature_set)
+    fitted = replace(fitted, seconds=round(time.perf_counter() - started, 3))
+    return SweepResult(fitted, results, options, seeds, plan, split.resampled)
+
+
+@contextmanager
+def _state(folder: str | Path | None, identity: Callable[[], Mapping[str, Any]]) -> Iterator[SweepState]:
+    if folder is not None:
+        yield SweepState(Path(folder), identity())
+        return
+    with tempfile.TemporaryDirectory(prefix="permafrost-") as temporary:
+        yield SweepState(Path(temporary), {})
+
+
+def _identity(feature_set: FeatureSet, data: LabelledFeatures, split: SweepSplit, options: SweepOptions) -> dict[str, Any]:
+    """What decides the numbers of a sweep."""
+    tables = (split.training, split.validation)
+    return {
+        "set": [feature_set.name.team, feature_set.name.name, feature_set.space.id],
+        "version": feature_set.version,
+        "labels": [data.classes, _digest(data.y), hashlib.sha256(b"".join(data.digests)).hexdigest()],
+        "splits": [_digest(table) for table in tables],
+        "options": asdict(options),
+    }
+
+
+def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: FeatureSet) -> FittedHead:
+    """The winner on training and validation items together, for the epochs that were best, and its numbers."""
+    trial, options, split, joined = Trial(winner.number, 0), winner.options, work.split.base, work.data.joined
+    test = split.positions(TEST)
+    together = replace(work, split=work.split.together())
+    weights = WAYS[options.head].refit(together, trial, [outcome.progress for outcome in winner.outcomes])
+    metrics: dict[str, Evaluation | MultiLabelEvaluation] = {}
+    for name in (TRAIN, TEST):
+        if len(positions := split.positions(name)):
+            metrics[name] = _finite(work.measuring(positions).measure([trial], [weights]))
+    metrics[VALIDATION] = _finite(work.measure([trial], [kept.weights_of(winner.outcomes[0]).best]))
+    return FittedHead(
+        model=together.model(options, weights),
+        classes=work.data.classes,
+        feature_set=feature_set,
+        options=options,
+        metrics=calibrated({name: metrics[name] for name in (TRAIN, VALIDATION, TEST) if name in metrics}),
+        epochs=winner.epochs,
+        history=winner.outcomes[0].progress.history,
+        labels=joined.report,
+        rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
+        straddling_duplicates=split.straddling,
+        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
+        positions={name: joined.positions[split.positions(name)] for name in metrics},
+        tested=digest_of_tested([work.data.digests[i] for i in test], work.data.y[test], work.data.classes) if len(test) else None,
+    )
+
+
+def _finite(found: Sequence[Evaluation | MultiLabelEvaluation | None]) -> Evaluation | MultiLabelEvaluation:
+    if found[0] is None:
+        raise UsageError("training diverged when the winner was fitted on all items: leave its learning rate out of the sweep")
+    return found[0]
+
+
+def _digest(array: npt.NDArray[np.generic]) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()

@@ -1,0 +1,122 @@
+"""The way of a sweep's candidates up the rungs: train, measure on validation, keep the state, let the best go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.errors import UsageError
+from trainer.head_stack import Architecture
+from trainer.many_heads import HeadState
+from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
+from trainer.sweep_plan import Rung, Trial, best_first, groups, trials
+from trainer.sweep_result import CandidateResult, ranked, scores_of
+from trainer.sweep_state import GROUP, Outcome, SweepState
+from trainer.sweep_ways import WAYS
+from trainer.sweep_work import Work
+
+GROUP_BYTES = 1 << 30  # 1 GiB for the heads that train together, with all that Adam keeps of them
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass
+class Climb:
+    """The candidates on their way up the rungs."""
+
+    work: Work
+    options: SweepOptions
+    plan: Sequence[Rung]
+    state: SweepState
+    on_progress: OnProgress
+
+    def run(self) -> list[CandidateResult]:
+        """All candidates, best first. Each is measured once a rung, after it; one that is done is carried on as it is."""
+        everyone = trials(self.work.candidates, len(self.work.seeds), self.work.split.resampled)
+        staying = list(range(len(self.work.candidates)))
+        latest: dict[Trial, Outcome] = {}
+        rung_of: dict[int, int] = {}
+        self._count = _Count(self.on_progress, everyone, self.plan)
+        for number, rung in enumerate(self.plan):
+            staying = self._best(latest, staying)[: rung.candidates] if number else staying
+            chosen = set(staying)
+            here = [trial for trial in everyone if trial.candidate in chosen]
+            done = {trial for trial in here if trial in latest and latest[trial].progress.done}
+            self._count.skip(number, done)
+            for name, group in self._groups(number, [trial for trial in here if trial not in done]):
+                latest |= {outcome.trial: outcome for outcome in self._outcomes(name, group, number, latest)}
+            rung_of |= dict.fromkeys(staying, number)
+            if not np.isfinite([latest[trial].metrics["log_loss"] for trial in here]).any():
+                raise UsageError("training diverged with every candidate: none gives numbers. Try smaller learning rates")
+        by_candidate = _by_candidate(latest)
+        return ranked(by_candidate, self.work.candidates, rung_of, self.options, self.work.split.validation_share)
+
+    def _best(self, latest: Mapping[Trial, Outcome], among: Sequence[int]) -> list[int]:
+        outcomes = _by_candidate(latest)
+        scores = {number: scores_of(outcomes[number], self.options.ranked_by) for number in among}
+        return best_first(scores, self.options.more_is_better)
+
+    def _groups(self, rung: int, these: Sequence[Trial]) -> Iterator[tuple[str, tuple[Trial, ...]]]:
+        work = self.work
+        found = groups(these, lambda trial: WAYS[work.options(trial).head].kind(work.options(trial), trial), work.bytes_of, GROUP_BYTES)
+        return ((f"{GROUP}{rung:02d}-group-{i:04d}", group) for i, group in enumerate(found))
+
+    def _outcomes(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> list[Outcome]:
+        """Of a group at the end of a rung: those in the state, or new ones, which are put there."""
+        if self.state.get(name) is None:
+            self._fit(name, group, rung, latest)
+        self._count.skip(rung, group)
+        found = self.state.get(name)
+        assert found is not None, "it was just put there"
+        return found
+
+    def _fit(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> None:
+        way = WAYS[self.work.options(group[0]).head]
+        before = [self.state.weights_of(latest[trial]) if trial in latest else None for trial in group]
+        states = way.fit(self.work, group, before, self.plan[rung].epochs, lambda epoch: self._count.show(rung, group, epoch))
+        trained = dict(zip(group, states, strict=True))
+        self.state.put(name, trained, _measured(self.work, trained), last=rung == len(self.plan) - 1)
+
+
+class _Count:
+    """Progress in epochs of heads, over all rungs."""
+
+    def __init__(self, on_progress: OnProgress, everyone: Sequence[Trial], plan: Sequence[Rung]) -> None:
+        self._on_progress, self._plan, self._done = on_progress, plan, 0
+        a_candidate = len(everyone) / plan[0].candidates
+        self._total = round(sum(rung.candidates * self._epochs(i) for i, rung in enumerate(plan)) * a_candidate)
+
+    def _epochs(self, rung: int) -> int:
+        return self._plan[rung].epochs - (self._plan[rung - 1].epochs if rung else 0)
+
+    def show(self, rung: int, group: Sequence[Trial], epoch: int) -> None:
+        came_from = self._plan[rung].epochs - self._epochs(rung)
+        self._on_progress(min(self._total, self._done + len(group) * (epoch - came_from)), self._total)
+
+    def skip(self, rung: int, group: Collection[Trial]) -> None:
+        """The group needs no more in this rung."""
+        self._done += len(group) * self._epochs(rung)
+        self._on_progress(min(self._total, self._done), self._total)
+
+
+def _by_candidate(latest: Mapping[Trial, Outcome]) -> dict[int, list[Outcome]]:
+    found: dict[int, list[Outcome]] = {}
+    for trial in sorted(latest):
+        found.setdefault(trial.candidate, []).append(latest[trial])
+    return found
+
+
+def _measured(work: Work, trained: Mapping[Trial, HeadState]) -> dict[Trial, dict[str, float]]:
+    """The best weights of each trial on its validation items; NaN for one that gives no numbers."""
+    names = MULTI_LABEL_METRICS if work.task.multi_label else METRICS
+    by_architecture: dict[Architecture, list[Trial]] = {}
+    for trial in trained:
+        by_architecture.setdefault(work.architecture(trial), []).append(trial)
+    metrics: dict[Trial, dict[str, float]] = {}
+    for these in by_architecture.values():
+        for trial, found in zip(these, work.measure(these, [trained[trial].best for trial in these]), strict=True):
+            described = found.to_dict() if found and trained[trial].progress.best_epoch else dict.fromkeys(names, float("nan"))
+            metrics[trial] = {name: float(described[name]) for name in names}
+    return metrics

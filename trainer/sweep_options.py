@@ -1,0 +1,117 @@
+"""What a sweep tries: a grid of values, or a number of random draws that successive halving thins out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from storage.errors import UsageError
+from trainer.heads import HEADS
+from trainer.options import FitOptions
+
+LOGARITHMIC = ("c", "alpha", "learning_rate")  # drawn evenly by their logarithm
+NUMBERS = (*LOGARITHMIC, "dropout")
+OF_HIDDEN_LAYERS = ("hidden", "dropout")
+OF_TRAINING = ("learning_rate", "batch_size")  # by Adam
+STRENGTHS = ("c", "alpha")
+OF_SOME_HEADS = (*OF_HIDDEN_LAYERS, *OF_TRAINING, *STRENGTHS)
+AXES = ("head", *NUMBERS, "hidden", "class_weights")
+
+# What candidates may be ranked by, in `to_dict` of an evaluation, and whether more of it is better. The first is the default.
+METRICS = {"accuracy": True, "log_loss": False, "macro_f1": True}
+MULTI_LABEL_METRICS = {"mean_average_precision": True, "log_loss": False, "macro_f1": True, "micro_f1": True}
+
+MAX_CANDIDATES = 10_000
+
+
+def takes(head: str, name: str) -> bool:
+    """Whether an option is one of the head's. Of an unknown head all are, so that what is said is that it is unknown."""
+    if head not in HEADS:
+        return True
+    kind = HEADS[head]
+    if name in OF_HIDDEN_LAYERS:
+        return bool(kind.hidden)
+    if name in OF_TRAINING:
+        return kind.build is not None
+    return name in kind.takes if name in STRENGTHS else True
+
+
+@dataclass(frozen=True)
+class Range:
+    """From low to high, both included."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+            raise UsageError(f"a range must go from a number to a greater one, got {self.low!r} to {self.high!r}")
+
+
+Axis = tuple[Any, ...] | Range
+
+# What is tried where nothing is said: a grid, or ranges for a budget.
+DEFAULT_GRID: Mapping[str, Axis] = {"c": (0.0001, 0.001, 0.01, 0.1, 1.0), "alpha": (10.0, 100.0, 1000.0, 10000.0, 100000.0)}
+DEFAULT_RANGES: Mapping[str, Axis] = {"c": Range(1e-5, 10), "alpha": Range(1, 1e5), "learning_rate": Range(1e-4, 1e-2)}
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """`axes`: the values (or, with a budget, ranges) of options to try, by the name of the option; what has none is that of `base`.
+    A head that no axis is for has the default ones.
+
+    `seeds`: runs of each candidate. A seed decides which items validate (unless a validation split is given), and the start of hidden
+    layers. The test items, and the order of the batches, which all heads of a pass share, go by `base.seed`.
+    """
+
+    base: FitOptions = field(default_factory=FitOptions)
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    seeds: int = 3
+    budget: int | None = None  # candidates to draw; None: all of the grid
+    eta: int = 3  # of `eta` candidates one goes on to `eta` times the epochs
+    metric: str = ""  # one of METRICS; "": the first of the task's
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("seeds", 1, 100), ("eta", 2, 100), ("budget", 1, MAX_CANDIDATES)):
+            value = getattr(self, name)
+            if not (type(value) is int and low <= value <= high) and not (name == "budget" and value is None):
+                raise UsageError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        metrics = MULTI_LABEL_METRICS if self.base.multi_label else METRICS
+        if self.metric and self.metric not in metrics:
+            raise UsageError(f"unknown metric {self.metric!r}: expected one of {', '.join(metrics)}")
+        for name, axis in sorted(self.axes.items(), key=lambda named: named[0] != "head"):
+            self._check_axis(name, axis)
+
+    def _check_axis(self, name: str, axis: Axis) -> None:
+        if name not in AXES:
+            raise UsageError(f"{name!r} cannot be swept: expected one of {', '.join(AXES)}")
+        if isinstance(axis, Range):
+            self._check_range(name, axis)
+        elif not axis or len({repr(value) for value in axis}) < len(axis):
+            raise UsageError(f"the values of {name} must be there, and each once; got {axis!r}")
+        if not any(takes(head, name) for head in self.heads):
+            raise UsageError(f"{name} is an option of none of the heads {', '.join(self.heads)}: leave it out, or add a head that has it")
+
+    def _check_range(self, name: str, axis: Range) -> None:
+        if name not in NUMBERS:
+            raise UsageError(f"{name} must be given as values: a range is for {', '.join(NUMBERS)}")
+        if self.budget is None:
+            raise UsageError(f"the range of {name} holds no end of values: say with a budget how many candidates to draw, or list values")
+        if name in LOGARITHMIC and axis.low <= 0:
+            raise UsageError(f"the range of {name} must be above 0, got {axis.low:g} to {axis.high:g}")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        axis = self.axes.get("head", (self.base.head,))
+        assert isinstance(axis, tuple)
+        return axis
+
+    @property
+    def ranked_by(self) -> str:
+        return self.metric or next(iter(MULTI_LABEL_METRICS if self.base.multi_label else METRICS))
+
+    @property
+    def more_is_better(self) -> bool:
+        return (MULTI_LABEL_METRICS if self.base.multi_label else METRICS)[self.ranked_by]

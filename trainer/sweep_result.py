@@ -1,0 +1,166 @@
+"""What a sweep found: every candidate with its numbers, the best first, and the head that was fitted with the winner's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from trainer.fitted import FittedHead
+from trainer.options import FitOptions
+from trainer.sweep_interval import SeedInterval, method, over_seeds
+from trainer.sweep_one_pass import mean_epochs
+from trainer.sweep_options import AXES, Range, SweepOptions
+from trainer.sweep_plan import Rung, best_first
+from trainer.sweep_state import Outcome
+
+SWEEP_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """`outcomes`: of its seeds, after the last rung that it reached; `metrics`: over them.
+
+    `behind`: how much worse than the winner by the metric of the sweep, seed by seed, which have the same validation items: much surer
+    than the difference of the two means. None for what did not get to the winner's rung.
+    """
+
+    number: int
+    options: FitOptions
+    rung: int
+    outcomes: tuple[Outcome, ...]
+    metrics: Mapping[str, SeedInterval]
+    behind: SeedInterval | None
+
+    @property
+    def epochs(self) -> int:
+        """For so long the winner is fitted again."""
+        return mean_epochs([outcome.progress for outcome in self.outcomes])
+
+    def to_dict(self, seeds: Sequence[int]) -> dict[str, Any]:
+        return {
+            "candidate": self.number,
+            "options": chosen_options(self.options),
+            "metrics": {name: _interval(found) for name, found in self.metrics.items()},
+            "behind_winner": _interval(self.behind) if self.behind else None,
+            "epochs": self.epochs,
+            "rung": self.rung,
+            "seeds": [
+                {
+                    "seed": seeds[outcome.trial.seed],
+                    "metrics": {name: _number(value) for name, value in outcome.metrics.items()},
+                    "best_epoch": outcome.progress.best_epoch,
+                    "trained_epochs": outcome.progress.epoch,
+                    "val_loss": [_number(value) for value in outcome.progress.history["val_loss"]],
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """`fitted`: the winner on training and validation items together; its test numbers are the only ones taken."""
+
+    fitted: FittedHead
+    candidates: Sequence[CandidateResult]  # the best first; those of a later rung before all that were given up
+    options: SweepOptions
+    seeds: Sequence[int]
+    rungs: Sequence[Rung]
+    resampled: bool
+    notes: Sequence[str] = ()
+
+    @property
+    def winner(self) -> CandidateResult:
+        return self.candidates[0]
+
+    @property
+    def varied(self) -> list[str]:
+        """Names of the options in which candidates differ."""
+        all_of = [chosen_options(candidate.options) for candidate in self.candidates]
+        return [name for name in AXES if len({repr(options[name]) for options in all_of}) > 1]
+
+    @property
+    def interval(self) -> str:
+        return method(self.resampled, max(len(candidate.outcomes) for candidate in self.candidates))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What sweep.json says: JSON without NaN; null is a number that a head did not give."""
+        axes = {name: asdict(axis) if isinstance(axis, Range) else list(axis) for name, axis in self.options.axes.items()}
+        fitted = self.fitted
+        return {
+            "format": SWEEP_FORMAT,
+            "set": str(fitted.feature_set.name),
+            "version": fitted.feature_set.version,
+            "space_id": fitted.feature_set.space.id,
+            "labels": fitted.labels.to_dict(),
+            "rows_by_split": fitted.rows,
+            "axes": axes,
+            "varied": self.varied,
+            "metric": self.options.ranked_by,
+            "more_is_better": self.options.more_is_better,
+            "interval": self.interval,
+            "seeds": list(self.seeds),
+            "rungs": [asdict(rung) for rung in self.rungs],
+            "candidates": [candidate.to_dict(self.seeds) for candidate in self.candidates],
+            "winner": self.winner.number,
+            "test": fitted.metrics["test"].to_dict() if "test" in fitted.metrics else None,
+            "seconds": fitted.seconds,
+        }
+
+
+def chosen_options(options: FitOptions) -> dict[str, Any]:
+    """Of the options of a candidate those that a sweep can vary."""
+    return {name: value for name, value in asdict(options).items() if name in AXES}
+
+
+def ranked(
+    outcomes: Mapping[int, Sequence[Outcome]],
+    candidates: Sequence[FitOptions],
+    rung_of: Mapping[int, int],
+    options: SweepOptions,
+    share: float | None,
+) -> list[CandidateResult]:
+    """Candidates, best first. share: validation / training items where seeds differ in them (sweep_interval.over_seeds)."""
+    scores = {number: scores_of(found, options.ranked_by) for number, found in outcomes.items()}
+    order = sorted(best_first(scores, options.more_is_better), key=lambda number: -rung_of[number])
+
+    def values(number: int, metric: str) -> list[float]:
+        return [outcome.metrics[metric] for outcome in outcomes[number]]
+
+    def behind(number: int) -> SeedInterval | None:
+        best, own = (np.array(values(one, options.ranked_by)) for one in (order[0], number))
+        if rung_of[number] < rung_of[order[0]]:
+            return None
+        # One seed stands for all where the seeds of a candidate do not differ (sweep_plan.trials).
+        lead = best - own if options.more_is_better else own - best
+        return over_seeds(lead.tolist(), share)
+
+    return [
+        CandidateResult(
+            number=number,
+            options=candidates[number],
+            rung=rung_of[number],
+            outcomes=tuple(outcomes[number]),
+            metrics={name: over_seeds(values(number, name), share) for name in outcomes[number][0].metrics},
+            behind=behind(number),
+        )
+        for number in order
+    ]
+
+
+def scores_of(outcomes: Sequence[Outcome], metric: str) -> tuple[float, float]:
+    """Means over the seeds of the metric, and of the log loss, which decides between equals."""
+    means = [over_seeds([outcome.metrics[name] for outcome in outcomes], None).mean for name in (metric, "log_loss")]
+    return means[0], means[1]
+
+
+def _interval(found: SeedInterval) -> dict[str, float | None]:
+    return {"mean": _number(found.mean), "half_width": _number(found.half_width)}
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
