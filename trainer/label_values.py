@@ -72,7 +72,7 @@ def distinct(column: pa.ChunkedArray) -> tuple[list[Any], npt.NDArray[np.int64]]
 
 
 def _nested(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_nested(kind))
+    return pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType)
 
 
 def _each(cells: list[Any], codes: npt.NDArray[np.int64], parse: Any) -> list[Any]:

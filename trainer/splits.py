@@ -115,7 +115,7 @@ def _groups(items: pa.Table, joined: Joined, column: str) -> pa.ChunkedArray:
     if column not in items.column_names:
         raise UsageError(f"no item has a column {column!r} to group by; there are {', '.join(items.column_names)}")
     groups = items[column].take(pa.array(joined.positions))
-    if pa.types.is_nested(groups.type):
+    if pa.types.is_nested(groups.type) or isinstance(groups.type, pa.BaseExtensionType):
         raise UsageError(f"the column {column!r} to group by has a {groups.type} in each cell: expected text or a number")
     if pa.types.is_dictionary(groups.type):
         groups = groups.cast(groups.type.value_type)

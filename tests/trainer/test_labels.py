@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,25 @@ def test_what_is_no_text_becomes_text(value: Any, label: str | None) -> None:
 def test_whole_numbers_of_a_column_with_gaps_stay_whole(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": ["a", "b"], "label": pa.array([1.0, None])}), tmp_path / "labels.parquet")
     assert by_key(labels_in(read_labels(tmp_path / "labels.parquet"))) == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("column", "labels"),
+    [
+        (pa.array(["a", None], pa.large_string()), {"x": "a"}),
+        (pa.array(["a", "b"]).dictionary_encode(), {"x": "a", "y": "b"}),
+        (pa.array(["a", "b"], pa.string_view()), {"x": "a", "y": "b"}),
+        (pa.array([b"a", None]), {"x": "a"}),
+        (pa.array([Decimal("1.5"), None]), {"x": "1.5"}),
+        (pa.array(np.array([1, 2], np.float16)), {"x": "1", "y": "2"}),
+        (pa.array([b"0" * 16, None], pa.uuid()), {"x": "30303030-3030-3030-3030-303030303030"}),
+        (pa.nulls(2), {}),
+    ],
+)
+def test_every_type_of_parquet_becomes_text(tmp_path: Path, column: pa.Array, labels: dict[str, str]) -> None:
+    pq.write_table(pa.table({"key": ["x", "y"], "label": column, "split": column}), tmp_path / "labels.parquet")
+    label_set = read_labels(tmp_path / "labels.parquet")
+    assert by_key(labels_in(label_set)) == by_key(splits_in(label_set)) == labels
 
 
 # Many labels an item
