@@ -78,7 +78,7 @@ def test_together_as_alone(make_work: Callable[..., Work], multi_label: bool) ->
         [alone] = _trained(work, [trial])
         _assert_same(state.best, alone.best)
         assert (state.progress.epoch, state.progress.best_epoch) == (alone.progress.epoch, alone.progress.best_epoch)
-        assert state.progress.history["val_loss"] == pytest.approx(alone.progress.history["val_loss"], abs=1e-5)
+        assert state.progress.history["val_loss"] == pytest.approx(alone.progress.history["val_loss"], abs=5e-4)
 
 
 def test_going_on_is_as_never_having_stopped(make_work: Callable[..., Work]) -> None:

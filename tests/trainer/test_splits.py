@@ -22,6 +22,7 @@ from trainer.split_options import SplitOptions
 from trainer.splits import TEST, TRAIN, UNUSED, VALIDATION, Split, split_items, split_joined
 
 CLASSES = ("coat", "hat", "shoe")
+UNVALIDATED = "training went on for all of --max-epochs"
 # An item is the number of its image; an image's class follows from its number, so that duplicates have one label.
 ITEMS = st.lists(st.integers(0, 60), min_size=1, max_size=120)
 SHARES = st.floats(0, 0.9)
@@ -288,17 +289,17 @@ def test_a_class_that_nothing_is_learned_of_is_an_error() -> None:
     ],
 )
 def test_warnings(codes: list[int], given: list[str | None] | None, said: str) -> None:
-    warnings = split_warnings(joined(["coat", "hat", "coat", "hat"], given), Split(np.array(codes, np.int8), False))
+    warnings = split_warnings(joined(["coat", "hat", "coat", "hat"], given), Split(np.array(codes, np.int8), False), UNVALIDATED)
     assert any(said in warning for warning in warnings)
 
 
 def test_nothing_is_said_of_a_good_split() -> None:
-    assert split_warnings(joined(["coat", "hat"] * 3), Split(np.array([0, 0, 1, 1, 2, 2], np.int8), False)) == []
+    assert split_warnings(joined(["coat", "hat"] * 3), Split(np.array([0, 0, 1, 1, 2, 2], np.int8), False), UNVALIDATED) == []
 
 
 def test_what_given_splits_do_wrong_is_said() -> None:
     result = Split(np.array([0, 0, 1, 2], np.int8), True, 2, 3)
-    warnings = split_warnings(joined(["coat", "hat", "coat", "hat"], ["train", None, "val", "test"]), result)
+    warnings = split_warnings(joined(["coat", "hat", "coat", "hat"], ["train", None, "val", "test"]), result, UNVALIDATED)
     assert "2 images stand in more than one of the given splits: test numbers are too good" in warnings
     assert "3 groups stand in more than one of the given splits: test numbers are too good" in warnings
     assert "1 labelled items have no split and were trained on" in warnings
