@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", help="write a page with charts, mistakes, doubtful labels, near-duplicates")
     parser.add_argument("--images", metavar="FOLDER", help="where the images are now, for the report's pictures (default: where they were)")
-    parser.add_argument("--sweep-results", metavar="FILE", help="sweep.json of `permafrost sweep`, to be shown in the report")
 
 
 def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
@@ -26,42 +25,19 @@ def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
 
 def check_report_options(args: argparse.Namespace) -> None:
     """Raise UsageError or NotFoundError before the work, rather than after it."""
-    if not args.report and (args.images or args.sweep_results):
-        raise UsageError("--images and --sweep-results are about the report: pass --report FILE.html, too")
+    if not args.report and args.images:
+        raise UsageError("--images is about the report: pass --report FILE.html, too")
     if args.report and not Path(args.report).absolute().parent.is_dir():
         raise NotFoundError(f"no folder to write the report {args.report} to: make it first")
     if args.images and not Path(args.images).is_dir():
         raise NotFoundError(f"no such folder of images: {args.images}")
 
 
-def report_fit(fitted: FittedHead, args: argparse.Namespace) -> None:
-    """Write the report and the log of a head that was just fitted, if they are asked for."""
-    if args.tensorboard:
-        from trainer.tensorboard_log import log_fit
-
-        log_fit(fitted, args.tensorboard)
+def report_fit(fitted: FittedHead, args: argparse.Namespace, candidates: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the report of a head that was just fitted, perhaps by a sweep with these candidates, if it is asked for."""
     if args.report:
         from trainer.report import report_of_fit, write_report
 
         pictures = ItemPictures(fitted.feature_set, args.images)
         title = f"{Path(args.out).name}: {fitted.options.describe()} on {fitted.feature_set.name.name}"
-        write_report(args.report, report_of_fit(fitted, title, pictures, read_candidates(args.sweep_results)))
-
-
-def read_candidates(path: str | None) -> list[dict[str, Any]]:
-    """The candidates in a sweep.json; none without one. Raises NotFoundError, UsageError."""
-    if not path:
-        return []
-    try:
-        value = json.loads(Path(path).read_bytes())
-        candidates = value["candidates"] if isinstance(value, dict) else value
-        told = [{**each, "validation": _numbers(each["validation"])} for each in candidates]
-        return [each for each in told if "mean" in each["validation"]]
-    except FileNotFoundError:
-        raise NotFoundError(f"no such file: {path}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no result of `permafrost sweep` ({type(error).__name__}: {error})") from None
-
-
-def _numbers(validation: dict[str, Any]) -> dict[str, float]:
-    return {name: float(validation[name]) for name in ("mean", "low", "high") if validation.get(name) is not None}
+        write_report(args.report, report_of_fit(fitted, title, pictures, candidates))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
+from scripts.report_options import add_report_options, check_report_options, report_fit
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
@@ -38,6 +39,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_axes(parser)
     add_split_options(parser)
     _add_fit_options(parser)
+    add_report_options(parser)
     parser.add_argument("--state", metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -81,6 +83,7 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
+    check_report_options(args)
     import_tensorflow()
     import trainer
     from trainer.sweep_state import remove_state
@@ -95,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     remove_state(state)
     if is_in_store(out, result.fitted.feature_set.name):
         leave_page(result.fitted.feature_set.name)
+    report_fit(result.fitted, args, result.charted())
     for message in result.fitted.warnings:
         warn(message)
     if args.json:
@@ -125,8 +129,9 @@ def _print(result: SweepResult, out: Path) -> None:
     shown = result.candidates[:MAX_TABLE_ROWS]
     title = f"{len(result.candidates)} candidates"
     title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""
-    columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", "epochs", "trained"]
-    print_table(columns, [_row(candidate, varied, options.ranked_by) for candidate in shown], title=title)
+    by_epochs = any(candidate.epochs > 1 for candidate in shown)  # a head that is found exactly has none
+    columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", *(["epochs", "trained"] * by_epochs)]
+    print_table(columns, [_row(candidate, varied, options.ranked_by, by_epochs) for candidate in shown], title=title)
     print()
     rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
     print_table(["split", "rows", *next(iter(fitted.metrics.values())).headline()], rows, title="the best, fitted on train and validation")
@@ -138,16 +143,17 @@ def _print(result: SweepResult, out: Path) -> None:
         ]
     )
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
-    pairs = [("set", source), ("best", f"{chosen}, {fitted.epochs} epochs"), ("+-", result.interval), ("folder", out)]
+    epochs = f", {fitted.epochs} epochs" if by_epochs else ""
+    pairs = [("set", source), ("best", chosen + epochs), ("+-", result.interval), ("folder", out)]
     print_pairs([*pairs, ("seconds", f"{fitted.seconds:.1f}")])
 
 
-def _row(candidate: CandidateResult, varied: list[str], metric: str) -> tuple[object, ...]:
+def _row(candidate: CandidateResult, varied: list[str], metric: str, by_epochs: bool) -> tuple[object, ...]:
     found, behind = candidate.metrics[metric], candidate.behind
     numbers = [found.mean, found.half_width, behind and behind.mean, behind and behind.half_width, candidate.metrics["log_loss"].mean]
     trained = max(outcome.progress.epoch for outcome in candidate.outcomes)
     texts = ("" if number is None else f"{number:.3f}" for number in numbers)
-    return (*(_value(getattr(candidate.options, name)) for name in varied), *texts, candidate.epochs, trained)
+    return (*(_value(getattr(candidate.options, name)) for name in varied), *texts, *((candidate.epochs, trained) if by_epochs else ()))
 
 
 def _value(value: Any) -> str:

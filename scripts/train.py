@@ -100,6 +100,10 @@ def run(args: argparse.Namespace) -> int:
     trainer.save_head(fitted, out)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
+    if args.tensorboard:
+        from trainer.tensorboard_log import log_fit
+
+        log_fit(fitted, args.tensorboard)
     report_fit(fitted, args)
     for message in fitted.warnings:
         warn(message)

@@ -87,6 +87,17 @@ class SweepResult:
     def interval(self) -> str:
         return method(self.resampled, max(len(candidate.outcomes) for candidate in self.candidates))
 
+    def charted(self) -> list[dict[str, Any]]:
+        """Candidates as the report shows them: what they differ in, and their validation by the metric that they are ranked by."""
+        found = []
+        for candidate in self.candidates:
+            options, score = chosen_options(candidate.options), candidate.metrics[self.options.ranked_by]
+            half = score.half_width or 0.0
+            if isfinite(score.mean):
+                ends = {"mean": score.mean, "low": score.mean - half, "high": score.mean + half}
+                found.append({**{name: options[name] for name in ("head", *self.varied)}, "validation": ends})
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """What sweep.json says: JSON without NaN; null is a number that a head did not give."""
         axes = {name: asdict(axis) if isinstance(axis, Range) else list(axis) for name, axis in self.options.axes.items()}

@@ -11,9 +11,7 @@ import pytest
 from PIL import Image
 
 import storage
-from scripts.report_options import read_candidates
 from scripts.report_pictures import ItemPictures
-from storage.errors import UsageError
 from tests.scripts.conftest import Said
 
 SPACE = {"model": "CLIP ViT-B/32", "weights": "openai"}
@@ -108,12 +106,3 @@ def test_pictures_are_those_of_the_very_images_below_the_folder(say: Said, tmp_p
     assert ItemPictures(feature_set)([("-", "hat/02.png", digest)]) == [None]  # nobody knows where they were
     broken = hashlib.sha256(b"not an image any more").digest()
     assert pictures([("-", "hat/00.png", broken)]) == [None]
-
-
-def test_candidates_of_a_sweep_are_read_or_refused_in_words(tmp_path: Path) -> None:
-    path = tmp_path / "sweep.json"
-    path.write_text(json.dumps({"candidates": [{"c": 1.0, "validation": {"mean": 0.5}}, {"c": 2.0, "validation": {}}]}))
-    assert [each["c"] for each in read_candidates(str(path))] == [1.0]
-    path.write_text("[1]")
-    with pytest.raises(UsageError, match="no result of `permafrost sweep`"):
-        read_candidates(str(path))

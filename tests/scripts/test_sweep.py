@@ -29,12 +29,13 @@ def a_set(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.slow
 def test_a_sweep_leaves_a_head_and_what_it_tried(a_set: str, tmp_path: Path, say: Said) -> None:
     grid = ["--head", "linear,mlp", "--grid", "c=0.1,10", "--grid", "hidden=4"]
-    code, printed, _ = say("sweep", a_set, "--out", "head", *grid, *FEW)
+    code, printed, _ = say("sweep", a_set, "--out", "head", *grid, *FEW, "--report", "page.html")
     assert code == 0
     assert "4 candidates" in printed
     assert "validation accuracy" in printed
     assert sorted(path.name for path in (tmp_path / "head").iterdir()) == ["head.json", "head.keras", "sweep.json"]
-    assert [path.name for path in tmp_path.iterdir()] == ["head"], "the state is gone"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["head", "page.html"], "the state is gone"
+    assert "Sweep: 4 candidates" in (tmp_path / "page.html").read_text()
     tried = json.loads((tmp_path / "head/sweep.json").read_text())
     assert len(tried["candidates"]) == 4
     head = json.loads((tmp_path / "head/head.json").read_text())
