@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_items, bench_storage
+from scripts import bench_heads, bench_items, bench_storage
 
 
 @pytest.mark.slow
@@ -20,3 +20,9 @@ def test_items_are_looked_up_compared_and_updated(tmp_path: Path) -> None:
     steps = bench_items.bench(tmp_path, 5000)["steps"]
     assert steps["commit: 1% in one place"]["item_bytes"] > 0
     assert steps["by_key: one key"]["again_ms"] > 0
+
+
+def test_exact_heads_reach_the_loss_of_scikit_learn() -> None:
+    found = bench_heads.bench(300, [3], 16, 0.01, 1, theirs=True)["heads"]["3"]
+    assert found["logistic"]["scikit_learn"]["reached"]
+    assert found["ridge"]["path"]["strengths"] == 32
