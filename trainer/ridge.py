@@ -182,4 +182,4 @@ def fit_path(
     """
     by_item = None if weights is None else weights[y.astype(np.int64)].astype(np.float32)
     ridge = Ridge(*sums(MemoryRows(x), np.arange(len(x)), ridge_targets(y, classes), weights=by_item))
-    return ridge.path(strengths), ridge.moments
+    return (ridge.path(strengths) if len(strengths) > 1 else [ridge.one(strengths[0])]), ridge.moments

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.rows import Tensor
 
-RANK = 256
+RANK = 128
 POWERS = 2
 
 Matrix = npt.NDArray[np.float64]
@@ -58,5 +58,6 @@ def _orthonormal(x: Tensor) -> Tensor:
 
 def _eigen(x: Tensor) -> tuple[Matrix, Tensor]:
     """Values, ascending, and axes of x^T x."""
-    values, turn = np.linalg.eigh(tf.matmul(x, x, transpose_a=True).numpy().astype(np.float64))
-    return np.maximum(values, 0.0), tf.constant(turn, tf.float32)
+    # TensorFlow's, on one thread: NumPy's threads wait for each other, 2 s for 256 x 256 on a machine that has others at work.
+    values, turn = tf.linalg.eigh(tf.cast(tf.matmul(x, x, transpose_a=True), tf.float64))
+    return np.maximum(values.numpy(), 0.0), tf.cast(turn, tf.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_items, bench_load, bench_storage
+from scripts import bench_heads, bench_items, bench_load, bench_storage
 
 
 @pytest.mark.slow
@@ -32,3 +32,9 @@ def test_every_way_of_loading_gives_batches(tmp_path: Path, monkeypatch: pytest.
     found = bench_load.bench(tmp_path, 40_000, rounds=1, seconds=0.02, peaks=False)
     assert set(found["rows_per_second"]) == {"memcpy", *bench_load.WAYS}
     assert all(rate > 0 for rate in found["rows_per_second"].values())
+
+
+def test_exact_heads_reach_the_loss_of_scikit_learn() -> None:
+    found = bench_heads.bench(300, [3], 16, 0.01, 1, theirs=True)["heads"]["3"]
+    assert found["logistic"]["scikit_learn"]["reached"]
+    assert found["ridge"]["path"]["strengths"] == 32
