@@ -32,6 +32,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_head_options(parser)
     _add_fit_options(parser)
     add_split_options(parser)
+    folds_help = "cross-validate too: predict all but the test items by heads that were fitted without their fold (of N)"
+    parser.add_argument("--folds", type=int, metavar="N", help=folds_help)
     add_report_options(parser)
     add_tensorboard_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     )
     out = Path(args.out)
     trainer.check_head_target(out)
-    fitted = trainer.fit(args.set, args.labels, options)
+    fitted = trainer.fit(args.set, args.labels, options, args.folds)
     trainer.save_head(fitted, out)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
@@ -117,7 +119,13 @@ def run(args: argparse.Namespace) -> int:
 def _print(fitted: FittedHead, out: Path) -> None:
     rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
     name, evaluation = list(fitted.metrics.items())[-1]
+    crossed = fitted.cross_validation
+    if crossed:
+        rows.append((f"{crossed.folds} folds", crossed.evaluation.rows, *crossed.evaluation.headline().values()))
     print_table(["split", "rows", *evaluation.headline()], rows)
+    if crossed:
+        leading = next(iter(evaluation.headline()))
+        print(f"\n{leading} over {crossed.folds} folds: {crossed.interval.mean:.3f} +- {crossed.interval.half_width:.3f} (95% t interval)")
     print()
     print_classes(name, evaluation)
     print()

@@ -70,6 +70,11 @@ class Evaluation:
         return float(np.trace(self.confusion) / max(1, self.rows))
 
     @property
+    def leading(self) -> float:
+        """The number that comes first where there is room for one."""
+        return self.accuracy
+
+    @property
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that occur as truth."""
         return mean_of(self.recall[self.support > 0])

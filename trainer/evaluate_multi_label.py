@@ -100,6 +100,11 @@ class MultiLabelEvaluation:
         return float(ratio(2 * self.hits.sum(), (self.support + self.predicted).sum()))
 
     @property
+    def leading(self) -> float:
+        """The number that comes first where there is room for one."""
+        return self.mean_average_precision
+
+    @property
     def accuracy(self) -> float:
         """Share of the items all of whose classes are right: subset accuracy."""
         return mean_of(self.right)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.feature_set import FeatureSet
+from trainer.cross_validation import CrossValidation
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.labels import LabelReport
@@ -36,6 +37,7 @@ class FittedHead:
     tested: str | None = None  # sha256 of what it was tested on; None: of nothing
     chosen: dict[str, float] = field(default_factory=dict)  # what the fit decided by itself, by name
     path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
+    cross_validation: CrossValidation | None = None
     fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 
@@ -53,6 +55,7 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "tested_sha256": fitted.tested,
         "label_set_sha256": fitted.labels.joined_digest,
         "epochs": fitted.epochs,
+        "cross_validation": fitted.cross_validation.to_dict() if fitted.cross_validation else None,
         "chosen": fitted.chosen,
         "path": fitted.path,
         "labels": {**fitted.labels.to_dict(), "straddling_duplicates": fitted.straddling_duplicates},

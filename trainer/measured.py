@@ -38,11 +38,12 @@ def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
     """A fitted head on the plain view of the items `numbers`, in the order in which they are read. Raises UsageError where it gives no
     numbers."""
     order: list[Numbers] = []
-    evaluation = data.task.evaluate(_predictions(model, data, numbers, order), data.classes)
+    evaluation = data.task.evaluate(predictions(model, data, numbers, order), data.classes)
     return Measured(evaluation, np.concatenate(order))
 
 
-def _predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list[Numbers]) -> Iterator[tuple[Targets, Probabilities]]:
+def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list[Numbers]) -> Iterator[tuple[Targets, Probabilities]]:
+    """Batches of (targets, probabilities); `order` is told which items they are of."""
     size = rows_per_batch(data.rows.shape, MAX_ROWS)
     for part, block in data.rows.blocks(numbers):
         order.append(part)

@@ -44,8 +44,11 @@ def report_of_fit(
     items = Items(fitted.feature_set, fitted.positions[shown], pictures)
     train = np.concatenate([fitted.positions[name] for name in (TRAIN, VALIDATION) if name != shown])
     near = near_duplicates_of(fitted.feature_set, items.positions, np.sort(train)) if len(train) and shown != TRAIN else None
+    crossed = fitted.cross_validation
+    doubted = (crossed.evaluation, Items(fitted.feature_set, crossed.positions, pictures)) if crossed else None
+    evaluations = {**fitted.metrics, **({f"{crossed.folds} folds": crossed.evaluation} if crossed else {})}
     return _report(
-        _Subject(title, _facts_of_fit(fitted), fitted.metrics, shown, items, is_seen=shown == TRAIN, near=near),
+        _Subject(title, _facts_of_fit(fitted), evaluations, shown, items, is_seen=shown == TRAIN, near=near, doubted=doubted),
         history=fitted.history,
         sweep=sweep,
         slices=slices or {},
@@ -81,11 +84,13 @@ class _Subject:
     items: Items
     is_seen: bool  # whether the head learned from the shown items
     near: NearDuplicates | None
+    doubted: tuple[AnyEvaluation, Items] | None = None  # what label errors are looked for in; None: in what is shown, if it is not seen
 
 
 def _report(subject: _Subject, **rest: Any) -> Report:
     evaluation, items = subject.evaluations[subject.shown], subject.items
-    errors = None if subject.is_seen else errors_of(evaluation, items)
+    doubted = subject.doubted or (None if subject.is_seen else (evaluation, items))
+    errors = errors_of(*doubted) if doubted else None
     found = map_of(items.feature_set, items.positions)
     return Report(
         title=subject.title,
@@ -97,6 +102,7 @@ def _report(subject: _Subject, **rest: Any) -> Report:
         mistakes=mistakes_of(evaluation, items),
         errors=errors[0] if errors else None,
         error_count=errors[1] if errors else 0,
+        doubted_rows=doubted[0].rows if doubted else 0,
         near=subject.near,
         duplicates=duplicates_of(subject.near, items) if subject.near else (),
         **rest,
@@ -114,8 +120,12 @@ def _facts_of_fit(fitted: FittedHead) -> list[tuple[str, str]]:
         ("items", rows),
         ("classes", f"{len(fitted.classes):,}" + (", any number an item" if fitted.options.multi_label else "")),
         ("head", f"{fitted.options.describe()}, c {fitted.options.c:g}" if fitted.options.c else fitted.options.describe()),
-        ("fit", f"{fitted.epochs} epochs, {fitted.seconds:.1f} s"),
+        ("fit", f"{_chosen(fitted)}, {fitted.seconds:.1f} s"),
     ]
+
+
+def _chosen(fitted: FittedHead) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in fitted.chosen.items()) or f"{fitted.epochs} epochs"
 
 
 def _facts_of_evaluation(head: Head, result: SetEvaluation) -> list[tuple[str, str]]:

@@ -64,6 +64,7 @@ class Report:
     mistakes: Sequence[ShownItem] = ()
     errors: Sequence[ShownItem] | None = None  # None: cannot be told
     error_count: int = 0
+    doubted_rows: int = 0  # items among which they were looked for
     duplicates: Sequence[ShownItem] = ()
     near: NearDuplicates | None = None
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)

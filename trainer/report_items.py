@@ -24,9 +24,7 @@ def errors_section(report: Report) -> Markup:
         return tag("section", heading, tag("p", why, class_="soft"))
     if not report.errors:
         return tag("section", heading, tag("p", "None was found.", class_="soft"))
-    said = (
-        f"{report.error_count:,} of {report.evaluation.rows:,} items, by confident learning (Northcutt et al. 2021); look at these first."
-    )
+    said = f"{report.error_count:,} of {report.doubted_rows:,} items, by confident learning (Northcutt et al. 2021); look at these first."
     return tag("section", heading, tag("p", said), _grid(report.errors, "labelled", "rather"))
 
 

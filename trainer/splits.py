@@ -53,7 +53,7 @@ def split_joined(items: pa.Table, joined: Joined, options: SplitOptions, tested:
     Raises UsageError: no such column to group by, or empty cells in it; no splits where given ones are asked for; too few images for
     the shots.
     """
-    groups = _groups(items, joined, options.group_by) if options.group_by else None
+    groups = groups_of(items, joined, options.group_by) if options.group_by else None
     return split_items(to_words(items["digest"])[joined.positions], joined.column, joined.given, options, groups, tested)
 
 
@@ -111,7 +111,8 @@ def _straddling(units: Units, codes: npt.NDArray[np.int8]) -> int:
     return int((sides.sum(axis=1) > 1).sum())
 
 
-def _groups(items: pa.Table, joined: Joined, column: str) -> pa.ChunkedArray:
+def groups_of(items: pa.Table, joined: Joined, column: str) -> pa.ChunkedArray:
+    """The group of each of the L labelled items. Raises UsageError: no such column, or empty cells in it."""
     if column not in items.column_names:
         raise UsageError(f"no item has a column {column!r} to group by; there are {', '.join(items.column_names)}")
     groups = items[column].take(pa.array(joined.positions))

@@ -1,0 +1,74 @@
+"""What a fit starts from: a set joined with labels, its features where the head will read them, and who trains, validates and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+import storage
+from storage.feature_set import FeatureSet
+from trainer.exact_fits import FitData
+from trainer.features import LabelledFeatures, read_labelled
+from trainer.fitting import Fitting, Numbers
+from trainer.fold_sums import folds_for
+from trainer.labels import labels_for
+from trainer.options import FitOptions
+from trainer.ridge import FeatureSums
+from trainer.rows import MemoryRows, Rows, StoredRows
+from trainer.solvers import SOLVERS, STREAMED
+from trainer.split_checks import require_all_classes
+from trainer.splits import Split, split_joined
+from trainer.task import task_of
+
+STREAMED_BYTES = 2 << 30  # 2 GiB of features: those of larger sets are read from the store in each pass, by the heads that can
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """L labelled items; `data.options` are those for the features of the set. streamed: features are read from the store in each pass."""
+
+    feature_set: FeatureSet
+    labelled: LabelledFeatures
+    data: FitData
+    split: Split
+    streamed: bool
+
+    @property
+    def options(self) -> FitOptions:
+        return self.data.options
+
+    def fitting(self) -> Fitting:
+        return SOLVERS[self.options.head](self.labelled, self.data)
+
+
+def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions) -> Prepared:
+    """Raises UsageError (labels that fit nothing, one class only, a class without an item to train on), NotFoundError, DamagedError."""
+    feature_set = storage.open(uri)
+    options = options.for_features(feature_set.shape)
+    task = task_of(options.multi_label)
+    streamed = options.head in STREAMED and feature_set.rows * len(feature_set.views) * feature_set.embedding_bytes > STREAMED_BYTES
+    label_set = labels_for(feature_set, labels, options.multi_label, options.labels)
+    labelled = read_labelled(feature_set, label_set, task, options.views, in_memory=not streamed)
+    split = split_joined(feature_set.items, labelled.joined, options.split)
+    require_all_classes(labelled.joined, split)
+    known = _known_sums(feature_set, labelled, options) if streamed else None
+    data = FitData(_rows(feature_set, labelled, streamed), labelled.y, labelled.classes, task, options, known)
+    return Prepared(feature_set, labelled, data, split, streamed)
+
+
+def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> Callable[[Numbers], FeatureSums] | None:
+    """From what is kept beside the set: worth it for a head that needs nothing else of the features, and of their plain view."""
+    if options.head != "ridge" or labelled.views > 1 or options.class_weights is not None:
+        return None
+    folds = folds_for(feature_set)
+    return None if folds is None else lambda numbers: folds.features(labelled.joined.positions[numbers])
+
+
+def _rows(feature_set: FeatureSet, labelled: LabelledFeatures, streamed: bool) -> Rows:
+    positions = labelled.joined.positions
+    if streamed:
+        return StoredRows(feature_set, positions, len(feature_set.views) if labelled.views > 1 else 1)
+    return MemoryRows(labelled.features, labelled.views, feature_set.columns("key")["key"].take(pa.array(positions)))
