@@ -56,6 +56,16 @@ def test_one_strength_alone_and_sums_of_parts_give_the_same(monkeypatch: pytest.
     np.testing.assert_allclose(taken.moments.variance, Ridge(*first).moments.variance, rtol=1e-5, atol=1e-5)
 
 
+def test_strengths_together_are_as_exact_as_each_alone() -> None:
+    x, y = made(200, 3, width=40)
+    alphas = [1.0, 20.0, 1e6]
+    for tried in (alphas, [1e-4, *alphas]):
+        together, _ = fit_path(x, y, 3, tried)
+        for alpha, head in zip(tried, together, strict=True):
+            (alone,), _ = fit_path(x, y, 3, [alpha])
+            np.testing.assert_allclose(head.kernel, alone.kernel, atol=1e-8)
+
+
 def test_a_mean_far_from_zero_costs_no_digits() -> None:
     random = np.random.default_rng(0)
     x = (1e4 + random.normal(0, 1, (500, 6))).astype(np.float32)
