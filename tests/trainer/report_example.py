@@ -60,6 +60,7 @@ def make_report(evaluation: AnyEvaluation | None = None, **changes: Any) -> Repo
         "mistakes": shown,
         "errors": shown,
         "error_count": 7,
+        "doubted_rows": 200,
         "duplicates": [ShownItem("a.jpg", "", "c.jpg", "cosine 0.9999", PIXEL, PIXEL)],
         "near": NearDuplicates([(0, 1, 0.9999)], 3, 0.98, 200),
         "slices": {HOSTILE[0]: [Slice(HOSTILE[1], 3, 1, Interval(0.1, 0.9))]},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +110,7 @@ def test_garbage_collection_takes_those_of_lost_items(made: MadeSet) -> None:
 def test_a_streamed_ridge_is_that_of_memory(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
     options = FitOptions("ridge", alpha=10.0)
     kept = fit(made.uri, options=options)
-    monkeypatch.setattr(sys.modules["trainer.fit"], "STREAMED_BYTES", 0)  # trainer.fit is the function
+    monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", 0)
     streamed = fit(made.uri, options=options)
     assert kept_versions(made.name) == [1]
     x = storage.open(made.uri).embeddings().astype(np.float32)
@@ -122,7 +121,7 @@ def test_a_streamed_ridge_is_that_of_memory(made: MadeSet, monkeypatch: pytest.M
 def test_other_exact_heads_are_streamed_too(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
     options = FitOptions("logistic", c=0.1)
     kept = fit(made.uri, options=options)
-    monkeypatch.setattr(sys.modules["trainer.fit"], "STREAMED_BYTES", 0)  # trainer.fit is the function
+    monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", 0)
     streamed = fit(made.uri, options=options)
     x = storage.open(made.uri).embeddings().astype(np.float32)
     np.testing.assert_allclose(streamed.model.predict_on_batch(x), kept.model.predict_on_batch(x), atol=1e-3)
