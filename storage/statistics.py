@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.content_files import files_in
+from storage.digests import to_words
 from storage.disk import sha256_file
 from storage.errors import PermafrostError
 from storage.files import (
@@ -55,9 +56,7 @@ class FoldSums:
 
 def fold_of(digests: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The fold of each of N images [N], by its digest (32 bytes): the same in every set, version and split."""
-    column = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
-    words = np.frombuffer(column.buffers()[1], np.uint64)[4 * column.offset : 4 * (column.offset + len(column)) : 4]
-    return (words % np.uint64(FOLDS)).astype(np.int64)
+    return (to_words(digests)[:, 0] % np.uint64(FOLDS)).astype(np.int64)
 
 
 def contents_of(manifest: Manifest) -> str:

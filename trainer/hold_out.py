@@ -28,9 +28,10 @@ def hold_out(units: Units, labels: LabelColumn, candidates: Rows, share: float, 
     return candidates[chosen[units.of_item[candidates]]]
 
 
-def hold_out_by_hash(units: Units, candidates: Rows, share: float, seed: int, purpose: str) -> Rows:
-    """The candidates whose unit's draw is below `share`: what other items there are does not matter."""
-    chosen = units.draws(seed, purpose) < np.uint64(share * 2**64)
+def hold_out_by_hash(units: Units, candidates: Rows, share: float, seed: int, from_below: bool) -> Rows:
+    """The candidates whose unit stands in the lowest, or the highest, `share` of all places: what other items there are does not matter."""
+    places = units.places(seed)
+    chosen = places < np.uint64(share * 2**64) if from_below else places > np.uint64((1 - share) * (2**64 - 2**11))
     return candidates[chosen[units.of_item[candidates]]]
 
 

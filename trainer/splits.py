@@ -81,8 +81,9 @@ def split_items(
         codes[tested] = NAMES.index(TEST)
     elif not keep:
         codes[_held_out(units, labels, codes, options, TEST)] = NAMES.index(TEST)
+    left = 1.0 if keep or tested is not None else 1 - options.test
     if not (codes == NAMES.index(VALIDATION)).any():
-        codes[_held_out(units, labels, codes, options, VALIDATION)] = NAMES.index(VALIDATION)
+        codes[_held_out(units, labels, codes, options, VALIDATION, left)] = NAMES.index(VALIDATION)
     if options.shots is not None:
         training = np.flatnonzero(codes == NAMES.index(TRAIN))
         codes[training] = NAMES.index(UNUSED)
@@ -96,10 +97,13 @@ def _given_codes(given: GivenSplits) -> npt.NDArray[np.int8]:
     return np.array([*numbers, NAMES.index(TRAIN)], np.int8)[given.codes]
 
 
-def _held_out(units: Units, labels: LabelColumn, codes: npt.NDArray[np.int8], options: SplitOptions, purpose: str) -> Rows:
+def _held_out(
+    units: Units, labels: LabelColumn, codes: npt.NDArray[np.int8], options: SplitOptions, purpose: str, left: float = 1.0
+) -> Rows:
+    """left: the share of all units that the candidates are."""
     candidates, share = np.flatnonzero(codes == NAMES.index(TRAIN)), options.test if purpose == TEST else options.validation
     if options.how == HASH:
-        return hold_out_by_hash(units, candidates, share, options.seed, purpose)
+        return hold_out_by_hash(units, candidates, share * left, options.seed, from_below=purpose == TEST)
     return hold_out(units, labels, candidates, share, options.seed, purpose)
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.digests import Words
+from storage.statistics import FOLDS
 from trainer.label_column import Rows
 
 Hashes = npt.NDArray[np.uint64]
@@ -30,8 +31,16 @@ class Units:
 
     def draws(self, seed: int, purpose: str) -> Hashes:
         """An even random number for each unit [U], by seed and purpose; the same for the same unit among any others."""
-        key = np.frombuffer(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], ">u8").astype(np.uint64)
+        key = _key(f"{seed} {purpose}")
         return _mixed(_mixed(self.hashes + key) ^ key)
+
+    def places(self, seed: int) -> Hashes:
+        """A number for each unit [U], even over all of 64 bits, in which the images of a fold (`storage.statistics`) stand together: the
+        folds are in an order drawn by the seed, and within a fold so are the units. Shares of a twentieth are then whole folds, of
+        which the sums are known."""
+        order = np.argsort(_mixed(np.arange(FOLDS, dtype=np.uint64) + _key(f"{seed} order of folds")))
+        rank = np.argsort(order).astype(np.uint64)
+        return np.asarray(rank[self.hashes % np.uint64(FOLDS)] * np.uint64(2**64 // FOLDS) + self.draws(seed, "places") // np.uint64(FOLDS))
 
     def weights(self, items: Rows) -> npt.NDArray[np.int64]:
         """What each unit counts [U], of these items alone."""
@@ -81,6 +90,10 @@ def _connected(a: Rows, b: Rows, nodes: int) -> Rows:
         np.minimum.at(parents, np.maximum(of_a, of_b), np.minimum(of_a, of_b))
         while not np.array_equal(shorter := parents[parents], parents):
             parents = shorter
+
+
+def _key(text: str) -> Hashes:
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], ">u8").astype(np.uint64)
 
 
 def _text_hash(value: Any) -> int:

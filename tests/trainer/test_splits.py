@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from storage.digests import words_of
 from storage.errors import UsageError
+from storage.statistics import FOLDS, fold_of
 from trainer.given_splits import GivenSplits
 from trainer.label_column import Label, LabelColumn
 from trainer.label_join import Joined
@@ -171,6 +172,21 @@ def test_a_split_by_hash_does_not_depend_on_other_items(
 ) -> None:
     before = split(images, test, validation, seed, how="hash").names
     assert split([*images, *added], test, validation, seed, how="hash").names[: len(images)] == before
+
+
+def test_shares_of_a_twentieth_by_hash_are_whole_folds() -> None:
+    """Of which the sums are known (storage.statistics)."""
+    digests_of = [hashlib.sha256(str(image).encode()).digest() for image in range(2000)]
+    fold = fold_of(pa.array(digests_of, pa.binary(32)))
+    words, labels, none = words_of(digests_of), LabelColumn.of([("a",)] * 2000), GivenSplits.of([None] * 2000)
+    found = []
+    for seed in range(5):
+        names = np.array(split_items(words, labels, none, SplitOptions("hash", 0.2, 0.1875, seed)).names)
+        sides = [set(names[fold == number].tolist()) for number in range(FOLDS)]
+        assert all(len(side) == 1 for side in sides)
+        found.append([side.pop() for side in sides])
+        assert [found[-1].count(name) for name in (TRAIN, VALIDATION, TEST)] == [13, 3, 4]
+    assert len(set(map(tuple, found))) == 5, "each seed draws others"
 
 
 def test_shares_of_a_split_by_hash_are_about_right() -> None:
