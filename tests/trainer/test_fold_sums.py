@@ -53,7 +53,7 @@ def test_the_sums_of_any_items_are_those_of_their_features(made: MadeSet) -> Non
 def test_the_fold_of_an_image_goes_by_its_digest_alone(made: MadeSet) -> None:
     digests = made.open().columns("digest")["digest"]
     folds = fold_of(digests)
-    assert [int.from_bytes(each[:8], "little") % FOLDS for each in digests.to_pylist()] == folds.tolist()
+    assert [int.from_bytes(each[:8], "big") % FOLDS for each in digests.to_pylist()] == folds.tolist()
     np.testing.assert_array_equal(fold_of(digests.slice(7)), folds[7:])
 
 
