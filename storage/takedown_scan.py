@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,9 @@ import pyarrow.parquet as pq
 
 from storage.content_files import files_in
 from storage.damage import damage_named
-from storage.disk import sha256_file
 from storage.errors import DamagedError
 from storage.feature_set import read_description
-from storage.files import FileEntry, open_listed, size_of
+from storage.files import FileEntry, open_proven, size_of
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName
@@ -145,14 +143,7 @@ class SetScan:
 
     def open_shard(self, entry: FileEntry) -> ShardReader:
         """A shard whose bytes are what its name says: damage must not get a new name."""
-        kind = shard_format(read_description(self.name).shard_format)
-
-        def opened(path: Path) -> ShardReader:
-            if sha256_file(path) != entry.sha256:
-                raise DamagedError(f"{self.name.folder / entry.path} is damaged: mend it with `permafrost store repair` first")
-            return kind.reader(path)
-
-        return open_listed(self.name.folder, entry, opened)
+        return open_proven(self.name.folder, entry, shard_format(read_description(self.name).shard_format).reader)
 
     def _replaced(self, path: str, stones: Tombstones) -> bool:
         """Whether an earlier takedown removed the file, and a writer who was late listed it all the same."""
@@ -199,7 +190,7 @@ class SetScan:
         """Of item files that no version lists."""
         for entry in entries:
             with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
-                yield open_listed(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
+                yield open_proven(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
 
     def _shards(
         self,
@@ -248,7 +239,7 @@ class SetScan:
 
     def _column(self, entry: FileEntry, column: str) -> pa.ChunkedArray:
         with damage_named(self.name.folder / entry.path, "file"):
-            return open_listed(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
+            return open_proven(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
 
     def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[tuple[FileEntry, int]]:
         """Of expired versions, and of writers that died, or are about to commit; and how many rows go. 0: it cannot be read."""
@@ -259,7 +250,7 @@ class SetScan:
                 columns = ["digest"] if kind == "golden" else _REJECTS.names
                 try:
                     with damage_named(self.name.folder / entry.path, "file"):
-                        table = open_listed(self.name.folder, entry, partial(pq.read_table, columns=columns))
+                        table = open_proven(self.name.folder, entry, partial(pq.read_table, columns=columns))
                 except DamagedError:
                     yield entry, 0
                     continue
