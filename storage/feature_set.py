@@ -20,6 +20,7 @@ from storage.item_rows import ItemRows
 from storage.items import REJECT_SCHEMA, read_items, read_tables
 from storage.key_lookup import KeyLookup
 from storage.manifest import Manifest
+from storage.more import and_more
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
 from storage.rewritten import rewriting_told
@@ -225,9 +226,8 @@ class FeatureSet:
     def _require_found(self, positions: npt.NDArray[np.int64], asked: list[str], what: str, way_out: str) -> None:
         missing = [name for name, position in zip(asked, positions, strict=True) if position < 0]
         if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise NotFoundError(
-                f"{self.name} has no item of {what} {missing[0]}{more} in version {self.version}; {way_out} says which it has"
+                f"{self.name} has no item of {what} {missing[0]}{and_more(missing)} in version {self.version}; {way_out} says which it has"
             )
 
 
