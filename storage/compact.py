@@ -28,6 +28,7 @@ from storage.names import SetName
 from storage.shard import ShardFormat, shard_format
 from storage.shard_layout import ShardLayout
 from storage.shard_series import SHARD_BYTES, ShardSeries
+from storage.store import require_writable
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def compact_set(name: SetName, do_it: bool, shard_bytes: int = SHARD_BYTES) -> C
     """
     if name.at:
         raise UsageError(f"{name}: the newest version is compacted; leave out '@{name.at}'")
+    if do_it:
+        require_writable(name.root)
     base = open_set(name)
     plan = plan_compaction(base, shard_bytes)
     if not plan.merged or not do_it:

@@ -17,7 +17,7 @@ from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import FileEntry
 from storage.golden import GoldenImages, read_golden
 from storage.item_rows import ItemRows
-from storage.items import REJECT_SCHEMA, read_items, read_tables
+from storage.items import REJECT_SCHEMA, read_items, read_tables, require_columns
 from storage.key_lookup import KeyLookup
 from storage.manifest import Manifest
 from storage.more import and_more
@@ -102,7 +102,10 @@ class FeatureSet:
     def columns(self, *names: str) -> pa.Table:
         """These columns of all items, in item order; the others are not read. Raises UsageError for one that no item has."""
         with self._rewriting_told():
-            return self.items.select(names) if "items" in self.__dict__ else read_items(self._item_files, self.name.folder, names)
+            if "items" not in self.__dict__:
+                return read_items(self._item_files, self.name.folder, names)
+            require_columns(names, self.items.column_names)
+            return self.items.select(names)
 
     def to_numpy(self, view: int | None = 0, threads: int = THREADS) -> tuple[list[str], npt.NDArray[np.generic]]:
         """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N, and the keys as Python's texts.

@@ -31,7 +31,7 @@ from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
-from storage.store import require_possible_root
+from storage.store import require_possible_root, require_writable
 from storage.tombstones import TAKEN_DOWN, read_tombstones
 
 
@@ -81,6 +81,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: an import makes the next version; leave out '@{name.at}'")
+    require_writable(name.root)
     with closing(open_flat(file, options.names, options.keys)) as flat:
         if not flat.rows:
             raise UsageError(f"{file} has no rows, so there is nothing to import")

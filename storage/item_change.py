@@ -24,6 +24,7 @@ from storage.names import SetName
 from storage.row_sorter import RowSorter
 from storage.stored_rows import StoredRows
 
+_THEN = "; then "  # between the two sources of a corpus
 Same = Callable[[str, Seen | None, Seen | None], bool]  # of a key
 
 
@@ -51,8 +52,8 @@ def keys_to_change(change: ItemChange, base: Mapping[str, Seen], latest: Mapping
     moved = [key for key in left if not same(key, latest.get(key), base.get(key))]
     if moved:
         raise ConflictError(
-            f"another writer has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r} since the version that this was computed "
-            "from. Nothing was committed: look at the newest version, and run it again if it is still meant"
+            f"another writer has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r} since the version that this was "
+            "computed from. Nothing was committed: look at the newest version, and run it again if it is still meant"
         )
     return left
 
@@ -134,6 +135,12 @@ def _moved(change: ItemChange, before: Mapping[str, Seen], now: Mapping[str, See
     return table
 
 
+def _source(first: str, latest: str) -> str:
+    """Where a corpus is from, and where the latest change of it is from that tells."""
+    first = first.partition(_THEN)[0]
+    return f"{first}{_THEN}{latest}" if latest not in ("", first) else first
+
+
 def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left: list[str]) -> CorpusState:
     """The corpus as the newest version has it, with those keys changed; of all other items and rejects nothing is."""
     state = latest.corpora.get(change.corpus) if latest else None
@@ -149,7 +156,7 @@ def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left:
     rejects.add(new_rejects)
     settled = Settled(
         change.corpus,
-        state.source if state else change.source,
+        _source(state.source, change.source) if state else change.source,
         (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows,
         items.blocks(),
         rejects.blocks(),

@@ -131,7 +131,17 @@ def read_items(entries: Sequence[FileEntry], set_folder: Place, columns: Sequenc
     own = ITEM_SCHEMA if columns is None else pa.schema([f for f in ITEM_FIELDS if f.name in columns] or [ITEM_SCHEMA.field("row")])
     further = None if columns is None else set(columns) - set(own.names)
     tables = [_read(entry, set_folder, own, further, proven=columns is None) for entry in entries]
+    missing = set(further or ()).difference(*(table.column_names for table in tables))
+    if missing:
+        schemas = [open_listed(set_folder, entry, partial(pq.read_schema, memory_map=True)) for entry in entries]
+        require_columns(columns or (), dict.fromkeys([*ITEM_SCHEMA.names, *(name for schema in schemas for name in schema.names)]))
     return joined_items(tables or [own.empty_table()], columns)
+
+
+def require_columns(names: Iterable[str], there: Iterable[str]) -> None:
+    known = list(there)
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"no item has a column {unknown[0]!r}; there are {', '.join(known)}")
 
 
 def joined_items(tables: Sequence[pa.Table], columns: Sequence[str] | None) -> pa.Table:
@@ -140,10 +150,6 @@ def joined_items(tables: Sequence[pa.Table], columns: Sequence[str] | None) -> p
     whole = pa.concat_tables([with_texts(table, schema) for table in tables], promote_options="permissive")
     own = [name for name in ITEM_SCHEMA.names if name in whole.column_names]
     names = [*own, *(name for name in whole.column_names if name not in own)] if columns is None else columns
-    if unknown := [name for name in names if name not in whole.column_names]:
-        raise UsageError(
-            f"no item has a column {unknown[0]!r}; there are {', '.join(ITEM_SCHEMA.names)}, and the attributes of the listing"
-        )
     return whole.select(names).unify_dictionaries()
 
 

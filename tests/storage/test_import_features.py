@@ -148,6 +148,17 @@ def test_rows_are_appended_to_a_corpus_or_take_the_place_of_its_items(desk: Desk
     assert desk.open().manifest.provenance["operation"] == "replace"
 
 
+def test_a_corpus_tells_its_first_source_and_the_latest(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    first = desk.file
+    desk.read_in()
+    for kind, key in (("h5", "d.png"), ("parquet", "e.png"), ("npz", "f.png")):
+        desk.write(kind, [key], values(1))
+        desk.read_in(mode="append")
+        told = f"{first}" if desk.file == first else f"{first}; then {desk.file}"
+        assert desk.open().manifest.corpora["imported"].source == told
+
+
 @pytest.mark.parametrize("kind", ["npz", "h5", "npy"])
 def test_maps_keep_their_shape(desk: Desk, kind: str) -> None:
     given = values(4, (2, 2, 3), "float16")
