@@ -33,7 +33,9 @@ def taken_before(root: Place, name: SetName | None) -> frozenset[str]:
     receipts = list_names(root / TAKEDOWNS / RECEIPTS)
     found: set[str] = set()
     for entry in takedown_names(root):
-        stone = read_one(root, entry)
+        stone = None
+        with suppress(DamagedError):  # `storage.verify` tells, and the same takedown makes it again
+            stone = read_one(root, entry)
         if isinstance(stone, Tombstone) and stone.set in (None, set_label(name) if name else None):
             missed = [_missed(root, receipt) for receipt in receipts if receipt.startswith(f"{stone.id}.")]
             about = {*stone.images, *(key for _, key in stone.keys)}
