@@ -21,7 +21,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "takedown",
         help="remove images, or items by their keys, from every version of a set or of all sets",
         description="Remove images from every version of all sets of a store, or of one; or items by their keys from one set. What is "
-        "removed does not come back with the next extraction. Exit code 3: done, but something could not be reached, and is named.",
+        "removed does not come back with the next extraction. Exit code 3: done, but something could not be reached or nothing had it, "
+        "and is named.",
         epilog="example: permafrost store takedown features --image photo.jpg --yes",
     )
     action.add_argument("target", metavar="ROOT[/TEAM/SET]", help="all sets of a store, or one; for --key one")
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"target": args.target, **found.to_dict()})
     else:
         _print(found, args.target)
-    return EXIT_UNREACHED if found.done and found.unreached else 0
+    return EXIT_UNREACHED if found.done and (found.unreached or found.not_found) else 0
 
 
 def _target(text: str) -> tuple[Place, SetName | None]:
@@ -77,6 +78,9 @@ def _print(found: Takedown, target: str) -> None:
     if rows:
         print()
         print_table(["set", "version", "items", "rejects"], rows)
+    if found.not_found:
+        print("\nnothing had (is it written rightly?):")
+        print("\n".join(f"- {visible(text)}" for text in found.not_found))
     if found.unreached:
         print("\nnot reached:" if found.done else "\nwould not be reached:")
         print("\n".join(f"- {visible(text)}" for text in found.unreached))

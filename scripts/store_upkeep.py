@@ -14,7 +14,7 @@ from scripts.console import human_bytes, print_json, print_pairs
 from storage.compact import compact_set
 from storage.errors import UsageError
 from storage.expire import expire_versions
-from storage.gc import collect_garbage
+from storage.gc import LEAST_GRACE_SECONDS, collect_garbage
 from storage.names import parse_set
 from storage.removal import remove_set
 
@@ -31,7 +31,10 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     text = "delete files that no version lists: of expired versions, of runs that did not finish, and of killed writers"
     gc = _action(actions, "gc", text, "permafrost store gc features/me/photos --yes")
     gc.add_argument(
-        "--grace", metavar="AGE", default="24h", help="younger files stay: a writer may list them yet (such as 90m or 2d; default 24h)"
+        "--grace",
+        metavar="AGE",
+        default="24h",
+        help="younger files stay: a writer may list them yet (such as 90m or 2d; at least 1m, default 24h)",
     )
     gc.set_defaults(run=run_gc)
 
@@ -66,7 +69,13 @@ def run_expire(args: argparse.Namespace) -> int:
 
 def run_gc(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
-    found = collect_garbage(name, args.yes, age_seconds(args.grace, "--grace"))
+    grace = age_seconds(args.grace, "--grace")
+    if grace < LEAST_GRACE_SECONDS:
+        raise UsageError(
+            f"--grace {args.grace}: expected 1m at least, and longer than any import, copy or commit takes: a writer at work needs the "
+            "files that it is about to list"
+        )
+    found = collect_garbage(name, args.yes, grace)
     if args.json:
         print_json({"set": str(name), "done": args.yes, "files": list(found.files), "bytes": found.bytes, "kept_young": found.kept_young})
         return 0

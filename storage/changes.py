@@ -22,6 +22,7 @@ from storage.import_columns import attribute_names, read_attributes
 from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import ItemChange, commit_change
 from storage.items import sorted_items
+from storage.more import nor_more
 from storage.names import SetName, check_name
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
@@ -46,10 +47,10 @@ class Changed:
 def append(
     uri: str | Path | SetName, keys: Sequence[str], embeddings: npt.ArrayLike, *, corpus: str = DEFAULT_CORPUS, **columns: Any
 ) -> Changed:
-    """Add items that are not in the corpus yet. A key that is there with the same image and columns stays as it is.
+    """Add items that are not in the corpus yet. A key that is there with the same image, embedding and columns stays as it is.
 
     embeddings: [N, *shape], floating point, of view 0 of a set without other views, in the set's space: nobody can check that.
-    columns: label, split, digest (sha256 of the image; else a stand-in is derived from corpus and key) and attributes, N values each.
+    columns: label, split, digest (sha256 of the image; else a stand-in is made of corpus, key and embedding) and attributes, N values each.
     The corpus is one by hand: the next extraction of a folder into the same corpus would mirror that folder, and take the items out.
 
     Raises AlreadyExistsError (a key is there with something else: replace it), ConflictError (another writer did that meanwhile),
@@ -103,7 +104,7 @@ def relabel(
         new = [values.get(key, value) if values else value for key, value in zip(held, old, strict=True)]
         items = items.set_column(items.schema.get_field_index(name), PLAIN_ITEMS.field(name), pa.array(new, pa.string()))
     if missing := set(keys.to_pylist()) - set(held):
-        raise NotFoundError(f"{feature_set.name.folder} has no item {min(missing)!r} in corpus {owner!r}, nor {len(missing) - 1} more")
+        raise NotFoundError(f"{feature_set.name.folder} has no item {min(missing)!r} in corpus {owner!r}{nor_more(missing)}")
     change = ItemChange(owner, "", tuple(keys.to_pylist()), items)
     return _commit(feature_set, change, "relabel", {})
 
@@ -141,16 +142,20 @@ def _put(
     kept, left_out = attribute_names(flat)
     if left_out:
         raise UsageError(f"{left_out[0]!r} cannot be an attribute: it is a name of the set's own, or has not one short value for each key")
-    rows, taken = without_taken(read_rows(flat, corpus, None), read_tombstones(name), corpus)
-    if taken:
-        raise UsageError(
-            f"{sum(taken.values())} of the keys, or their images, were taken down in {name.root}, and do not come back: leave them out"
-        )
+    stones = read_tombstones(name)
+    rows, taken = without_taken(read_rows(flat, None), stones, corpus)
+    _require_none_taken(name, sum(taken.values()))
     imported = Imported(corpus, read_attributes(flat, kept))
     layout = ShardLayout(description.shape, description.dtype, description.space.id)
-    write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
+    write_rows(flat, rows, imported, feature_set, stones, name.folder, shard_format(description.shard_format), layout)
+    _require_none_taken(name, imported.taken)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
     return _commit(feature_set, change_of(imported, "", are_new), "append" if are_new else "replace", rejected)
+
+
+def _require_none_taken(name: SetName, taken: int) -> None:
+    if taken:
+        raise UsageError(f"{taken} of the keys, or their images, were taken down in {name.root}, and do not come back: leave them out")
 
 
 def _commit(feature_set: FeatureSet, change: ItemChange, operation: str, rejected: Mapping[str, str]) -> Changed:

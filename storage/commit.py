@@ -13,6 +13,7 @@ from storage.expected_versions import hinted_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.manifest import Manifest, follow
+from storage.more import and_more
 from storage.names import SetName
 from storage.patience import full_disk_told
 from storage.sealed import seal
@@ -140,7 +141,4 @@ def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:
         sizes = pool.map(lambda entry: size_of(name.folder / entry.path), entries)
         gone = [entry.path for entry, size in zip(entries, sizes, strict=True) if size != entry.bytes]
     if gone:
-        raise ConflictError(
-            f"{name.folder / gone[0]} is no longer there, and {len(gone) - 1} more: they were collected as garbage while this command ran; "
-            "run it again"
-        )
+        raise ConflictError(f"{name.folder / gone[0]}{and_more(gone)}: collected as garbage while this command ran; run it again")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +18,17 @@ from storage.commit import commit_next
 from storage.compact_plan import Live, Sizes, by_shard, plan_compaction, sizes_of
 from storage.corpus_items import PLAIN_ITEMS, item_blocks, reject_blocks
 from storage.damage import damage_named
-from storage.disk import sha256_file
 from storage.draft import Settled, make_draft, write_state
 from storage.errors import ConflictError, DamagedError, UsageError
 from storage.feature_set import FeatureSet, open_set
-from storage.files import FileEntry, open_listed, size_of
+from storage.files import FileEntry, open_proven, size_of
 from storage.import_rows import BATCH_BYTES
 from storage.manifest import CorpusState, Manifest, succeed
 from storage.names import SetName
-from storage.shard import ShardFormat, ShardReader, shard_format
+from storage.shard import ShardFormat, shard_format
 from storage.shard_layout import ShardLayout
 from storage.shard_series import SHARD_BYTES, ShardSeries
+from storage.store import require_writable
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ def compact_set(name: SetName, do_it: bool, shard_bytes: int = SHARD_BYTES) -> C
     """
     if name.at:
         raise UsageError(f"{name}: the newest version is compacted; leave out '@{name.at}'")
+    if do_it:
+        require_writable(name.root)
     base = open_set(name)
     plan = plan_compaction(base, shard_bytes)
     if not plan.merged or not do_it:
@@ -111,14 +112,9 @@ def _batches(
 ) -> Iterator[tuple[list[bytes], npt.NDArray[np.generic]]]:
     """(digests of n images, embeddings of all their views), after a proof that the shard is what its name says."""
 
-    def proven(path: Path) -> ShardReader:
-        if sha256_file(path) != shard.entry.sha256:
-            raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name. `permafrost store repair` first")
-        return kind.reader(path)
-
     views = np.arange(len(base.views))
     with damage_named(base.name.folder / shard.entry.path, "shard"):
-        opened = open_listed(base.name.folder, shard.entry, proven)
+        opened = open_proven(base.name.folder, shard.entry, kind.reader)
     with closing(opened) as reader:
         digests, numbers = reader.digests(), reader.views()
         if (

@@ -17,9 +17,10 @@ from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import FileEntry
 from storage.golden import GoldenImages, read_golden
 from storage.item_rows import ItemRows
-from storage.items import REJECT_SCHEMA, read_items, read_tables
+from storage.items import REJECT_SCHEMA, read_items, read_tables, require_columns
 from storage.key_lookup import KeyLookup
 from storage.manifest import Manifest
+from storage.more import and_more
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
 from storage.rewritten import rewriting_told
@@ -102,7 +103,10 @@ class FeatureSet:
     def columns(self, *names: str) -> pa.Table:
         """These columns of all items, in item order; the others are not read. Raises UsageError for one that no item has."""
         with self._rewriting_told():
-            return self.items.select(names) if "items" in self.__dict__ else read_items(self._item_files, self.name.folder, names)
+            if "items" not in self.__dict__:
+                return read_items(self._item_files, self.name.folder, names)
+            require_columns(names, self.items.column_names)
+            return self.items.select(names)
 
     def to_numpy(self, view: int | None = 0, threads: int = THREADS) -> tuple[list[str], npt.NDArray[np.generic]]:
         """(keys, embeddings [N, *shape] in the stored dtype), in item order. Needs memory for all N, and the keys as Python's texts.
@@ -235,9 +239,8 @@ class FeatureSet:
     def _require_found(self, positions: npt.NDArray[np.int64], asked: list[str], what: str, way_out: str) -> None:
         missing = [name for name, position in zip(asked, positions, strict=True) if position < 0]
         if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise NotFoundError(
-                f"{self.name} has no item of {what} {missing[0]}{more} in version {self.version}; {way_out} says which it has"
+                f"{self.name} has no item of {what} {missing[0]}{and_more(missing)} in version {self.version}; {way_out} says which it has"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from storage.disk import Disk, move, private_path, remove_private_paths, sha256_file
 from storage.errors import DamagedError, NotFoundError
 from storage.place import Backend, Place
-from storage.shard_cache import open_cached
+from storage.shard_cache import drop_changed, open_cached
 
 _DISK = Disk()
 Opened = TypeVar("Opened")
@@ -112,6 +112,21 @@ def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened
     """
     place = folder / entry.path
     return opener(place) if isinstance(place, Path) else open_cached(place, entry.sha256, entry.bytes, opener)
+
+
+def open_proven(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:
+    """As `open_listed`, after a proof that the file is what its sha256 says: for what is read to be written anew, so that no damage gets
+    a new name. A copy in the cache that has changed is fetched again."""
+    place = folder / entry.path
+    if not isinstance(place, Path):
+        drop_changed(entry.sha256)
+        return open_listed(folder, entry, opener)
+    if sha256_file(place) != entry.sha256:
+        raise DamagedError(
+            f"{place} is damaged: its sha256 is not the one that its manifest lists. `permafrost store repair` takes it from a copy of the "
+            "store (--from ROOT), or gives up what it holds (--give-up)"
+        )
+    return opener(place)
 
 
 def size_of(place: Place) -> int | None:

@@ -21,6 +21,7 @@ from storage.verify import listed_files
 from storage.versions import list_versions, read_manifest
 
 GRACE_SECONDS = 24 * 3600.0  # an import, a copy or a commit may have written what it lists only later
+LEAST_GRACE_SECONDS = 60.0  # where others may be at work; between a file and the commit that lists it are seconds, in an import hours
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; statistics of other items; receipts
     of runs that did not finish, since the shards that they name go with them; and what killed writers left under private names. Folders
     are left alone.
+
+    grace_seconds: longer than any writer takes from its first file to its commit; less than LEAST_GRACE_SECONDS, which the command
+    refuses, is for sets that nobody else writes to.
 
     Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
     be read, or is lost, stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.

@@ -31,8 +31,8 @@ from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
 from storage.stated_space import STATED, read_space
-from storage.store import require_possible_root
-from storage.tombstones import read_tombstones
+from storage.store import require_possible_root, require_writable
+from storage.tombstones import TAKEN_DOWN, read_tombstones
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ class ImportResult:
     reasons: Mapping[str, int]
     copies: int  # rows with the digest of an earlier row, whose embedding they share
     differing: int  # of these, rows whose own embedding was another one
+    held: int  # of the others, rows whose embedding the set had, with the same bytes: nothing was written for them
+    others: int  # and rows with another embedding than the set had of the same image, or of the same key where no image is known
     image_digests: int  # rows with the digest of an image; the others have stand-ins and hit no cache
     left_out: tuple[str, ...]  # columns that are not kept as attributes
     golden: int  # golden images of the set
-    shards: int
-    bytes: int
+    shards: int  # new ones
+    bytes: int  # of these
     space_id: str
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows that are passed over, by reason: those that were taken down
 
@@ -79,16 +81,16 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: an import makes the next version; leave out '@{name.at}'")
+    require_writable(name.root)
     with closing(open_flat(file, options.names, options.keys)) as flat:
         if not flat.rows:
             raise UsageError(f"{file} has no rows, so there is nothing to import")
         source = _source(flat, options, name)
         corpus = options.corpus_id or options.corpus or _corpus_of(flat)
-        rows, skipped = without_taken(read_rows(flat, corpus, options.images, options.corpus), read_tombstones(name), corpus)
+        stones = read_tombstones(name)
+        rows, skipped = without_taken(read_rows(flat, options.images, options.corpus), stones, corpus)
         chosen = [row for row in rows if row]
-        if skipped and not chosen:
-            raise UsageError(f"all rows of {file} were taken down in {name.root}: there is nothing to import")
-        if not chosen:
+        if not chosen and not skipped:
             raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
         accept = _acceptance(name, corpus, options.add or options.mode != MIRROR)
@@ -100,7 +102,11 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         layout = ShardLayout(description.shape, description.dtype, description.space.id)
         kept, left_out = attribute_names(flat)
         imported = Imported(corpus, read_attributes(flat, kept))
-        write_rows(flat, rows, imported, name.folder, shard_format(description.shard_format), layout)
+        write_rows(flat, rows, imported, base, stones, name.folder, shard_format(description.shard_format), layout)
+        skipped = {TAKEN_DOWN: taken} if (taken := sum(skipped.values()) + imported.taken) else {}
+        listed = len(chosen) - imported.taken
+        if not listed:
+            raise UsageError(f"all rows of {file} were taken down in {name.root}: there is nothing to import")
         _require_any(imported, flat)
         _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
     golden = source.golden or no_golden_images(description.shape, description.dtype)
@@ -111,19 +117,21 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         "file": file.name,
         "space": "of the export" if flat.origin else STATED,
     }
+    there = base.manifest.shards if base else ()
     before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
     items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
     if options.mode == MIRROR:
-        state = write_state(Settled(corpus, source_path, len(chosen), [items], [rejects], skipped=skipped), name, before)
-        manifest = commit_state(name, before, corpus, state, imported.shards, golden_entry, space_id, provenance, accept)
+        state = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=skipped), name, before)
+        manifest = commit_state(name, before, corpus, state, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
         is_new = manifest is not before
     else:
         change = change_of(imported, source_path, are_new=options.mode == APPEND)
         manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
-    new_shards = set(manifest.shards) & set(imported.shards) if is_new else ()  # an append that was there already needs none
+    new_shards = set(manifest.shards) & set(imported.shards) - set(there)
     return ImportResult(
-        str(name), manifest.version, is_new, len(chosen), items.num_rows, rejects.num_rows, 0,
-        imported.reasons, imported.copies, imported.differing, sum(row.is_image for row in chosen), tuple(left_out), manifest.golden.rows,
+        str(name), manifest.version, is_new, listed, items.num_rows, rejects.num_rows, 0,
+        imported.reasons, imported.copies, imported.differing, imported.held, imported.others,
+        sum(row.digest is not None for row in chosen), tuple(left_out), manifest.golden.rows,
         len(new_shards), sum(shard.bytes for shard in new_shards), space_id, skipped,
     )  # fmt: skip
 

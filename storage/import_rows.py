@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from storage.disk import sha256_file
 from storage.errors import UsageError
+from storage.feature_set import FeatureSet
 from storage.files import FileEntry
 from storage.flat_file import FlatFile, text_cell
+from storage.held_embeddings import HeldEmbeddings
 from storage.import_columns import own_column
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.place import Place
 from storage.shard import ShardFormat
 from storage.shard_layout import ShardLayout
 from storage.shard_series import SHARD_BYTES, ShardSeries
+from storage.stand_in import is_stand_in, stand_in_digest
 from storage.stored import to_stored
 from storage.table_file import label_text
 from storage.tombstones import TAKEN_DOWN, Tombstones
@@ -28,16 +32,16 @@ from storage.tombstones import TAKEN_DOWN, Tombstones
 BATCH_BYTES = 4 << 20  # 4 MiB of embeddings at a time; checking them takes several times as much
 STAMP = "imported"  # no stamp of a file: an extraction of the same corpus reads each image, and finds its digest known
 _HEX_CHARACTERS = 64
+Placed = tuple[int | str, int]  # number of a new shard, or sha256 of one that was there; row in it
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is known of a row apart from its embedding. `digest` is an image's, or a stand-in that is none."""
+    """What is known of a row apart from its embedding. digest: of its image; None where none is known, and a stand-in takes its place."""
 
     number: int  # in the file
     key: str
-    digest: bytes
-    is_image: bool
+    digest: bytes | None
     label: str | None
     split: str | None
     reject: tuple[str, str] | None = None
@@ -45,25 +49,32 @@ class Row:
 
 @dataclass
 class Imported:
-    """Where the rows went. `copies` share an earlier row's digest and point at its embedding; `differing` of them had another one."""
+    """Where the rows went. `copies` share an earlier row's digest and point at its embedding; `differing` of them had another one.
+
+    Of the others, `held` point at an embedding that the set had, and `others` have another one than the set of the same image (or key,
+    where there is none). taken: rows left out because their stand-ins were taken down.
+    """
 
     corpus: str
     attributes: pa.Table  # of all rows of the file
     shards: list[FileEntry] = field(default_factory=list)
-    items: list[tuple[Row, int, int]] = field(default_factory=list)  # the row, number of the shard, row in it
+    items: list[tuple[Row, bytes, Placed]] = field(default_factory=list)  # with digest or stand-in
     rejects: list[tuple[Row, str, str]] = field(default_factory=list)  # the row, reason, message
     copies: int = 0
     differing: int = 0
+    held: int = 0
+    others: int = 0
+    taken: int = 0
 
     def items_table(self) -> pa.Table:
         rows = [row for row, _, _ in self.items]
         columns = {
             "key": [row.key for row in rows],
             "corpus": [self.corpus] * len(rows),
-            "digest": [row.digest for row in rows],
+            "digest": [digest for _, digest, _ in self.items],
             "stamp": [STAMP] * len(rows),
-            "shard": [self.shards[number].sha256 for _, number, _ in self.items],
-            "row": [place for _, _, place in self.items],
+            "shard": [shard if isinstance(shard, str) else self.shards[shard].sha256 for _, _, (shard, _) in self.items],
+            "row": [row for _, _, (_, row) in self.items],
             "label": [row.label for row in rows],
             "split": [row.split for row in rows],
         }
@@ -77,7 +88,7 @@ class Imported:
         columns = {
             "key": [row.key for row, _, _ in self.rejects],
             "corpus": [self.corpus] * len(self.rejects),
-            "digest": [row.digest if row.is_image else None for row, _, _ in self.rejects],
+            "digest": [row.digest for row, _, _ in self.rejects],
             "stamp": [STAMP] * len(self.rejects),
             "reason": [reason for _, reason, _ in self.rejects],
             "message": [message for _, _, message in self.rejects],
@@ -89,12 +100,7 @@ class Imported:
         return dict(sorted(Counter(reason for _, reason, _ in self.rejects).items()))
 
 
-def stand_in_digest(corpus: str, key: str) -> bytes:
-    """A digest for an item whose image is not at hand. It is the sha256 of a text that is no image, so it hits no image's embedding."""
-    return hashlib.sha256(b"permafrost: stands in for an image that was not at hand\0" + f"{corpus}\0{key}".encode()).digest()
-
-
-def read_rows(flat: FlatFile, corpus: str, images: Path | None, only: str | None = None) -> list[Row | None]:
+def read_rows(flat: FlatFile, images: Path | None, only: str | None = None) -> list[Row | None]:
     """Keys, labels, splits and digests of all rows; None for those of other corpora than `only`, if that is given.
 
     Raises UsageError for a row without a key and for digests that are none.
@@ -112,9 +118,8 @@ def read_rows(flat: FlatFile, corpus: str, images: Path | None, only: str | None
         reject = ("repeated-key", f"row {number} has the key of row {seen[key]}, which stands") if key in seen else None
         seen.setdefault(key, number)
         found, missing = _image_digest(images, key) if images and not reject else (_given_digest(digest, flat.path, number), None)
-        stand_in = stand_in_digest(corpus, key)
-        is_image = found not in (None, stand_in)  # an export of an import brings the stand-ins back
-        rows.append(Row(number, key, found or stand_in, is_image, _label(label, flat.path), text_cell(split, flat.path), reject or missing))
+        of_image = found if found and not is_stand_in(found) else None  # an export of an import brings the stand-ins back
+        rows.append(Row(number, key, of_image, _label(label, flat.path), text_cell(split, flat.path), reject or missing))
     return rows
 
 
@@ -126,42 +131,73 @@ def without_taken(rows: list[Row | None], stones: Tombstones, corpus: str) -> tu
 
 
 def write_rows(
-    flat: FlatFile, rows: Sequence[Row | None], imported: Imported, set_folder: Place, kind: ShardFormat, layout: ShardLayout
+    flat: FlatFile,
+    rows: Sequence[Row | None],
+    imported: Imported,
+    base: FeatureSet | None,
+    stones: Tombstones,
+    set_folder: Place,
+    kind: ShardFormat,
+    layout: ShardLayout,
 ) -> None:
-    """Write the embeddings of all rows that have one to new shards, a batch at a time; `imported` says where they went."""
-    places = _Places()
+    """Write the embeddings of rows to new shards, a batch at a time, but for those that `base` has; `imported` says where all went."""
+    digests, keys = [row.digest for row in rows if row and row.digest], [row.key for row in rows if row and not row.digest]
+    held, places = HeldEmbeddings(base, imported.corpus, digests, keys), _Places()
     with ShardSeries(set_folder, kind, layout, SHARD_BYTES) as shards:
         start = 0
         for batch in flat.batches(max(1, BATCH_BYTES // layout.embedding_bytes)):
             stored, faults = to_stored(batch, layout.dtype)
+            good = _storable(rows[start : start + len(batch)], stored, faults, imported, stones)
+            there = held.places([digest for _, _, digest in good], stored[[i for i, _, _ in good]])
             new: list[tuple[int, bytes]] = []
-            for i, row in enumerate(rows[start : start + len(batch)]):
-                if row is None:
-                    continue
-                if reject := row.reject or faults.get(i):
-                    imported.rejects.append((row, *reject))
-                    continue
-                place, is_new, differs = places.of(row.digest, stored[i].tobytes(), (shards.number, shards.rows + len(new)))
-                if is_new:
-                    new.append((i, row.digest))
-                imported.copies += not is_new
+            for (i, row, digest), known in zip(good, there, strict=True):
+                place, is_first, differs = places.of(digest, stored[i].tobytes(), known or (shards.number, shards.rows + len(new)))
+                imported.items.append((row, digest, place))
+                imported.copies += not is_first
                 imported.differing += differs
-                imported.items.append((row, *place))
+                imported.held += is_first and known is not None
+                if is_first and not known:
+                    imported.others += held.has_of(digest, row.key)
+                    new.append((i, digest))
             shards.append([digest for _, digest in new], stored[[i for i, _ in new]])
             start += len(batch)
     imported.shards = shards.published
+
+
+def _storable(
+    rows: Sequence[Row | None],
+    stored: npt.NDArray[np.generic],
+    faults: Mapping[int, tuple[str, str]],
+    imported: Imported,
+    stones: Tombstones,
+) -> list[tuple[int, Row, bytes]]:
+    """(number in the batch, row, digest or stand-in) of those that become items; `imported` says what the others become."""
+    good = []
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        if reject := row.reject or faults.get(i):
+            imported.rejects.append((row, *reject))
+            continue
+        digest = row.digest or stand_in_digest(imported.corpus, row.key, stored[i].tobytes())
+        if digest in stones.images:
+            imported.taken += 1
+        else:
+            good.append((i, row, digest))
+    return good
 
 
 class _Places:
     """Where each digest's embedding went, and a hash of it to tell copies from contradictions."""
 
     def __init__(self) -> None:
-        self._places: dict[bytes, tuple[tuple[int, int], int]] = {}
+        self._places: dict[bytes, tuple[Placed, int]] = {}
 
-    def of(self, digest: bytes, embedding: bytes, place: tuple[int, int]) -> tuple[tuple[int, int], bool, bool]:
-        """(place, is new, differs from the embedding that is there)."""
-        there = self._places.setdefault(digest, (place, hash(embedding)))
-        return there[0], there[0] == place, there[1] != hash(embedding)
+    def of(self, digest: bytes, embedding: bytes, place: Placed) -> tuple[Placed, bool, bool]:
+        """(place, is the first of its digest, differs from the first one)."""
+        is_first = digest not in self._places
+        first, its_hash = self._places.setdefault(digest, (place, hash(embedding)))
+        return first, is_first, its_hash != hash(embedding)
 
 
 def _label(value: Any, path: Path) -> str | None:

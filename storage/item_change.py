@@ -19,10 +19,12 @@ from storage.errors import AlreadyExistsError, ConflictError, NotFoundError
 from storage.files import FileEntry
 from storage.items import REJECT_SCHEMA
 from storage.manifest import CorpusState, Manifest, succeed
+from storage.more import and_more, nor_more
 from storage.names import SetName
 from storage.row_sorter import RowSorter
-from storage.stored_rows import StoredRows, is_stand_in
+from storage.stored_rows import StoredRows
 
+_THEN = "; then "  # between the two sources of a corpus
 Same = Callable[[str, Seen | None, Seen | None], bool]  # of a key
 
 
@@ -49,10 +51,9 @@ def keys_to_change(change: ItemChange, base: Mapping[str, Seen], latest: Mapping
     left = [key for key in change.keys if not same(key, latest.get(key), wanted.get(key))]
     moved = [key for key in left if not same(key, latest.get(key), base.get(key))]
     if moved:
-        more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
         raise ConflictError(
-            f"another writer has changed {moved[0]!r}{more} of corpus {change.corpus!r} since the version that this was computed from. "
-            "Nothing was committed: look at the newest version, and run it again if it is still meant"
+            f"another writer has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r} since the version that this was "
+            "computed from. Nothing was committed: look at the newest version, and run it again if it is still meant"
         )
     return left
 
@@ -68,7 +69,7 @@ def commit_change(
     keys = pa.array(change.keys, pa.string())
     before = seen_keys(base.corpora.get(change.corpus) if base else None, name.folder, keys)
     with StoredRows(name, [*(base.shards if base else ()), *change.shards]) as rows:
-        _require_sense(name, change, before, _comparison(change.corpus, rows))
+        _require_sense(name, change, before, _comparison(rows))
 
     is_new = False
 
@@ -78,7 +79,7 @@ def commit_change(
         now = before if latest is base else seen_keys(state, name.folder, keys)
         known = [*(base.shards if base else ()), *(latest.shards if latest else ()), *change.shards]
         with StoredRows(name, known) as rows:
-            same = _comparison(change.corpus, rows)
+            same = _comparison(rows)
             left = keys_to_change(change, before, now, same)
             is_new = latest is None or bool(left)
             if latest and not left:
@@ -93,25 +94,28 @@ def commit_change(
 def _require_sense(name: SetName, change: ItemChange, before: Mapping[str, Seen], same: Same) -> None:
     """What is wrong whoever else is at work."""
     if not change.are_new and (missing := [key for key in change.keys if key not in before]):
-        raise NotFoundError(f"{name.folder} has no {missing[0]!r} in corpus {change.corpus!r}, nor {len(missing) - 1} more of the keys")
+        raise NotFoundError(f"{name.folder} has no {missing[0]!r} in corpus {change.corpus!r}{nor_more(missing)}")
+    if not change.are_new:
+        return
     wanted = change.wanted
     there = [key for key in change.keys if key in before and before[key].place and not same(key, before[key], wanted.get(key))]
-    if change.are_new and there:
+    if there:
         raise AlreadyExistsError(
-            f"{name.folder} has {there[0]!r} in corpus {change.corpus!r} already, with another image or other labels and attributes, and "
-            f"{len(there) - 1} more of the keys: replace them, or leave them out"
+            f"{name.folder} has {there[0]!r}{and_more(there)} in corpus {change.corpus!r} already, with another image, embedding, label or "
+            "attribute: replace them, or leave them out"
         )
 
 
-def _comparison(corpus: str, rows: StoredRows) -> Same:
-    """Whether two versions mean the same by a key. A stand-in says nothing of an embedding: those are compared."""
+def _comparison(rows: StoredRows) -> Same:
+    """Whether two versions mean the same by a key. An image may have two embeddings, and one that stands elsewhere now may have been
+    compacted: their bytes are compared."""
 
     def same(key: str, one: Seen | None, other: Seen | None) -> bool:
         if one is None or other is None or one.said != other.said or (one.place is None) != (other.place is None):
             return one is other
         if one.place is None or other.place is None or one.place == other.place:
             return True
-        return not is_stand_in(one.said["digest"], corpus, key) or rows.read(one.place) == rows.read(other.place)
+        return rows.read(one.place) == rows.read(other.place)
 
     return same
 
@@ -131,6 +135,12 @@ def _moved(change: ItemChange, before: Mapping[str, Seen], now: Mapping[str, See
     return table
 
 
+def _source(first: str, latest: str) -> str:
+    """Where a corpus is from, and where the latest change of it is from that tells."""
+    first = first.partition(_THEN)[0]
+    return f"{first}{_THEN}{latest}" if latest not in ("", first) else first
+
+
 def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left: list[str]) -> CorpusState:
     """The corpus as the newest version has it, with those keys changed; of all other items and rejects nothing is."""
     state = latest.corpora.get(change.corpus) if latest else None
@@ -146,7 +156,7 @@ def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left:
     rejects.add(new_rejects)
     settled = Settled(
         change.corpus,
-        state.source if state else change.source,
+        _source(state.source, change.source) if state else change.source,
         (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows,
         items.blocks(),
         rejects.blocks(),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +13,14 @@ import numpy.typing as npt
 from storage.catalog import set_names
 from storage.derive import Derivation, derivation
 from storage.digests import DigestMap, Words, from_words
-from storage.disk import sha256_file
 from storage.errors import DamagedError, PermafrostError
 from storage.feature_set import read_description
-from storage.files import FileEntry, open_listed
+from storage.files import FileEntry, open_proven
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.new_shard import new_shard
 from storage.place import Place, same_place
-from storage.shard import ShardFormat, ShardLayout, ShardReader, shard_format
+from storage.shard import ShardFormat, ShardLayout, shard_format
 from storage.space import Space
 from storage.stated_space import STATED
 from storage.versions import list_versions, read_manifest
@@ -111,12 +109,7 @@ def _copy_one(
     places = positions[:, None] + views
     digests = tuple(from_words(words).to_pylist())
 
-    def opened(path: Path) -> ShardReader:
-        if sha256_file(path) != shard:
-            raise DamagedError(f"the shard {path} is damaged: its sha256 is not its name")
-        return lender.format.reader(path)
-
-    with closing(open_listed(lender.name.folder, lender.index.shards[shard], opened)) as reader:
+    with closing(open_proven(lender.name.folder, lender.index.shards[shard], lender.format.reader)) as reader:
         first, last = int(places.min()), int(places.max()) + 1
         held = reader.digests()
         outside = first < 0 or last > reader.rows

@@ -60,12 +60,19 @@ def require_store(root: Place) -> dict[str, Any]:
     """Its description. Raises NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read."""
     path = root / STORE_FILE
     if not exists(path):
-        made_by = "permafrost extract" if isinstance(root, Path) else f"permafrost store init {root}"
-        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); `{made_by}` makes one")
+        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
     description = read_sealed(path, "store description")
     if description.get("format") != STORE_FORMAT:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
     return description
+
+
+def _way_to_a_store(root: Place) -> str:
+    if isinstance(root, Path):
+        return "`permafrost extract` makes one"
+    if isinstance(root.backend, WebRoot):
+        return f"name the folder of the web server in which {STORE_FILE} of a published store is"
+    return f"`permafrost store init {root}` makes one"
 
 
 def _probe(root: Place) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from types import TracebackType
 
+from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.feature_set import read_description
 from storage.files import FileEntry, open_listed
-from storage.import_rows import stand_in_digest
 from storage.names import SetName
 from storage.shard import ShardReader, shard_format
 
@@ -34,15 +34,12 @@ class StoredRows:
             raise DamagedError(f"{self._name}: an item points at shard {shard[:12]}, which its version does not list")
         description = read_description(self._name)
         self._views = len(description.space.views)
-        return open_listed(self._name.folder, self._shards[shard], shard_format(description.shard_format).reader)
+        entry = self._shards[shard]
+        with damage_named(self._name.folder / entry.path, "shard"):
+            return open_listed(self._name.folder, entry, shard_format(description.shard_format).reader)
 
     def __enter__(self) -> StoredRows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
-
-
-def is_stand_in(digest: bytes, corpus: str, key: str) -> bool:
-    """Whether a digest is no image's, but stands in for one that was not at hand."""
-    return digest == stand_in_digest(corpus, key)

@@ -20,6 +20,7 @@ from storage.feature_set import read_description
 from storage.files import remove
 from storage.foreign_files import foreign_in_set, foreign_in_store
 from storage.heads import heads_on
+from storage.more import nor_more
 from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.run_watch import file_system_time, run_statuses
@@ -27,6 +28,7 @@ from storage.store import require_store, require_writable
 from storage.takedown_cache import purge_cache
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
+from storage.takedown_unknown import FIELD, not_found, taken_before, without_keys
 from storage.tombstones import Tombstone, hashed, leave_tombstone, mark_finished, read_tombstones, set_label, takedown_names, unfinished
 
 SETTLED_SECONDS = 600.0  # a private file that nobody has written to for so long has no writer any more
@@ -65,7 +67,8 @@ class Request:
 class Takedown:
     """What was done, or (unless `done`) would be. unreached: what may still hold what was taken down, and how to get at it.
 
-    beyond: what no takedown can reach, of any store like this one.
+    beyond: what no takedown can reach, of any store like this one. not_found: images, and keys as they were asked for, that nothing had,
+    nor was any takedown before about them.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Takedown:
     cached: int  # files removed from this machine's cache
     unreached: tuple[str, ...]
     beyond: tuple[str, ...]
+    not_found: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
@@ -111,15 +115,17 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     if name:
         read_description(name)
     stone = request.tombstone(name)
-    scans = [SetScan(each) for each in names]
+    scans, before = [SetScan(each) for each in names], taken_before(root, name)
     foreseen = [foresee(scan, read_tombstones(scan.name).adding(stone)) for scan in scans] if request.keys or not do_it else []
     if request.keys and not any(each.files or each.logs for each in foreseen) and f"{stone.id}.json" not in takedown_names(root):
         raise NotFoundError(
-            f"nothing in {name} has the key {request.keys[0]!r}" + (f" in corpus {request.corpus!r}" if request.corpus else "")
+            f"nothing in {name} has the key {request.keys[0]!r}{nor_more(request.keys)}"
+            + (f" in corpus {request.corpus!r}" if request.corpus else "")
         )
     beyond = tuple(_beyond(root))
     if not do_it:
-        return Takedown(stone.id, False, tuple(foreseen), 0, tuple(_unreached(root, name, names, foreseen)), beyond)
+        unreached = tuple(_unreached(root, name, names, foreseen))
+        return Takedown(stone.id, False, tuple(foreseen), 0, unreached, beyond, _not_found(request, scans, before))
     leave_tombstone(root, stone)
     sets, failures = _clean_all(scans)
     for each in names:
@@ -127,9 +133,14 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     cached = sum(purge_cache(read_tombstones(each)) for each in names) if isinstance(root, RemotePlace) else 0
     if failures:
         raise _told(failures, len(names))
-    done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, name, names, sets)), beyond)
-    mark_finished(root, stone.id, done.to_dict())
+    missed = _not_found(request, scans, before)
+    done = Takedown(stone.id, True, sets, cached, tuple(_unreached(root, name, names, sets)), beyond, missed)
+    mark_finished(root, stone.id, {**done.to_dict(), FIELD: without_keys(missed, request.keys)})
     return done
+
+
+def _not_found(request: Request, scans: Sequence[SetScan], before: frozenset[str]) -> tuple[str, ...]:
+    return not_found(request.images, request.keys, before.union(*(scan.met for scan in scans)))
 
 
 def _clean_all(scans: Sequence[SetScan]) -> tuple[tuple[SetTakedown, ...], list[PermafrostError | OSError]]:

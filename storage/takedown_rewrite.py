@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from storage.damage import damage_named
 from storage.feature_set import read_description
-from storage.files import FileEntry, open_listed, size_of
+from storage.files import FileEntry, open_proven, size_of
 from storage.items import REJECT_SCHEMA, read_items, read_tables, write_items, write_rejects, write_table
 from storage.manifest import CorpusState, Manifest
 from storage.new_shard import new_shard
@@ -160,5 +160,5 @@ def _shard_without(scan: SetScan, entry: FileEntry, rows: Rows) -> FileEntry | N
 
 def _golden_without(entry: FileEntry, folder: Place, stones: Tombstones) -> FileEntry:
     with damage_named(folder / entry.path, "file"):
-        table = open_listed(folder, entry, partial(pq.read_table))
+        table = open_proven(folder, entry, partial(pq.read_table))
     return write_table(table.filter(pa.array(~stones.taken_by_image(table["digest"]))), folder, "golden")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import DamagedError
-from storage.files import list_names, read_bytes, write_atomic
+from storage.files import list_names, read_bytes, sha256_of, write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.receipt_rows import ReceiptRows, with_shard, without_rows
@@ -137,7 +137,7 @@ def _write(
     files |= {_path(each): hashlib.sha256(_receipt(each, stones, moves)).hexdigest() for each in receipts}
     report = unseal(new[REPORT], REPORT, "report") if REPORT in new else run.read_report()
     if report is not None:
-        now = _with_files(report, files, stones)
+        now = _with_files(run, report, files, stones)
         if now != report or REPORT in new:
             write_atomic(run.path / REPORT, seal(now))
     for path, data in new.items():
@@ -147,11 +147,14 @@ def _write(
         write_atomic(run.path / _path(each), _receipt(each, stones, moves))
 
 
-def _with_files(report: Mapping[str, Any], files: Mapping[str, str], stones: Tombstones) -> dict[str, Any]:
-    """A report that names what there is now. files: sha256 of those that change, by path in the run."""
+def _with_files(run: RunFolder, report: Mapping[str, Any], files: Mapping[str, str], stones: Tombstones) -> dict[str, Any]:
+    """A report that names what there is now. files: sha256 of those that change, by path in the run. Of one that was damaged before, it
+    goes on naming what it should have been."""
     now = dict(report)
     if listed := report.get("files"):
-        now["files"] = {path: files.get(path, sha256) for path, sha256 in listed.items()}
+        now["files"] = {
+            path: files[path] if path in files and sha256_of(run.path / path) == sha256 else sha256 for path, sha256 in listed.items()
+        }
     while (gone := stones.gone.get(now.get("rejects_file", ""))) is not None:
         now["rejects_file"] = gone.now[0].path if gone.now else None
     return now

@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +17,17 @@ import pyarrow.parquet as pq
 
 from storage.content_files import files_in
 from storage.damage import damage_named
-from storage.disk import sha256_file
 from storage.errors import DamagedError
 from storage.feature_set import read_description
-from storage.files import FileEntry, open_listed, size_of
+from storage.files import FileEntry, open_proven, size_of
 from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
-from storage.receipt_rows import ReceiptRows, receipts_of
+from storage.receipt_rows import ReceiptRows, receipts_of, with_digest
 from storage.shard import ShardReader, shard_format
 from storage.takedown_found import Found, ItemFacts, Rows
-from storage.tombstones import Gone, KnownFile, Tombstones, known_file
+from storage.tombstones import Gone, KnownFile, Tombstones, hashed, known_file
 from storage.versions import list_versions, read_manifest
 
 _ITEMS = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp", "shard", "row")])
@@ -38,9 +36,13 @@ _REJECTS = pa.schema([REJECT_SCHEMA.field(name) for name in ("key", "corpus", "d
 
 @dataclass
 class SetScan:
-    """Looks through one set as often as asked; an item file, which never changes, is read once for the same tombstones."""
+    """Looks through one set as often as asked; an item file, which never changes, is read once for the same tombstones.
+
+    met: digests of images, and sha256 of keys, that anything in the set had when it was looked at.
+    """
 
     name: SetName
+    met: set[str] = field(default_factory=set)
     _stones: object = None  # images and keys that the facts are about
     _facts: dict[str, ItemFacts] = field(default_factory=dict)
     _pointed: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
@@ -56,6 +58,11 @@ class SetScan:
         receipts, unreadable = receipts_of(self.name, stones, of_finished=not again)
         known = frozenset[KnownFile]().union(*(each.known for each in facts.values()), *(each.known for each in receipts))
         rejects = self._rejects(manifests.values(), stones)
+        for _, table in rejects:
+            self._meet(table, stones.taken_by_image(table["digest"]), stones.taken_by_key(table))
+        for each in (each for each in receipts if each.suspect):
+            table = with_digest(each.table())
+            self._meet(table, stones.taken_by_image(table["digest"]), stones.taken_by_key(table, each.corpus))
         known |= frozenset(file for _, table in rejects for file in _known(table, stones.taken_by_image(table["digest"])))
         found = self._with_names(stones.knowing(known), manifests, items, facts, receipts, rejects, known)
         return replace(found, unreadable=tuple(unreadable))
@@ -91,11 +98,7 @@ class SetScan:
             ),
             {path: (entry, count) for path, (entry, count) in counted.items() if count},
             (
-                *(
-                    entry
-                    for path, entry in golden.items()
-                    if not self._replaced(path, stones) and stones.taken_by_image(self._column(entry, "digest")).any()
-                ),
+                *(entry for path, entry in golden.items() if not self._replaced(path, stones) and self._holds_image(entry, stones)),
                 *(entry for entry, count in late if entry.path.startswith("golden/") and count),
             ),
             (*unlisted, *(entry for entry, count in late if not count)),
@@ -145,14 +148,7 @@ class SetScan:
 
     def open_shard(self, entry: FileEntry) -> ShardReader:
         """A shard whose bytes are what its name says: damage must not get a new name."""
-        kind = shard_format(read_description(self.name).shard_format)
-
-        def opened(path: Path) -> ShardReader:
-            if sha256_file(path) != entry.sha256:
-                raise DamagedError(f"{self.name.folder / entry.path} is damaged: mend it with `permafrost store repair` first")
-            return kind.reader(path)
-
-        return open_listed(self.name.folder, entry, opened)
+        return open_proven(self.name.folder, entry, shard_format(read_description(self.name).shard_format).reader)
 
     def _replaced(self, path: str, stones: Tombstones) -> bool:
         """Whether an earlier takedown removed the file, and a writer who was late listed it all the same."""
@@ -165,12 +161,19 @@ class SetScan:
             return
         table = read_tables([entry], self.name.folder, _ITEMS)
         by_image, by_key = stones.taken_by_image(table["digest"]), stones.taken_by_key(table)
+        self._meet(table, by_image, by_key)
         gone = table.filter(pa.array(by_image | by_key))
         only_key = table["digest"].filter(pa.array(by_key & ~by_image)).to_pylist()
         for shard, rows in _rows_by_shard(table):
             self._pointed[shard].append(rows)
         shards, taken_shards = (frozenset(pc.unique(each["shard"]).to_pylist()) for each in (table, gone))
         self._facts[entry.path] = ItemFacts(gone.num_rows, shards, taken_shards, frozenset(only_key), _known(table, by_image))
+
+    def _meet(self, table: pa.Table, by_image: npt.NDArray[np.bool_], by_key: npt.NDArray[np.bool_]) -> None:
+        """table: with digest, and with key where any row goes by it."""
+        self.met.update(digest.hex() for digest in table["digest"].filter(pa.array(by_image)).to_pylist())
+        if by_key.any():
+            self.met.update(map(hashed, table["key"].filter(pa.array(by_key)).to_pylist()))
 
     def _rejects(self, manifests: Iterable[Manifest], stones: Tombstones) -> list[tuple[FileEntry, pa.Table]]:
         states = [state for manifest in manifests for state in manifest.corpora.values()]
@@ -199,7 +202,7 @@ class SetScan:
         """Of item files that no version lists."""
         for entry in entries:
             with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
-                yield open_listed(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
+                yield open_proven(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
 
     def _shards(
         self,
@@ -243,12 +246,19 @@ class SetScan:
     def _rows_of(self, entry: FileEntry, dropped: frozenset[bytes]) -> Rows:
         with closing(self.open_shard(entry)) as reader:
             digests = pa.array(reader.digests(), pa.binary(32))
-        held = pc.is_in(digests, value_set=pa.array(sorted(dropped), pa.binary(32)))
-        return np.flatnonzero(held.to_numpy(zero_copy_only=False)).astype(np.int64)
+        held = pc.is_in(digests, value_set=pa.array(sorted(dropped), pa.binary(32))).to_numpy(zero_copy_only=False)
+        self.met.update(digest.hex() for digest in digests.filter(pa.array(held)).to_pylist())
+        return np.flatnonzero(held).astype(np.int64)
+
+    def _holds_image(self, golden: FileEntry, stones: Tombstones) -> bool:
+        digests = self._column(golden, "digest")
+        taken = stones.taken_by_image(digests)
+        self._meet(pa.table({"digest": digests}), taken, np.zeros(0, bool))
+        return bool(taken.any())
 
     def _column(self, entry: FileEntry, column: str) -> pa.ChunkedArray:
         with damage_named(self.name.folder / entry.path, "file"):
-            return open_listed(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
+            return open_proven(self.name.folder, entry, partial(pq.read_table, columns=[column]))[column]
 
     def _unlisted_tables(self, listed: set[str], stones: Tombstones) -> Iterator[tuple[FileEntry, int]]:
         """Of expired versions, and of writers that died, or are about to commit; and how many rows go. 0: it cannot be read."""
@@ -259,11 +269,13 @@ class SetScan:
                 columns = ["digest"] if kind == "golden" else _REJECTS.names
                 try:
                     with damage_named(self.name.folder / entry.path, "file"):
-                        table = open_listed(self.name.folder, entry, partial(pq.read_table, columns=columns))
+                        table = open_proven(self.name.folder, entry, partial(pq.read_table, columns=columns))
                 except DamagedError:
                     yield entry, 0
                     continue
-                gone = stones.taken_by_image(table["digest"]) if kind == "golden" else stones.taken(table)
+                by_image = stones.taken_by_image(table["digest"])
+                self._meet(table, by_image, np.zeros(0, bool) if kind == "golden" else stones.taken_by_key(table))
+                gone = by_image if kind == "golden" else stones.taken(table)
                 if gone.any():
                     yield replace(entry, rows=table.num_rows), int(gone.sum())
 

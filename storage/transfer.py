@@ -20,6 +20,7 @@ from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
 from storage.manifest import Manifest
 from storage.names import SetName
+from storage.patience import full_disk_told
 from storage.place import same_place
 from storage.store import ensure_store, require_store
 from storage.tags import move_tag
@@ -46,8 +47,13 @@ def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], Non
     """Copy a version, or all versions and tags, with their numbers. source.at: a version, day or tag, which is copied too.
 
     The logs of runs stay. Raises NotFoundError, UsageError, DamagedError (a file is not what its manifest says: it is not copied),
-    ConflictError (the target is another set, or has gone on by itself).
+    ConflictError (the target is another set, or has gone on by itself), DiskFullError.
     """
+    with full_disk_told(target.folder):
+        return _copy_set(source, target, on_file)
+
+
+def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], None]) -> Transfer:
     _require_places(source, target)
     manifests, tags = _wanted(source)
     ensure_store(target.root)

@@ -15,6 +15,7 @@ from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed
 
+MOST_RANGES = 10  # that a message tells
 _VERSION_FILE = re.compile(r"[0-9]{8}\.json")
 
 
@@ -55,8 +56,16 @@ def resolve(name: SetName, versions: Sequence[int]) -> int:
     else:
         version = read_tag(name, name.at).version
     if version not in versions:
-        raise NotFoundError(f"{name.folder} has no version {version}; it has {versions[0]} to {versions[-1]}")
+        raise NotFoundError(f"{name.folder} has no version {version}; it has {in_ranges(versions)}")
     return version
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words, such as `1, 3 to 7, 10`; of very many ranges the first and last ones."""
+    starts = [i for i, number in enumerate(numbers) if not i or number != numbers[i - 1] + 1]
+    ends = [*(i - 1 for i in starts[1:]), len(numbers) - 1]
+    texts = [str(numbers[i]) if i == j else f"{numbers[i]} to {numbers[j]}" for i, j in zip(starts, ends, strict=True)]
+    return ", ".join(texts if len(texts) <= MOST_RANGES else [*texts[:3], "...", *texts[-3:]])
 
 
 def list_tags(name: SetName) -> list[Tag]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.bucket import Bucket
-from storage.errors import DamagedError, PermafrostError
+from storage.errors import DamagedError, UsageError
 from storage.sealed import unseal
 
 CATALOG = "catalog.json"  # in the root of the store: its sets, and the names of its tombstones
@@ -71,7 +71,7 @@ class WebRoot(Bucket):
         except (FileNotFoundError, DamagedError):
             return {}
 
-    def _read_only(self) -> PermafrostError:
-        return PermafrostError(
+    def _read_only(self) -> UsageError:
+        return UsageError(
             f"{self.url}/{self.root} is behind a web server, where nothing can be written: name the store's own folder or bucket"
         )

@@ -64,12 +64,32 @@ def test_what_is_not_reached_is_named(say: Said, made: MadeSet) -> None:
     assert (code, "- head me/best was fitted on version 1 of team/set" in out) == (3, True)
 
 
+def test_what_nothing_had_is_named(say: Said, made: MadeSet) -> None:
+    asked = ("store", "takedown", "store/team/set", "--key", "c", "--key", "typo")
+    code, out, _ = say(*asked)
+    assert (code, "\n- typo\n" in out, "\n- c\n" in out) == (0, True, False)
+    code, out, _ = say(*asked, "--yes", "--json")
+    assert (code, json.loads(out)["not_found"]) == (3, ["typo"]), "c is only in an older version"
+    [receipt] = (STORE / "takedowns" / "receipts").iterdir()
+    assert json.loads(receipt.read_text())["not_found"] == [hashlib.sha256(b"typo").hexdigest()]
+    code, out, _ = say(*asked, "--yes", "--json")
+    assert (code, json.loads(out)["not_found"]) == (3, ["typo"]), "the same again"
+    assert say("store", "takedown", "store/team/set", "--key", "c", "--key", "a", "--yes")[0] == 0, "what was taken down before was there"
+    assert say("store", "takedown", "store/team/set", "--key", "c", "--key", "a", "--yes")[0] == 0
+    wrong = "0" * 64
+    code, out, _ = say("store", "takedown", "store", "--image", made.digest(2).hex(), "--image", wrong, "--yes")
+    assert (code, f"\n- {wrong}\n" in out, made.digest(2).hex() in out) == (3, True, False)
+    assert say("store", "takedown", "store", "--image", made.digest(2).hex(), "--yes")[0] == 0
+    assert say("store", "verify", "store/team/set", "--full")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (("store",), 2, "expected images or keys"),
         (("store", "--key", "a"), 2, "a key belongs to a set"),
         (("store/team/set", "--key", "nope"), 1, "has the key 'nope'"),
+        (("store/team/set", "--key", "nope", "--key", "nor", "--yes"), 1, "has the key 'nope', nor 1 more of the keys"),
         (("store/team/set@1", "--key", "a"), 2, "leave out '@1'"),
         (("store/team/set", "--key", ""), 2, "an empty key"),
         (("store/team/set", "--keys", "gap.txt"), 2, "an empty key"),

@@ -20,6 +20,7 @@ from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
 from storage.bucket import Bucket
 from storage.catalog import list_manifests, list_sets
+from storage.changes import remove as remove_items
 from storage.commit import commit, create_set
 from storage.digests import DigestMap, words_of
 from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError
@@ -183,6 +184,17 @@ def test_a_copy_in_this_machines_cache_that_has_changed_is_dropped_and_told(made
     assert (found.sound, path.exists()) == (True, False)
     assert verify_set(made.name, full=True).findings == ()
     expect(made, {f"{i}": i for i in range(8)})
+
+
+def test_a_changed_copy_in_the_cache_is_fetched_again_before_it_is_rewritten(made: MadeSet) -> None:
+    made.commit("photos", {f"{i}": i for i in range(8)})
+    assert made.open().items.num_rows == 8
+    [entry] = made.open().manifest.corpora["photos"].items
+    [path] = cache_folder().glob(f"*/{entry.sha256}.*")
+    flip_a_bit(path, random.Random(0))
+    remove_items(made.uri, ["3"])
+    expect(made, {f"{i}": i for i in range(8) if i != 3})
+    assert verify_set(made.name, full=True).findings == ()
 
 
 def test_a_lost_version_in_a_bucket_is_found_and_given_up(made: MadeSet) -> None:

@@ -183,6 +183,10 @@ SAME = {
     ),
     ("replace", "the same replace"): (lambda m: replace(m.uri, ["a"], value(1)), lambda m: replace(m.uri, ["a"], value(1))),
     ("replace", "replace by another image"): (lambda m: replace(m.uri, ["a"], value(1)), lambda m: replace(m.uri, ["a"], value(2))),
+    ("replace", "replace by another embedding of the same image"): (
+        lambda m: replace(m.uri, ["a"], value(1), digest=[b"i" * 32]),
+        lambda m: replace(m.uri, ["a"], value(2), digest=[b"i" * 32]),
+    ),
     ("replace", "remove"): (lambda m: replace(m.uri, ["a"], value(1)), lambda m: remove(m.uri, ["a"])),
     ("replace", "relabel"): (lambda m: replace(m.uri, ["a"], value(1)), lambda m: relabel(m.uri, {"a": "x"})),
     ("replace", "mirror without the key"): (lambda m: replace(m.uri, ["a"], value(1)), lambda m: mirror_without(m, "a")),

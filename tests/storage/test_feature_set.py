@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import storage
+from storage.changes import append
 from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet, SetDescription, read_description
@@ -23,7 +24,7 @@ from storage.items import ITEM_SCHEMA, REJECT_SCHEMA
 from storage.sealed import CHECKSUM, seal
 from storage.shard import SHARD_FORMATS
 from storage.space import Space
-from storage.versions import list_versions, version_path
+from storage.versions import in_ranges, list_versions, version_path
 
 if TYPE_CHECKING:
     from scripts.made_set import MadeSet
@@ -263,6 +264,24 @@ def test_a_set_without_a_version_is_told(make_set: MakeSet) -> None:
 def test_a_version_out_of_range_is_answered_with_the_range(made: MadeSet, at: str) -> None:
     with pytest.raises(NotFoundError, match=rf"has no version {at}; it has 1 to 2"):
         storage.open(f"{made.uri}@{at}")
+
+
+def test_versions_are_told_in_ranges() -> None:
+    assert in_ranges([3]) == "3"
+    assert in_ranges([10, 20]) == "10, 20"
+    assert in_ranges([1, 2, 3, 5, 8, 9]) == "1 to 3, 5, 8 to 9"
+    assert in_ranges(range(1, 99, 2)) == "1, 3, 5, ..., 93, 95, 97"
+
+
+def test_a_column_that_no_item_has_is_refused_with_those_that_there_are(make_set: Callable[..., MadeSet]) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1})
+    append(made.uri, ["b"], made.embeddings([2]), price=[1.5])
+    feature_set = made.open()
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"no item has a column 'nope'; there are key, .*, split, price$"):
+            feature_set.columns("key", "nope")
+        assert feature_set.items.num_rows == 2, "and read as a whole"
 
 
 def test_an_unknown_tag_is_answered_with_those_that_are(made: MadeSet) -> None:

@@ -16,14 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from storage.compact import compact_set
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, SpaceMismatchError, UsageError
 from storage.export import export_set
 from storage.feature_set import FeatureSet, open_set
 from storage.flat_file import FlatNames
 from storage.import_features import ImportResult, import_features
 from storage.import_options import ImportOptions
-from storage.import_rows import stand_in_digest
+from storage.names import parse_set
 from storage.shard import SHARD_FORMATS
+from storage.stand_in import are_stand_ins, is_stand_in, stand_in_digest
+from storage.takedown import Request, take_down
+from storage.version_diff import diff_versions
 
 if TYPE_CHECKING:
     from scripts.made_set import MadeSet
@@ -142,6 +146,17 @@ def test_rows_are_appended_to_a_corpus_or_take_the_place_of_its_items(desk: Desk
     assert by_key(desk.open()) == {key: row.tobytes() for key, row in expected.items()}
     assert {row["key"]: row["price"] for row in desk.open().items.to_pylist()}["b.png"] == 1.5
     assert desk.open().manifest.provenance["operation"] == "replace"
+
+
+def test_a_corpus_tells_its_first_source_and_the_latest(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    first = desk.file
+    desk.read_in()
+    for kind, key in (("h5", "d.png"), ("parquet", "e.png"), ("npz", "f.png")):
+        desk.write(kind, [key], values(1))
+        desk.read_in(mode="append")
+        told = f"{first}" if desk.file == first else f"{first}; then {desk.file}"
+        assert desk.open().manifest.corpora["imported"].source == told
 
 
 @pytest.mark.parametrize("kind", ["npz", "h5", "npy"])
@@ -319,10 +334,86 @@ def test_digests_are_taken_from_the_images(desk: Desk) -> None:
 def test_stand_ins_are_told_from_digests_of_images(desk: Desk) -> None:
     desk.write("npz", KEYS, values())
     assert desk.read_in().image_digests == 0
-    assert [row["digest"] for row in desk.open().items.to_pylist()] == [stand_in_digest("imported", key) for key in sorted(KEYS)]
-    assert stand_in_digest("one", "k") != stand_in_digest("two", "k")
+    digests = desk.open().items["digest"]
+    assert digests.to_pylist() == [stand_in_digest("imported", key, row) for key, row in sorted(by_key(desk.open()).items())]
+    assert are_stand_ins(digests).to_pylist() == [is_stand_in(digest) for digest in digests.to_pylist()] == [True] * 4
+    assert not is_stand_in(bytes(32))
+    assert len({stand_in_digest(*about) for about in [("one", "k", b""), ("two", "k", b""), ("one", "l", b""), ("one", "k", b"0")]}) == 4
     export_set(desk.open(), desk.folder / "back.npz")
-    assert import_features(desk.folder / "back.npz", f"{desk.folder}/store/team/back").image_digests == 0
+    back = f"{desk.folder}/store/team/back"
+    assert import_features(desk.folder / "back.npz", back).image_digests == 0
+    assert open_set(back).items["digest"].to_pylist() == digests.to_pylist()
+
+
+WITH_DIGESTS = pytest.mark.parametrize(
+    "attributes", [{}, {"digest": [f"{number:064x}" for number in range(5)]}], ids=["stand-ins", "digests"]
+)
+
+
+def some(attributes: dict[str, Any], *numbers: int) -> dict[str, Any]:
+    return {name: [column[number] for number in numbers] for name, column in attributes.items()}
+
+
+@WITH_DIGESTS
+def test_what_the_set_has_is_pointed_at_and_not_written_again(desk: Desk, attributes: dict[str, Any]) -> None:
+    keys = [*KEYS, "e.png"]
+    desk.write("npz", KEYS, values(5)[:4], **some(attributes, 0, 1, 2, 3))
+    first = desk.read_in()
+    assert (first.held, first.others, first.shards) == (0, 0, 1)
+    desk.write("npz", keys, values(5), **attributes)
+    more = desk.read_in()
+    assert (more.version, more.held, more.others, more.shards) == (2, 4, 0, 1)
+    assert sorted(shard.rows for shard in desk.open().manifest.shards) == [1, 4]
+    compact_set(parse_set(desk.uri), do_it=True)
+    again = desk.read_in()
+    assert (again.version, again.committed, again.held, again.shards, again.bytes) == (3, False, 5, 0, 0)
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(keys, values(5), strict=True)}
+    assert len(list(Path(desk.uri).glob("shards/*"))) == 3, "and no file lies about that nobody lists"
+
+
+@WITH_DIGESTS
+@pytest.mark.parametrize("mode", ["mirror", "replace"])
+def test_another_embedding_of_what_is_there_is_taken(desk: Desk, attributes: dict[str, Any], mode: str) -> None:
+    desk.write("npz", KEYS, values(), **some(attributes, 0, 1, 2, 3))
+    desk.read_in()
+    other = values()
+    other[1] = -other[1]
+    desk.write("npz", KEYS, other, **some(attributes, 0, 1, 2, 3))
+    result = desk.read_in(mode=mode)
+    assert (result.version, result.committed, result.held, result.others, result.shards) == (2, True, 3, 1, 1)
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, other, strict=True)}
+    counts = diff_versions(open_set(f"{desk.uri}@1"), desk.open()).counts
+    assert counts["changed"] == (0 if attributes else 1), "a diff goes by digests"
+    desk.write("npz", KEYS, values(), **some(attributes, 0, 1, 2, 3))
+    with pytest.raises(AlreadyExistsError, match=r"has 'a.png' in corpus 'imported' already, with another image, embedding, label"):
+        desk.read_in(mode="append")
+
+
+def test_an_embedding_that_another_corpus_has_is_pointed_at_too(desk: Desk) -> None:
+    desk.write("npz", KEYS, values(), digest=[f"{number:064x}" for number in range(4)])
+    desk.read_in()
+    result = desk.read_in(corpus_id="other", add=True)
+    assert (result.version, result.held, result.shards) == (2, 4, 0)
+    assert desk.open().manifest.counts["embeddings"] == 4
+
+
+def test_what_is_damaged_holds_nothing_and_is_written_anew(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    [shard] = Path(desk.uri).glob("shards/*")
+    shard.unlink()
+    result = desk.read_in()
+    assert (result.committed, result.held) == (False, 0)
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, values(), strict=True)}
+
+
+def test_a_stand_in_that_was_taken_down_is_passed_over(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    name = parse_set(desk.uri)
+    take_down(name.root, name, Request(images=(desk.open().items["digest"][0].as_py().hex(),)), do_it=True)
+    result = desk.read_in()
+    assert (result.listed, result.rows, result.skipped, sorted(by_key(desk.open()))) == (3, 3, {"taken-down": 1}, sorted(KEYS)[1:])
 
 
 def test_rows_of_one_image_share_the_first_embedding_and_contradictions_are_counted(desk: Desk) -> None:

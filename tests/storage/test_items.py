@@ -142,8 +142,8 @@ def test_a_truncated_file_is_damage_and_named_with_both_sizes(tmp_path: Path) ->
 
 
 def listed(path: Path) -> FileEntry:
-    """An entry whose size is right, whatever the file holds."""
-    return FileEntry(path.name, "0" * 64, path.stat().st_size, 1)
+    """An entry whose size and sha256 are right, whatever the file holds."""
+    return FileEntry(path.name, sha256_file(path), path.stat().st_size, 1)
 
 
 def test_garbage_of_the_right_size_is_damage_and_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from scripts.damaged_sets import files_of, fill
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
 from storage.commit import commit
-from storage.errors import ConflictError, DamagedError, NotFoundError, UsageError
+from storage.errors import ConflictError, DamagedError, DiskFullError, NotFoundError, UsageError
 from storage.files import read_bytes
 from storage.names import SetName
 from storage.place import Place
@@ -45,6 +46,19 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 def at(root: Any, made: MadeSet) -> SetName:
     return replace(made.name, root=root, name="copy")
+
+
+@pytest.mark.parametrize("limit", [10, 500], ids=["for the store", "for a file"])
+def test_a_full_disk_is_told_with_its_folder(made: MadeSet, tmp_path: Path, limit: int) -> None:
+    target = at(tmp_path / "copies", made)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # a bound on files is a full disk for each of them
+    try:
+        with pytest.raises(DiskFullError, match=f"no room is left to write in {target.folder}"):
+            copy_set(made.name, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert copy_set(made.name, target).new_versions == (1, 2, 3)
 
 
 def test_all_versions_and_tags_are_copied(made: MadeSet, root: Place) -> None:

@@ -14,15 +14,19 @@ import pytest
 
 import storage
 from scripts.made_set import MadeSet
+from storage.card import set_card
 from storage.catalog import list_sets
-from storage.errors import NotFoundError, PermafrostError
+from storage.changes import remove
+from storage.compact import compact_set
+from storage.errors import NotFoundError, UsageError
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
+from storage.import_features import import_features
 from storage.names import SetName, parse_root
 from storage.removal import remove_set
 from storage.shard_cache import cache_folder
 from storage.store import ensure_store, init_store
-from storage.tags import move_tag
+from storage.tags import move_tag, remove_tag
 from storage.takedown import Request, take_down
 from storage.transfer import copy_set
 from storage.verify import verify_set
@@ -117,12 +121,17 @@ def test_nothing_can_be_written(url: str, made: MadeSet) -> None:
         lambda: collect_garbage(behind.name, delete=False),
         lambda: expire_versions(behind.name, 1, None, remove_them=False),
         lambda: take_down(behind.name.root, None, Request(images=("0" * 64,)), do_it=False),
+        lambda: remove_tag(behind.name, "prod"),
+        lambda: set_card(behind.name, owner="me"),
+        lambda: compact_set(behind.name, do_it=True),
+        lambda: remove(behind.uri, ["0"]),
+        lambda: import_features(Path("no.npz"), behind.uri),
     ):
-        with pytest.raises(PermafrostError, match="behind a web server, where nothing can be written"):
+        with pytest.raises(UsageError, match="behind a web server, where nothing can be written"):
             write()
     ensure_store(parse_root(url))
 
 
 def test_what_is_no_store_is_told(url: str) -> None:
-    with pytest.raises(NotFoundError, match="is not a feature store"):
+    with pytest.raises(NotFoundError, match=r"is not a feature store .*; name the folder of the web server in which permafrost.json"):
         storage.open(f"{url}x/team/set")
