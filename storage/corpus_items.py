@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.damage import damage_named
-from storage.files import open_listed
+from storage.files import FileEntry, open_listed
 from storage.items import ITEM_FIELDS, ITEM_SCHEMA, REJECT_SCHEMA, read_in_blocks
 from storage.manifest import CorpusState
 from storage.place import Place
@@ -36,11 +36,16 @@ class Seen:
 def item_blocks(state: CorpusState | None, set_folder: Place) -> Iterator[pa.Table]:
     """All items by key: PLAIN_ITEMS, then the attributes. Raises DamagedError."""
     for entry in state.items if state else ():
-        path = set_folder / entry.path
-        with damage_named(path, "file"):
-            schema = open_listed(set_folder, entry, partial(pq.read_schema, memory_map=True))
-        further = [field for field in schema if field.name not in ITEM_SCHEMA.names]
-        yield from read_in_blocks(entry, set_folder, pa.schema([*PLAIN_ITEMS, *further]))
+        yield from blocks_of_file(entry, set_folder)
+
+
+def blocks_of_file(entry: FileEntry, set_folder: Place) -> Iterator[pa.Table]:
+    """Those of one item file."""
+    path = set_folder / entry.path
+    with damage_named(path, "file"):
+        schema = open_listed(set_folder, entry, partial(pq.read_schema, memory_map=True))
+    further = [field for field in schema if field.name not in ITEM_SCHEMA.names]
+    yield from read_in_blocks(entry, set_folder, pa.schema([*PLAIN_ITEMS, *further]))
 
 
 def reject_blocks(state: CorpusState | None, set_folder: Place) -> Iterator[pa.Table]:
