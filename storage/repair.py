@@ -25,9 +25,9 @@ from storage.sealed import unseal
 from storage.store import STORE_FILE
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import read_tombstones, readable_tombstones
+from storage.tombstones import Record, Tombstone, read_one, read_tombstones, readable_tombstones, takedown_names
 from storage.verify import Finding, Verification, verify_set
-from storage.web_root import CATALOG, HINT
+from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
 MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
@@ -57,7 +57,7 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         _require_copy(SetName(root, name.team, name.name))
     taken_down = {gone.sha256 for gone in readable_tombstones(name).gone.values()}
     for _ in range(MAX_ROUNDS):
-        wanted = [f for f in verification.findings if f.kind in MENDABLE and f.sha256 not in taken_down]
+        wanted = [f for f in verification.findings if _is_mendable(f) and f.sha256 not in taken_down]
         found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
         mended += found
         if not found:
@@ -89,11 +89,22 @@ def _damage(verification: Verification) -> list[Finding]:
     return [finding for finding in verification.findings if finding.is_damage]
 
 
+def _is_mendable(finding: Finding) -> bool:
+    return finding.kind in MENDABLE or _lacks_tombstone(finding)
+
+
+def _lacks_tombstone(finding: Finding) -> bool:
+    """It is the record of a takedown, and what that was a copy may say."""
+    return finding.kind == "dangling" and finding.path.startswith(f"{_UP}{TAKEDOWNS}/")
+
+
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
     """Take a sound copy of a file; returns where it was. What is made of the rest is made again."""
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"
+    if _lacks_tombstone(finding):
+        return _take_tombstones(name, finding.path.rpartition("/")[2], copies)
     catalog = f"{_UP}{CATALOG}"
     taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
     if not taken and finding.path in (HINT, catalog):
@@ -116,6 +127,23 @@ def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
                 unseal(data, place, "file")
                 write_atomic(target, data)
                 return str(place)
+    return None
+
+
+def _take_tombstones(name: SetName, record: str, copies: Sequence[Place]) -> str | None:
+    """Those that the record may be of: of the same images, or of keys of the same set. Too many are no harm but to what they name."""
+    found = read_one(name.root, record)
+    assert isinstance(found, Record)
+    images, sets = {file.image for file in found.known}, {gone.set for gone in found.gone}
+    for root in copies:
+        taken = False
+        with suppress(PermafrostError, OSError):
+            for entry in sorted(takedown_names(root) - takedown_names(name.root)):
+                stone = read_one(root, entry)
+                if isinstance(stone, Tombstone) and (images & {*stone.images} or (stone.set in sets and stone.keys)):
+                    taken |= _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
+        if taken:
+            return str(root / TAKEDOWNS)
     return None
 
 
