@@ -5,6 +5,7 @@ One whose manifest is there and cannot be read is lost, too: nobody knows what i
 
 from __future__ import annotations
 
+import errno
 import secrets
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,6 @@ from datetime import UTC, datetime
 
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
-from storage.damage import raise_outage
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.expected_versions import missing_versions
 from storage.files import create_exclusive, remove
@@ -63,8 +63,11 @@ def _is_damaged(place: Place) -> bool:
         read_sealed(place, "file")
     except NotFoundError:
         return False
-    except (DamagedError, OSError) as error:
-        raise_outage(error)
+    except DamagedError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EIO:  # one that this user may not read is none of his to give up
+            raise
         return True
     return False
 

@@ -8,9 +8,11 @@ damaged. Versions that are lost, or whose manifest is damaged, are noted as abse
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
@@ -68,6 +70,7 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     given_up: list[str] = []
     version: int | None = None
     if give_up:
+        _require_readable(name, verification)
         given_up, version = give_up_versions(name)
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
@@ -151,6 +154,16 @@ def _require_copy(copy: SetName) -> None:
     """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing."""
     if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
         raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
+
+
+def _require_readable(name: SetName, verification: Verification) -> None:
+    """Raises PermafrostError for a file that this user may not read: whether that is damaged, he cannot tell."""
+    for finding in _damage(verification):
+        place = _place(name, finding.path)
+        if isinstance(place, Path) and place.exists() and not os.access(place, os.R_OK):
+            raise PermafrostError(
+                f"{place} cannot be read by this user, and may be sound: nothing was given up; repair the set as its owner"
+            )
 
 
 def _place(name: SetName, path: str) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from scripts.damaged_sets import DAMAGE, files_of, fill
 from scripts.made_set import MadeSet
 from storage.catalog import list_sets
-from storage.errors import NotFoundError
+from storage.errors import NotFoundError, PermafrostError
 from storage.expire import expire_versions
 from storage.export import export_set
 from storage.feature_set import open_set
@@ -214,3 +215,12 @@ def test_for_what_nothing_can_be_given_up_the_way_out_is_told(made: MadeSet) -> 
     for text in ("nothing can make it again", "store card", "golden images", "log of a run", "store init", "--keep"):
         assert sum(text in way for way in ways) == 1, (text, ways)
     assert not any("--give-up" in way for way in ways)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_this_user_may_not_read_is_not_given_up(made: MadeSet) -> None:
+    path = Path(made.folder) / made.open().manifest.shards[0].path
+    path.chmod(0)
+    with pytest.raises(PermafrostError, match="cannot be read by this user"):
+        repair_set(made.name, give_up=True)
+    assert path.exists()
