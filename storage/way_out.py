@@ -53,6 +53,8 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
     match first:
         case "set.json":
             return f"set.json says what the set is, and nothing can make it again: {copy}; {anew}"
+        case "versions" if "this program reads" in finding.message:
+            return f"{finding.path} is of another format than this program reads: whoever wrote it has one that does"
         case "versions":
             return f"{finding.path} cannot be read, and there is no older version to go on from: {copy}; {anew}"
         case "golden" if newest in finding.versions:
