@@ -56,7 +56,9 @@ def run_verify(args: argparse.Namespace) -> int:
 def run_repair(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
     repair = repair_set(name, [parse_root(root) for root in args.copies], args.give_up)
-    next_steps = [*ways_to_pending(name), *ways_out(name, repair.left)] if args.give_up else []
+    lost = any(path.startswith("versions/") for path in repair.given_up)
+    again = ["what only the versions held that were given up comes back when it is extracted or imported again"] if lost else []
+    next_steps = [*again, *ways_to_pending(name), *ways_out(name, repair.left)] if args.give_up else []
     if args.json:
         mended = [{"path": path, "from": where} for path, where in repair.mended]
         done = {"mended": mended, "given_up": list(repair.given_up), "version": repair.version, "next_steps": next_steps}

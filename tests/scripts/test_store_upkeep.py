@@ -110,7 +110,7 @@ def test_what_is_damaged_for_good_is_given_up_by_command(say: Said, uri: str) ->
     code, out, _ = say("store", "repair", uri, "--give-up")
     assert (code, "given up      versions/00000001.json" in out, f"shards/{shard.name}" in out) == (3, True, True), out
     assert ("new version" in out, "store expire" in out, "--give-up" in out) == (True, True, False)
-    assert "items of corpus" in out
+    assert ("items of corpus" in out, "what only the versions held that were given up comes back" in out) == (True, True)
     again = json.loads(say("store", "repair", uri, "--give-up", "--json")[1])
     assert (again["given_up"], any("store expire" in step for step in again["next_steps"])) == ([], True)
     for words in (("versions", uri), ("show", uri), ("export", uri, "all.npz"), ("gc", uri, "--yes"), ("tag", uri, "now")):
