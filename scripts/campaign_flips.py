@@ -77,8 +77,12 @@ def campaign(made: MadeSet, flips: int, seed: int) -> Outcome:
 
 
 def kind_of(path: Path, made: MadeSet) -> str:
-    """The folder of the set that a file is in, or its name; of a run's files both."""
+    """The folder of the set that a file is in, or its name; of a run's files both; of a takedown's what they are."""
     folder = Path(str(made.folder))
+    if path.parent.name == "takedowns":
+        return f"takedowns: {'record' if path.name.startswith('record-') else 'tombstone'}"
+    if path.parent.name == "receipts" and not path.is_relative_to(folder):
+        return "takedowns: receipt"
     if not path.is_relative_to(folder):
         return path.name
     first, *rest = path.relative_to(folder).parts

@@ -14,6 +14,7 @@ from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.runs import RunFolder
 from storage.tags import move_tag
+from storage.takedown import Request, take_down
 
 
 def fill(made: MadeSet) -> MadeSet:
@@ -31,7 +32,7 @@ def fill(made: MadeSet) -> MadeSet:
 
 
 def fill_with_every_kind(made: MadeSet) -> MadeSet:
-    """As `fill`, with a version that has expired, and a run that was told to stop: a new kind of file belongs here."""
+    """As `fill`, with a version that has expired, a takedown, and a run that was told to stop: a new kind of file belongs here."""
     fill(made)
     expire_versions(made.name, 1, None, remove_them=True)
     collect_garbage(made.name, delete=True, grace_seconds=-1)
@@ -40,13 +41,15 @@ def fill_with_every_kind(made: MadeSet) -> MadeSet:
     run.write_heartbeat({"units": 0})
     run.request_cancel()
     run.write_end("cancelled", "as asked")
+    take_down(made.name.root, None, Request(images=(made.digest(8).hex(),)), do_it=True)
     return made
 
 
 def files_of(made: MadeSet) -> list[Path]:
-    """Every file of the set, and the description of its store."""
-    paths = [path for path in Path(str(made.folder)).rglob("*") if path.is_file()]
-    return [Path(str(made.name.root)) / "permafrost.json", *sorted(paths)]
+    """Every file of the set, and what its store has beside sets."""
+    root = Path(str(made.name.root))
+    paths = [path for folder in (Path(str(made.folder)), root / "takedowns") for path in folder.rglob("*") if path.is_file()]
+    return [root / "permafrost.json", root / "catalog.json", *sorted(paths)]
 
 
 def flip_a_bit(path: Path, random: random.Random) -> int:

@@ -23,8 +23,9 @@ from scripts import (
     store_verify,
 )
 from scripts.console import human_bytes, print_json, print_pairs, print_table, visible
+from scripts.store_verify import EXIT_DAMAGED
 from storage.card import Card, read_card
-from storage.catalog import SetQuery, list_manifests, list_sets
+from storage.catalog import SetQuery, list_manifests, look_through
 from storage.feature_set import FeatureSet
 from storage.heads import HeadNote, heads_on
 from storage.names import parse_root, parse_set
@@ -71,10 +72,11 @@ def _add_search(action: argparse.ArgumentParser) -> None:
 
 
 def run_ls(args: argparse.Namespace) -> int:
-    sets = list_sets(parse_root(args.target), SetQuery(args.name, args.backbone, args.space, args.corpus))
+    found = look_through(parse_root(args.target), SetQuery(args.name, args.backbone, args.space, args.corpus))
     if args.json:
-        print_json({"store": args.target, "sets": [asdict(summary) for summary in sets]})
-        return 0
+        damaged = [{"name": name, "message": why} for name, why in found.damaged.items()]
+        print_json({"store": args.target, "sets": [asdict(summary) for summary in found.sets], "damaged": damaged})
+        return EXIT_DAMAGED if damaged else 0
     rows = [
         (
             s.name,
@@ -89,10 +91,13 @@ def run_ls(args: argparse.Namespace) -> int:
             visible(s.owner),
             s.created,
         )
-        for s in sets
+        for s in found.sets
     ]
     print_table(["set", "version", "rows", "shape", "dtype", "backbone", "space", "size", "corpora", "owner", "changed"], rows)
-    return 0
+    if found.damaged:
+        print()
+        print_table(["damaged set", "why"], [(name, visible(why)) for name, why in found.damaged.items()])
+    return EXIT_DAMAGED if found.damaged else 0
 
 
 def run_show(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from scripts.console import human_bytes, print_json, print_pairs, print_table, p
 from storage.names import parse_root, parse_set
 from storage.repair import repair_set
 from storage.verify import Finding, Verification, verify_set
+from storage.way_out import ways_out, ways_to_pending
 
 EXIT_DAMAGED = 3
 
@@ -31,8 +32,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument(
         "--give-up",
         action="store_true",
-        help="what no copy has: remove damaged shards, make a version without damaged item files, so that `extract` makes it again; let "
-        "lost versions go, with the tags that mean them",
+        help="what no copy has: remove damaged shards, and make a version in which items of damaged shards and item files are pending, so "
+        "that `extract` or `store import` makes them again; let lost and damaged versions go, with the tags that mean them",
     )
     action.add_argument("--json", action="store_true", help="print one JSON document")
     action.set_defaults(run=run_repair)
@@ -55,19 +56,22 @@ def run_verify(args: argparse.Namespace) -> int:
 def run_repair(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
     repair = repair_set(name, [parse_root(root) for root in args.copies], args.give_up)
+    lost = any(path.startswith("versions/") for path in repair.given_up)
+    again = ["what only the versions held that were given up comes back when it is extracted or imported again"] if lost else []
+    next_steps = [*again, *ways_to_pending(name), *ways_out(name, repair.left)] if args.give_up else []
     if args.json:
         mended = [{"path": path, "from": where} for path, where in repair.mended]
-        given_up = list(repair.given_up)
-        print_json({"set": str(name), "mended": mended, "given_up": given_up, "version": repair.version, "left": _plain(repair.left)})
-    else:
-        version = [("new version", f"{repair.version}, without what was damaged or lost")] if repair.version else []
-        removed = [("given up", ", ".join(repair.given_up))] if repair.given_up else []
-        print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
-        _print_findings(repair.left.findings)
-        if repair.given_up or repair.version:
-            print("\nrun `permafrost extract` on the corpus again: items that were given up are embedded anew")
-        elif not repair.left.sound:
-            print("\nname a copy of the store with --from, or give what nobody has back to extraction with --give-up")
+        done = {"mended": mended, "given_up": list(repair.given_up), "version": repair.version, "next_steps": next_steps}
+        print_json({"set": str(name), **done, "left": _plain(repair.left)})
+        return 0 if repair.left.sound else EXIT_DAMAGED
+    version = [("new version", f"{repair.version}, without what was damaged or lost")] if repair.version else []
+    removed = [("given up", ", ".join(repair.given_up))] if repair.given_up else []
+    print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
+    _print_findings(repair.left.findings)
+    if next_steps:
+        print("", *(f"- {step}" for step in next_steps), sep="\n")
+    elif not repair.left.sound:
+        print("\nname a copy of the store with --from, or let go with --give-up what nobody has")
     return 0 if repair.left.sound else EXIT_DAMAGED
 
 

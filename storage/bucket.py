@@ -18,7 +18,7 @@ from typing import Any
 from storage.disk import CHUNK_BYTES
 from storage.errors import AlreadyExistsError, PermafrostError
 from storage.patience import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS
-from storage.remote_errors import remote_error
+from storage.remote_errors import is_refusal, remote_error
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +79,15 @@ class Bucket:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def replace(self, key: str, data: bytes) -> None:
-        with _told(self.url):
+        with _told(self.url, writing=True):
             _obstore().put(_client(self.url), key, data)
 
     def upload(self, source: Path, key: str) -> None:
-        with _told(self.url):
+        with _told(self.url, writing=True):
             _obstore().put(_client(self.url), key, source)
 
     def remove(self, key: str) -> None:
-        with _told(self.url), suppress(FileNotFoundError):
+        with _told(self.url, writing=True), suppress(FileNotFoundError):
             _obstore().delete(_client(self.url), key)
 
     def _head(self, key: str) -> Any:
@@ -98,7 +98,7 @@ class Bucket:
     def _try_to_create(self, key: str, data: bytes) -> OSError | None:
         """What went wrong and may pass, or may have been no failure at all. Raises PermafrostError where there is no such bucket."""
         try:
-            with _told(self.url):
+            with _told(self.url, writing=True):
                 _obstore().put(_client(self.url), key, data, mode="create", use_multipart=False)
         except FileNotFoundError:
             raise PermafrostError(f"there is no bucket {self.url}: make it first, and look at its name and at the endpoint") from None
@@ -108,7 +108,7 @@ class Bucket:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _told(url: str, writing: bool = False) -> Iterator[None]:
     """Turn obstore's errors into ours: FileNotFoundError, OSError for what may pass, PermafrostError for what will not."""
     from obstore import exceptions
 
@@ -119,6 +119,10 @@ def _told(url: str) -> Iterator[None]:
     except exceptions.AlreadyExistsError as error:
         raise FileExistsError(remote_error(error)) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        if writing and is_refusal(error):
+            raise PermafrostError(
+                f"{url} does not let you write there with these credentials, which come from the environment: they may only read"
+            ) from None
         raise PermafrostError(f"{url} does not let you in: {remote_error(error)}. Credentials come from the environment") from None
     except (exceptions.NotSupportedError, exceptions.UnknownConfigurationKeyError, exceptions.InvalidPathError, ValueError) as error:
         raise PermafrostError(f"{url}: {remote_error(error)}") from None

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.card import read_card
-from storage.errors import UsageError
+from storage.damage import raise_outage
+from storage.errors import DamagedError, PermafrostError, UsageError
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set, team_names
 from storage.place import Place
 from storage.store import require_store
+from storage.tombstones import set_label
 from storage.versions import list_versions, read_manifest
 from storage.words import backbone_in_words, source_in_words
 
@@ -65,10 +67,35 @@ class SetQuery:
         )
 
 
-def list_sets(root: Place, query: SetQuery = SetQuery()) -> list[SetSummary]:
-    """The sets of a store that the query means, sorted by name. Raises NotFoundError if `root` is no store, DamagedError."""
+@dataclass(frozen=True)
+class StoreListing:
+    """sets: sorted by name. damaged: by TEAM/SET, why it cannot be told what the set is; whether the query means it, nobody knows."""
+
+    sets: tuple[SetSummary, ...]
+    damaged: Mapping[str, str]
+
+
+def look_through(root: Place, query: SetQuery = SetQuery()) -> StoreListing:
+    """The sets of a store that the query means, and those that are damaged. Raises NotFoundError if `root` is no store."""
     require_store(root)
-    return [summary for summary in map(_summarise, set_names(root)) if query.matches(summary)]
+    sets, damaged = [], {}
+    for name in _set_folders(root):
+        try:
+            if summary := _summarise_if_set(name):
+                sets += [summary] if query.matches(summary) else []
+        except (PermafrostError, OSError) as error:
+            raise_outage(error)
+            if query.name is None or _is_like(query.name, set_label(name)):
+                damaged[set_label(name)] = str(error)
+    return StoreListing(tuple(sets), damaged)
+
+
+def list_sets(root: Place, query: SetQuery = SetQuery()) -> list[SetSummary]:
+    """The sets of a store that the query means, sorted by name. Raises NotFoundError if `root` is no store, DamagedError if a set is."""
+    found = look_through(root, query)
+    for label, why in found.damaged.items():
+        raise DamagedError(f"{label}: {why}")
+    return list(found.sets)
 
 
 def _is_like(pattern: str, text: str) -> bool:
@@ -78,12 +105,12 @@ def _is_like(pattern: str, text: str) -> bool:
 
 def set_names(root: Place) -> list[SetName]:
     """The sets below `root`, sorted; none where there is no such folder."""
-    return [
-        SetName(root, team, name)
-        for team in team_names(root)
-        for name in list_names(root / team)
-        if exists(root / team / name / "set.json")
-    ]
+    return [name for name in _set_folders(root) if exists(name.folder / "set.json")]
+
+
+def _set_folders(root: Place) -> list[SetName]:
+    """What may be a set."""
+    return [SetName(root, team, name) for team in team_names(root) for name in list_names(root / team)]
 
 
 def list_manifests(uri: str | Path) -> list[Manifest]:
@@ -96,6 +123,14 @@ def list_manifests(uri: str | Path) -> list[Manifest]:
     return [read_manifest(name.folder, version) for version in list_versions(name.folder)]
 
 
+def _summarise_if_set(name: SetName) -> SetSummary | None:
+    if exists(name.folder / "set.json"):
+        return _summarise(name)
+    if list_versions(name.folder):
+        raise DamagedError(f"{name.folder} has versions, and no set.json, which says what they are")
+    return None
+
+
 def _summarise(name: SetName) -> SetSummary:
     description = read_description(name)
     versions = list_versions(name.folder)
@@ -103,7 +138,7 @@ def _summarise(name: SetName) -> SetSummary:
     counts = manifest.counts if manifest else {"rows": 0, "bytes": 0}
     card = read_card(name, description)
     return SetSummary(
-        name=f"{name.team}/{name.name}",
+        name=set_label(name),
         version=manifest.version if manifest else None,
         rows=counts["rows"],
         bytes=counts["bytes"],

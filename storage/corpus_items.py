@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.files import FileEntry
 from storage.items import ITEM_FIELDS, REJECT_SCHEMA, read_in_blocks
 from storage.manifest import CorpusState
 from storage.place import Place
@@ -32,7 +33,12 @@ class Seen:
 def item_blocks(state: CorpusState | None, set_folder: Place) -> Iterator[pa.Table]:
     """All items by key: PLAIN_ITEMS, then the attributes. Raises DamagedError."""
     for entry in state.items if state else ():
-        yield from read_in_blocks(entry, set_folder, PLAIN_ITEMS, attributes=True)
+        yield from blocks_of_file(entry, set_folder)
+
+
+def blocks_of_file(entry: FileEntry, set_folder: Place) -> Iterator[pa.Table]:
+    """Those of one item file."""
+    yield from read_in_blocks(entry, set_folder, PLAIN_ITEMS, attributes=True)
 
 
 def reject_blocks(state: CorpusState | None, set_folder: Place) -> Iterator[pa.Table]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from storage.errors import DamagedError, PermafrostError
+from storage.patience import OUTAGES
 from storage.place import Place
 
 # Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later; h5py has RuntimeError.
@@ -28,3 +29,9 @@ def damage_named(path: Place | str, what: str) -> Iterator[None]:
         raise DamagedError(f"the {what} {path} is listed but is not there") from None
     except (*_SYMPTOMS, *_SYMPTOMS_OF_ZIPS) as error:
         raise DamagedError(f"the {what} {path} is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from None
+
+
+def raise_outage(error: Exception) -> None:
+    """What cannot be reached is not damaged: a repair would give it up."""
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in OUTAGES):
+        raise error

@@ -30,7 +30,6 @@ from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_store
-from storage.takedown_cache import honour_takedowns
 from storage.versions import list_versions, read_manifest, resolve, version_path
 
 __all__ = ["Batch", "FeatureSet", "SetDescription", "open_set", "read_description"]
@@ -251,7 +250,6 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     """
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
-    honour_takedowns(name)
     description = read_description(name)
     versions = list_versions(name.folder)
     if not versions:

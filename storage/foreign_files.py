@@ -13,6 +13,7 @@ from storage.card import FILE as CARD
 from storage.card_page import FILE as PAGE
 from storage.files import exists, list_names
 from storage.heads import FOLDER as HEADS
+from storage.lost_tombstones import RECEIPT
 from storage.names import SetName
 from storage.place import Place
 from storage.runs import RUN_ID, run_folders
@@ -35,7 +36,6 @@ _IN_SET = {
 _IN_RUN = re.compile("|".join(map(re.escape, (*RUN_JSON, "report.html", "receipts"))))
 _RECEIPT = re.compile(r".+\.parquet")
 _IN_TAKEDOWNS = re.compile(rf"(record-)?[0-9a-f]{{20}}\.json|{RECEIPTS}")
-_OF_TAKEDOWN = re.compile(r"[0-9a-f]{20}\..+\.json")
 
 
 def foreign_in_set(name: SetName) -> list[str]:
@@ -62,7 +62,7 @@ def _unknown_in_set(name: SetName) -> Iterator[str]:
 
 def _unknown_in_store(root: Place) -> Iterator[str]:
     yield from _unknown(root, TAKEDOWNS, _IN_TAKEDOWNS)
-    yield from _unknown(root, f"{TAKEDOWNS}/{RECEIPTS}", _OF_TAKEDOWN)
+    yield from _unknown(root, f"{TAKEDOWNS}/{RECEIPTS}", RECEIPT)
     for entry in list_names(root / HEADS):
         yield from _without(root, f"{HEADS}/{entry}", "head.json")
     for entry in list_names(root):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from storage.errors import ConflictError, UsageError
@@ -49,7 +51,8 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     require_writable(name.root)
     require_store(name.root)
     read_description(name)
-    statuses = run_statuses(name)
+    clock = partial(file_system_time, name.folder / "runs") if delete else time.time  # who only looks writes nothing
+    statuses = run_statuses(name, clock)
     if running := [status for status in statuses if status.state in ("running", "unreadable")]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): collect garbage when it has ended")
     require_all_versions(name)
@@ -57,7 +60,7 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]
     candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed)]
     candidates += [*stale_statistics(name), *_private(name)]
-    now = file_system_time(name.folder / "runs")
+    now = clock()
     files: list[str] = []
     size = young = 0
     for path in candidates:  # receipts first: a receipt without its shard is harmless, and a shard whose receipt is left is found again

@@ -6,16 +6,18 @@ Hints are replaced, not committed: two writers at once may leave the older one, 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from storage.absent import absent_versions
+from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.expected_versions import hinted_newest
 from storage.files import write_atomic
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
-from storage.tombstones import takedown_names
+from storage.tombstones import set_label, takedown_names
 from storage.versions import list_versions, tag_names
 from storage.web_root import CATALOG, HINT
 
@@ -35,9 +37,27 @@ def _leave(name: SetName) -> None:
     newest = max([hinted_newest(name), *versions])  # a newest version that is lost stays told of
     hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": tag_names(name)}
     _replace(name.folder / HINT, hint)
-    sets = {*_read(name.root / CATALOG).get("sets", []), f"{name.team}/{name.name}"}
+    there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too
+    sets = {*(there if there is not None else map(set_label, set_names(name.root))), set_label(name)}
     taken_down = sorted(takedown_names(name.root))
     _replace(name.root / CATALOG, {"sets": sorted(sets), **({"takedowns": taken_down} if taken_down else {})})
+
+
+def untold(name: SetName, hint: Mapping[str, Any] | None, catalog: Mapping[str, Any] | None, taken_down: Collection[str]) -> dict[str, str]:
+    """By path in the set, what its hint or the store's catalog does not tell of it, and should. Of one that is not there they are empty, of
+    a damaged one None. A hint may be older than the set."""
+    if not list_versions(name.folder):
+        return {}
+    found, way_out = {}, "the next commit tells it, or `permafrost store repair`"
+    if hint == {}:
+        found[HINT] = f"there is none, so readers over the web look for versions one by one, and find no tag: {way_out}"
+    if catalog is not None and set_label(name) not in catalog.get("sets", []):
+        found[f"../../{CATALOG}"] = (
+            f"{'it does not name the set' if catalog else 'there is none'}, so `ls` over the web misses it: {way_out}"
+        )
+    elif catalog is not None and not {*taken_down} <= {*catalog.get("takedowns", [])}:
+        found[f"../../{CATALOG}"] = f"it does not name all that was taken down, which caches of readers over the web go by: {way_out}"
+    return found
 
 
 def _replace(place: Place, value: dict[str, Any]) -> None:

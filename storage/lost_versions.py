@@ -1,7 +1,11 @@
-"""Versions that are lost, and of which nobody has a copy: the set goes on without them, and their numbers are never used again."""
+"""Versions that are lost, and of which nobody has a copy: the set goes on without them, and their numbers are never used again.
+
+One whose manifest is there and cannot be read is lost, too: nobody knows what it held.
+"""
 
 from __future__ import annotations
 
+import errno
 import secrets
 from contextlib import suppress
 from dataclasses import replace
@@ -9,23 +13,27 @@ from datetime import UTC, datetime
 
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
-from storage.errors import DamagedError, PermafrostError
+from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.expected_versions import missing_versions
 from storage.files import create_exclusive, remove
 from storage.manifest import succeed
 from storage.names import SetName
-from storage.sealed import seal
+from storage.place import Place
+from storage.sealed import read_sealed, seal
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, tag_place, version_path
 
 
 def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
-    """Note lost versions as absent, and remove tags that mean none; returns the paths of both, and the version made instead of the newest.
+    """Note lost versions as absent, and remove damaged manifests, and tags that mean no version or are damaged; returns the paths of all of
+    them, and the version made instead of the newest.
 
     Where the newest is lost, the newest that is left is made once more, with the number that follows. A set that has lost all its versions
     stays as it is: there is nothing to go on from.
     """
     there = list_versions(name.folder)
-    if not there:
+    damaged = [version for version in there if _is_damaged(version_path(name.folder, version))]
+    left = sorted({*there} - {*damaged})
+    if not left:
         return [], None
     given_up: list[str] = []
     try:
@@ -33,18 +41,35 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     except DamagedError:  # all gaps are noted below
         remove(name.folder / FILE)
         given_up.append(FILE)
-    lost, version = missing_versions(name), None
-    if lost and max(lost) > there[-1]:
-        version = max(lost) + 1
+    lost, version = sorted({*missing_versions(name), *damaged}), None
+    if lost and lost[-1] > left[-1]:
+        version = lost[-1] + 1
         try:
-            _make_again(name, there[-1], version)
+            _make_again(name, left[-1], version)
         except DamagedError:
             return given_up, None
     note_absent(name, lost)
-    given_up += [f"versions/{version:08d}.json" for version in lost]
-    given_up += [f"tags/{tag}.json" for tag in _remove_dangling(name)]
+    for number in damaged:
+        remove(version_path(name.folder, number))
+    given_up += [f"versions/{number:08d}.json" for number in lost]
+    given_up += [f"tags/{tag}.json" for tag in _remove_tags(name)]
     announce(name)  # a hint may name a tag that is gone
     return given_up, version
+
+
+def _is_damaged(place: Place) -> bool:
+    """Whether its bytes are not those that were written. A sound file of a newer format is not: who wrote it can read it."""
+    try:
+        read_sealed(place, "file")
+    except NotFoundError:
+        return False
+    except DamagedError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EIO:  # one that this user may not read is none of his to give up
+            raise
+        return True
+    return False
 
 
 def _make_again(name: SetName, base: int, version: int) -> None:
@@ -55,11 +80,13 @@ def _make_again(name: SetName, base: int, version: int) -> None:
     create_exclusive(version_path(name.folder, version), seal(replace(succeed(manifest, draft), version=version).to_dict()))
 
 
-def _remove_dangling(name: SetName) -> list[str]:
+def _remove_tags(name: SetName) -> list[str]:
+    """Those that mean a version that is not there, and those that can mean none."""
     there, removed = list_versions(name.folder), []
     for tag in tag_names(name):
+        place = tag_place(name, tag)
         with suppress(PermafrostError):
-            if read_tag(name, tag).version not in there:
-                remove(tag_place(name, tag))
+            if _is_damaged(place) or read_tag(name, tag).version not in there:
+                remove(place)
                 removed.append(tag)
     return removed

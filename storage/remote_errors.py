@@ -17,6 +17,14 @@ _VARIABLES = {
         "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the name and AZURE_SKIP_SIGNATURE=true for a public container"
     ),
 }
+# What S3, Azure and GCS answer those whom they know, and who may not do this; keys that are wrong or have expired have other words.
+_REFUSAL = re.compile("AccessDenied|AuthorizationPermissionMismatch|does not have storage\\.")
+MAX_CHARACTERS = 300
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the credentials are good and this is not allowed with them."""
+    return _REFUSAL.search(str(error)) is not None
 
 
 def remote_error(error: Exception) -> str:
@@ -26,4 +34,5 @@ def remote_error(error: Exception) -> str:
         for store, variables in _VARIABLES.items():
             if line.startswith(store):
                 return f"there are no credentials in the environment, nor has this machine a role: set {variables}"
-    return _TIMES.sub("", re.sub(r"\?\S+", "?...", line))[:300]
+    told = _TIMES.sub("", re.sub(r"\?\S+", "?...", line))
+    return told if len(told) <= MAX_CHARACTERS else f"{told[:MAX_CHARACTERS].rpartition(' ')[0]} ..."  # never within an address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from storage.errors import ConflictError, NotFoundError, UsageError
@@ -25,7 +26,7 @@ def remove_set(name: SetName, remove_it: bool) -> int:
     require_store(name.root)
     if not list_names(name.folder):
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
-    if running := [status for status in run_statuses(name) if status.state == "running"]:
+    if running := [status for status in run_statuses(name, None if remove_it else time.time) if status.state == "running"]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): cancel it first")
     files = list(_files(name.folder))
     if remove_it:

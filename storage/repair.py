@@ -1,37 +1,38 @@
 """Mending a set: damaged and missing files come from another copy of the store, or their items are given back to extraction.
 
-What has no sound copy is given up only when asked: damaged shards are removed, so that the next extraction embeds their images again,
-and a newest version with damaged item files or rejects is followed by one without them, whose items are pending. Older versions that list
-such a file stay damaged. Versions that are lost are noted as absent, and tags that mean them are removed (`storage.lost_versions`).
+What has no sound copy is given up only when asked: damaged shards are removed, and a newest version that lists damaged files is followed
+by one without them, in which the items that they cost are pending (`storage.given_up_items`). Older versions that list such a file stay
+damaged. Versions that are lost, or whose manifest is damaged, are noted as absent, and tags that mean them are removed
+(`storage.lost_versions`).
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-import pyarrow as pa
+from dataclasses import dataclass
+from pathlib import Path
 
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
-from storage.commit import commit
-from storage.errors import DamagedError, PermafrostError
-from storage.files import private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
-from storage.items import ITEM_SCHEMA, read_tables
+from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
+from storage.given_up_items import give_up_items
+from storage.hints import leave_hints
 from storage.lost_versions import give_up_versions
-from storage.manifest import CorpusState, Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import unseal
+from storage.store import STORE_FILE
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import read_tombstones
+from storage.tombstones import Record, Tombstone, read_one, read_tombstones, readable_tombstones, takedown_names
 from storage.verify import Finding, Verification, verify_set
-from storage.versions import list_versions, read_manifest
+from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
+_UP = "../../"  # begins the paths of what lies in the root of the store
+MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
 MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gone
 
 
@@ -54,9 +55,11 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     """
     mended: list[tuple[str, str]] = []
     verification = verify_set(name, full=True)
-    taken_down = {gone.sha256 for gone in read_tombstones(name).gone.values()}
+    for root in copies:
+        _require_copy(SetName(root, name.team, name.name))
+    taken_down = {gone.sha256 for gone in readable_tombstones(name).gone.values()}
     for _ in range(MAX_ROUNDS):
-        wanted = [f for f in _damage(verification) if f.sha256 not in taken_down and f.kind != "dangling"]
+        wanted = [f for f in verification.findings if _is_mendable(f) and f.sha256 not in taken_down]
         found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
         mended += found
         if not found:
@@ -67,46 +70,105 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     given_up: list[str] = []
     version: int | None = None
     if give_up:
+        _require_readable(name, verification)
         given_up, version = give_up_versions(name)
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
-        version = _without_damaged(name, {finding.path for finding in _damage(verification)}) or version
+        version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
         verification = verify_set(name, full=True)
     return Repair(tuple(mended), tuple(given_up), version, verification)
 
 
 def _clean(name: SetName) -> bool:
     """A manifest from a copy may list what was taken down here: whether there was anything to look for."""
-    stones = read_tombstones(name)
-    if stones:
-        with suppress(DamagedError):  # of a set that could not be mended nobody knows what is in it
-            clean_set(SetScan(name))
-    return bool(stones)
+    with suppress(DamagedError):  # of a set that could not be mended nobody knows what is in it
+        if not read_tombstones(name):
+            return False
+        clean_set(SetScan(name))
+    return True
 
 
 def _damage(verification: Verification) -> list[Finding]:
     return [finding for finding in verification.findings if finding.is_damage]
 
 
+def _is_mendable(finding: Finding) -> bool:
+    return finding.kind in MENDABLE or _lacks_tombstone(finding)
+
+
+def _lacks_tombstone(finding: Finding) -> bool:
+    """It is the record of a takedown, and what that was a copy may say."""
+    return finding.kind == "dangling" and finding.path.startswith(f"{_UP}{TAKEDOWNS}/")
+
+
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
-    """Take a sound copy of a file; returns where it was. The page is made of the rest."""
+    """Take a sound copy of a file; returns where it was. What is made of the rest is made again."""
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"
-    sha256 = finding.sha256
+    if _lacks_tombstone(finding):
+        return _take_tombstones(name, finding.path.rpartition("/")[2], copies)
+    catalog = f"{_UP}{CATALOG}"
+    taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
+    if not taken and finding.path in (HINT, catalog):
+        leave_hints(name)
+        return "the set itself"
+    return taken
+
+
+def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
+    sha256, target = finding.sha256, _place(name, finding.path)
     for root in copies:
         copy = SetName(root, name.team, name.name)
         with suppress(PermafrostError, OSError):
-            place = copy.folder / finding.path
+            place = _place(copy, finding.path)
             if sha256 and sha256_of(place) == sha256:
-                _publish(place, name.folder / finding.path)
+                _publish(place, target)
                 return str(place)
             if not sha256 and _is_copy_of(copy, name, finding.path):
                 data = read_bytes(place)
                 unseal(data, place, "file")
-                write_atomic(name.folder / finding.path, data)
+                write_atomic(target, data)
                 return str(place)
     return None
+
+
+def _take_tombstones(name: SetName, record: str, copies: Sequence[Place]) -> str | None:
+    """Those that the record may be of: of the same images, or of keys of the same set. Too many are no harm but to what they name."""
+    found = read_one(name.root, record)
+    assert isinstance(found, Record)
+    images, sets = {file.image for file in found.known}, {gone.set for gone in found.gone}
+    for root in copies:
+        taken = False
+        with suppress(PermafrostError, OSError):
+            for entry in sorted(takedown_names(root) - takedown_names(name.root)):
+                stone = read_one(root, entry)
+                if isinstance(stone, Tombstone) and (images & {*stone.images} or (stone.set in sets and stone.keys)):
+                    taken |= _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
+        if taken:
+            return str(root / TAKEDOWNS)
+    return None
+
+
+def _require_copy(copy: SetName) -> None:
+    """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing."""
+    if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
+        raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
+
+
+def _require_readable(name: SetName, verification: Verification) -> None:
+    """Raises PermafrostError for a file that this user may not read: whether that is damaged, he cannot tell."""
+    for finding in _damage(verification):
+        place = _place(name, finding.path)
+        if isinstance(place, Path) and place.exists() and not os.access(place, os.R_OK):
+            raise PermafrostError(
+                f"{place} cannot be read by this user, and may be sound: nothing was given up; repair the set as its owner"
+            )
+
+
+def _place(name: SetName, path: str) -> Place:
+    """Of a finding: in the set, or in the root of its store."""
+    return name.root / path.removeprefix(_UP) if path.startswith(_UP) else name.folder / path
 
 
 def _publish(source: Place, target: Place) -> None:
@@ -138,42 +200,3 @@ def _remove_pages(name: SetName, verification: Verification) -> list[str]:
     for page in pages:
         remove(name.folder / page)
     return pages
-
-
-def _without_damaged(name: SetName, damaged: set[str]) -> int | None:
-    """Follow the newest version by one without its damaged item files and rejects; returns its number, None where there is no need."""
-    versions = list_versions(name.folder)
-    try:
-        base = read_manifest(name.folder, versions[-1]) if versions else None
-    except PermafrostError:
-        return None
-    version = None
-    for corpus, state in base.corpora.items() if base else ():
-        left = _state_without(state, damaged, name.folder)
-        if base and left != state:
-            base = commit(name, base, _draft(base, corpus, left), corpus)
-            version = base.version
-    return version
-
-
-def _state_without(state: CorpusState, damaged: set[str], folder: Place) -> CorpusState:
-    if damaged.isdisjoint(entry.path for entry in (*state.items, *([state.rejects] if state.rejects else []))):
-        return state
-    items = tuple(entry for entry in state.items if entry.path not in damaged)
-    rejects = state.rejects if state.rejects and state.rejects.path not in damaged else None
-    rows, rejected = sum(entry.rows for entry in items), rejects.rows if rejects else 0
-    shards = read_tables(items, folder, pa.schema([ITEM_SCHEMA.field("shard")]))["shard"].unique().to_pylist()  # nothing finds the others
-    return replace(
-        state,
-        items=items,
-        shards=tuple(sorted(shards)),
-        rejects=rejects,
-        rows=rows,
-        rejected=rejected,
-        pending=state.listed - rows - rejected,
-    )
-
-
-def _draft(base: Manifest, corpus: str, state: CorpusState) -> Manifest:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return replace(base, nonce=secrets.token_hex(16), created=now, corpora={corpus: state}, provenance={"operation": "repair"})

@@ -21,9 +21,9 @@ from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 
 
-def run_statuses(name: SetName) -> list[RunStatus]:
-    """How each run of a set stands, oldest first."""
-    now = cache(partial(file_system_time, name.folder / "runs"))
+def run_statuses(name: SetName, clock: Callable[[], float] | None = None) -> list[RunStatus]:
+    """How each run of a set stands, oldest first. clock: of their silence; None: the file system's, which writes there."""
+    now = cache(clock or partial(file_system_time, name.folder / "runs"))
     return [status_of(_facts(folder, now)) for folder in run_folders(name) if not exists(folder.path)]  # a file among them is none
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import exists, list_names
 from storage.names import SetName, team_names
 from storage.sealed import read_sealed
@@ -65,12 +66,14 @@ def read_description(name: SetName) -> SetDescription:
     """The set's `set.json`; NotFoundError lists the sets that are there."""
     path = name.folder / "set.json"
     if not exists(path):
-        there = [
-            f"{team}/{s}"
-            for team in team_names(name.root)
-            for s in list_names(name.root / team)
-            if exists(name.root / team / s / "set.json")
-        ]
+        there: list[str] = []
+        with suppress(PermafrostError):  # of a web server that has no list of them
+            there += _set_labels(name)
         known = f"; the store has {', '.join(there[:10])}" if there else f"; {name.root} holds no feature sets"
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}{known}")
     return SetDescription.from_dict(read_sealed(path, "set description"), path)
+
+
+def _set_labels(name: SetName) -> Iterator[str]:
+    for team in team_names(name.root):
+        yield from (f"{team}/{each}" for each in list_names(name.root / team) if exists(name.root / team / each / "set.json"))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from storage.patience import full_disk_told
 from storage.place import RemotePlace
 
 DEFAULT_BYTES = 20 << 30
+MAX_FETCHES = 10  # of one file, each after another process has cleared the cache meanwhile
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})  # the last two: a file is in the way
 Opened = TypeVar("Opened")
 
@@ -55,21 +57,39 @@ def open_cached(place: RemotePlace, sha256: str, size: int, opener: Callable[[Pa
     """What `opener` makes of the file's path here. Raises FileNotFoundError if the store has no such file, DamagedError if it has another
     one under its name, PermafrostError if the cache takes nothing."""
     path = cache_folder() / sha256[:2] / place.name
-    with suppress(FileNotFoundError):
-        if path.stat().st_size == size:
-            os.utime(path)
-            return opener(path)
+    for _ in range(MAX_FETCHES):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == size:
+                os.utime(path)
+                return opener(path)
+        chunks = place.backend.chunks(place.key)
+        first = next(chunks, b"")  # if a file is not there from here on, then in the cache
+        try:
+            opened = _fetch(chain([first], chunks), place, sha256, path, opener)
+        except FileNotFoundError as error:
+            problem = error.strerror or str(error)
+            continue
+        _evict(keep=path)
+        return opened
+    raise PermafrostError(
+        f"the cache {cache_folder()} cannot be kept ({problem}): set PERMAFROST_CACHE to a folder that can be made, and that nobody clears "
+        "all the time"
+    )
+
+
+def _fetch(chunks: Iterable[bytes], place: RemotePlace, sha256: str, path: Path, opener: Callable[[Path], Opened]) -> Opened:
+    """Raises FileNotFoundError where another process clears the cache meanwhile, or it cannot be made."""
     with private_path(path.parent) as partial:
         checksum = hashlib.sha256()
         with open(partial, "wb") as file:
-            for chunk in place.backend.chunks(place.key):
+            for chunk in chunks:
                 checksum.update(chunk)
                 file.write(chunk)
         if checksum.hexdigest() != sha256:
             raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists")
         opened = opener(partial)  # before anybody can evict it
-        move(partial, path)
-    _evict(keep=path)
+        with suppress(FileNotFoundError):  # it is open, and the next reader fetches it again
+            move(partial, path)
     return opened
 
 
@@ -94,10 +114,17 @@ def drop_changed(sha256: str) -> bool:
     return changed
 
 
+def cached_files() -> list[Path]:
+    """All of them, those that are being fetched too; another process may remove them meanwhile."""
+    with suppress(FileNotFoundError):  # a folder that goes while it is read
+        return list(cache_folder().glob("*/*"))
+    return []
+
+
 def _evict(keep: Path) -> None:
     """Remove what was not used for longest, until the cache is within its bound."""
     found = []
-    for path in cache_folder().glob("*/*"):
+    for path in cached_files():
         with suppress(FileNotFoundError):
             status = path.stat()
             found.append((status.st_mtime, status.st_size, path))

@@ -11,6 +11,7 @@ from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, Perm
 from storage.files import create_exclusive, exists, remove
 from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
+from storage.takedown_cache import honour_takedowns
 from storage.web_root import WebRoot
 
 STORE_FORMAT = 1
@@ -57,13 +58,17 @@ def require_possible_root(root: Place) -> None:
 
 
 def require_store(root: Place) -> dict[str, Any]:
-    """Its description. Raises NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read."""
+    """Its description. Whoever opens a store asks for it, so that this machine's cache holds nothing any more that was taken down there.
+
+    Raises NotFoundError if `root` is no store, DamagedError if it is one that this program cannot read.
+    """
     path = root / STORE_FILE
     if not exists(path):
         raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
     description = read_sealed(path, "store description")
     if description.get("format") != STORE_FORMAT:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
+    honour_takedowns(root)
     return description
 
 

@@ -29,7 +29,17 @@ from storage.takedown_cache import purge_cache
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
 from storage.takedown_unknown import FIELD, not_found, taken_before, without_keys
-from storage.tombstones import Tombstone, hashed, leave_tombstone, mark_finished, read_tombstones, set_label, takedown_names, unfinished
+from storage.tombstones import (
+    Tombstone,
+    hashed,
+    leave_tombstone,
+    mark_finished,
+    read_tombstones,
+    receipt_names,
+    set_label,
+    takedown_names,
+    unfinished,
+)
 
 SETTLED_SECONDS = 600.0  # a private file that nobody has written to for so long has no writer any more
 _HEX_DIGITS = 64
@@ -116,8 +126,10 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
         read_description(name)
     stone = request.tombstone(name)
     scans, before = [SetScan(each) for each in names], taken_before(root, name)
-    foreseen = [foresee(scan, read_tombstones(scan.name).adding(stone)) for scan in scans] if request.keys or not do_it else []
-    if request.keys and not any(each.files or each.logs for each in foreseen) and f"{stone.id}.json" not in takedown_names(root):
+    foreseen = (
+        [foresee(scan, read_tombstones(scan.name, coming=stone).adding(stone)) for scan in scans] if request.keys or not do_it else []
+    )
+    if request.keys and not any(each.files or each.logs for each in foreseen) and not _was_left(root, stone):
         raise NotFoundError(
             f"nothing in {name} has the key {request.keys[0]!r}{nor_more(request.keys)}"
             + (f" in corpus {request.corpus!r}" if request.corpus else "")
@@ -141,6 +153,11 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
 
 def _not_found(request: Request, scans: Sequence[SetScan], before: frozenset[str]) -> tuple[str, ...]:
     return not_found(request.images, request.keys, before.union(*(scan.met for scan in scans)))
+
+
+def _was_left(root: Place, stone: Tombstone) -> bool:
+    """Whether this takedown was begun before, though its tombstone may have been lost since."""
+    return f"{stone.id}.json" in takedown_names(root) or any(entry.startswith(f"{stone.id}.") for entry in receipt_names(root))
 
 
 def _clean_all(scans: Sequence[SetScan]) -> tuple[tuple[SetTakedown, ...], list[PermafrostError | OSError]]:

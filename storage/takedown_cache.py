@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 
 from storage.disk import Disk
 from storage.errors import PermafrostError
-from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.shard import SHARD_FORMATS
-from storage.shard_cache import cache_folder, forget
+from storage.shard_cache import cache_folder, cached_files, forget
 from storage.tombstones import Record, Tombstone, Tombstones, read_one, takedown_names
 
 _MARK = "takedown-"
@@ -23,7 +22,7 @@ _MARK = "takedown-"
 def purge_cache(stones: Tombstones) -> int:
     """Remove what left the store, and whatever else holds an image that was taken down; returns the number of files."""
     removed = sum(forget(gone.sha256) for gone in stones.gone.values())
-    for path in cache_folder().glob("*/*") if stones.images else ():
+    for path in cached_files() if stones.images else ():
         with suppress(PermafrostError, OSError):
             digests = _digests(path)
             if digests is None or stones.taken_by_image(digests).any():
@@ -32,22 +31,27 @@ def purge_cache(stones: Tombstones) -> int:
     return removed
 
 
-def honour_takedowns(name: SetName) -> None:
+def honour_takedowns(root: Place) -> None:
     """Of what was taken down in a remote store since this machine last opened it, remove what its cache holds.
 
     One request where nothing is new. A store whose tombstones cannot be read is read on: they are read again at the next opening.
     """
-    if not isinstance(name.root, RemotePlace) or not cache_folder().is_dir():
+    if not isinstance(root, RemotePlace) or not cache_folder().is_dir():
         return
     with suppress(PermafrostError, OSError):
-        new = [entry for entry in sorted(takedown_names(name.root)) if not _mark(name.root, entry).exists()]
-        for entry in new:
-            found = read_one(name.root, entry)
-            if isinstance(found, Record):
-                purge_cache(Tombstones(gone={gone.path: gone for gone in found.gone}))
-            elif isinstance(found, Tombstone):
-                purge_cache(Tombstones(images=frozenset(map(bytes.fromhex, found.images))))
-            Disk().replace(str(_mark(name.root, entry)), b"")
+        for entry in sorted(takedown_names(root)):
+            if not _mark(root, entry).exists():
+                _honour(root, entry)
+
+
+def _honour(root: Place, entry: str) -> None:
+    with suppress(PermafrostError, OSError):
+        found = read_one(root, entry)
+        if isinstance(found, Record):
+            purge_cache(Tombstones(gone={gone.path: gone for gone in found.gone}))
+        elif isinstance(found, Tombstone):
+            purge_cache(Tombstones(images=frozenset(map(bytes.fromhex, found.images))))
+        Disk().replace(str(_mark(root, entry)), b"")
 
 
 def _mark(root: Place, entry: str) -> Path:

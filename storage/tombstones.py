@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.files import FileEntry, create_exclusive, list_names, read_bytes, to_json, write_atomic
+from storage.lost_tombstones import RECEIPT, lost_tombstones, require_none_lost
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
@@ -204,19 +205,58 @@ def unfinished(root: Place) -> list[str]:
     return sorted(entry for entry in tombstones if entry not in done)
 
 
-def read_tombstones(name: SetName) -> Tombstones:
-    """What was taken down in the set's store, as far as it concerns the set. Raises DamagedError."""
-    names = takedown_names(name.root)
-    if not names:
-        return NOTHING
+def receipt_names(root: Place) -> list[str]:
+    return [entry for entry in list_names(root / FOLDER / RECEIPTS) if RECEIPT.fullmatch(entry)]
+
+
+def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstones:
+    """What was taken down in the set's store, as far as it concerns the set. coming: is about to be left.
+
+    Raises DamagedError, also where a tombstone is lost: whoever writes must know them all.
+    """
+    values, lost = _read_all(name.root, coming)
+    if lost:
+        values, lost = _read_all(name.root, coming)  # a takedown may have begun while folders were listed
+    require_none_lost(name.root / FOLDER, lost)
+    return _concerning(name, values)
+
+
+def readable_tombstones(name: SetName) -> Tombstones:
+    """The same of those that can be read, whatever became of the others."""
+    values = {}
+    for entry in takedown_names(name.root):
+        with suppress(DamagedError):
+            values[entry] = read_one(name.root, entry)
+    return _concerning(name, {entry: value for entry, value in values.items() if value})
+
+
+def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombstone | Record], dict[str, str]]:
+    """(all of them by name, those that are lost)."""
+    there = list_names(root / FOLDER)
+    entries = [entry for entry in there if entry.endswith(".json")]
+    receipts = receipt_names(root) if RECEIPTS in there else []
     with ThreadPoolExecutor(THREADS) as pool:
-        values = [value for value in pool.map(partial(read_one, name.root), sorted(names)) if value is not None]
+        found = dict(zip(entries, pool.map(partial(read_one, root), entries), strict=True)) if entries else {}
+    values = {entry: value for entry, value in found.items() if value is not None}
+    known = values | ({f"{coming.id}.json": coming} if coming else {})
+    return values, lost_tombstones(known, receipts, *split(known))
+
+
+def split(values: Mapping[str, Tombstone | Record]) -> tuple[list[Tombstone], dict[str, Record]]:
+    """Tombstones, and records by name."""
+    stones = [value for value in values.values() if isinstance(value, Tombstone)]
+    return stones, {name: value for name, value in values.items() if isinstance(value, Record)}
+
+
+def _concerning(name: SetName, values: Mapping[str, Tombstone | Record]) -> Tombstones:
+    if not values:
+        return NOTHING
     own = set_label(name)
-    stones = [value for value in values if isinstance(value, Tombstone) and value.set in (None, own)]
-    records = [value for value in values if isinstance(value, Record)]
+    of_all, by_name = split(values)
+    stones, records = [stone for stone in of_all if stone.set in (None, own)], by_name.values()
     images = {image for stone in stones for image in stone.images}
     return Tombstones(
-        names,
+        frozenset(values),
         frozenset(map(bytes.fromhex, images)),
         frozenset(key for stone in stones for key in stone.keys),
         frozenset(file for record in records for file in record.known if file.image in images),

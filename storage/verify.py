@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from storage.absent import FILE, absent_versions
@@ -18,31 +19,34 @@ from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
 from storage.card_page import require_sealed
+from storage.damage import raise_outage
 from storage.damage_scope import DamageScope
-from storage.errors import NotFoundError, PermafrostError
+from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.expected_versions import expected_versions
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
 from storage.foreign_files import LISTED_FOLDERS, RUN_JSON, foreign_in_set, foreign_in_store
+from storage.hints import untold
+from storage.lost_tombstones import lost_tombstones
 from storage.manifest import Manifest
 from storage.names import SetName
-from storage.patience import OUTAGES
-from storage.place import RemotePlace
+from storage.place import Place, RemotePlace
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
 from storage.store import STORE_FILE, require_store
-from storage.tombstones import read_one, takedown_names
+from storage.tombstones import RECEIPTS, read_one, receipt_names, split, takedown_names
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
-from storage.web_root import HINT, TAKEDOWNS, WebRoot
+from storage.web_root import CATALOG, HINT, TAKEDOWNS, WebRoot
 
 THREADS = 8
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with one file. kind: missing, resized, damaged, dangling (a tag whose version is not there); and, of files that are
-    no damage of the set: unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it had changed, and was removed).
+    """Something wrong with one file. kind: missing, resized, damaged, dangling (a tag whose version is not there, a record whose tombstone
+    is not); and, of files that are no damage of the set: unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it
+    had changed, and was removed), unannounced (readers over the web go by it, and it tells nothing of the set).
     """
 
     kind: str
@@ -54,7 +58,7 @@ class Finding:
 
     @property
     def is_damage(self) -> bool:
-        return self.kind not in ("unlisted", "cached")
+        return self.kind not in ("unlisted", "cached", "unannounced")
 
 
 @dataclass(frozen=True)
@@ -130,19 +134,45 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
-        for entry in sorted(takedown_names(name.root)):
-            self._read(f"../../{TAKEDOWNS}/{entry}", partial(read_one, name.root, entry))
+        taken_down = self._read_takedowns()
         for version, teller in self._expected_versions().items():
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version, teller), (version,))
-        hint = self._read(HINT, partial(read_sealed, name.folder / HINT, "hint")) if exists(name.folder / HINT) else None
+        hint = self._read_hints(taken_down)
         if exists(name.folder / CARD):
             self._read(CARD, partial(read_card, name))
         if exists(name.folder / PAGE):
             self._read(PAGE, partial(require_sealed, name))
-        for tag in sorted({*tag_names(name), *(hint or {}).get("tags", [])}):
+        for tag in sorted({*tag_names(name), *hint.get("tags", [])}):
             self._read_tag(tag)
         for run in run_folders(name):
             self._read_run(run)
+
+    def _read_takedowns(self) -> Collection[str]:
+        """Names of tombstones and records. Receipts are listed before them, because they come after them."""
+        root = self._name.root
+        receipts = receipt_names(root)
+        try:
+            names = takedown_names(root)
+        except DamagedError:  # of a web server's catalog, which is read below
+            names = frozenset()
+        found = {entry: self._read(f"../../{TAKEDOWNS}/{entry}", partial(read_one, root, entry)) for entry in sorted(names)}
+        for receipt in receipts:
+            place = root / TAKEDOWNS / RECEIPTS / receipt
+            self._read(f"../../{TAKEDOWNS}/{RECEIPTS}/{receipt}", partial(read_sealed, place, "receipt of a takedown"))
+        stones, records = split({entry: value for entry, value in found.items() if value})
+        for entry, why in lost_tombstones(names, receipts, stones, records if all(found.values()) else {}).items():
+            self.findings.append(Finding("dangling" if entry in names else "missing", f"../../{TAKEDOWNS}/{entry}", why))
+        return names
+
+    def _read_hints(self, taken_down: Collection[str]) -> dict[str, Any]:
+        """Returns that of the set. taken_down: names of tombstones and records, which the store's names, too."""
+        found: dict[str, dict[str, Any] | None] = {}
+        for path, place in ((HINT, self._name.folder / HINT), (f"../../{CATALOG}", self._name.root / CATALOG)):
+            found[path] = self._read(path, partial(read_sealed, place, "hint")) if exists(place) else {}
+        hint, catalog = found.values()
+        for path, why in untold(self._name, hint, catalog, taken_down).items():
+            self.findings.append(Finding("unannounced", path, why))
+        return hint or {}
 
     def _expected_versions(self) -> Mapping[int, str]:
         """And what tells of them. Where the list of absent ones is damaged, nobody knows what a gap means."""
@@ -188,7 +218,7 @@ class _JsonFiles:
         except NotFoundError as error:
             self.findings.append(Finding("missing", path, str(error), versions))
         except (PermafrostError, OSError) as error:
-            _raise_outage(error)
+            raise_outage(error)
             self.findings.append(Finding("damaged", path, str(error), versions))
         return None
 
@@ -207,7 +237,7 @@ def _check(name: SetName, full: bool, file: Expected) -> tuple[str, str] | None:
         if sha256_of(place) == file.sha256:
             return None
     except OSError as error:
-        _raise_outage(error)
+        raise_outage(error)
         return "damaged", f"it cannot be read: {error}"
     return "damaged", "its bytes are not those that were written: the sha256 differs"
 
@@ -224,20 +254,20 @@ def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
         ]
 
 
-def _raise_outage(error: Exception) -> None:
-    """What cannot be reached is not damaged: a repair would give it up."""
-    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in OUTAGES):
-        raise error
-
-
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:
     """Files beside those that versions list: of unfinished runs, or of expired versions."""
     for folder in LISTED_FOLDERS:
         for entry in list_names(name.folder / folder):
             if f"{folder}/{entry}" not in listed:
-                is_file = exists(name.folder / folder / entry)
-                why = "no version lists it: `permafrost store gc` removes it" if is_file else "a folder, which no set has: `gc` leaves it"
-                yield Finding("unlisted", f"{folder}/{entry}", why)
+                yield Finding("unlisted", f"{folder}/{entry}", _why_unlisted(name.folder / folder / entry))
+
+
+def _why_unlisted(place: Place) -> str:
+    if exists(place):
+        return "no version lists it: `permafrost store gc` removes it"
+    if isinstance(place, Path) and not place.is_dir():
+        return "neither a file nor a folder, such as a pipe or a link to nothing: `gc` leaves it"
+    return "a folder, which no set has: `gc` leaves it"
 
 
 def _foreign(name: SetName) -> Iterator[Finding]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from storage.bucket import Bucket
-from storage.errors import DamagedError, UsageError
+from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.sealed import unseal
 
 CATALOG = "catalog.json"  # in the root of the store: its sets, and the names of its tombstones
 TAKEDOWNS = "takedowns"
 HINT = "hint.json"  # in the folder of a set: newest version, absent ones, tags
 _SET_PARTS = 2
+_ANEW = "`permafrost store repair` of one of its sets, in the store's own folder or bucket, makes it anew"
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,16 @@ class WebRoot(Bucket):
     root: str = ""
 
     def names(self, key: str) -> list[str]:
-        """Of the root and its teams, and of the versions and tags of a set; nothing else can be known."""
+        """Of the root and its teams, and of the versions and tags of a set; nothing else can be known.
+
+        Raises NotFoundError where nothing names the sets, DamagedError where what names them cannot be read.
+        """
         inside = key.removeprefix(self.root).strip("/").split("/")
         parts = [part for part in inside if part]
         if parts == [TAKEDOWNS]:
-            return [str(name) for name in self._hint(self._under(CATALOG)).get("takedowns", [])]
+            return [str(name) for name in (self._catalog() or {}).get("takedowns", [])]
+        if not parts and self._catalog() is None:
+            raise NotFoundError(f"there is no {self._at_root(CATALOG)}, which names the sets; a web server lists none itself. {_ANEW}")
         if len(parts) < _SET_PARTS:
             sets = self._hint(self._under(CATALOG)).get("sets", [])
             teams = [name.split("/") for name in sets if isinstance(name, str) and name.count("/") == 1]
@@ -63,6 +69,18 @@ class WebRoot(Bucket):
 
     def _under(self, name: str) -> str:
         return f"{self.root}/{name}" if self.root else name
+
+    def _catalog(self) -> dict[str, Any] | None:
+        """None where there is none. Raises DamagedError."""
+        try:
+            return unseal(self.read(self._under(CATALOG)), self._at_root(CATALOG), "catalog")
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            raise DamagedError(f"{error}. {_ANEW}") from None
+
+    def _at_root(self, name: str) -> str:
+        return f"{self.url}/{self._under(name)}"
 
     def _hint(self, key: str) -> dict[str, Any]:
         """A damaged hint is none: what counts are the versions."""

@@ -44,6 +44,7 @@ from storage.errors import (
 )
 from storage.golden import GoldenImages, write_golden
 from storage.names import parse_set
+from storage.repair import repair_set
 from storage.run_watch import cancel_run, run_statuses
 from storage.runs import unfinished_runs
 from storage.sealed import read_sealed, seal
@@ -547,7 +548,7 @@ def test_a_set_in_another_space_lends_nothing(run: Run, make_corpus: MakeCorpus)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["gone", "cut off"])
+@pytest.mark.parametrize("damage", ["gone", "cut off", "given up"])
 def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
     run: Run, make_corpus: MakeCorpus, caplog: pytest.LogCaptureFixture, small_units: None, damage: str
 ) -> None:
@@ -559,6 +560,9 @@ def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
         shard.unlink()
     else:
         os.truncate(shard, 1000)
+    if damage == "given up":
+        repair_set(feature_set.name, give_up=True)
+        assert [storage.open(feature_set.name).manifest.counts[each] for each in ("rows", "pending")] == [4, 4]
     result = run(corpus)
     assert account(result) == (4, 4, 4, 8, 0, 0)
     assert "1 shards of" in caplog.text

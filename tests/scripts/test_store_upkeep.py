@@ -13,6 +13,7 @@ import pytest
 
 from scripts.damaged_sets import fill
 from scripts.made_set import MadeSet
+from storage.runs import RunFolder
 from tests.scripts.conftest import Said
 from tests.storage.conftest import make_set  # noqa: F401 - a fixture
 
@@ -100,6 +101,57 @@ def test_a_lost_version_is_found_and_given_up_by_command(say: Said, uri: str) ->
     old(uri)
     assert say("store", "gc", uri, "--grace", "1m", "--yes")[0] == 0
     assert say("store", "verify", uri, "--full")[0] == 0
+
+
+def test_what_is_damaged_for_good_is_given_up_by_command(say: Said, uri: str) -> None:
+    shard = next(Path(uri, "shards").iterdir())
+    shard.write_bytes(b"x")
+    manifest = Path(uri, "versions", "00000001.json")
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    code, out, _ = say("store", "repair", uri, "--give-up")
+    assert (code, "given up      versions/00000001.json" in out, f"shards/{shard.name}" in out) == (3, True, True), out
+    assert ("new version" in out, "store expire" in out, "--give-up" in out) == (True, True, False)
+    assert ("items of corpus" in out, "what only the versions held that were given up comes back" in out) == (True, True)
+    again = json.loads(say("store", "repair", uri, "--give-up", "--json")[1])
+    assert (again["given_up"], any("store expire" in step for step in again["next_steps"])) == ([], True)
+    for words in (("versions", uri), ("show", uri), ("export", uri, "all.npz"), ("gc", uri, "--yes"), ("tag", uri, "now")):
+        assert say("store", *words)[0] == 0, words
+    assert say("store", "tag", uri, "prod", "--delete")[0] == 0
+    assert say("store", "expire", uri, "--keep", "1", "--yes")[0] == 0
+    assert say("store", "verify", uri, "--full")[0] == 0
+
+
+def test_one_damaged_set_keeps_no_other_from_being_listed(say: Said, uri: str, make_set: Callable[..., MadeSet]) -> None:  # noqa: F811
+    for name in ("a", "b", "c"):
+        fill(make_set(root=Path("store"), name=name))
+    manifest = Path("store/team/a/versions/00000003.json")
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    Path("store/team/b/set.json").unlink()
+    Path("store/team/c/set.json").write_text("{")
+    code, out, _ = say("store", "ls", "store")
+    lines = out.splitlines()
+    assert (code, lines[1].split()[0], lines[2]) == (3, "team/set", "")
+    assert [line.split()[0] for line in lines[4:]] == ["team/a", "team/b", "team/c"]
+    assert ("00000003.json" in lines[4], "no set.json" in lines[5]) == (True, True)
+    code, out, _ = say("store", "ls", "store", "--json")
+    found = json.loads(out)
+    assert (code, [each["name"] for each in found["sets"]], [each["name"] for each in found["damaged"]]) == (
+        3,
+        ["team/set"],
+        ["team/a", "team/b", "team/c"],
+    )
+    assert say("store", "ls", "store", "--name", "team/set")[0] == 0
+
+
+def test_who_only_looks_writes_nothing(say: Said, uri: str) -> None:
+    run = RunFolder(Path(uri), "20261127T140000Z-00000000")
+    run.write_heartbeat({"host": "elsewhere", "pid": 1})
+    os.utime(run.path / "heartbeat.json", (0, 0))  # type: ignore[arg-type]
+    old(uri)
+    before = {path: path.stat().st_mtime_ns for path in Path("store").rglob("*")}
+    for words in (("gc", uri), ("rm", uri), ("ls", "store"), ("verify", uri), ("versions", uri)):
+        assert say("store", *words)[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("store").rglob("*")} == before
 
 
 def test_a_set_is_copied_by_command(say: Said, uri: str) -> None:

@@ -20,9 +20,11 @@ from storage.files import remove
 from storage.gc import collect_garbage
 from storage.removal import remove_set
 from storage.repair import repair_set
+from storage.sealed import read_sealed, seal
 from storage.tags import move_tag
 from storage.verify import Finding, verify_set
 from storage.versions import list_versions
+from storage.way_out import ways_out, ways_to_pending
 
 
 @pytest.fixture
@@ -144,6 +146,67 @@ def test_a_gap_that_nobody_can_fill_is_given_up(made: MadeSet) -> None:
     assert (repair.given_up, repair.version) == (("versions/00000002.json", "tags/prod.json"), None)
     assert repair.left.sound
     assert (list_versions(made.folder), absent_versions(made.name)) == ([1, 3], {2})
+
+
+def harm(made: MadeSet, version: int) -> Path:
+    path = Path(made.folder) / "versions" / f"{version:08d}.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    return path
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_manifest_that_cannot_be_read_is_a_lost_version(made: MadeSet, damaged: int) -> None:
+    move_tag(replace(made.name, at=str(damaged)), "some")
+    path = harm(made, damaged)
+    repair = repair_set(made.name, give_up=True)
+    assert ({*repair.given_up} >= {f"versions/{damaged:08d}.json", "tags/some.json"}, repair.version) == (True, None)
+    assert (repair.left.sound, path.exists(), absent_versions(made.name)) == (True, False, {damaged})
+    collect_garbage(made.name, delete=True, grace_seconds=-1)
+    assert made.commit("one", {"a/1": 1}).version == 4
+    assert [finding for finding in verify_set(made.name, full=True).findings if finding.is_damage] == []
+
+
+def test_a_newest_manifest_that_cannot_be_read_is_followed_by_the_one_before(made: MadeSet) -> None:
+    move_tag(made.name, "last")
+    state = made.open("2").to_numpy()[0]
+    harm(made, 3)
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.version) == (("versions/00000003.json", "tags/last.json"), 4)
+    assert (repair.left.sound, list_versions(made.folder), absent_versions(made.name)) == (True, [1, 2, 4], {3})
+    assert made.open().to_numpy()[0] == state
+    assert repair_set(made.name, give_up=True).given_up == ()
+
+
+def test_manifests_that_are_damaged_and_lost_go_together(made: MadeSet) -> None:
+    harm(made, 2)
+    lose(made, 3)
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.version, list_versions(made.folder), absent_versions(made.name)) == (4, [1, 4], {2, 3})
+    assert repair.left.sound
+
+
+def test_where_no_manifest_can_be_read_the_way_out_is_told(made: MadeSet) -> None:
+    for version in (1, 2, 3):
+        harm(made, version)
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, list_versions(made.folder)) == ((), [1, 2, 3])
+    ways = ways_out(made.name, repair.left)
+    assert all("no older version to go on from" in way and "store rm" in way for way in ways)
+    assert ways_to_pending(made.name) == []
+
+
+def test_a_manifest_of_a_newer_format_is_left_to_whoever_can_read_it(made: MadeSet) -> None:
+    path = Path(made.folder) / "versions" / "00000003.json"
+    path.write_bytes(seal({**read_sealed(path, "manifest"), "format": 2}))
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, path.exists()) == ((), True)
+    assert ["another format" in way for way in ways_out(made.name, repair.left)] == [True]
+
+
+def test_a_damaged_tag_goes_when_asked(made: MadeSet) -> None:
+    (Path(made.folder) / "tags" / "prod.json").write_bytes(b"x")
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.left.sound) == (("tags/prod.json",), True)
 
 
 def test_a_tag_that_the_hint_names_is_missed_until_it_is_given_up(made: MadeSet) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.remote_errors import remote_error
+from storage.remote_errors import MAX_CHARACTERS, is_refusal, remote_error
 
 SAID = "in 1.0ms - Server returned non-2xx status code: 403 Forbidden"
 
@@ -45,3 +45,14 @@ def test_a_message_does_not_tell_how_long_it_took() -> None:
     )
     told = {remote_error(OSError(said.format(seconds))) for seconds in ("1.129223815s", "700.6ms", "12µs")}
     assert told == {"Generic HTTP error: Error performing GET http://h/x.jpg  - HTTP error"}
+
+
+def test_a_long_message_ends_between_words() -> None:
+    told = remote_error(OSError("cannot reach " + "http://host/" + "x" * MAX_CHARACTERS + " and more"))
+    assert told == "cannot reach ..."
+
+
+def test_a_refusal_is_told_from_keys_that_are_wrong() -> None:
+    said = "Error performing PUT http://h/b/a - Server returned non-2xx status code: 403 Forbidden: <?xml?>\n<Error><Code>{}</Code></Error>"
+    assert is_refusal(OSError(said.format("AccessDenied")))
+    assert not is_refusal(OSError(said.format("SignatureDoesNotMatch")))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -133,6 +135,51 @@ def test_a_file_that_another_process_evicts_is_fetched_again(folder: Place) -> N
         return path.read_bytes()
 
     assert open_listed(folder, entry, opener) == b"content"
+
+
+def test_a_cache_that_another_process_clears_is_filled_again(folder: Place) -> None:
+    """At any moment: while a file is fetched, or right before it is opened."""
+    entry, tries = put(folder, b"content"), []
+
+    def opener(path: Path) -> bytes:
+        tries.append(path)
+        if len(tries) < 5:
+            shutil.rmtree(cache_folder())
+        content = path.read_bytes()
+        if len(tries) == 5:
+            shutil.rmtree(cache_folder())
+        return content
+
+    with damage_named("x", "shard"):
+        assert open_listed(folder, entry, opener) == b"content"
+        assert open_listed(folder, entry, Path.read_bytes) == b"content"
+
+
+def test_many_processes_read_while_one_clears_the_cache(folder: Place) -> None:
+    entries = [put(folder, bytes([i]) * 1000) for i in range(8)]
+    over = threading.Event()
+
+    def clear() -> None:
+        while not over.is_set():
+            shutil.rmtree(cache_folder(), ignore_errors=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        clearing = pool.submit(clear)
+        with damage_named("x", "shard"):
+            read = [pool.submit(open_listed, folder, entry, Path.read_bytes) for entry in entries * 5]
+            lengths = [len(each.result()) for each in read]
+        over.set()
+        clearing.result()
+    assert lengths == [1000] * 40
+
+
+@pytest.mark.parametrize("cache", ["/proc/no", "/dev/null/no"])
+def test_a_cache_that_cannot_be_made_is_no_damage_of_the_set(folder: Place, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+    entry = put(folder, b"content")
+    monkeypatch.setenv("PERMAFROST_CACHE", cache)
+    with damage_named("x", "shard"), pytest.raises(PermafrostError, match=rf"the cache {cache} cannot be .*set PERMAFROST_CACHE") as told:
+        open_listed(folder, entry, Path.read_bytes)
+    assert not isinstance(told.value, DamagedError)
 
 
 def test_many_threads_read_through_a_cache_that_holds_two(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:

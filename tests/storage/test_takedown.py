@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from scripts.cli import main
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
 from storage.errors import DamagedError, UsageError
@@ -358,3 +360,35 @@ def test_in_a_bucket_with_its_cache(server: str, make_set: Make, shard_format: s
     expect(made, {f"a/{i}": i for i in (0, 2, 3, 4, 5)}, "2")
     assert verify_set(made.name, full=True).findings == ()
     assert isinstance(made.folder, RemotePlace)
+
+
+@pytest.mark.slow
+def test_whatever_opens_a_store_elsewhere_cleans_the_cache_there(
+    server: str, make_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command on a machine of its own, which has read the set before."""
+    bucket = new_bucket(server)
+    init_store(bucket)
+    made = make_set(root=bucket)
+    made.commit("one", {"a": 1, "b": 2})
+    made.open().to_numpy()
+    held = shutil.copytree(cache_folder(), tmp_path / "held")
+    image(made, 1)
+    commands = (
+        ["ls", str(bucket)],
+        ["versions"],
+        ["tag"],
+        ["tag", "new"],
+        ["card"],
+        ["copy"],
+        ["verify"],
+        ["gc"],
+        ["expire", "--keep", "1"],
+    )
+    for number, (action, *words) in enumerate(commands):
+        monkeypatch.setenv("PERMAFROST_CACHE", str(shutil.copytree(held, tmp_path / f"cache-{number}")))
+        assert holding(made, 1, "a") != []
+        target = [] if action == "ls" else [made.uri]
+        assert main(["store", action, *target, *words, *([str(tmp_path / "target/team/set")] if action == "copy" else [])]) == 0
+        assert holding(made, 1, "a") == [], action
+    capsys.readouterr()

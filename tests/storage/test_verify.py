@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from scripts.made_set import MadeSet
 from storage.errors import NotFoundError
 from storage.expire import expire_versions
 from storage.runs import RunFolder
+from storage.sealed import seal
+from storage.takedown import Request, take_down
 from storage.verify import Finding, verify_set
 
 FLIPS = 200
@@ -50,12 +53,12 @@ def test_any_flipped_bit_is_found_and_its_file_named(made: MadeSet) -> None:
 
 @pytest.mark.parametrize("harm", [cut_off, delete])
 def test_any_file_that_is_missing_or_cut_off_is_found(made: MadeSet, harm: Callable[[Path, random.Random], None]) -> None:
-    for number, path in enumerate(files_of(made)):
-        if harm is delete and path.name in ("README.md", "hint.json"):
-            continue  # they are made of the rest at the next commit
+    for path in files_of(made):
+        if harm is delete and path.name == "README.md":
+            continue  # it is made of the rest at the next commit
         before = path.read_bytes()
-        harm(path, random.Random(number))
-        assert path.name in {Path(finding.path).name for finding in damage(made)}, path
+        harm(path, random.Random(path.name))
+        assert path.name in {Path(finding.path).name for finding in verify_set(made.name, full=True).findings}, path
         path.write_bytes(before)
 
 
@@ -171,3 +174,26 @@ def test_other_teams_sets_and_heads_are_not_foreign(made: MadeSet, make_set: Cal
     fill(make_set(root=made.name.root, name="other"))
     (made.name.root / "heads" / "team" / "best").mkdir(parents=True)
     assert verify_set(made.name, full=True).findings == ()
+
+
+def test_what_readers_over_the_web_are_not_told_is_named_and_is_no_damage(made: MadeSet) -> None:
+    """Writers that may not write in the root of the store, or die before they do, leave it so."""
+    root = Path(made.name.root)
+    (root / "catalog.json").write_bytes(seal({"sets": ["team/other"]}))
+    (Path(made.folder) / "hint.json").unlink()
+    found = verify_set(made.name, full=True)
+    assert (found.sound, {(finding.kind, finding.path) for finding in found.findings}) == (
+        True,
+        {("unannounced", "../../catalog.json"), ("unannounced", "hint.json")},
+    )
+    take_down(root, None, Request(images=("0" * 64,)), do_it=True)
+    (root / "catalog.json").write_bytes(seal({"sets": ["team/set"]}))
+    assert ["all that was taken down" in finding.message for finding in verify_set(made.name, full=True).findings] == [True]
+    (root / "catalog.json").unlink()
+    assert ["there is none" in finding.message for finding in verify_set(made.name, full=True).findings] == [True]
+
+
+def test_a_pipe_is_called_no_folder(made: MadeSet) -> None:
+    os.mkfifo(Path(made.folder) / "shards" / "pipe")
+    [finding] = verify_set(made.name, full=True).findings
+    assert (finding.kind, finding.message.startswith("neither a file nor a folder")) == ("unlisted", True)

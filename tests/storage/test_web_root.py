@@ -18,7 +18,7 @@ from storage.card import set_card
 from storage.catalog import list_sets
 from storage.changes import remove
 from storage.compact import compact_set
-from storage.errors import NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.import_features import import_features
@@ -81,6 +81,21 @@ def test_its_sets_are_listed(url: str, made: MadeSet, make_set: Callable[..., Ma
     make_set(root=made.name.root, name="other").commit("photos", {"a": 1})
     assert [(each.name, each.version) for each in list_sets(parse_root(url))] == [("team/other", 1), ("team/set", 2)]
     with pytest.raises(NotFoundError, match="the store has team/other, team/set"):
+        storage.open(f"{url}/team/nothing")
+
+
+def test_without_a_sound_catalog_its_sets_cannot_be_listed(url: str, made: MadeSet) -> None:
+    catalog = Path(made.name.root) / "catalog.json"
+    for content in (b"{}", catalog.read_bytes().replace(b"team", b"tean")):
+        catalog.write_bytes(content)
+        with pytest.raises(DamagedError, match=r"catalog .* is damaged.*store repair"):
+            list_sets(parse_root(url))
+        assert not verify_set(SetName(parse_root(url), "team", "set"), full=False).sound
+    catalog.unlink()
+    with pytest.raises(NotFoundError, match=r"there is no http.*/catalog.json, which names the sets"):
+        list_sets(parse_root(url))
+    assert storage.open(f"{url}/team/set").version == 2
+    with pytest.raises(NotFoundError, match="no feature set team/nothing"):
         storage.open(f"{url}/team/nothing")
 
 

@@ -1,0 +1,123 @@
+"""A takedown of which only traces are left: whoever writes is told, so that nothing comes back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.made_set import MadeSet
+from storage.changes import append
+from storage.errors import DamagedError
+from storage.repair import repair_set
+from storage.takedown import Request, Takedown, take_down
+from storage.tombstones import TAKEN_DOWN, read_tombstones
+from storage.transfer import copy_set
+from storage.verify import verify_set
+
+
+@pytest.fixture
+def made(make_set: Callable[..., MadeSet]) -> MadeSet:
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2, "c": 3})
+    return made
+
+
+@pytest.fixture
+def done(made: MadeSet) -> Takedown:
+    return take_down(made.name.root, None, Request(images=(made.digest(1).hex(),)), do_it=True)
+
+
+@pytest.fixture
+def copy(made: MadeSet, done: Takedown, tmp_path: Path) -> Path:
+    return shutil.copytree(made.name.root, tmp_path / "copy")
+
+
+def lose(made: MadeSet, done: Takedown) -> Path:
+    path = Path(made.name.root) / "takedowns" / f"{done.id}.json"
+    path.unlink()
+    return path
+
+
+def found(made: MadeSet) -> list[tuple[str, str]]:
+    return [(finding.kind, Path(finding.path).name) for finding in verify_set(made.name, full=True).findings if finding.is_damage]
+
+
+def record_of(made: MadeSet) -> str:
+    [path] = (Path(made.name.root) / "takedowns").glob("record-*.json")
+    return path.name
+
+
+def test_a_receipt_and_a_record_tell_of_a_tombstone(made: MadeSet, done: Takedown) -> None:
+    assert verify_set(made.name, full=True).findings == ()
+    lose(made, done)
+    assert found(made) == [("missing", f"{done.id}.json"), ("dangling", record_of(made))]
+    shutil.rmtree(Path(made.name.root) / "takedowns" / "receipts")
+    assert found(made) == [("dangling", record_of(made))]
+
+
+def test_a_receipt_that_has_changed_is_found(made: MadeSet, done: Takedown) -> None:
+    [receipt] = (Path(made.name.root) / "takedowns" / "receipts").iterdir()
+    receipt.write_bytes(receipt.read_bytes().replace(b"done", b"dome"))
+    assert found(made) == [("damaged", receipt.name)]
+
+
+def test_who_writes_is_refused_until_it_is_back(made: MadeSet, done: Takedown, copy: Path, tmp_path: Path) -> None:
+    path = lose(made, done)
+    for write in (
+        lambda: made.commit("one", {"a": 1, "b": 2}),
+        lambda: append(made.uri, ["new"], made.embeddings([9])),
+        lambda: copy_set(made.name, type(made.name)(made.name.root, "team", "copy")),
+        lambda: take_down(made.name.root, None, Request(images=(made.digest(2).hex(),)), do_it=False),
+    ):
+        with pytest.raises(DamagedError, match=rf"{done.id}.json is lost: .*--from ROOT.*repeat that takedown"):
+            write()
+    assert made.open().rows == 2
+    repair = repair_set(made.name, [copy])
+    assert (repair.left.sound, path.exists()) == (True, True)
+    assert read_tombstones(made.name).images == {made.digest(1)}
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_of_a_record_alone_a_copy_has_the_tombstone(made: MadeSet, tmp_path: Path, by_key: bool) -> None:
+    """Its takedown was cut off before it left a receipt, or could not reach another set."""
+    request = Request(keys=("a",)) if by_key else Request(images=(made.digest(1).hex(),))
+    done = take_down(made.name.root, made.name, request, do_it=True)
+    shutil.rmtree(Path(made.name.root) / "takedowns" / "receipts")
+    copy = shutil.copytree(made.name.root, tmp_path / "copy")
+    path = lose(made, done)
+    assert [kind for kind, _ in found(made)] == ["dangling"]
+    assert repair_set(made.name, [copy]).left.sound
+    assert path.exists()
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool) -> None:
+    request = Request(keys=("a",)) if by_key else Request(images=(made.digest(1).hex(),))
+    name = made.name if by_key else None
+    path = lose(made, take_down(made.name.root, name, request, do_it=True))
+    assert take_down(made.name.root, name, request, do_it=False).id == path.stem
+    take_down(made.name.root, name, request, do_it=True)
+    assert (path.exists(), verify_set(made.name, full=True).findings) == (True, ())
+    append(made.uri, ["new"], made.embeddings([9]))
+
+
+def test_a_damaged_tombstone_comes_from_a_copy(made: MadeSet, done: Takedown, copy: Path) -> None:
+    path = lose(made, done)
+    path.write_bytes(b"x")
+    assert found(made) == [("damaged", path.name)]
+    assert repair_set(made.name, [copy]).left.findings == ()
+
+
+def test_what_came_with_a_copy_of_a_set_is_no_trace(made: MadeSet, done: Takedown, tmp_path: Path) -> None:
+    """Records come along, also of images that were taken down in other sets of the source alone."""
+    target = type(made.name)(tmp_path / "other", "team", "set")
+    other = MadeSet(type(made.name)(made.name.root, "team", "other"), made.description)
+    copy_set(made.name, other.name)
+    take_down(made.name.root, other.name, Request(images=(made.digest(2).hex(),)), do_it=True)
+    copy_set(made.name, target)
+    assert verify_set(target, full=True).findings == ()
+    append(str(target), ["new"], made.embeddings([9]))
+    assert TAKEN_DOWN in made.open().manifest.corpora["one"].skipped
