@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import tensorflow as tf
 
 from storage.errors import PermafrostError
 from storage.feature_set import FeatureSet, open_set
@@ -15,7 +16,7 @@ from trainer.ridge import FeatureSums
 from trainer.rows import Numbers, StoredRows, require_finite, vectors
 
 MAX_WIDTH = 2048  # features: the sums of 20 folds then have 640 MiB
-BLOCK_BYTES = 256 << 20  # 256 MiB of float32: so that a fold's rows in a block still make a fast product
+BLOCK_BYTES = 640 << 20  # 640 MiB of float32: with 4,096 rows of a fold in a block a product is at 94% of its full speed, with 1,638 at 83%
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Folds:
             chosen = np.flatnonzero(items)
             if len(chosen):
                 for _, block in vectors(StoredRows(self.feature_set, chosen), np.arange(len(chosen))):
-                    found.add((block - found.pivot).numpy(), sign=sign)
+                    found.add(np.asarray(block - found.pivot), sign=sign)
         return found
 
 
@@ -100,13 +101,17 @@ def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: F
     counts, totals = (known.counts, known.totals) if known else (np.zeros(FOLDS), np.zeros((FOLDS, width)))
     grams = known.grams if known else np.zeros((FOLDS, width, width))
     rows = StoredRows(feature_set, positions, block_bytes=BLOCK_BYTES)
-    for part, block in vectors(rows, np.arange(len(positions))):
+    for part, block in rows.blocks(np.arange(len(positions))):
+        order = np.argsort(folds[part], kind="stable")
+        x = tf.cast(tf.gather(tf.convert_to_tensor(block.reshape(len(part), width)), order), tf.float32)
         if pivot is None:
-            pivot = block.numpy().mean(axis=0, dtype=np.float64).astype(np.float32)
-        x, of_row = (block - pivot).numpy(), folds[part]
-        for fold in np.unique(of_row):
+            pivot = np.asarray(tf.reduce_mean(x, 0))
+        # np.asarray looks at TensorFlow's memory, where .numpy() copies it.
+        ends, by_fold = np.cumsum(np.bincount(folds[part], minlength=FOLDS)), np.asarray(x - pivot)
+        for fold, mine_rows in enumerate(np.split(by_fold, ends[:-1])):
             mine = FeatureSums(pivot, counts[fold], totals[fold], grams[fold])
-            mine.add(x[of_row == fold], sign=sign)
+            if len(mine_rows):
+                mine.add(mine_rows, sign=sign)
             counts[fold] = mine.count
     if not np.isfinite(totals).all():
         require_finite(rows, np.arange(len(positions)))

@@ -17,7 +17,7 @@ RESAMPLES = 1000
 LEAST_RESAMPLES = 200  # where items must be drawn one by one: of a million, 200 take about 3 s
 LEVEL = 0.95
 BLOCK = 1 << 22  # counts in memory at a time: 32 MiB
-GROUPS = 4096
+GROUPS = 1024
 MOST_DRAWN = 2 * 10**8  # items drawn one by one: 3 s
 
 Samples = npt.NDArray[np.float64]

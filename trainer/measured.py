@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import keras
 import numpy as np
@@ -15,12 +16,11 @@ from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.exact_fits import FitData
 from trainer.fitting import Numbers
-from trainer.input_pipeline import rows_per_batch
 from trainer.rows import require_finite
 from trainer.splits import VALIDATION
 from trainer.task import Probabilities, Targets
 
-MAX_ROWS = 1024  # a batch of predictions
+BATCH_BYTES = 64 << 20  # 64 MiB of float32 features: a call of Keras' predict_on_batch costs as much as 500 rows of 2,048
 
 AnyEvaluation = Evaluation | MultiLabelEvaluation
 Metrics = dict[str, AnyEvaluation]
@@ -44,7 +44,7 @@ def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
 
 def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list[Numbers]) -> Iterator[tuple[Targets, Probabilities]]:
     """Batches of (targets, probabilities); `order` is told which items they are of."""
-    size = rows_per_batch(data.rows.shape, MAX_ROWS)
+    size = max(1, BATCH_BYTES // (4 * prod(data.rows.shape)))
     for part, block in data.rows.blocks(numbers):
         order.append(part)
         for start in range(0, len(part), size):

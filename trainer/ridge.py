@@ -157,7 +157,7 @@ def sums(
         wanted = np.repeat(targets[part], rows.views, axis=0)
         along.add(x, wanted if by_row is None else wanted * by_row[:, None])
         if known is None:
-            found.add(x.numpy(), by_row)
+            found.add(np.asarray(x), by_row)  # a look at TensorFlow's memory; .numpy() would copy it
     assert found is not None, "no items"
     assert along is not None, "no items"
     if not np.isfinite(found.total).all():
