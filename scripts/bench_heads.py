@@ -74,14 +74,17 @@ def objective(z: Array, y: Array, kernel: Array, bias: Array, c: float) -> float
 
 
 def bench_logistic(x: Array, y: Array, classes: int, c: float, times: int, theirs: bool) -> dict[str, Any]:
-    """One fit, from float16 features to weights, and 32 strengths; scikit-learn gets features that are standardised already."""
-    from trainer.logistic import fit_path
+    """One fit to convergence, from float16 features to weights, and 32 strengths to choose from, as `train` and `sweep` choose.
+
+    scikit-learn gets features that are standardised already.
+    """
+    from trainer.logistic import TO_CHOOSE, fit_path
     from trainer.standardise import spread
 
     fit_path(x[:256], y[:256] % classes, classes, [c])  # TensorFlow's first calls
     one, ((solution,), moments) = median(lambda: fit_path(x, y, classes, [c]), times)
     strengths = np.geomspace(c / 1000, c * 10, 32).tolist()
-    path, (solutions, _) = timed(lambda: fit_path(x, y, classes, strengths))
+    path, (solutions, _) = timed(lambda: fit_path(x, y, classes, strengths, tolerance=TO_CHOOSE))
     z = ((x - moments.mean.astype(np.float32)) / spread(moments).astype(np.float32)).astype(np.float32)
     ours = objective(z, y, solution.weights.kernel, solution.weights.bias, c)
     found: dict[str, Any] = {

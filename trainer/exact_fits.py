@@ -14,7 +14,7 @@ from trainer.design import Design
 from trainer.fitting import FirstFit, Numbers
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights, Scores, linear_model, scores, temperature
-from trainer.logistic import LogisticPath, linear_loss
+from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums
 from trainer.rows import Rows
@@ -73,10 +73,11 @@ class LogisticFit:
     data: FitData
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
-        path, rows = self._path(train)
         if self.data.options.c is not None or not len(validation):
+            path, rows = self._path(train)
             c = self.data.options.c or DEFAULT_C
             return FirstFit(self.data.model(rows.moments, path.solve(c).weights), {"c": c})
+        path, rows = self._path(train, TO_CHOOSE)
         tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
             weights = path.solve(c).weights
@@ -94,10 +95,10 @@ class LogisticFit:
         path, rows = self._path(numbers)
         return self.data.model(rows.moments, path.solve(first.chosen["c"]).weights)
 
-    def _path(self, numbers: Numbers) -> tuple[LogisticPath, Design]:
+    def _path(self, numbers: Numbers, tolerance: float = TOLERANCE) -> tuple[LogisticPath, Design]:
         data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
         loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
-        return LogisticPath(rows, loss), rows
+        return LogisticPath(rows, loss, tolerance), rows
 
 
 def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> list[tuple[float, float]]:

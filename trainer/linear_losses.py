@@ -65,12 +65,13 @@ class Sigmoids:
         return found
 
 
-# With signatures, so that each is traced once in a process: a fit of small features takes no longer than that.
+# With signatures, so that each is traced once in a process: a fit of small features takes no longer than that. Without autograph, which
+# looks for Python's control flow, finds none and takes 50 ms a function.
 _FLAT, _WIDE, _ONE = tf.TensorSpec([None]), tf.TensorSpec([None, None]), tf.TensorSpec([])
 _CODES = tf.TensorSpec([None], tf.int64)
 
 
-@tf.function(input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
+@tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
 def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     total = tf.reduce_logsumexp(z, 1)
     losses = weights * (total - tf.gather(z, codes, batch_dims=1))
@@ -79,7 +80,7 @@ def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, T
     return _sum(losses), gradient, tf.reduce_sum(p * (1 - p) * weights[:, None], 0)
 
 
-@tf.function(input_signature=[_CODES, _FLAT, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
+@tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
 def _softmax_along(codes: Tensor, weights: Tensor, z: Tensor, change: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     p = tf.nn.softmax(z + t * change)
     mean = tf.reduce_sum(p * change, 1)
@@ -87,14 +88,14 @@ def _softmax_along(codes: Tensor, weights: Tensor, z: Tensor, change: Tensor, t:
     return _sum(weights * slopes), _sum(weights * (tf.reduce_sum(p * change**2, 1) - mean**2))
 
 
-@tf.function(input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
+@tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
 def _sigmoids_value(targets: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     losses = weights * tf.nn.sigmoid_cross_entropy_with_logits(targets, z)
     p = tf.sigmoid(z)
     return _sum(losses), (p - targets) * weights, tf.reduce_sum(p * (1 - p) * weights, 0)
 
 
-@tf.function(input_signature=[_WIDE, _WIDE, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
+@tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
 def _sigmoids_along(targets: Tensor, weights: Tensor, z: Tensor, change: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     p = tf.sigmoid(z + t * change)
     return _sum(weights * (p - targets) * change), _sum(weights * p * (1 - p) * change**2)

@@ -24,6 +24,7 @@ from trainer.spectrum import Spectrum
 from trainer.standardise import Moments
 
 TOLERANCE = 1e-6  # of the loss: the most that could still be gained when a fit ends
+TO_CHOOSE = 1e-4  # where strengths are compared on validation: half the steps, and scikit-learn's default stops 20 times further away
 STALLED, STALL = 5, 1e-9  # so many steps that gain less than this share of the loss: float32 can tell no better
 MAX_ITERATIONS = 1000
 SAMPLE = 8192  # rows whose spectrum stands for that of all
@@ -62,8 +63,8 @@ def _float(values: npt.NDArray[np.generic]) -> Tensor:
 class _Run:
     """A fit on its way: v [D + 1, K] is the kernel, with the bias in its last row; z [N, K] are its scores."""
 
-    def __init__(self, c: float, loss: LinearLoss, v: Matrix, z: Tensor) -> None:
-        self.c, self.v, self.z = c, v, z
+    def __init__(self, c: float, loss: LinearLoss, v: Matrix, z: Tensor, tolerance: float) -> None:
+        self.c, self.v, self.z, self._tolerance = c, v, z, tolerance
         self.memory, self.iterations, self.slope, self.left = Memory(), 0, 0.0, float("inf")
         self._stalled = 0
         self._loss = loss
@@ -96,7 +97,7 @@ class _Run:
 
     @property
     def done(self) -> bool:
-        return self.left <= TOLERANCE * self.value or self._stalled >= STALLED
+        return self.left <= self._tolerance * self.value or self._stalled >= STALLED
 
     def go(self, change: Tensor) -> None:
         """As far along the direction as it is worth; change [N, K]: the scores of the direction."""
@@ -121,8 +122,8 @@ class LogisticPath:
     All strengths in one pass over the rows, each from zero, took three times as many steps: more than a wide product saves.
     """
 
-    def __init__(self, rows: Design, loss: LinearLoss) -> None:
-        self._rows, self._loss = rows, loss
+    def __init__(self, rows: Design, loss: LinearLoss, tolerance: float = TOLERANCE) -> None:
+        self._rows, self._loss, self._tolerance = rows, loss, tolerance
         self._found: list[_Run] = []
         by_row = np.asarray(loss.weights, np.float32).reshape(rows.count, -1).mean(axis=1)
         self._total = float(by_row.sum(dtype=np.float64))
@@ -146,10 +147,11 @@ class LogisticPath:
         """At the best of: the last solution, and the polynomials in log C through the last ones. The first one starts at zero."""
         if not self._found:
             zero = np.zeros((self._rows.width + 1, self._loss.outputs))
-            return _Run(c, self._loss, zero, tf.zeros((self._rows.count, self._loss.outputs)))
-        tried = [_Run(c, self._loss, *_extrapolated(self._found[-n:], c)) for n in range(1, len(self._found) + 1)]
+            return _Run(c, self._loss, zero, tf.zeros((self._rows.count, self._loss.outputs)), self._tolerance)
+        tried = [_Run(c, self._loss, *_extrapolated(self._found[-n:], c), self._tolerance) for n in range(1, len(self._found) + 1)]
         best = min(tried, key=lambda run: run.value)
-        run, last = _Run(c, self._loss, best.v, self._scores(best.v)), self._found[-1]  # scores anew: rounding would add up along a path
+        scores = self._scores(best.v)  # anew: rounding would add up along a path
+        run, last = _Run(c, self._loss, best.v, scores, self._tolerance), self._found[-1]
         for step, change in last.memory.pairs:
             run.memory.learn(step, change + (run.penalty - last.penalty) * step)
         return run
@@ -185,6 +187,7 @@ def fit_path(
     strengths: Sequence[float],
     weights: npt.NDArray[np.float64] | None = None,
     multi_label: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> tuple[list[Solution], Moments]:
     """Solutions for all strengths (each a C), in their order, and the moments that standardise x.
 
@@ -192,6 +195,6 @@ def fit_path(
     Raises UsageError.
     """
     rows = Design(MemoryRows(x), np.arange(len(x)))
-    path = LogisticPath(rows, linear_loss(y, classes, weights, rows, multi_label))
+    path = LogisticPath(rows, linear_loss(y, classes, weights, rows, multi_label), tolerance)
     found = {c: path.solve(c) for c in sorted(set(strengths))}
     return [found[c] for c in strengths], rows.moments

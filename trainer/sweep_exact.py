@@ -14,7 +14,7 @@ from trainer.exact_fits import FitData
 from trainer.fitting import Numbers
 from trainer.head_stack import Arrays
 from trainer.linear_weights import LinearWeights, temperature
-from trainer.logistic import LogisticPath, linear_loss
+from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.many_heads import HeadState, Progress, members
 from trainer.options import FitOptions
 from trainer.ridge import Ridge, ridge_targets, sums
@@ -29,21 +29,22 @@ def _data(work: Work, options: FitOptions) -> FitData:
 
 
 def _logistic(work: Work, trials: Sequence[Trial], states: object, until: int, on_epoch: Callable[[int], None]) -> list[HeadState]:
-    found, weights = _logistic_path(work, trials)
+    found, weights = _logistic_path(work, trials, TO_CHOOSE)
     return [_state(_in_frontend(work, found, weights[work.options(trial).c])) for trial in trials]
 
 
-def _logistic_path(work: Work, trials: Sequence[Trial]) -> tuple[Moments, dict[float | None, LinearWeights]]:
+def _logistic_path(work: Work, trials: Sequence[Trial], tolerance: float) -> tuple[Moments, dict[float | None, LinearWeights]]:
     data = _data(work, work.options(trials[0]))
     numbers = _training(work, trials[0])
     rows = Design(data.rows, numbers, data.pooling)
-    path = LogisticPath(rows, linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label))
+    loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
+    path = LogisticPath(rows, loss, tolerance)
     strengths = sorted({c for trial in trials if (c := work.options(trial).c) is not None})
     return rows.moments, {c: path.solve(c).weights for c in strengths}
 
 
 def _logistic_again(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:
-    found, weights = _logistic_path(work, [trial])
+    found, weights = _logistic_path(work, [trial], TOLERANCE)
     return _in_frontend(work, found, weights[work.options(trial).c])
 
 
