@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         require_head(folder)
     require_labels(args.labels)
     check_report_options(args)
+    if args.near_duplicates is not None and not -1 <= args.near_duplicates <= 1:
+        raise UsageError(f"--near-duplicates takes a cosine, from -1 to 1; got {args.near_duplicates:g}")
     import_tensorflow()
     import trainer
 

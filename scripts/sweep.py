@@ -47,7 +47,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_axes(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(_VALUES)
-    parser.add_argument("--head", default="linear", metavar="NAME,...", help="linear (default), mlp, or both as linear,mlp")
+    parser.add_argument(
+        "--head", default="linear", metavar="NAME,...", help="linear (default), mlp, logistic, ridge, or several as linear,mlp"
+    )
     parser.add_argument(
         "--grid",
         action="append",

@@ -14,22 +14,23 @@ def duckdb_query(feature_set: FeatureSet) -> str:
     items, shards = _paths(feature_set, _sql_text)
     return (
         f"SELECT i.key, i.corpus, i.label, i.split, s.embedding\nFROM read_parquet([{items}]) i\n"
-        f"JOIN read_parquet([{shards}], filename = true) s\n"
-        "ON s.digest = i.digest AND s.view = 0 AND parse_filename(s.filename, true) = i.shard;"
+        f"JOIN read_parquet([{shards}], filename = true, file_row_number = true) s\n"
+        "ON parse_filename(s.filename, true) = i.shard AND s.file_row_number = i.row;"
     )
 
 
 def polars_query(feature_set: FeatureSet) -> str:
-    """Python for Polars: the same rows. One digest can stand in two shards, so the shard is part of the join."""
+    """Python for Polars: the same rows. One digest can stand in several places, so items are joined by shard and row."""
     if not feature_set.rows:
         return "# this version has no rows"
     items, shards = _paths(feature_set, repr)
     return (
         "import polars as pl\n"
         f"items = pl.read_parquet([{items}], glob=False)\n"
-        f'shards = pl.scan_parquet([{shards}], glob=False, include_file_paths="path").filter(pl.col("view") == 0)\n'
-        'shards = shards.with_columns(shard=pl.col("path").str.extract(r"([0-9a-f]{64})\\.parquet$")).collect()\n'
-        'table = items.join(shards, on=["digest", "shard"], how="left").select("key", "corpus", "label", "split", "embedding")'
+        f'shards = pl.scan_parquet([{shards}], glob=False, include_file_paths="path").with_columns(\n'
+        '    shard=pl.col("path").str.extract(r"([0-9a-f]{64})\\.parquet$"), row=pl.int_range(pl.len(), dtype=pl.Int32).over("path")\n'
+        ").collect()\n"
+        'table = items.join(shards, on=["shard", "row"], how="left").select("key", "corpus", "label", "split", "embedding")'
     )
 
 

@@ -63,6 +63,16 @@ class ReceiptRows:
         table = with_digest(self.table())
         return _digests(table, ~stones.taken(table, self.corpus))
 
+    def kept_rows(self, stones: Tombstones) -> dict[str, npt.NDArray[np.int64]]:
+        """The same by place: the sha256 of the shard, and rows there."""
+        if self.finished or self.shard is None:
+            return {}
+        table = with_digest(self.table())
+        if "row" not in table.column_names:
+            return {}
+        rows = table["row"].filter(pa.array(~stones.taken(table, self.corpus))).drop_null()
+        return {self.shard.sha256: rows.to_numpy().astype(np.int64)}
+
     def masked(self, stones: Tombstones) -> pa.Table:
         """The receipt without what tells of the rows that go."""
         table = self.table()

@@ -18,12 +18,17 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """Of one item file. taken_shards: those that rows to go point at. by_key: digests of rows that go by their key alone."""
+    """Of one item file. taken_shards: those that rows to go point at. by_key: digests of rows that go by their key alone.
+
+    key_rows: where in the shards these stand. kept_rows: where those stand that stay.
+    """
 
     taken: int
     shards: frozenset[str]
     taken_shards: frozenset[str]
     by_key: frozenset[bytes]
+    key_rows: Mapping[str, Rows]
+    kept_rows: Mapping[str, Rows]
     known: frozenset[KnownFile]
 
 

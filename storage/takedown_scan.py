@@ -78,7 +78,8 @@ class SetScan:
         known: frozenset[KnownFile],
     ) -> Found:
         dropped = stones.images | self._orphaned(items.values(), facts, receipts, stones)
-        shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, stones)
+        rows = self._orphaned_rows(items, facts, receipts, stones)
+        shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, rows)
         listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
         late = list(self._unlisted_tables(listed, stones))
         late_items = [entry for entry, count in late if entry.path.startswith("items/") and count]
@@ -163,11 +164,20 @@ class SetScan:
         by_image, by_key = stones.taken_by_image(table["digest"]), stones.taken_by_key(table)
         self._meet(table, by_image, by_key)
         gone = table.filter(pa.array(by_image | by_key))
-        only_key = table["digest"].filter(pa.array(by_key & ~by_image)).to_pylist()
+        only_key = table.filter(pa.array(by_key & ~by_image))
+        kept = table.filter(pa.array(~(by_key | by_image)))
         for shard, rows in _rows_by_shard(table):
             self._pointed[shard].append(rows)
         shards, taken_shards = (frozenset(pc.unique(each["shard"]).to_pylist()) for each in (table, gone))
-        self._facts[entry.path] = ItemFacts(gone.num_rows, shards, taken_shards, frozenset(only_key), _known(table, by_image))
+        self._facts[entry.path] = ItemFacts(
+            gone.num_rows,
+            shards,
+            taken_shards,
+            frozenset(only_key["digest"].to_pylist()),
+            dict(_rows_by_shard(only_key)),
+            dict(_rows_by_shard(kept)) if only_key.num_rows or stones.keys else {},
+            _known(table, by_image),
+        )
 
     def _meet(self, table: pa.Table, by_image: npt.NDArray[np.bool_], by_key: npt.NDArray[np.bool_]) -> None:
         """table: with digest, and with key where any row goes by it."""
@@ -198,11 +208,31 @@ class SetScan:
             kept.update(table["digest"].filter(pa.array(~stones.taken(table))).to_pylist())
         return found - kept - frozenset[bytes]().union(*(each.kept(stones) for each in receipts))
 
+    def _orphaned_rows(
+        self, listed: Mapping[str, FileEntry], facts: Mapping[str, ItemFacts], receipts: Sequence[ReceiptRows], stones: Tombstones
+    ) -> dict[str, Rows]:
+        """By shard the rows (of view 0) of items that go by their key, and that nothing else points at: also where another key has another
+        embedding under the same digest."""
+        gone, kept = defaultdict[str, list[Rows]](list), defaultdict[str, list[Rows]](list)
+        for each in facts.values():
+            for shard, rows in each.key_rows.items():
+                gone[shard].append(rows)
+        if not gone:
+            return {}
+        late = (entry for entry in files_in(self.name.folder, "items") if entry.path not in listed)
+        staying = (dict(_rows_by_shard(table.filter(pa.array(~stones.taken(table))))) for table in self._readable(late))
+        for each_kept in chain((each.kept_rows for each in facts.values()), staying, (each.kept_rows(stones) for each in receipts)):
+            for shard, rows in each_kept.items():
+                kept[shard].append(rows)
+        none = np.zeros(0, np.int64)
+        left = {shard: np.setdiff1d(np.concatenate(parts), np.concatenate([none, *kept[shard]])) for shard, parts in gone.items()}
+        return {shard: rows for shard, rows in left.items() if len(rows)}
+
     def _readable(self, entries: Iterable[FileEntry]) -> Iterator[pa.Table]:
         """Of item files that no version lists."""
         for entry in entries:
             with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
-                yield open_proven(self.name.folder, entry, partial(pq.read_table, columns=_REJECTS.names))
+                yield open_proven(self.name.folder, entry, partial(pq.read_table, columns=_ITEMS.names)).cast(_ITEMS)
 
     def _shards(
         self,
@@ -210,7 +240,7 @@ class SetScan:
         facts: Mapping[str, ItemFacts],
         receipts: Sequence[ReceiptRows],
         dropped: frozenset[bytes],
-        stones: Tombstones,
+        orphaned: Mapping[str, Rows],
     ) -> tuple[dict[str, tuple[FileEntry, Rows]], list[FileEntry]]:
         """Shards with rows that go, by sha256; and those that no version lists and nobody can read.
 
@@ -225,10 +255,12 @@ class SetScan:
         for entry in _with_unlisted(needed, self.name.folder):
             if entry.sha256 in listed and entry.sha256 not in taken and self._all_pointed_at(entry, views):
                 continue
-            if not dropped or size_of(self.name.folder / entry.path) is None:
+            if not (dropped or entry.sha256 in orphaned) or size_of(self.name.folder / entry.path) is None:
                 continue
             try:
                 rows = self._rows_of(entry, dropped)
+                if entry.sha256 in orphaned:
+                    rows = np.union1d(rows, np.add.outer(orphaned[entry.sha256], np.arange(views)).reshape(-1))
             except DamagedError:
                 if entry.sha256 in listed:
                     raise

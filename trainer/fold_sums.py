@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import tensorflow as tf
 
+from storage.digests import to_words
 from storage.errors import PermafrostError
 from storage.feature_set import FeatureSet, open_set
 from storage.names import SetName
@@ -68,30 +70,43 @@ def _updated(name: SetName, feature_set: FeatureSet, digests: pa.ChunkedArray) -
             other = open_set(replace(name, at=str(version)))
             known = read_statistics(name, other.manifest)
             theirs = other.columns("digest")["digest"]
+            added, removed = _difference(feature_set, other)
         except PermafrostError:
             continue
-        added, removed = _difference(digests, theirs)
         if known is not None and 2 * (len(added) + len(removed)) < len(digests):
             found = _added(feature_set, added, fold_of(digests)[added], known)
             return _added(other, removed, fold_of(theirs)[removed], found, -1.0)
     return None
 
 
-def _difference(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
-    """Positions of what only we have, and only they; an image that one has more often counts so often."""
-    mine, other = _occurrences(ours), _occurrences(theirs)
+def _difference(ours: FeatureSet, theirs: FeatureSet) -> tuple[Numbers, Numbers]:
+    """Positions of what only we have, and only they; an embedding that one has more often counts so often.
+
+    Items are the same where they have one digest and stand in one place: another embedding may have come under the same digest. After a
+    compaction all have moved, and the sums are made anew.
+    """
+    both = np.concatenate([_embeddings(ours), _embeddings(theirs)])
+    _, numbers = np.unique(both.view(np.dtype((np.void, both.itemsize * both.shape[1]))).reshape(-1), return_inverse=True)
+    mine, other = (_occurrences(part) for part in np.split(numbers.reshape(-1).astype(np.int64), [ours.rows]))
     return np.flatnonzero(~np.isin(mine, other)), np.flatnonzero(~np.isin(other, mine))
 
 
-def _occurrences(digests: pa.ChunkedArray) -> Numbers:
-    """Each digest and how often it came before [N], as structures that compare."""
-    raw = np.frombuffer(b"".join(digests.to_pylist()), "S32") if len(digests) else np.zeros(0, "S32")
-    order = np.argsort(raw, kind="stable")
-    new = np.r_[True, raw[order][1:] != raw[order][:-1]] if len(raw) else np.zeros(0, bool)
+def _embeddings(feature_set: FeatureSet) -> npt.NDArray[np.uint64]:
+    """Of each item [N, 6]: the digest, and where its embedding stands."""
+    items = feature_set.columns("digest", "shard", "row")
+    shards = items["shard"].combine_chunks().dictionary_encode()
+    words = np.array([int(sha256[:16], 16) for sha256 in shards.dictionary.to_pylist()], np.uint64)
+    return np.column_stack([to_words(items["digest"]), words[shards.indices.to_numpy()], items["row"].to_numpy().astype(np.uint64)])
+
+
+def _occurrences(numbers: Numbers) -> Numbers:
+    """Each number together with how often it came before [N], as one number."""
+    order = np.argsort(numbers, kind="stable")
+    new = np.r_[True, numbers[order][1:] != numbers[order][:-1]][: len(numbers)]
     starts = np.flatnonzero(new)
-    nth = np.empty(len(raw), np.int64)
-    nth[order] = np.arange(len(raw)) - np.repeat(starts, np.diff(np.r_[starts, len(raw)]))
-    return np.array([digest + b"%d" % n for digest, n in zip(digests.to_pylist(), nth.tolist(), strict=True)])
+    nth = np.empty(len(numbers), np.int64)
+    nth[order] = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.r_[starts, len(numbers)]))
+    return numbers << 32 | nth
 
 
 def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: FoldSums | None, sign: float = 1.0) -> FoldSums:

@@ -147,6 +147,10 @@ class Stream:
     def dataset(self, start: Position | None = None) -> tf.data.Dataset:
         """Batches (float32 [n, *shape], y [n, ...]) from a position on. Raises UsageError for one of another stream."""
         start = self._require_own(start) if start else self.position()
+        if self.options.epochs is not None and (start.epoch, start.batch) > (self.options.epochs, 0):
+            raise UsageError(
+                f"the position is in epoch {start.epoch}, at batch {start.batch}: beyond the {self.options.epochs} epochs asked for"
+            )
         return stream(self._source, self._y, self.plan, self.batch_size, self.options.epochs, start.epoch, start.batch)
 
     def _require_own(self, start: Position) -> Position:

@@ -60,6 +60,8 @@ def compare(first: SetEvaluation, second: SetEvaluation) -> Comparison:
     Raises UsageError where they do not know the classes of the same items of one set, share no item, or have other labels for one.
     """
     ours, theirs = first.evaluation, second.evaluation
+    if isinstance(ours, Evaluation) != isinstance(theirs, Evaluation):
+        raise UsageError("one head gives an item one class, the other any number of them: they do not answer the same question")
     numbers, others = _common(first, second)
     if isinstance(ours, Evaluation) and isinstance(theirs, Evaluation):
         names, other_names = np.array(ours.classes, object), np.array(theirs.classes, object)

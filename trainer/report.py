@@ -42,7 +42,9 @@ def report_of_fit(
     """
     shown = next(name for name in (TEST, VALIDATION, TRAIN) if name in fitted.metrics)
     items = Items(fitted.feature_set, fitted.positions[shown], pictures)
-    train = np.concatenate([fitted.positions[name] for name in (TRAIN, VALIDATION) if name != shown])
+    train = np.concatenate(
+        [fitted.positions[name] for name in (TRAIN, VALIDATION) if name in fitted.positions and name != shown] or [items.positions[:0]]
+    )
     near = near_duplicates_of(fitted.feature_set, items.positions, np.sort(train)) if len(train) and shown != TRAIN else None
     crossed = fitted.cross_validation
     doubted = (crossed.evaluation, Items(fitted.feature_set, crossed.positions, pictures)) if crossed else None

@@ -36,6 +36,8 @@ class Spectrum:
         q = tf.constant(np.random.default_rng(0).standard_normal((width, rank)), tf.float32)
         for _ in range(POWERS):
             q = _orthonormal(tf.matmul(x, tf.matmul(x, q), transpose_a=True))
+            if not q.shape[1]:  # all features are constant
+                return cls(q, np.zeros(0), 0.0)
         values, turn = _eigen(tf.matmul(x, q))
         trace = float(tf.reduce_sum(tf.cast(tf.reduce_sum(tf.square(x), 0), tf.float64)))
         rest = max(0.0, trace - float(values.sum())) / max(1, width - len(values))
@@ -52,7 +54,7 @@ class Spectrum:
 def _orthonormal(x: Tensor) -> Tensor:
     """A basis of the columns of x [D, k]; columns that add nothing are dropped. By products alone, so as fast as they are."""
     values, turn = _eigen(x)
-    kept = values > 1e-10 * values[-1]
+    kept = (values > 1e-10 * values[-1]) & (values > 0)
     return tf.matmul(x, tf.boolean_mask(turn, kept, axis=1) / tf.constant(np.sqrt(values[kept]), tf.float32))
 
 

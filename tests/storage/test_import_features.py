@@ -24,9 +24,11 @@ from storage.flat_file import FlatNames
 from storage.import_features import ImportResult, import_features
 from storage.import_options import ImportOptions
 from storage.names import parse_set
+from storage.queries import duckdb_query, polars_query
 from storage.shard import SHARD_FORMATS
 from storage.stand_in import are_stand_ins, is_stand_in, stand_in_digest
 from storage.takedown import Request, take_down
+from storage.verify import verify_set
 from storage.version_diff import diff_versions
 
 if TYPE_CHECKING:
@@ -705,3 +707,41 @@ def test_options_that_cannot_be_are_refused(desk: Desk) -> None:
         import_features(desk.folder / "none.npz", desk.uri)
     with zipfile.ZipFile(desk.folder / "a.zip", "w"), pytest.raises(UsageError, match="expected a file that ends in"):
         import_features(desk.folder / "a.zip", desk.uri)
+
+
+@pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_takedown_by_key_takes_the_embedding_that_only_that_key_has_under_a_digest(
+    desk: Desk, shard_format: str, compacted: bool
+) -> None:
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in KEYS]
+    desk.write("npz", KEYS, values(), digest=np.array(digests))
+    desk.read_in(format=shard_format)
+    other = np.full((1, 6), 77.5, np.float32)
+    desk.write("npz", ["other.png"], other, digest=np.array(digests[:1]))
+    desk.read_in(mode="append")
+    name = parse_set(desk.uri)
+    if compacted:
+        assert compact_set(name, do_it=True).version == 3
+    assert take_down(name.root, name, Request(keys=("other.png",)), do_it=True).done
+    files = [path for path in Path(str(name.root)).rglob("*") if path.is_file()]
+    assert [path for path in files if other.tobytes() in path.read_bytes()] == []
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, values(), strict=True)}
+    assert verify_set(name, full=True).sound
+
+
+def test_queries_find_the_embedding_of_each_item_where_a_digest_has_two(desk: Desk) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    pytest.importorskip("polars")
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in KEYS]
+    desk.write("npz", KEYS, values(), digest=np.array(digests))
+    desk.read_in()
+    desk.write("npz", ["other.png"], values(1), digest=np.array(digests[:1]))
+    desk.read_in(mode="append")
+    compact_set(parse_set(desk.uri), do_it=True)
+    feature_set = desk.open()
+    expected = sorted(by_key(feature_set).items())
+    assert sorted((row[0], row[4]) for row in duckdb.sql(duckdb_query(feature_set)).fetchall()) == expected
+    found: dict[str, Any] = {}
+    exec(polars_query(feature_set), found)
+    assert sorted((row["key"], row["embedding"]) for row in found["table"].to_dicts()) == expected

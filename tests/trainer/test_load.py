@@ -219,3 +219,10 @@ def test_damage_is_told_while_it_streams(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(tf.errors.UnknownError, match=r"DamagedError: the shard .* is listed but is not there"):
         list(dataset)
+
+
+def test_a_position_beyond_the_end_is_told(sets: dict[str, MadeSet]) -> None:
+    stream = opened(sets["parquet"], epochs=2, memory=HELD)
+    assert list(stream.dataset(stream.position(2 * stream.batches))) == []
+    with pytest.raises(UsageError, match="beyond the 2 epochs asked for"):
+        stream.dataset(stream.position(2 * stream.batches + 1))

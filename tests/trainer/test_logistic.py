@@ -127,3 +127,8 @@ def test_features_that_are_no_numbers_are_named() -> None:
     x[[7, 31], 2] = np.nan, np.inf
     with pytest.raises(UsageError, match=r"2 items have features that are NaN or infinite: item 7, item 31\. Leave their labels out"):
         fit_path(x, y, 2, [1.0])
+
+
+def test_features_that_are_all_constant_give_the_shares_of_the_classes() -> None:
+    [solution], _ = fit_path(np.ones((40, 5), np.float32), np.arange(40) % 4 // 2, 2, [1.0])
+    assert np.abs(solution.weights.kernel).max() == 0

@@ -16,8 +16,10 @@ from storage.errors import UsageError
 from trainer.drift import mean_distance, moments_of
 from trainer.drift_of_set import drift_of
 from trainer.evaluate_set import evaluate_head
+from trainer.fit import fit
 from trainer.fitted import FittedHead
 from trainer.head_folder import Head, load_head, save_head
+from trainer.options import FitOptions
 from trainer.questions import Answers, compare, label_errors_of, near_duplicates_with_train, slices_of
 from trainer.report import report_of_evaluation, report_of_fit, write_report
 from trainer.task import MultiLabel
@@ -162,3 +164,9 @@ def test_several_labels_an_item_have_a_report_and_slices(head: Head, write_set: 
     with pytest.raises(UsageError, match="one class each"):
         label_errors_of(result)
     assert compare(result, result).difference == 0
+
+
+def test_a_head_without_validation_or_test_has_a_report(separable_set: str) -> None:
+    for shares in ({"validation": 0.0}, {"test": 0.0, "validation": 0.0}):
+        report = report_of_fit(fit(separable_set, options=FitOptions("class-mean", **shares)), "a title")
+        assert report.shown == ("test" if "test" not in shares else "train")
