@@ -19,6 +19,7 @@ from pathlib import Path
 from storage.errors import AlreadyExistsError, PermafrostError
 from storage.patience import FULL, PASSING, patient
 
+FOLDER_TRIES = 50  # of making a folder that somebody removes again and again
 CHUNK_BYTES = 8 << 20
 
 
@@ -98,7 +99,7 @@ def private_path(folder: Path, owner: str = "") -> Iterator[Path]:
 
     owner: begins the name, so that `remove_private_paths` can clean up after a process that was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     path = folder / f".{owner}{secrets.token_hex(8)}.partial"
     try:
         yield path
@@ -134,7 +135,7 @@ def _sync_names(folder: Path) -> None:
 
 @patient
 def _rename(partial: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     try:
         os.replace(partial, target)
     except FileNotFoundError:  # on NFS a rename can succeed and its answer be lost
@@ -148,3 +149,14 @@ def _write_synced(path: Path, data: bytes) -> None:
         f.write(data)
         f.flush()
         os.fsync(f.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Also while another process removes it (a cache, say): pathlib then tells of a folder that has just gone as of a file in the way."""
+    for left in reversed(range(FOLDER_TRIES)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        except (FileExistsError, FileNotFoundError):
+            if not left or folder.is_file():
+                raise

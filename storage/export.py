@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from storage.damage import damage_named
 from storage.errors import AlreadyExistsError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
-from storage.files import private_file, publish_as
+from storage.files import open_proven, private_file, publish_as
 from storage.hdf5_file import create_file
 from storage.origin import ORIGIN_KEY, Origin, origin_of
 from storage.shard_layout import ShardLayout
@@ -65,6 +66,9 @@ def export_set(feature_set: FeatureSet, path: Path, layout: str = "binary", forc
     if path.suffix != ".parquet":
         _require_names(attributes.column_names, path)
         attributes = _without_nulls(attributes)
+    for shard in feature_set.manifest.shards:  # what leaves the store is trusted elsewhere, and may come back by an import
+        with damage_named(feature_set.name.folder / shard.path, "shard"):
+            open_proven(feature_set.name.folder, shard, lambda path: None)
     batch_size = max(1, min(BATCH_BYTES // feature_set.embedding_bytes, feature_set.rows))
     with private_file(path.parent) as partial:
         target = make(partial, attributes, origin, batch_size)

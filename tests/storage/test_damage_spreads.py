@@ -111,6 +111,15 @@ def test_a_flipped_bit_is_told_or_stays_what_it_is(template: MadeSet, tmp_path: 
             assert now in {finding.path for finding in verify_set(made.name, full=True).findings if finding.is_damage}
 
 
+def test_an_export_passes_on_no_damaged_embedding(template: MadeSet, tmp_path: Path) -> None:
+    root = shutil.copytree(Path(str(template.name.root)), tmp_path / "copy")
+    made = replace(template, name=replace(template.name, root=root))
+    shard = Path(str(made.folder / made.open().manifest.shards[0].path))
+    flip_a_bit(shard, random.Random(0))
+    with pytest.raises(DamagedError, match=f"{shard.name} is damaged"):
+        exported(made)
+
+
 def test_a_takedown_does_not_vouch_for_a_receipt_that_was_damaged_before(make_set: Callable[..., MadeSet]) -> None:
     made = make_set()
     made.commit("one", {"a/1": 1, "a/2": 2})

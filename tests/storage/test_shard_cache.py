@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -162,13 +163,16 @@ def test_many_processes_read_while_one_clears_the_cache(folder: Place) -> None:
     def clear() -> None:
         while not over.is_set():
             shutil.rmtree(cache_folder(), ignore_errors=True)
+            time.sleep(0.01)  # without a pause nothing can be kept, which is told in words
 
     with ThreadPoolExecutor(4) as pool:
         clearing = pool.submit(clear)
-        with damage_named("x", "shard"):
-            read = [pool.submit(open_listed, folder, entry, Path.read_bytes) for entry in entries * 5]
-            lengths = [len(each.result()) for each in read]
-        over.set()
+        try:
+            with damage_named("x", "shard"):
+                read = [pool.submit(open_listed, folder, entry, Path.read_bytes) for entry in entries * 5]
+                lengths = [len(each.result()) for each in read]
+        finally:
+            over.set()  # or the pool would wait for ever
         clearing.result()
     assert lengths == [1000] * 40
 
