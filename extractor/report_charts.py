@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from extractor.html import Markup, join, tag
+from storage.html import Markup, join, tag
 from storage.sizes import human_seconds
 
 BINS = 60

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from extractor.html import Markup, join, tag
 from extractor.novelty import KINDS
 from extractor.reasons import UNCOUNTED_REASONS
 from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
 from extractor.stages import STAGES, THREADS
+from storage.html import Markup, join, tag
 from storage.sizes import human_bytes, human_seconds
 
 # Were a text to get through unescaped after all, the browser would still run nothing and ask nobody.

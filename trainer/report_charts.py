@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storage.html import Markup, join, tag
 from trainer.calibration import Calibration
-from trainer.html import Markup, join, tag
 from trainer.report_data import MapPoint
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 520, 220, 44, 22

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from storage.html import Markup, join, tag
 from trainer.evaluate import Evaluation
-from trainer.html import Markup, join, tag
 from trainer.report_data import Report
 
 MOST_BARS = 60

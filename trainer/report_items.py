@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainer.html import Markup, join, tag
+from storage.html import Markup, join, tag
 from trainer.report_charts import MOST_COLOURS, colour, data_uri
 from trainer.report_data import Report, ShownItem
 

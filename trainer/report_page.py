@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 
+from storage.html import Markup, join, tag
 from trainer.evaluate import Evaluation
-from trainer.html import Markup, join, tag
 from trainer.report_charts import curves, embedding_plot, reliability, sweep_plot
 from trainer.report_classes import classes_section, confusion_section
 from trainer.report_data import Report

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extractor.html import Markup, join, tag
 from extractor.report_charts import BINS, rates, round_up
 from extractor.report_page import render
+from storage.html import Markup, join, tag
 from storage.sizes import human_seconds
 from tests.extractor.report_example import HOSTILE, make_example
 
