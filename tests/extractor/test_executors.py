@@ -28,6 +28,8 @@ from storage.shard import SHARD_FORMATS, ShardLayout
 from tests.extractor.marked import RAISE, BreakingRayExecutor, breaking_decoder, mark
 from tests.extractor.warm import WarmExecutor
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 
 

@@ -16,6 +16,8 @@ from extractor.preview import preview
 from tests.conftest import draw
 from tests.extractor.warm import keep_workers_warm
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True, limits=Limits(bytes=10_000))
 SAME_IN_BOTH = (
     "listed",

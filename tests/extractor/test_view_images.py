@@ -21,6 +21,8 @@ from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN, ViewPolicy, parse_view, random_crop
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 VIEWS = ViewPolicy(tuple(map(parse_view, ("flip", "crop", "flip-crop", "crop:0.02-0.05"))), seed=3)
 Pixels = npt.NDArray[np.uint8]

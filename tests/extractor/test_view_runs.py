@@ -23,6 +23,8 @@ from storage.shard import SHARD_FORMATS
 from storage.space import FIXED_VIEWS, PLAIN_VIEWS
 from tests.extractor.warm import WORKERS, keep_workers_warm
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 VIEWED = replace(PLAIN, views=("flip", "crop", "flip-crop"), view_seed=7)
 V = 4

@@ -17,6 +17,8 @@ from storage.versions import list_versions, read_manifest
 from tests.storage.deaths import FRESH, again, require_landed_or_not
 from tests.storage.faulty_calls import die, fail, harmed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(make_set: Callable[..., MadeSet]) -> MadeSet:
