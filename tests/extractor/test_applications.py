@@ -17,6 +17,8 @@ from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from storage.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 # Built at full size only where somebody asks for the slow tests; each takes 0.1 to 2 seconds, without values.
 QUICK = {"mobilenet_v2", "mobilenet_v3_small", "vgg16", "convnext_tiny", "efficientnet_b0", "resnet50_v2"}
 EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BACKBONES]
@@ -86,7 +88,6 @@ def test_nothing_is_drawn_without_values() -> None:
     assert keras.layers.Dense(1).name == "dense"  # and no name is taken
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mobilenet_v3_small", "efficientnet_b0", "efficientnet_v2_b0", "convnext_tiny", "nasnet_mobile", "densenet121"]
 )
@@ -124,7 +125,6 @@ def as_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_efficientnet_from_a_file_is_efficientnet_by_name(as_imagenet: Path) -> None:
     by_name = backbones.build(Recipe("efficientnet_b0", input_size=64))
     from_file = backbones.build(Recipe("efficientnet_b0", weights=str(as_imagenet), input_size=64))
@@ -136,7 +136,6 @@ def test_efficientnet_from_a_file_is_efficientnet_by_name(as_imagenet: Path) -> 
     assert graph_digest(plain) != by_name.space.graph  # which is why
 
 
-@pytest.mark.slow
 def test_seeded_efficientnet_is_reproducible() -> None:
     spaces = {backbones.build(random("efficientnet_b0", input_size=32)).space.weights for _ in range(2)}
     assert len(spaces) == 1
@@ -164,7 +163,6 @@ def test_what_the_builder_refuses_is_told() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.slow
 def test_the_random_base_does_not_depend_on_the_top() -> None:
     bare = backbones.build(random("efficientnet_b0", input_size=32))
     name = layers_of(bare.model)[-1].name

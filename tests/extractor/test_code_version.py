@@ -12,6 +12,8 @@ import pytest
 from extractor.code_version import EXACT, LIBRARIES, code_digest, require_same_code, versions_here
 from storage.errors import CodeMismatchError
 
+pytestmark = pytest.mark.slow
+
 DRIVER = {"code": "0a1b2c", "permafrost": "0.1.0", "python": "3.11", "tensorflow": "2.21.0", "keras": "3.15.1"}
 DRIVER |= {"numpy": "2.4.6", "pillow": "13.0.0", "pyarrow": "26.0.1", "h5py": "3.14.0"}
 

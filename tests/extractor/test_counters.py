@@ -15,6 +15,8 @@ from extractor import ExtractOptions, ExtractResult, Recipe, extract
 from tests.conftest import draw
 from tests.extractor.warm import keep_workers_warm
 
+pytestmark = pytest.mark.slow
+
 MAPS = Recipe("mobilenet_v2", "random:1", input_size=32, pooling="none", dtype="float32")
 POOLED, ANOTHER_LAYER = replace(MAPS, pooling="avg"), replace(MAPS, layer="block_12_project_BN", pooling="avg")
 IMAGES = 100
@@ -112,7 +114,6 @@ def test_what_happens_to_a_corpus_costs_what_is_new_in_it(
     assert (counts["read"], counts["decoded"], counts["embedded"]) == (read, decoded, embedded)
 
 
-@pytest.mark.slow
 def test_another_layer_is_embedded_again_and_another_pooling_only_where_it_cannot_be_derived(world: Path) -> None:
     features, fresh = world / "features" / "ours", world / "a fresh store" / "ours"
     assert counters(run(world / "photos", features / "layer", ANOTHER_LAYER)) == (IMAGES,) * 3

@@ -14,6 +14,8 @@ from extractor.sources import list_corpus
 from storage.errors import DamagedError, PermafrostError, UsageError
 from tests.extractor.containers import write_parquet, write_tar, write_tfrecord
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [random.Random(i).randbytes(60) for i in range(6)]
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "a.tar": lambda path: write_tar(

@@ -21,6 +21,8 @@ from extractor.worker import Worker
 from storage.golden import cosines
 from tests.extractor.plain import decode
 
+pytestmark = pytest.mark.slow
+
 BATCH = 4
 Images = npt.NDArray[np.uint8]
 
@@ -58,7 +60,6 @@ def larger_backbone() -> Backbone:
     return backbones.build(Recipe("mobilenet_v2", weights="random:3", input_size=64))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "shape"), [("avg", (1280,)), ("max", (1280,)), ("none", (2, 2, 1280))])
 def test_it_equals_plain_keras_for_each_pooling(larger_backbone: Backbone, pooling: str, shape: tuple[int, ...]) -> None:
     backbone = with_options(larger_backbone, pooling=pooling)
@@ -68,7 +69,6 @@ def test_it_equals_plain_keras_for_each_pooling(larger_backbone: Backbone, pooli
     assert cosines(engine(tf.constant(batch)), plain_keras(backbone, batch)).min() >= 0.99999
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("preprocessing", ["caffe", "torch", "none"])
 def test_it_equals_plain_keras_for_each_preprocessing(small_backbone: Backbone, preprocessing: str) -> None:
     backbone = with_options(small_backbone, preprocessing=preprocessing)
@@ -154,7 +154,6 @@ def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(
     assert np.allclose(rows[[0, 2, 3]], np.stack(batch[:3]).mean(axis=(1, 2)), atol=0.1)
 
 
-@pytest.mark.slow
 def test_real_features_tell_classes_apart(shared_data: Path) -> None:
     """Nearest class mean on real photographs, with real weights: a wrong channel order or scaling shows at once."""
     weights = shared_data / "weights" / "mobilenet_v2_1.0_224_dequant_no_top.h5"

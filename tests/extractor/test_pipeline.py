@@ -18,6 +18,8 @@ from extractor.limits import MAX_FILE_BYTES
 from extractor.pipeline import DecodePipeline, Outcomes
 from tests.extractor.plain import decode
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 Photo = Callable[..., npt.NDArray[np.uint8]]
 Encode = Callable[..., bytes]
@@ -131,7 +133,6 @@ def test_every_position_has_exactly_one_outcome(files: Callable[..., list[Path]]
 KINDS = st.sampled_from(["good", "same", "png", "corrupt", "missing", "empty", "text"])
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(KINDS, max_size=12), st.integers(1, 5))
 def test_outcomes_do_not_depend_on_the_neighbours(files: Callable[..., list[Path]], kinds: list[str], batch_size: int) -> None:

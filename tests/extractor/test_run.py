@@ -51,7 +51,9 @@ from storage.sealed import read_sealed, seal
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
 from tests.extractor.marked import RAISE, breaking_decoder, mark
-from tests.extractor.warm import WORKERS, keep_workers_warm
+from tests.extractor.warm import WORKERS, WarmWorker, keep_workers_warm
+
+pytestmark = pytest.mark.slow
 
 RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 LOCAL = ExtractOptions(RECIPE, local=True)
@@ -141,7 +143,6 @@ def test_renamed_and_duplicate_images_are_hits(run: Run, make_corpus: MakeCorpus
     assert (result.kinds["renamed"], result.kinds["duplicate"], sum(result.kinds.values())) == (1, 1, 2)
 
 
-@pytest.mark.slow
 def test_new_changed_and_deleted_images(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     run(corpus)
@@ -154,7 +155,6 @@ def test_new_changed_and_deleted_images(run: Run, make_corpus: MakeCorpus) -> No
     assert len(storage.open(f"{result.set}@1").to_numpy()[0]) == 6  # the older version still reads
 
 
-@pytest.mark.slow
 def test_what_an_older_version_held_is_not_embedded_again(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(4)
     run(corpus)
@@ -166,7 +166,6 @@ def test_what_an_older_version_held_is_not_embedded_again(run: Run, make_corpus:
     assert account(run(corpus)) == (1, 0, 4, 4, 0, 0)
 
 
-@pytest.mark.slow
 def test_a_new_label_touches_no_embedding(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     first = run(corpus)
@@ -190,7 +189,6 @@ def test_rejects_are_counted_kept_and_not_read_again(run: Run, make_corpus: Make
     assert [(r["key"], r["reason"]) for r in rejects] == [("ant/bad.jpg", "not-an-image"), ("ant/empty.png", "empty")]
 
 
-@pytest.mark.slow
 def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     Image.open(corpus / "ant" / "0001.jpg").save(corpus / "ant" / "new.jp2")
@@ -205,7 +203,6 @@ def test_rejects_are_read_again_where_asked_for(run: Run, make_corpus: MakeCorpu
     assert account(run(corpus, retry_rejects=("unsupported",))) == (1, 1, 3, 4, 1, 0)
 
 
-@pytest.mark.slow
 def test_limits_make_rejects_that_a_later_run_may_take_back(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(4)
     sizes = sorted(path.stat().st_size for path in corpus.rglob("*.*g"))
@@ -216,7 +213,6 @@ def test_limits_make_rejects_that_a_later_run_may_take_back(run: Run, make_corpu
     assert account(run(corpus, retry_rejects=("too-large",))) == (2, 2, 2, 4, 0, 0)
 
 
-@pytest.mark.slow
 def test_a_mended_reject_becomes_a_row(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     (corpus / "ant" / "bad.jpg").write_bytes(b"no image at all")
@@ -225,7 +221,6 @@ def test_a_mended_reject_becomes_a_row(run: Run, make_corpus: MakeCorpus) -> Non
     assert account(run(corpus)) == (1, 1, 3, 4, 0, 0)
 
 
-@pytest.mark.slow
 def test_duplicates_of_a_bad_image_are_all_rejects(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(8)
     for name in ("a", "m", "z"):  # in different units
@@ -234,7 +229,6 @@ def test_duplicates_of_a_bad_image_are_all_rejects(run: Run, make_corpus: MakeCo
     assert account(result) == (11, 8, 0, 8, 3, 0)
 
 
-@pytest.mark.slow
 def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     Path(os.fsdecode(os.fsencode(corpus) + b"/ant/\xff.png")).write_bytes(draw(9))
@@ -243,7 +237,6 @@ def test_names_that_are_no_unicode_are_rejects_not_lost(run: Run, make_corpus: M
     assert result.reasons == {"bad-name": 1}
 
 
-@pytest.mark.slow
 def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(20)
     undisturbed = contents(run(corpus, store="undisturbed"))
@@ -258,7 +251,6 @@ def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: Mak
     assert contents(result) == undisturbed
 
 
-@pytest.mark.slow
 def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
@@ -279,7 +271,6 @@ def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     assert account(run(corpus)) == (4, 4, 8, 12, 0, 0)
 
 
-@pytest.mark.slow
 def test_a_run_in_which_no_unit_can_be_finished_commits_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(4)
     obstacle = tmp_path / "features" / "team" / "photos" / "shards"
@@ -291,7 +282,6 @@ def test_a_run_in_which_no_unit_can_be_finished_commits_nothing(run: Run, make_c
     assert run(corpus).version == 1
 
 
-@pytest.mark.slow
 def test_a_twin_whose_first_copy_was_in_a_lost_unit_is_embedded_in_another_round(
     run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, small_units: None
 ) -> None:
@@ -395,7 +385,6 @@ def test_labels_that_changed_are_counted_where_the_image_is_the_same(run: Run, m
     assert run(listed).relabelled == 6
 
 
-@pytest.mark.slow
 def test_a_set_in_another_space_is_refused_and_the_fields_named(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     run(corpus)
@@ -407,7 +396,6 @@ def test_a_set_in_another_space_is_refused_and_the_fields_named(run: Run, make_c
         run(corpus, recipe=replace(RECIPE, pooling="max", dtype="float16"))
 
 
-@pytest.mark.slow
 def test_a_dry_run_on_a_set_in_another_space_is_refused_too(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     run(corpus)
@@ -415,7 +403,6 @@ def test_a_dry_run_on_a_set_in_another_space_is_refused_too(run: Run, make_corpu
         run(corpus, recipe=replace(RECIPE, weights="random:2"), dry_run=True)
 
 
-@pytest.mark.slow
 def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
@@ -425,7 +412,6 @@ def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run
     assert account(run(moved, corpus_id=first.corpus)) == (0, 0, 3, 3, 0, 0)
 
 
-@pytest.mark.slow
 def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
@@ -442,7 +428,6 @@ def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -
     assert storage.open(first.set).version == 1
 
 
-@pytest.mark.slow
 def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     with pytest.raises(
@@ -452,7 +437,6 @@ def test_float16_that_cannot_hold_the_features_is_refused_before_the_set_is_made
     assert run(corpus).rows == 3
 
 
-@pytest.mark.slow
 def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     first = run(corpus)
@@ -475,7 +459,6 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
     assert storage.open(first.set).version == 1
 
 
-@pytest.mark.slow
 def test_maps_are_kept_without_pooling(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(3), recipe=replace(RECIPE, pooling="none", input_size=64))
     assert storage.open(result.set).to_numpy()[1].shape == (3, 2, 2, 1280)
@@ -486,7 +469,6 @@ def test_a_version_in_the_name_is_refused(make_corpus: MakeCorpus, tmp_path: Pat
         extract(make_corpus(1), f"{tmp_path}/features/team/photos@3", LOCAL)
 
 
-@pytest.mark.slow
 def test_a_finished_run_leaves_a_report_and_its_account(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(4))
     name = parse_set(result.set)
@@ -512,7 +494,6 @@ def test_another_set_of_the_store_in_the_same_space_lends_its_embeddings(run: Ru
     assert account(run(other, "theirs")) == (0, 0, 12, 12, 0, 0)
 
 
-@pytest.mark.slow
 def test_another_store_lends_when_it_is_named(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(6)
     run(corpus, store="theirs")
@@ -540,14 +521,12 @@ def test_who_distrusts_stamps_finds_a_change_that_they_hide(run: Run, make_corpu
     assert account(run(corpus, rehash=True))[:2] == (4, 0)
 
 
-@pytest.mark.slow
 def test_a_set_in_another_space_lends_nothing(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     run(corpus, "mine")
     assert account(run(corpus, "theirs", recipe=replace(RECIPE, weights="random:2"))) == (3, 3, 0, 3, 0, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "cut off", "given up"])
 def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
     run: Run, make_corpus: MakeCorpus, caplog: pytest.LogCaptureFixture, small_units: None, damage: str
@@ -569,7 +548,6 @@ def test_a_shard_that_is_gone_or_cut_off_is_embedded_again(
     assert contents(result) == before
 
 
-@pytest.mark.slow
 def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(5)
     inner: list[ExtractResult] = []
@@ -590,7 +568,6 @@ def test_two_runs_of_one_corpus_at_once_both_end_well(run: Run, make_corpus: Mak
     assert (result.to_read, result.saved_seconds) == (5, None)
 
 
-@pytest.mark.slow
 def test_a_run_that_waited_for_workers_reads_nothing_that_another_one_has_read_meanwhile(
     run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -609,7 +586,6 @@ def test_a_run_that_waited_for_workers_reads_nothing_that_another_one_has_read_m
     assert (result.committed, result.version, result.deleted) == (False, 1, 0)
 
 
-@pytest.mark.slow
 def test_what_another_run_took_from_this_one_was_not_done_twice(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,7 +607,6 @@ def test_what_another_run_took_from_this_one_was_not_done_twice(
     assert (result.to_read, sum(result.kinds.values())) == (8, 8)
 
 
-@pytest.mark.slow
 def test_two_corpora_at_once_in_one_new_set_do_not_meet(run: Run, make_corpus: MakeCorpus) -> None:
     one, other = make_corpus(3), make_corpus(4, "others")
     inner: list[ExtractResult] = []
@@ -645,7 +620,6 @@ def test_two_corpora_at_once_in_one_new_set_do_not_meet(run: Run, make_corpus: M
     assert storage.open(inner[0].set).manifest.corpora.keys() == {inner[0].corpus}
 
 
-@pytest.mark.slow
 def test_a_store_inside_its_corpus_is_no_part_of_it(make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(3)
     first = extract(corpus, f"{corpus}/features/team/photos", LOCAL)
@@ -653,7 +627,6 @@ def test_a_store_inside_its_corpus_is_no_part_of_it(make_corpus: MakeCorpus) -> 
     assert (first.rows, again.rows, again.committed) == (3, 3, False)
 
 
-@pytest.mark.slow
 def test_a_run_cleans_up_what_its_workers_left(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus, shards = make_corpus(4), tmp_path / "features" / "team" / "photos" / "shards"
 
@@ -667,7 +640,6 @@ def test_a_run_cleans_up_what_its_workers_left(run: Run, make_corpus: MakeCorpus
     assert [path.name for path in shards.glob(".*")] == [".another-run0123.partial"]
 
 
-@pytest.mark.slow
 def test_changes_seen_by_a_run_that_was_cut_short_are_not_read_again(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(8)
     run(corpus)
@@ -681,7 +653,6 @@ def test_changes_seen_by_a_run_that_was_cut_short_are_not_read_again(run: Run, m
     assert (result.embedded, result.rows) == (result.read, 8)
 
 
-@pytest.mark.slow
 def test_a_damaged_receipt_is_as_if_its_unit_had_not_been_finished(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
@@ -696,7 +667,6 @@ def test_a_damaged_receipt_is_as_if_its_unit_had_not_been_finished(
     assert result.read >= 4  # a unit that was under way may have finished, with a good receipt, after the damage
 
 
-@pytest.mark.slow
 def test_the_later_state_of_a_folder_stands_whoever_commits_last(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     inner: list[ExtractResult] = []
@@ -715,7 +685,6 @@ def test_the_later_state_of_a_folder_stands_whoever_commits_last(run: Run, make_
     assert "bee/0000.png" not in contents(result)
 
 
-@pytest.mark.slow
 def test_a_compaction_while_a_run_is_at_work_costs_it_nothing(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(6)
     name = replace(parse_set(run(corpus).set), at=None)
@@ -735,7 +704,6 @@ def test_a_compaction_while_a_run_is_at_work_costs_it_nothing(run: Run, make_cor
     assert len(storage.open(result.set).manifest.shards) == 2, "what was compacted stays so"
 
 
-@pytest.mark.slow
 def test_what_a_damaged_lender_cannot_give_is_embedded(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(5)
     lender = storage.open(run(corpus, "mine").set)
@@ -749,7 +717,6 @@ def test_what_a_damaged_lender_cannot_give_is_embedded(run: Run, make_corpus: Ma
     assert contents(result) == before
 
 
-@pytest.mark.slow
 def test_a_list_is_a_corpus_with_labels_splits_and_attributes(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(5)
     rows = ["path,label,split,price", "ant/0001.jpg,small,train,10", "bee/0000.png,,test,", "ant/gone.jpg,small,train,3"]
@@ -769,7 +736,6 @@ def test_a_list_is_a_corpus_with_labels_splits_and_attributes(run: Run, make_cor
     assert storage.open(again.set).items["price"].to_pylist() == ["11", "12"]
 
 
-@pytest.mark.slow
 def test_several_corpora_in_one_set_are_each_mirrored_on_their_own(run: Run, make_corpus: MakeCorpus) -> None:
     one, other = make_corpus(4), make_corpus(6, "others")
     first = run(one)
@@ -786,7 +752,6 @@ def test_several_corpora_in_one_set_are_each_mirrored_on_their_own(run: Run, mak
     assert account(run(other)) == (0, 0, 6, 6, 0, 0)
 
 
-@pytest.mark.slow
 def test_two_corpora_that_are_added_at_once_both_land(run: Run, make_corpus: MakeCorpus) -> None:
     one, other = make_corpus(3), make_corpus(4, "others")
     inner: list[ExtractResult] = []
@@ -800,7 +765,6 @@ def test_two_corpora_that_are_added_at_once_both_land(run: Run, make_corpus: Mak
     assert storage.open(result.set).manifest.counts["rows"] == 7
 
 
-@pytest.mark.slow
 def test_pooled_features_are_derived_from_stored_maps_without_decoding(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(5)
     small = replace(RECIPE, input_size=64)
@@ -814,7 +778,6 @@ def test_pooled_features_are_derived_from_stored_maps_without_decoding(run: Run,
         assert x @ y / np.linalg.norm(x) / np.linalg.norm(y) >= 0.99999
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_too_small_is_told_before_the_work(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(5)
     monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5 * 4 * 1280)  # the embeddings would fit, but nothing else
@@ -824,7 +787,6 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(run: Run, make_corpus:
     assert account(run(corpus)) == (0, 0, 5, 5, 0, 0)  # nothing to read needs no room
 
 
-@pytest.mark.slow
 def test_every_shard_format_holds_the_same_and_lends_to_the_others(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     corpus = make_corpus(9)
     made = {name: run(corpus, "own", store=name, format=name) for name in SHARD_FORMATS}
@@ -836,7 +798,6 @@ def test_every_shard_format_holds_the_same_and_lends_to_the_others(run: Run, mak
             assert contents(borrowed) == contents(made[name])
 
 
-@pytest.mark.slow
 def test_a_cancelled_run_keeps_what_it_finished_and_says_so(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -861,7 +822,6 @@ def test_a_cancelled_run_keeps_what_it_finished_and_says_so(
     assert [status.state for status in run_statuses(name)] == ["cancelled", "finished"]
 
 
-@pytest.mark.slow
 def test_a_run_that_fails_is_recorded_as_failed(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus(3)
     (tmp_path / "features" / "team" / "photos").mkdir(parents=True)
@@ -881,7 +841,6 @@ def default_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.slow
 def test_sigterm_lets_units_under_way_end_and_begins_no_other(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None, monkeypatch: pytest.MonkeyPatch, default_sigterm: None
 ) -> None:
@@ -902,7 +861,6 @@ def test_sigterm_lets_units_under_way_end_and_begins_no_other(
     assert account(run(corpus)) == (8, 8, 12, 20, 0, 0)
 
 
-@pytest.mark.slow
 def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
     run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, default_sigterm: None
 ) -> None:
@@ -917,7 +875,6 @@ def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     """The limit on file sizes is the border of the disk here: Linux has none for a folder that a test may set."""
     corpus = make_corpus(12)
@@ -935,7 +892,6 @@ def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_
     assert run(corpus).read <= 8
 
 
-@pytest.mark.slow
 def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_runs(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
@@ -953,11 +909,10 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
         assert account(run(corpus)) == (0, 0, 11, 11, 1, 0)
 
 
-@pytest.mark.slow
 def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [Worker((RECIPE,))])[0]
+    corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [WarmWorker((RECIPE,))])[0]
     [network] = worker._networks
 
     class FallenOff:
@@ -971,6 +926,7 @@ def test_a_worker_that_breaks_blames_no_image(
     def fall_off(progress: Progress) -> None:
         if progress.done == 4:
             monkeypatch.setattr(network, "_engine", FallenOff())
+            worker.known.clear()
 
     with pytest.raises(RunError, match=r"a worker no longer embeds known good images\. It broke with: InternalError: CUDA error"):
         run(corpus, on_progress=fall_off)

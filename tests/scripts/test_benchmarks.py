@@ -8,8 +8,9 @@ import pytest
 
 from scripts import bench_heads, bench_items, bench_load, bench_storage
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_every_way_of_storing_embeddings_gives_them_back(tmp_path: Path) -> None:
     found = bench_storage.bench(tmp_path, 1 << 20, 1)
     assert set(found["vectors"]) == set(found["maps"]) == set(bench_storage.WAYS)
@@ -22,7 +23,6 @@ def test_items_are_looked_up_compared_and_updated(tmp_path: Path) -> None:
     assert steps["by_key: one key"]["again_ms"] > 0
 
 
-@pytest.mark.slow
 def test_every_way_of_loading_gives_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_load, "STREAM_BYTES", 1 << 20)
     for name, size in {"WIDTH": 16, "BATCH": 64, "ROWS_PER_SHARD": 20_000, "TFRECORD_ROWS": 500}.items():

@@ -29,6 +29,8 @@ from storage.files import (
 )
 from storage.place import Place
 
+pytestmark = pytest.mark.slow
+
 ODD = "Größe 100% #1 + a&b=c?.json"
 
 

@@ -41,7 +41,7 @@ from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from storage.versions import list_versions
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ from storage.tags import move_tag
 from storage.verify import verify_set
 from storage.versions import list_tags, list_versions
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {key: number for number, key in enumerate("abcdefgh")}
 BORDERS = [(storage.commit, "create_exclusive"), (storage.tags, "write_atomic"), (storage.expire, "remove"), (storage.gc, "remove")]
 GARBAGE = 77  # picture of a shard that nobody lists

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 

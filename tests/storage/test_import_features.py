@@ -31,6 +31,8 @@ from storage.takedown import Request, take_down
 from storage.verify import verify_set
 from storage.version_diff import diff_versions
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from scripts.made_set import MadeSet
 
@@ -606,7 +608,6 @@ def test_other_names_are_given_by_option_and_wrong_ones_listed(desk: Desk, kind:
     assert desk.read_in(names=FlatNames(key=label)).reasons == {"repeated-key": 3}
 
 
-@pytest.mark.slow
 @ALL_KINDS
 def test_a_damaged_file_is_told_in_words(desk: Desk, kind: str) -> None:
     desk.write(kind, KEYS * 50, values(200))

@@ -28,6 +28,8 @@ from storage.tags import remove_tag
 from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["parquet", "hdf5"])
 def made(request: pytest.FixtureRequest, make_set: Callable[..., MadeSet]) -> MadeSet:

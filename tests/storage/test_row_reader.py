@@ -18,6 +18,8 @@ from storage.shard import SHARD_FORMATS
 from storage.shard_cache import cache_folder
 from storage.store import init_store
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {f"{i:02d}.jpg": (i * 7) % 30 for i in range(36)}  # some twice, and shards hold them in another order than items have
 POSITIONS = np.arange(1, 36)
 NUMBERS = st.lists(st.tuples(st.integers(0, len(POSITIONS) - 1), st.integers(0, 1)), max_size=60)

@@ -33,7 +33,7 @@ from storage.verify import verify_set
 from tests.storage.test_takedown import expect, holding, image, key, write_run
 from tests.storage.traces import traces
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 Make = Callable[..., MadeSet]
 
 

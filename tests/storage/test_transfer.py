@@ -27,7 +27,7 @@ from storage.transfer import copy_set
 from storage.verify import verify_set
 from storage.versions import list_tags, list_versions
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 
 @pytest.fixture

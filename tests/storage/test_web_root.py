@@ -33,6 +33,8 @@ from storage.verify import verify_set
 from storage.version_diff import diff_versions
 from tests.storage.traces import traces
 
+pytestmark = pytest.mark.slow
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def list_directory(self, path: object) -> None:

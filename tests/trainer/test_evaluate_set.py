@@ -18,6 +18,8 @@ from trainer.fitted import FittedHead
 from trainer.head_folder import Head, load_head, save_head
 from trainer.task import MultiLabel
 
+pytestmark = pytest.mark.slow
+
 Rows = list[Any]
 MakeRows = Callable[..., Rows]
 WriteSet = Callable[..., str]

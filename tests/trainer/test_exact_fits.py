@@ -20,6 +20,8 @@ from trainer.task import task_of
 pytest.importorskip("sklearn")
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("a", "b", "c", "d")
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from trainer.input_pipeline import batches_of, rows_per_batch
 from trainer.room import aligned_room
 
+pytestmark = pytest.mark.slow
+
 N = 20
 FEATURES = np.arange(N * 3, dtype=np.float16).reshape(N, 3)
 Y = np.arange(N, dtype=np.int64) * 7
@@ -32,7 +34,6 @@ def test_each_epoch_is_a_permutation(positions: list[int], batch_size: int, seed
     assert [sorted(epoch) for epoch in epochs] == [sorted(positions)] * 3
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 2**31 - 1))
 def test_the_order_depends_on_seed_and_epoch_only(batch_size: int, other: int, seed: int) -> None:

@@ -20,6 +20,8 @@ from storage.names import SetName
 from trainer.load import LoadOptions, Stream, open_stream
 from trainer.position import Position
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 60
 Batches = list[tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]]
 OPTIONS = LoadOptions(batch_size=7, epochs=2, seed=5)

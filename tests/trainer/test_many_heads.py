@@ -25,6 +25,8 @@ from trainer.sweep_ways import WAYS
 from trainer.sweep_work import Work, frontend_of
 from trainer.task import task_of
 
+pytestmark = pytest.mark.slow
+
 WriteSet = Callable[..., str]
 BASE = FitOptions(learning_rate=0.02, batch_size=32, max_epochs=8, patience=3, seed=1)
 
@@ -67,7 +69,6 @@ MANY = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_together_as_alone(make_work: Callable[..., Work], multi_label: bool) -> None:
     work = make_work([replace(one, multi_label=multi_label) for one in MANY], seeds=(1, 2))
@@ -95,7 +96,6 @@ def test_going_on_is_as_never_having_stopped(make_work: Callable[..., Work]) -> 
         assert state.progress.history["val_loss"] == pytest.approx(resumed[trial].progress.history["val_loss"], abs=1e-5)
 
 
-@pytest.mark.slow
 def test_a_linear_head_is_that_of_train(make_work: Callable[..., Work]) -> None:
     options = replace(BASE, class_weights="balanced", learning_rate=0.1)
     work = make_work([options])
@@ -108,7 +108,6 @@ def test_a_linear_head_is_that_of_train(make_work: Callable[..., Work]) -> None:
     _assert_same(state.best, [keras.ops.convert_to_numpy(weights) for weights in first.model.trainable_variables])
 
 
-@pytest.mark.slow
 def test_an_mlp_is_that_of_keras(make_work: Callable[..., Work]) -> None:
     options = replace(BASE, head="mlp", hidden=(6, 5), c=1.0, class_weights={"hat": 3.0})
     work = make_work([options])

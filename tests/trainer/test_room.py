@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from trainer.room import ALIGNMENT, Rooms, aligned, aligned_room
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("shape", [(3, 5), (1000, 2, 3)])
 def test_rooms_begin_where_tensorflow_wants_them(shape: tuple[int, ...]) -> None:

@@ -24,6 +24,8 @@ from trainer.sweep import sweep
 from trainer.sweep_options import Range, SweepOptions
 from trainer.sweep_result import SweepResult
 
+pytestmark = pytest.mark.slow
+
 WriteSet = Callable[..., str]
 BASE = FitOptions(max_epochs=4, batch_size=64, learning_rate=0.02)
 # Rungs of 1, 2 and 4 epochs for 4, 2 and 1 candidates.
@@ -77,7 +79,6 @@ def test_what_it_says_is_json_without_nan(swept: SweepResult) -> None:
     assert said["candidates"][0]["behind_winner"] == {"mean": 0.0, "half_width": 0.0}
 
 
-@pytest.mark.slow
 def test_a_sweep_that_was_stopped_goes_on(noisy_set: str, swept: SweepResult, tmp_path: Path) -> None:
     told: list[str] = []
     left = iter(range(4))  # into the second rung
@@ -109,7 +110,6 @@ trainer.sweep({noisy_set!r}, None, {HALVING!r}, {str(tmp_path / "state")!r})
     assert _numbers(sweep(noisy_set, options=HALVING, state=tmp_path / "state")) == _numbers(swept)
 
 
-@pytest.mark.slow
 def test_another_sweep_in_the_same_folder_starts_anew(noisy_set: str, tmp_path: Path, separable_rows: Callable[..., list[Row]]) -> None:
     options = SweepOptions(replace(BASE, max_epochs=1), {"c": (0.1,)}, seeds=1)
     told: list[str] = []
@@ -122,7 +122,6 @@ def test_another_sweep_in_the_same_folder_starts_anew(noisy_set: str, tmp_path: 
     assert told == [f"the state in {tmp_path}/state is of another sweep (labels, splits differ): it was removed, and all starts anew"]
 
 
-@pytest.mark.slow
 def test_given_validation_items_are_kept_for_all_seeds(write_set: WriteSet, separable_rows: Callable[..., list[Row]]) -> None:
     names = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
     rows = [replace(row, split=names[i % 10]) for i, row in enumerate(separable_rows())]
