@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.expected_versions import missing_versions
+from storage.expected_versions import hinted_tags, missing_versions
 from storage.files import create_exclusive, remove
 from storage.manifest import succeed
 from storage.names import SetName
@@ -25,7 +25,7 @@ from storage.versions import list_versions, read_manifest, read_tag, tag_names, 
 
 def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     """Note lost versions as absent, and remove damaged manifests, and tags that mean no version or are damaged; returns the paths of all of
-    them, and the version made instead of the newest.
+    them and of tags that are lost, and the version made instead of the newest.
 
     Where the newest is lost, the newest that is left is made once more, with the number that follows. A set that has lost all its versions
     stays as it is: there is nothing to go on from.
@@ -48,11 +48,13 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
             _make_again(name, left[-1], version)
         except DamagedError:
             return given_up, None
+    told = hinted_tags(name)
     note_absent(name, lost)
     for number in damaged:
         remove(version_path(name.folder, number))
     given_up += [f"versions/{number:08d}.json" for number in lost]
-    given_up += [f"tags/{tag}.json" for tag in _remove_tags(name)]
+    removed = _remove_tags(name)
+    given_up += [f"tags/{tag}.json" for tag in sorted({*removed, *told} - {*tag_names(name)})]  # those that are lost, too
     announce(name)  # a hint may name a tag that is gone
     return given_up, version
 

@@ -72,6 +72,13 @@ def test_whatever_tells_of_a_newest_version_that_is_lost_makes_it_missing(made: 
     }
 
 
+def test_a_tag_that_is_lost_is_told_when_it_is_given_up(made: MadeSet) -> None:
+    (Path(made.folder) / "tags" / "prod.json").unlink()
+    assert [finding.path for finding in damage(made)] == ["tags/prod.json"]
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.left.findings) == (("tags/prod.json",), ())
+
+
 def test_a_gap_and_a_tag_that_means_it_are_damage(made: MadeSet) -> None:
     lose(made, 2)
     assert {(finding.kind, finding.path) for finding in damage(made)} == {
