@@ -6,8 +6,9 @@ import argparse
 from dataclasses import asdict
 
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
-from storage.names import parse_root, parse_set
+from storage.names import SetName, parse_root, parse_set
 from storage.repair import repair_set
+from storage.store import is_behind_web
 from storage.verify import Finding, Verification, verify_set
 from storage.way_out import ways_out, ways_to_pending
 
@@ -49,7 +50,7 @@ def run_verify(args: argparse.Namespace) -> int:
         print_pairs([("set", name), *_summary(found)])
         _print_findings(found.findings)
         if not found.sound:
-            print(f"\nmend it from a copy of the store: permafrost store repair {args.target} --from ROOT")
+            print(f"\nmend it from a copy of the store: {_repair_of(name)}")
     return 0 if found.sound else EXIT_DAMAGED
 
 
@@ -73,6 +74,13 @@ def run_repair(args: argparse.Namespace) -> int:
     elif not repair.left.sound:
         print("\nname a copy of the store with --from, or let go with --give-up what nobody has")
     return 0 if repair.left.sound else EXIT_DAMAGED
+
+
+def _repair_of(name: SetName) -> str:
+    """The command, or where to give it."""
+    if not is_behind_web(name.root):
+        return f"permafrost store repair {name} --from ROOT"
+    return f"permafrost store repair ROOT/{name.team}/{name.name} --from COPY, where the store's own folder or bucket is"
 
 
 def _summary(found: Verification) -> list[tuple[str, object]]:

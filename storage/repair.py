@@ -24,7 +24,8 @@ from storage.lost_versions import give_up_versions
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import unseal
-from storage.store import STORE_FILE
+from storage.store import STORE_FILE, require_writable
+from storage.takedown_cache import honour_takedowns
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import Record, Tombstone, read_one, read_tombstones, readable_tombstones, takedown_names
@@ -51,9 +52,10 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     """Verify in full, and mend what is damaged or missing.
 
     copies: roots of stores that may have sound copies of the same set. give_up: give what none of them has back to extraction.
-    Raises NotFoundError for a set that is not there.
+    Raises NotFoundError for a set that is not there, UsageError for a store behind a web server.
     """
     mended: list[tuple[str, str]] = []
+    require_writable(name.root)
     verification = verify_set(name, full=True)
     for root in copies:
         _require_copy(SetName(root, name.team, name.name))
@@ -152,7 +154,8 @@ def _take_tombstones(name: SetName, record: str, copies: Sequence[Place]) -> str
 
 
 def _require_copy(copy: SetName) -> None:
-    """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing."""
+    """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing. Opens the store for this machine's cache."""
+    honour_takedowns(copy.root)
     if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
         raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
 

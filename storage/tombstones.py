@@ -268,13 +268,14 @@ def read_one(root: Place, entry: str) -> Tombstone | Record | None:
     """None if it has gone meanwhile. Raises DamagedError."""
     place = root / FOLDER / entry
     with suppress(NotFoundError):
-        value = read_sealed(place, "tombstone")
+        what = "record of a takedown" if entry.startswith(RECORD) else "tombstone"
+        value = read_sealed(place, what)
         if value.pop("format", None) != TOMBSTONE_FORMAT:
-            raise DamagedError(f"{place}: a tombstone of another format than {TOMBSTONE_FORMAT}, which this program reads")
+            raise DamagedError(f"{place}: a {what} of another format than {TOMBSTONE_FORMAT}, which this program reads")
         try:
             return _parse(value.pop("kind"), value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{place}: not a valid tombstone ({type(error).__name__}: {error})") from None
+            raise DamagedError(f"{place}: not a valid {what} ({type(error).__name__}: {error})") from None
     return None
 
 

@@ -34,10 +34,10 @@ from storage.place import Place, RemotePlace
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
-from storage.store import STORE_FILE, require_store
+from storage.store import STORE_FILE, is_behind_web, require_store
 from storage.tombstones import RECEIPTS, read_one, receipt_names, split, takedown_names
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
-from storage.web_root import CATALOG, HINT, TAKEDOWNS, WebRoot
+from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 THREADS = 8
 
@@ -168,7 +168,8 @@ class _JsonFiles:
         """Returns that of the set. taken_down: names of tombstones and records, which the store's names, too."""
         found: dict[str, dict[str, Any] | None] = {}
         for path, place in ((HINT, self._name.folder / HINT), (f"../../{CATALOG}", self._name.root / CATALOG)):
-            found[path] = self._read(path, partial(read_sealed, place, "hint")) if exists(place) else {}
+            what = "hint" if path == HINT else "catalog"
+            found[path] = self._read(path, partial(read_sealed, place, what)) if exists(place) else {}
         hint, catalog = found.values()
         for path, why in untold(self._name, hint, catalog, taken_down).items():
             self.findings.append(Finding("unannounced", path, why))
@@ -272,7 +273,7 @@ def _why_unlisted(place: Place) -> str:
 
 def _foreign(name: SetName) -> Iterator[Finding]:
     """Beside what `_unlisted` names. Web servers list nothing."""
-    if isinstance(name.root, RemotePlace) and isinstance(name.root.backend, WebRoot):
+    if is_behind_web(name.root):
         return
     paths = [path for path in foreign_in_set(name) if path.partition("/")[0] not in LISTED_FOLDERS]
     for path in (*paths, *(f"../../{path}" for path in foreign_in_store(name.root))):

@@ -108,6 +108,9 @@ def test_a_damaged_tombstone_comes_from_a_copy(made: MadeSet, done: Takedown, co
     path = lose(made, done)
     path.write_bytes(b"x")
     assert found(made) == [("damaged", path.name)]
+    (path.parent / record_of(made)).write_bytes(b"x")
+    messages = [finding.message for finding in verify_set(made.name, full=True).findings]
+    assert [text.partition(" at ")[0] for text in messages] == ["the tombstone", "the record of a takedown"]
     assert repair_set(made.name, [copy]).left.findings == ()
 
 
