@@ -6,10 +6,11 @@ import argparse
 from dataclasses import asdict
 
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
+from storage.finding import Finding, Verification
 from storage.names import SetName, parse_root, parse_set
 from storage.repair import repair_set
 from storage.store import is_behind_web
-from storage.verify import Finding, Verification, verify_set
+from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
 
 EXIT_DAMAGED = 3

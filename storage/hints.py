@@ -14,6 +14,7 @@ from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.expected_versions import hinted_newest
 from storage.files import write_atomic
+from storage.lost_tombstones import takedowns_told
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
@@ -39,7 +40,7 @@ def _leave(name: SetName) -> None:
     _replace(name.folder / HINT, hint)
     there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too
     sets = {*(there if there is not None else map(set_label, set_names(name.root))), set_label(name)}
-    taken_down = sorted(takedown_names(name.root))
+    taken_down = sorted(takedown_names(name.root) | takedowns_told(name.root))  # none ever leaves: one that is lost stays told of
     _replace(name.root / CATALOG, {"sets": sorted(sets), **({"takedowns": taken_down} if taken_down else {})})
 
 

@@ -5,7 +5,6 @@ One whose manifest is there and cannot be read is lost, too: nobody knows what i
 
 from __future__ import annotations
 
-import errno
 import secrets
 from contextlib import suppress
 from dataclasses import replace
@@ -13,13 +12,12 @@ from datetime import UTC, datetime
 
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
-from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.errors import DamagedError, PermafrostError
 from storage.expected_versions import hinted_tags, missing_versions
 from storage.files import create_exclusive, remove
 from storage.manifest import succeed
 from storage.names import SetName
-from storage.place import Place
-from storage.sealed import read_sealed, seal
+from storage.sealed import is_damaged, seal
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, tag_place, version_path
 
 
@@ -31,7 +29,7 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     stays as it is: there is nothing to go on from.
     """
     there = list_versions(name.folder)
-    damaged = [version for version in there if _is_damaged(version_path(name.folder, version))]
+    damaged = [version for version in there if is_damaged(version_path(name.folder, version))]
     left = sorted({*there} - {*damaged})
     if not left:
         return [], None
@@ -59,21 +57,6 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     return given_up, version
 
 
-def _is_damaged(place: Place) -> bool:
-    """Whether its bytes are not those that were written. A sound file of a newer format is not: who wrote it can read it."""
-    try:
-        read_sealed(place, "file")
-    except NotFoundError:
-        return False
-    except DamagedError:
-        return True
-    except OSError as error:
-        if error.errno != errno.EIO:  # one that this user may not read is none of his to give up
-            raise
-        return True
-    return False
-
-
 def _make_again(name: SetName, base: int, version: int) -> None:
     """Before the lost ones are noted as absent: what follows an absent version must be there."""
     manifest = read_manifest(name.folder, base)
@@ -88,7 +71,7 @@ def _remove_tags(name: SetName) -> list[str]:
     for tag in tag_names(name):
         place = tag_place(name, tag)
         with suppress(PermafrostError):
-            if _is_damaged(place) or read_tag(name, tag).version not in there:
+            if is_damaged(place) or read_tag(name, tag).version not in there:
                 remove(place)
                 removed.append(tag)
     return removed

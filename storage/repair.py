@@ -3,7 +3,7 @@
 What has no sound copy is given up only when asked: damaged shards are removed, and a newest version that lists damaged files is followed
 by one without them, in which the items that they cost are pending (`storage.given_up_items`). Older versions that list such a file stay
 damaged. Versions that are lost, or whose manifest is damaged, are noted as absent, and tags that mean them are removed
-(`storage.lost_versions`).
+(`storage.lost_versions`). So it is with records of takedowns (`storage.takedown_repair`), and not with tombstones.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
+from storage.finding import Finding, Verification
 from storage.given_up_items import give_up_items
 from storage.hints import leave_hints
 from storage.lost_versions import give_up_versions
@@ -26,10 +28,11 @@ from storage.place import Place
 from storage.sealed import unseal
 from storage.store import STORE_FILE, require_writable
 from storage.takedown_cache import honour_takedowns
+from storage.takedown_repair import give_up_records, lacks_another, take_what_lacks
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import Record, Tombstone, read_one, read_tombstones, readable_tombstones, takedown_names
-from storage.verify import Finding, Verification, verify_set
+from storage.tombstones import read_tombstones, readable_tombstones
+from storage.verify import verify_set
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
@@ -75,6 +78,7 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     if give_up:
         _require_readable(name, verification)
         given_up, version = give_up_versions(name)
+        given_up += give_up_records(name, _damage(verification))
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
         version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
@@ -96,12 +100,7 @@ def _damage(verification: Verification) -> list[Finding]:
 
 
 def _is_mendable(finding: Finding) -> bool:
-    return finding.kind in MENDABLE or _lacks_tombstone(finding)
-
-
-def _lacks_tombstone(finding: Finding) -> bool:
-    """It is the record of a takedown, and what that was a copy may say."""
-    return finding.kind == "dangling" and finding.path.startswith(f"{_UP}{TAKEDOWNS}/")
+    return finding.kind in MENDABLE or lacks_another(finding)
 
 
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
@@ -109,8 +108,8 @@ def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"
-    if _lacks_tombstone(finding):
-        return _take_tombstones(name, finding.path.rpartition("/")[2], copies)
+    if lacks_another(finding):
+        return take_what_lacks(name, finding, copies, partial(_take_entry, name))
     catalog = f"{_UP}{CATALOG}"
     taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
     if not taken and finding.path in (HINT, catalog):
@@ -136,21 +135,8 @@ def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
     return None
 
 
-def _take_tombstones(name: SetName, record: str, copies: Sequence[Place]) -> str | None:
-    """Those that the record may be of: of the same images, or of keys of the same set. Too many are no harm but to what they name."""
-    found = read_one(name.root, record)
-    assert isinstance(found, Record)
-    images, sets = {file.image for file in found.known}, {gone.set for gone in found.gone}
-    for root in copies:
-        taken = False
-        with suppress(PermafrostError, OSError):
-            for entry in sorted(takedown_names(root) - takedown_names(name.root)):
-                stone = read_one(root, entry)
-                if isinstance(stone, Tombstone) and (images & {*stone.images} or (stone.set in sets and stone.keys)):
-                    taken |= _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
-        if taken:
-            return str(root / TAKEDOWNS)
-    return None
+def _take_entry(name: SetName, entry: str, root: Place) -> bool:
+    return _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
 
 
 def _require_copy(copy: SetName) -> None:

@@ -17,12 +17,13 @@ from storage.errors import ConflictError, DamagedError
 from storage.expected_versions import expected_versions, missing_versions
 from storage.expire import expire_versions
 from storage.files import remove
+from storage.finding import Finding
 from storage.gc import collect_garbage
 from storage.removal import remove_set
 from storage.repair import repair_set
 from storage.sealed import read_sealed, seal
 from storage.tags import move_tag
-from storage.verify import Finding, verify_set
+from storage.verify import verify_set
 from storage.versions import list_versions
 from storage.way_out import ways_out, ways_to_pending
 
