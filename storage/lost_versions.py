@@ -46,14 +46,13 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
             _make_again(name, left[-1], version)
         except DamagedError:
             return given_up, None
-    told = hinted_tags(name)
     note_absent(name, lost)
     for number in damaged:
         remove(version_path(name.folder, number))
     given_up += [f"versions/{number:08d}.json" for number in lost]
-    removed = _remove_tags(name)
-    given_up += [f"tags/{tag}.json" for tag in sorted({*removed, *told} - {*tag_names(name)})]  # those that are lost, too
-    announce(name)  # a hint may name a tag that is gone
+    tags = sorted({*_remove_tags(name), *hinted_tags(name)} - {*tag_names(name)})  # those that are lost, too
+    given_up += [f"tags/{tag}.json" for tag in tags]
+    announce(name, tags)
     return given_up, version
 
 
