@@ -50,7 +50,7 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         print_pairs([("set", name), *_summary(found)])
         _print_findings(found.findings)
-        if not found.sound:
+        if _may_be_in_copies(found):
             print(f"\nmend it from a copy of the store: {_repair_of(name)}")
     return 0 if found.sound else EXIT_DAMAGED
 
@@ -72,9 +72,14 @@ def run_repair(args: argparse.Namespace) -> int:
     _print_findings(repair.left.findings)
     if next_steps:
         print("", *(f"- {step}" for step in next_steps), sep="\n")
-    elif not repair.left.sound:
+    elif _may_be_in_copies(repair.left):
         print("\nname a copy of the store with --from, or let go with --give-up what nobody has")
     return 0 if repair.left.sound else EXIT_DAMAGED
+
+
+def _may_be_in_copies(found: Verification) -> bool:
+    """Whether there is damage for which a copy is the first way out; a finding of the other kind tells its own."""
+    return any(finding.is_damage and finding.kind != "unfinished" for finding in found.findings)
 
 
 def _repair_of(name: SetName) -> str:

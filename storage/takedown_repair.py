@@ -17,7 +17,7 @@ from storage.sealed import is_damaged
 from storage.takedown_receipts import RECEIPTS, read_receipt, receipt_names
 from storage.tombstones import RECORD, Record, Tombstone, leave_record, read_one, takedown_names
 from storage.verify_takedowns import UP
-from storage.web_root import CATALOG, TAKEDOWNS
+from storage.web_root import TAKEDOWNS
 
 Take = Callable[[str, Place], bool]  # takes a file of this name in takedowns/ from a root; whether it could
 
@@ -83,8 +83,7 @@ def give_up_records(name: SetName, findings: Iterable[Finding]) -> list[str]:
             given_up.append(finding.path)
     if given_up or any(map(lacks_another, ours)):
         _write_anew(root)
-        remove(root / CATALOG)  # it tells of what is lost
-        leave_hints(name)
+        leave_hints(name, given_up=[path.removeprefix(UP) for path in given_up])
     return given_up
 
 

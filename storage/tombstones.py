@@ -175,6 +175,7 @@ def leave_record(root: Place, record: Record) -> None:
 
 def carry_tombstones(source: SetName, target: SetName) -> None:
     """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
+    finished = {entry.partition(".")[0] for entry in receipt_names(target.root)}
     for entry in sorted(takedown_names(source.root)):
         found = read_one(source.root, entry)
         if isinstance(found, Record):
@@ -182,7 +183,8 @@ def carry_tombstones(source: SetName, target: SetName) -> None:
         elif found and found.set in (None, set_label(source)):
             carried = replace(found, set=set_label(target))
             leave_tombstone(target.root, carried)
-            mark_finished(target.root, carried.id, {"carried_from": str(source)})
+            if carried.id not in finished:
+                mark_finished(target.root, carried.id, {"carried_from": str(source)})
 
 
 def takedown_names(root: Place) -> frozenset[str]:
@@ -225,13 +227,13 @@ def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombston
     """(all of them by name, those that are lost)."""
     there = list_names(root / FOLDER)
     told = takedowns_told(root)
-    entries = [entry for entry in {*there, *told} if entry.endswith(".json")]  # a listing may be behind
+    anew = {f"{coming.id}.json": coming} if coming else {}  # whatever is there now
+    entries = [entry for entry in {*there, *told} if entry.endswith(".json") and entry not in anew]  # a listing may be behind
     receipts = receipt_names(root) if RECEIPTS in there else []
     with ThreadPoolExecutor(THREADS) as pool:
         found = dict(zip(entries, pool.map(partial(read_one, root), entries), strict=True)) if entries else {}
-    values = {entry: value for entry, value in found.items() if value is not None}
-    known = values | ({f"{coming.id}.json": coming} if coming else {})
-    return values, lost_tombstones(known, {entry for entry in told if not entry.startswith(RECORD)}, receipts, *split(known))
+    values = {entry: value for entry, value in found.items() if value is not None} | anew
+    return values, lost_tombstones(values, {entry for entry in told if not entry.startswith(RECORD)}, receipts, *split(values))
 
 
 def split(values: Mapping[str, Tombstone | Record]) -> tuple[list[Tombstone], dict[str, Record]]:

@@ -36,7 +36,7 @@ from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
 from storage.store import STORE_FILE, is_behind_web, require_store
 from storage.verify_takedowns import check_takedowns
-from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
+from storage.versions import Tag, list_versions, read_manifest, read_tag, tag_names, version_path
 from storage.web_root import CATALOG, HINT
 
 THREADS = 8
@@ -147,9 +147,15 @@ class _JsonFiles:
 
     def _read_tag(self, tag: str) -> None:
         path = f"tags/{tag}.json"
-        found = self._read(path, partial(read_tag, self._name, tag))
+        found = self._read(path, partial(self._read_tag_told, tag))
         if found and not exists(version_path(self._name.folder, found.version)):
             self.findings.append(Finding("dangling", path, f"it means version {found.version}, which is not there"))
+
+    def _read_tag_told(self, tag: str) -> Tag:
+        try:
+            return read_tag(self._name, tag)
+        except NotFoundError:
+            raise NotFoundError("it is not there, and hint.json tells of it: make it again, or let it go (`store tag --delete`)") from None
 
     def _read_run(self, run: RunFolder) -> None:
         there = list_names(run.path)

@@ -13,6 +13,7 @@ from storage.changes import append
 from storage.errors import DamagedError
 from storage.repair import repair_set
 from storage.takedown import Request, Takedown, take_down
+from storage.takedown_receipts import receipt_names
 from storage.tombstones import TAKEN_DOWN, read_tombstones
 from storage.transfer import copy_set
 from storage.verify import verify_set
@@ -78,6 +79,8 @@ def test_the_catalog_tells_of_a_record(made: MadeSet, copy: Path, record: Path) 
 def test_the_catalog_tells_of_all_that_is_lost(made: MadeSet, done: Takedown, copy: Path) -> None:
     shutil.rmtree(Path(made.name.root) / "takedowns")
     assert sorted(kind for kind, _ in found(made)) == ["missing", "missing"]
+    repair_set(made.name, give_up=True)
+    assert found(made) == [("missing", f"{done.id}.json")], "what was taken down must not come back"
     with pytest.raises(DamagedError, match=rf"{done.id}.json is lost: .*catalog.json tells of it"):
         made.commit("one", {"a": 1, "b": 2})
     repair_set(made.name, [copy])
@@ -167,11 +170,14 @@ def test_of_a_record_alone_a_copy_has_the_tombstone(made: MadeSet, tmp_path: Pat
     assert found(made) == [("unfinished", path.name)]
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
 @pytest.mark.parametrize("by_key", [False, True])
-def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool) -> None:
+def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool, is_damaged: bool) -> None:
     request = Request(keys=("a",)) if by_key else Request(images=(made.digest(1).hex(),))
     name = made.name if by_key else None
     path = lose(made, take_down(made.name.root, name, request, do_it=True))
+    if is_damaged:
+        path.write_bytes(b"x")
     assert take_down(made.name.root, name, request, do_it=False).id == path.stem
     take_down(made.name.root, name, request, do_it=True)
     assert (path.exists(), verify_set(made.name, full=True).findings) == (True, ())
@@ -195,6 +201,9 @@ def test_what_came_with_a_copy_of_a_set_is_no_trace(made: MadeSet, done: Takedow
     copy_set(made.name, other.name)
     take_down(made.name.root, other.name, Request(images=(made.digest(2).hex(),)), do_it=True)
     copy_set(made.name, target)
+    receipts = receipt_names(target.root)
+    copy_set(made.name, target)
+    assert receipt_names(target.root) == receipts, "one for each takedown, however often it is copied"
     assert verify_set(target, full=True).findings == ()
     append(str(target), ["new"], made.embeddings([9]))
     assert TAKEN_DOWN in made.open().manifest.corpora["one"].skipped
