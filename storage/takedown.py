@@ -103,7 +103,7 @@ def image_digest(text: str) -> str:
     try:
         return hashlib.sha256(Path(text).read_bytes()).hexdigest()
     except IsADirectoryError:
-        raise UsageError(f"{text} is a folder: expected an image file, or the sha256 of one") from None
+        raise UsageError(f"{text!r} is a folder: expected an image file, or the sha256 of one") from None
     except OSError as error:
         raise NotFoundError(f"{text!r} is neither a sha256 (64 hex digits) nor a file that can be read ({error.strerror})") from None
 

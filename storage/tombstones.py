@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.damage import MEND
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.files import FileEntry, create_exclusive, list_names, read_bytes, to_json, write_atomic
-from storage.lost_tombstones import lost_tombstones, require_none_lost, takedowns_told
+from storage.lost_tombstones import WAY_OUT, lost_tombstones, require_none_lost, takedowns_told
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
-from storage.takedown_receipts import RECEIPTS, mark_finished, receipt_names
+from storage.takedown_receipts import RECEIPTS, receipt_names
 from storage.web_root import TAKEDOWNS as FOLDER
 
 RECORD = "record-"
@@ -173,20 +174,6 @@ def leave_record(root: Place, record: Record) -> None:
     _create(root, f"{RECORD}{hashlib.sha256(to_json(value)).hexdigest()[:20]}.json", value)
 
 
-def carry_tombstones(source: SetName, target: SetName) -> None:
-    """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
-    finished = {entry.partition(".")[0] for entry in receipt_names(target.root)}
-    for entry in sorted(takedown_names(source.root)):
-        found = read_one(source.root, entry)
-        if isinstance(found, Record):
-            leave_record(target.root, Record(found.known))
-        elif found and found.set in (None, set_label(source)):
-            carried = replace(found, set=set_label(target))
-            leave_tombstone(target.root, carried)
-            if carried.id not in finished:
-                mark_finished(target.root, carried.id, {"carried_from": str(source)})
-
-
 def takedown_names(root: Place) -> frozenset[str]:
     return frozenset(entry for entry in list_names(root / FOLDER) if entry.endswith(".json"))
 
@@ -203,11 +190,7 @@ def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstone
 
     Raises DamagedError, also where a tombstone is lost: whoever writes must know them all.
     """
-    try:
-        values, lost = _read_all(name.root, coming)
-    except DamagedError as error:
-        way_out = f"`permafrost store repair {name}` takes it from a copy of the store (--from ROOT), or says what else can be done"
-        raise DamagedError(f"{error}; {way_out} (--give-up)") from None
+    values, lost = _read_all(name.root, coming)
     if lost:
         values, lost = _read_all(name.root, coming)  # a takedown may have begun while folders were listed
     require_none_lost(name.root / FOLDER, lost)
@@ -231,9 +214,18 @@ def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombston
     entries = [entry for entry in {*there, *told} if entry.endswith(".json") and entry not in anew]  # a listing may be behind
     receipts = receipt_names(root) if RECEIPTS in there else []
     with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(entries, pool.map(partial(read_one, root), entries), strict=True)) if entries else {}
+        found = dict(zip(entries, pool.map(partial(_read_needed, root), entries), strict=True)) if entries else {}
     values = {entry: value for entry, value in found.items() if value is not None} | anew
     return values, lost_tombstones(values, {entry for entry in told if not entry.startswith(RECORD)}, receipts, *split(values))
+
+
+def _read_needed(root: Place, entry: str) -> Tombstone | Record | None:
+    """As `read_one`, for who cannot go on without it."""
+    try:
+        return read_one(root, entry)
+    except DamagedError as error:
+        way_out = MEND if entry.startswith(RECORD) else f"So that nothing that was taken down comes back, {WAY_OUT}"
+        raise DamagedError(f"{error}. {way_out}") from None
 
 
 def split(values: Mapping[str, Tombstone | Record]) -> tuple[list[Tombstone], dict[str, Record]]:

@@ -188,6 +188,8 @@ def test_a_damaged_tombstone_comes_from_a_copy(made: MadeSet, done: Takedown, co
     path = lose(made, done)
     path.write_bytes(b"x")
     assert found(made) == [("damaged", path.name)]
+    with pytest.raises(DamagedError, match=r"tombstone at .*repeat that takedown"):
+        append(made.uri, ["new"], made.embeddings([9]))
     (path.parent / record_of(made)).write_bytes(b"x")
     messages = [finding.message for finding in verify_set(made.name, full=True).findings]
     assert [text.partition(" at ")[0] for text in messages] == ["the tombstone", "the record of a takedown"]
