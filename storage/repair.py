@@ -28,7 +28,7 @@ from storage.place import Place
 from storage.sealed import unseal
 from storage.store import STORE_FILE, require_writable
 from storage.takedown_cache import honour_takedowns
-from storage.takedown_repair import give_up_records, lacks_another, take_what_lacks
+from storage.takedown_repair import give_up_records, is_lost_tombstone, lacks_another, take_what_lacks
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones, readable_tombstones
@@ -81,7 +81,8 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         given_up += give_up_records(name, _damage(verification))
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
-        version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
+        if not any(map(_keeps_from_committing, _damage(verification))):
+            version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
         verification = verify_set(name, full=True)
     return Repair(tuple(mended), tuple(given_up), version, verification)
 
@@ -97,6 +98,11 @@ def _clean(name: SetName) -> bool:
 
 def _damage(verification: Verification) -> list[Finding]:
     return [finding for finding in verification.findings if finding.is_damage]
+
+
+def _keeps_from_committing(finding: Finding) -> bool:
+    """It is what the set is, or what must not come back; `storage.way_out` says what to do first."""
+    return finding.path == "set.json" or is_lost_tombstone(finding)
 
 
 def _is_mendable(finding: Finding) -> bool:

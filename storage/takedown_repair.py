@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,12 +20,18 @@ from storage.tombstones import RECORD, Record, Tombstone, leave_record, read_one
 from storage.verify_takedowns import UP
 from storage.web_root import TAKEDOWNS
 
+_TOMBSTONE = re.compile(rf"{re.escape(UP)}[0-9a-f]{{20}}\.json")
 Take = Callable[[str, Place], bool]  # takes a file of this name in takedowns/ from a root; whether it could
 
 
 def lacks_another(finding: Finding) -> bool:
     """It is the record or receipt of a takedown that another file should tell of, too. What that was, a copy may say."""
     return finding.kind == "dangling" and finding.path.startswith(UP)
+
+
+def is_lost_tombstone(finding: Finding) -> bool:
+    """Or a damaged one."""
+    return finding.kind in ("missing", "damaged") and bool(_TOMBSTONE.fullmatch(finding.path))
 
 
 def take_what_lacks(name: SetName, finding: Finding, copies: Sequence[Place], take: Take) -> str | None:

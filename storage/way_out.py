@@ -71,7 +71,8 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
         case _ if finding.kind == "unfinished":
             return f"{finding.path.removeprefix('../../')}: {finding.message}"
         case _ if f"/{TAKEDOWNS}/" in finding.path:
-            return f"{finding.path.removeprefix('../../')} says what was taken down: {copy}, or repeat that takedown, which leaves it anew"
+            told = f"{finding.path.removeprefix('../../')} says what was taken down, and nothing is committed without it"
+            return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
     return None if finding.versions else f"{finding.path}: {copy}"
 
 

@@ -184,6 +184,16 @@ def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool, is_damaged
     append(made.uri, ["new"], made.embeddings([9]))
 
 
+def test_without_it_items_are_not_given_up(made: MadeSet, done: Takedown) -> None:
+    (Path(made.folder) / made.open().manifest.shards[0].path).unlink()
+    path = lose(made, done)
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.version, repair.left.sound) == (None, False)
+    assert any("repeat that takedown" in way for way in ways_out(made.name, repair.left))
+    path.write_bytes(b"x")
+    assert repair_set(made.name, give_up=True).version is None
+
+
 def test_a_damaged_tombstone_comes_from_a_copy(made: MadeSet, done: Takedown, copy: Path) -> None:
     path = lose(made, done)
     path.write_bytes(b"x")

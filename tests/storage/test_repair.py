@@ -157,6 +157,14 @@ def test_a_damaged_item_file_without_a_copy_leaves_a_version_in_which_its_items_
     assert verify_set(made.name, full=True).findings == repair.left.findings
 
 
+def test_where_nothing_can_be_committed_the_way_out_is_told(made: MadeSet) -> None:
+    (Path(made.folder) / made.open().manifest.shards[0].path).unlink()
+    (Path(made.folder) / "set.json").write_bytes(b"x")
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.version, repair.left.sound) == (None, False)
+    assert any("set.json says what the set is" in way for way in ways_out(made.name, repair.left))
+
+
 def test_what_a_copy_from_before_a_takedown_lists_is_given_up_with_what_took_its_place(made: MadeSet, copy: Path) -> None:
     take_down(made.name.root, None, Request(images=(made.digest(5).hex(),)), do_it=True)
     [entry] = made.open().manifest.corpora["one"].items
