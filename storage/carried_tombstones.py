@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from storage.names import SetName
 from storage.takedown_receipts import mark_finished, receipt_names
-from storage.tombstones import Record, leave_record, leave_tombstone, read_one, set_label, takedown_names
+from storage.tombstones import Record, leave_record, leave_tombstone, read_one, read_tombstones, set_label, takedown_names
 
 
 def carry_tombstones(source: SetName, target: SetName) -> None:
-    """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
+    """What was taken down in a set stays out of its copy, too, whoever extracts into that. Raises DamagedError, also where one is lost."""
+    read_tombstones(source)
     finished = {entry.partition(".")[0] for entry in receipt_names(target.root)}
     for entry in sorted(takedown_names(source.root)):
         found = read_one(source.root, entry)

@@ -145,6 +145,7 @@ def test_who_writes_is_refused_until_it_is_back(made: MadeSet, done: Takedown, c
         lambda: made.commit("one", {"a": 1, "b": 2}),
         lambda: append(made.uri, ["new"], made.embeddings([9])),
         lambda: copy_set(made.name, type(made.name)(made.name.root, "team", "copy")),
+        lambda: copy_set(made.name, type(made.name)(tmp_path / "elsewhere", "team", "set")),
         lambda: take_down(made.name.root, None, Request(images=(made.digest(2).hex(),)), do_it=False),
     ):
         with pytest.raises(DamagedError, match=rf"{done.id}.json is lost: .*--from ROOT.*repeat that takedown"):
