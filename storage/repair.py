@@ -28,10 +28,10 @@ from storage.place import Place
 from storage.sealed import unseal
 from storage.store import STORE_FILE, require_writable
 from storage.takedown_cache import honour_takedowns
-from storage.takedown_repair import give_up_records, is_lost_tombstone, lacks_another, take_what_lacks
+from storage.takedown_repair import files_that_left, give_up_records, is_lost_tombstone, lacks_another, take_what_lacks
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import read_tombstones, readable_tombstones
+from storage.tombstones import read_tombstones
 from storage.verify import verify_set
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
@@ -62,7 +62,7 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     verification = verify_set(name, full=True)
     for root in copies:
         _require_copy(SetName(root, name.team, name.name))
-    taken_down = {gone.sha256 for gone in readable_tombstones(name).gone.values()}
+    taken_down = files_that_left(name)
     for _ in range(MAX_ROUNDS):
         wanted = [f for f in verification.findings if _is_mendable(f) and f.sha256 not in taken_down]
         found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
@@ -78,7 +78,10 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     if give_up:
         _require_readable(name, verification)
         given_up, version = give_up_versions(name)
-        given_up += give_up_records(name, _damage(verification))
+        records = give_up_records(name, _damage(verification))
+        if records and _clean(name):
+            verification = verify_set(name, full=True)
+        given_up += records
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
         if not any(map(_keeps_from_committing, _damage(verification))):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from storage.errors import DamagedError, PermafrostError
 from storage.files import remove
@@ -16,7 +17,7 @@ from storage.names import SetName
 from storage.place import Place
 from storage.sealed import is_damaged
 from storage.takedown_receipts import RECEIPTS, read_receipt, receipt_names
-from storage.tombstones import RECORD, Record, Tombstone, leave_record, read_one, takedown_names
+from storage.tombstones import RECORD, Record, Tombstone, leave_record, read_one, set_label, takedown_names
 from storage.verify_takedowns import UP
 from storage.web_root import TAKEDOWNS
 
@@ -66,6 +67,13 @@ def _has_files_of(files: frozenset[tuple[str, str]], record: Tombstone | Record 
     return isinstance(record, Record) and not files.isdisjoint((gone.set, gone.path) for gone in record.gone)
 
 
+def files_that_left(name: SetName) -> frozenset[str]:
+    """sha256 of the files of a set that records, or receipts, tell of, as far as they can be read: no copy should bring them back."""
+    told = [gone for files in files_without_record(_receipts(name.root), ()).values() for gone in files]
+    recorded = (gone for record in _records(name.root) for gone in record.gone)
+    return frozenset(gone.sha256 for gone in (*told, *recorded) if gone.set == set_label(name))
+
+
 def _records(root: Place) -> list[Record]:
     """Those that can be read."""
     found = []
@@ -95,9 +103,14 @@ def give_up_records(name: SetName, findings: Iterable[Finding]) -> list[str]:
 
 
 def _write_anew(root: Place) -> None:
+    for files in files_without_record(_receipts(root), _records(root)).values():
+        leave_record(root, Record(gone=files))
+
+
+def _receipts(root: Place) -> dict[str, dict[str, Any]]:
+    """Those that can be read, by name."""
     contents = {}
     for entry in receipt_names(root):
         with suppress(DamagedError):
             contents[entry] = read_receipt(root, entry)
-    for files in files_without_record(contents, _records(root)).values():
-        leave_record(root, Record(gone=files))
+    return contents

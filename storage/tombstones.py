@@ -197,15 +197,6 @@ def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstone
     return _concerning(name, values)
 
 
-def readable_tombstones(name: SetName) -> Tombstones:
-    """The same of those that can be read, whatever became of the others."""
-    values = {}
-    for entry in takedown_names(name.root):
-        with suppress(DamagedError):
-            values[entry] = read_one(name.root, entry)
-    return _concerning(name, {entry: value for entry, value in values.items() if value})
-
-
 def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombstone | Record], dict[str, str]]:
     """(all of them by name, those that are lost)."""
     there = list_names(root / FOLDER)

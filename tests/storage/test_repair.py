@@ -178,6 +178,18 @@ def test_what_a_copy_from_before_a_takedown_lists_is_given_up_with_what_took_its
     assert made.open().rows == 6
 
 
+def test_no_copy_brings_back_what_only_a_receipt_says_has_left(made: MadeSet, copy: Path) -> None:
+    done = take_down(made.name.root, None, Request(images=(made.digest(5).hex(),)), do_it=True)
+    gone = {file.sha256 for each in done.sets for file in each.files}
+    [record] = (Path(made.name.root) / "takedowns").glob("record-*.json")
+    for path in (record, Path(made.folder) / "versions" / "00000003.json"):
+        path.write_bytes(b"x")
+    assert [path for path, _ in repair_set(made.name, [copy]).mended] == ["versions/00000003.json"]
+    assert gone.isdisjoint(path.stem for path in Path(made.folder).rglob("*.*"))
+    assert repair_set(made.name, give_up=True).left.sound
+    assert made.open().rows == 9
+
+
 def test_damaged_rejects_are_pending_too(made: MadeSet) -> None:
     made.commit("one", {"a/1": 1}, rejected=["bad", "worse"])
     rejects = made.open().manifest.corpora["one"].rejects
