@@ -80,6 +80,6 @@ def _print(result: ImportResult) -> None:
     digests = f"{result.image_digests} of images, {stand_ins} stand-ins (which hit no cache), {result.copies} repeated"
     shards = ("new shards", f"{result.shards} ({human_bytes(result.bytes)})")
     new = result.rows - result.copies - result.held
-    others = f", {result.others} of these in the place of others that it had of the same image or key" if result.others else ""
+    others = f", {result.others} of these with other bytes than it had of the same image or key" if result.others else ""
     embeddings = ("embeddings", f"{result.held} the set had (nothing was written for them), {new} it had not{others}")
     print_pairs([*pairs, ("digests", digests), embeddings, shards, ("feature space", result.space_id)])

@@ -6,9 +6,11 @@ import argparse
 from dataclasses import asdict
 
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
-from storage.names import parse_root, parse_set
+from storage.finding import Finding, Verification
+from storage.names import SetName, parse_root, parse_set
 from storage.repair import repair_set
-from storage.verify import Finding, Verification, verify_set
+from storage.store import is_behind_web
+from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
 
 EXIT_DAMAGED = 3
@@ -48,8 +50,8 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         print_pairs([("set", name), *_summary(found)])
         _print_findings(found.findings)
-        if not found.sound:
-            print(f"\nmend it from a copy of the store: permafrost store repair {args.target} --from ROOT")
+        if _may_be_in_copies(found):
+            print(f"\nmend it from a copy of the store: {_repair_of(name)}")
     return 0 if found.sound else EXIT_DAMAGED
 
 
@@ -70,9 +72,21 @@ def run_repair(args: argparse.Namespace) -> int:
     _print_findings(repair.left.findings)
     if next_steps:
         print("", *(f"- {step}" for step in next_steps), sep="\n")
-    elif not repair.left.sound:
+    elif _may_be_in_copies(repair.left):
         print("\nname a copy of the store with --from, or let go with --give-up what nobody has")
     return 0 if repair.left.sound else EXIT_DAMAGED
+
+
+def _may_be_in_copies(found: Verification) -> bool:
+    """Whether there is damage for which a copy is the first way out; a finding of the other kind tells its own."""
+    return any(finding.is_damage and finding.kind != "unfinished" for finding in found.findings)
+
+
+def _repair_of(name: SetName) -> str:
+    """The command, or where to give it."""
+    if not is_behind_web(name.root):
+        return f"permafrost store repair {name} --from ROOT"
+    return f"permafrost store repair ROOT/{name.team}/{name.name} --from COPY, where the store's own folder or bucket is"
 
 
 def _summary(found: Verification) -> list[tuple[str, object]]:

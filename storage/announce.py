@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from storage.card_page import leave_page
 from storage.hints import leave_hints
 from storage.names import SetName
 
 
-def announce(name: SetName) -> None:
+def announce(name: SetName, removed_tags: Collection[str] = ()) -> None:
     """Neither of them counts: what cannot be written is only told."""
-    leave_hints(name)
+    leave_hints(name, removed_tags)
     leave_page(name)

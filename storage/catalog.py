@@ -10,6 +10,7 @@ from pathlib import Path
 from storage.card import read_card
 from storage.damage import raise_outage
 from storage.errors import DamagedError, PermafrostError, UsageError
+from storage.expected_versions import require_some_version
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
@@ -120,7 +121,9 @@ def list_manifests(uri: str | Path) -> list[Manifest]:
         raise UsageError(f"{uri}: all versions are listed; leave out '@{name.at}'")
     require_store(name.root)
     read_description(name)
-    return [read_manifest(name.folder, version) for version in list_versions(name.folder)]
+    if not (versions := list_versions(name.folder)):
+        require_some_version(name)
+    return [read_manifest(name.folder, version) for version in versions]
 
 
 def _summarise_if_set(name: SetName) -> SetSummary | None:
@@ -134,6 +137,8 @@ def _summarise_if_set(name: SetName) -> SetSummary | None:
 def _summarise(name: SetName) -> SetSummary:
     description = read_description(name)
     versions = list_versions(name.folder)
+    if not versions:
+        require_some_version(name)
     manifest = read_manifest(name.folder, versions[-1]) if versions else None
     counts = manifest.counts if manifest else {"rows": 0, "bytes": 0}
     card = read_card(name, description)

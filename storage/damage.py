@@ -16,6 +16,8 @@ from storage.place import Place
 # Found by flipping bytes: Arrow raises its own errors for some damage, and Python's for what it trips over later; h5py has RuntimeError.
 _SYMPTOMS = (pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError)
 _SYMPTOMS_OF_ZIPS = (zipfile.BadZipFile, zlib.error, EOFError)  # npz files
+MEND = "`permafrost store repair` takes it from a copy of the store (--from ROOT), or gives up what it holds (--give-up)"
+MEND_LISTED = f"{MEND}; older versions that list it stay as they are until `permafrost store expire`"
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def damage_named(path: Place | str, what: str) -> Iterator[None]:
     except (PermafrostError, ConnectionError):  # a store that cannot be reached says nothing of its files
         raise
     except FileNotFoundError:
-        raise DamagedError(f"the {what} {path} is listed but is not there") from None
+        raise DamagedError(f"the {what} {path} is listed but is not there. {MEND_LISTED}") from None
     except (*_SYMPTOMS, *_SYMPTOMS_OF_ZIPS) as error:
         raise DamagedError(f"the {what} {path} is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from None
 

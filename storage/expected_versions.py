@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from typing import Any
 
 from storage.absent import absent_versions
 from storage.errors import DamagedError, NotFoundError, PermafrostError
@@ -54,16 +55,34 @@ def require_all_versions(name: SetName) -> None:
         )
 
 
+def require_some_version(name: SetName) -> None:
+    """Raises DamagedError for a set that has no version any more; one that never had any is sound."""
+    for version, teller in reversed(missing_versions(name).items()):
+        raise DamagedError(
+            f"{name.folder} has lost all its versions: version {version} should be there ({teller} tells of it); `permafrost store repair` "
+            "takes it from a copy of the store (--from ROOT)"
+        )
+
+
 def hinted_newest(name: SetName) -> int:
     """The newest version that the hint tells of; 0 where there is no hint, or a damaged one. It may be older than the newest."""
+    newest = _hint(name).get("newest")
+    return newest if isinstance(newest, int) else 0
+
+
+def hinted_tags(name: SetName) -> list[str]:
+    """Those that the hint tells of; none where there is no hint, or a damaged one."""
+    return list(_hint(name).get("tags", []))
+
+
+def _hint(name: SetName) -> dict[str, Any]:
     try:
-        newest = read_sealed(name.folder / HINT, "hint").get("newest")
+        return read_sealed(name.folder / HINT, "hint")
     except NotFoundError:
-        return 0
+        return {}
     except (OSError, PermafrostError) as error:
         logger.warning("the hint of the newest version cannot be read: %s", error)
-        return 0
-    return newest if isinstance(newest, int) else 0
+        return {}
 
 
 def _told_versions(name: SetName) -> dict[int, str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from storage.digest_lookup import DigestLookup
 from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.expected_versions import require_some_version
 from storage.files import FileEntry
 from storage.golden import GoldenImages, read_golden
 from storage.item_rows import ItemRows
@@ -253,6 +254,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     description = read_description(name)
     versions = list_versions(name.folder)
     if not versions:
+        require_some_version(name)
         raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
     version = resolve(name, versions)
     manifest = read_manifest(name.folder, version)

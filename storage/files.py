@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from storage.damage import MEND_LISTED
 from storage.disk import Disk, move, private_path, remove_private_paths, sha256_file
 from storage.errors import DamagedError, NotFoundError
 from storage.place import Backend, Place
@@ -122,10 +123,7 @@ def open_proven(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened
         drop_changed(entry.sha256)
         return open_listed(folder, entry, opener)
     if sha256_file(place) != entry.sha256:
-        raise DamagedError(
-            f"{place} is damaged: its sha256 is not the one that its manifest lists. `permafrost store repair` takes it from a copy of the "
-            "store (--from ROOT), or gives up what it holds (--give-up)"
-        )
+        raise DamagedError(f"{place} is damaged: its sha256 is not the one that its manifest lists. {MEND_LISTED}")
     return opener(place)
 
 

@@ -13,13 +13,12 @@ from storage.card import FILE as CARD
 from storage.card_page import FILE as PAGE
 from storage.files import exists, list_names
 from storage.heads import FOLDER as HEADS
-from storage.lost_tombstones import RECEIPT
 from storage.names import SetName
 from storage.place import Place
 from storage.runs import RUN_ID, run_folders
 from storage.statistics import FOLDER as STATISTICS
 from storage.store import STORE_FILE
-from storage.tombstones import RECEIPTS
+from storage.takedown_receipts import RECEIPT, RECEIPTS
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")

@@ -12,8 +12,9 @@ from typing import Any
 from storage.absent import absent_versions
 from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.expected_versions import hinted_newest
+from storage.expected_versions import hinted_newest, hinted_tags
 from storage.files import write_atomic
+from storage.lost_tombstones import takedowns_told
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
@@ -24,22 +25,27 @@ from storage.web_root import CATALOG, HINT
 logger = logging.getLogger(__name__)
 
 
-def leave_hints(name: SetName) -> None:
-    """Bring the hints up to date after a commit, a tag or an expiry. A store that refuses them is no worse for all other readers."""
+def leave_hints(name: SetName, removed_tags: Collection[str] = (), given_up: Collection[str] = ()) -> None:
+    """Bring the hints up to date after a commit, a tag or an expiry. given_up: names of records of takedowns, to be told of no more.
+
+    A store that refuses them is no worse for all other readers.
+    """
     try:
-        _leave(name)
+        _leave(name, removed_tags, given_up)
     except (OSError, PermafrostError) as error:
         logger.warning("the hints for readers over the web could not be written: %s", error)
 
 
-def _leave(name: SetName) -> None:
+def _leave(name: SetName, removed_tags: Collection[str], given_up: Collection[str]) -> None:
     versions = list_versions(name.folder)
-    newest = max([hinted_newest(name), *versions])  # a newest version that is lost stays told of
-    hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": tag_names(name)}
+    newest = max([hinted_newest(name), *versions])  # a newest version that is lost stays told of, and so does a tag
+    tags = {*hinted_tags(name), *tag_names(name)} - ({*removed_tags} - {*tag_names(name)})
+    hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": sorted(tags)}
     _replace(name.folder / HINT, hint)
     there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too
     sets = {*(there if there is not None else map(set_label, set_names(name.root))), set_label(name)}
-    taken_down = sorted(takedown_names(name.root))
+    lost = takedowns_told(name.root) - {*given_up}  # of the others none ever leaves
+    taken_down = sorted(takedown_names(name.root) | lost)
     _replace(name.root / CATALOG, {"sets": sorted(sets), **({"takedowns": taken_down} if taken_down else {})})
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.common_types import common_schema, fitting, with_texts
-from storage.damage import damage_named
+from storage.damage import MEND_LISTED, damage_named
 from storage.errors import DamagedError, UsageError
 from storage.files import FileEntry, open_listed, open_proven, private_file, publish_by_content, size_of
 from storage.item_borders import in_files
@@ -185,7 +185,7 @@ def _read(entry: FileEntry, set_folder: Place, schema: pa.Schema, attributes: Co
     path = set_folder / entry.path
     with damage_named(path, "file"):
         if (size := size_of(path)) not in (None, entry.bytes):
-            raise DamagedError(f"{path} has {size} bytes, the manifest says {entry.bytes}")
+            raise DamagedError(f"{path} has {size} bytes, the manifest says {entry.bytes}. {MEND_LISTED}")
         with open_items(entry, set_folder, schema, proven) as file:
             there = file.schema_arrow.names
             further = [name for name in there if name not in ITEM_SCHEMA.names and (attributes is None or name in attributes)]

@@ -16,6 +16,7 @@ from storage.errors import PermafrostError
 from storage.heads import descriptions
 from storage.names import parse_set
 from storage.place import Place
+from storage.takedown_cache import honour_takedowns
 
 SCORES = ("accuracy", "mean_average_precision")
 
@@ -56,6 +57,7 @@ def leaderboards(root: Place, set_name: str | None = None, labels: Path | None =
 
     set_name: TEAM/SET, for heads fitted on it alone; labels: a label file, for heads fitted with it alone.
     """
+    honour_takedowns(root)
     digest = sha256_file(labels) if labels else None
     groups: dict[str | None, list[Standing]] = {}
     for name, value in descriptions(root):

@@ -1,35 +1,44 @@
 """Tombstones that are lost: something tells of a takedown of which nobody can say any more what it was.
 
-A takedown leaves its tombstone first. So a receipt, which has its id in the name, and a record of files that left, have one.
+A takedown leaves its tombstone first. So a receipt, which has its id in the name, and a record of files that left, have one; and what the
+catalog has told of was there.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from storage.errors import DamagedError
+from storage.errors import DamagedError, NotFoundError
 from storage.place import Place
+from storage.sealed import read_sealed
+from storage.web_root import CATALOG
 
 if TYPE_CHECKING:
     from storage.tombstones import Record, Tombstone
 
-RECEIPT = re.compile(r"[0-9a-f]{20}\..+\.json")  # name of one: the id of its takedown comes first
 WAY_OUT = (
     "take it from a copy of the store (`permafrost store repair ROOT/TEAM/SET --from ROOT`), or repeat that takedown, which makes it anew"
 )
 
 
+def takedowns_told(root: Place) -> frozenset[str]:
+    """Names of tombstones and records that the store's catalog tells of; none where it is missing or damaged."""
+    try:
+        return frozenset(map(str, read_sealed(root / CATALOG, "catalog").get("takedowns", ())))
+    except (NotFoundError, DamagedError):
+        return frozenset()
+
+
 def lost_tombstones(
-    names: Collection[str], receipts: Iterable[str], stones: Iterable[Tombstone], records: Mapping[str, Record]
+    names: Collection[str], told: Iterable[str], receipts: Iterable[str], stones: Iterable[Tombstone], records: Mapping[str, Record]
 ) -> dict[str, str]:
     """By name of a tombstone that is lost, or of a record that has none: why that is known.
 
-    names: of tombstones that are there, damaged ones too. receipts: names of theirs. stones, records: that can be read; no records where a
-    tombstone cannot, which may be theirs.
+    names: of tombstones that are there, damaged ones too. told: names of tombstones that the catalog tells of. receipts: names of theirs.
+    stones, records: that can be read; no records where a tombstone cannot, which may be theirs.
     """
-    lost = {}
+    lost = {name: f"it is not there, and {CATALOG} tells of it" for name in sorted(told) if name not in names}
     for receipt in sorted(receipts):
         if (tombstone := f"{receipt.partition('.')[0]}.json") not in names:
             lost[tombstone] = f"it is not there, and its receipt {receipt} tells of it"

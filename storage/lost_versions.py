@@ -5,7 +5,6 @@ One whose manifest is there and cannot be read is lost, too: nobody knows what i
 
 from __future__ import annotations
 
-import errno
 import secrets
 from contextlib import suppress
 from dataclasses import replace
@@ -13,25 +12,24 @@ from datetime import UTC, datetime
 
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
-from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.expected_versions import missing_versions
+from storage.errors import DamagedError, PermafrostError
+from storage.expected_versions import hinted_tags, missing_versions
 from storage.files import create_exclusive, remove
 from storage.manifest import succeed
 from storage.names import SetName
-from storage.place import Place
-from storage.sealed import read_sealed, seal
+from storage.sealed import is_damaged, seal
 from storage.versions import list_versions, read_manifest, read_tag, tag_names, tag_place, version_path
 
 
 def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     """Note lost versions as absent, and remove damaged manifests, and tags that mean no version or are damaged; returns the paths of all of
-    them, and the version made instead of the newest.
+    them and of tags that are lost, and the version made instead of the newest.
 
     Where the newest is lost, the newest that is left is made once more, with the number that follows. A set that has lost all its versions
     stays as it is: there is nothing to go on from.
     """
     there = list_versions(name.folder)
-    damaged = [version for version in there if _is_damaged(version_path(name.folder, version))]
+    damaged = [version for version in there if is_damaged(version_path(name.folder, version))]
     left = sorted({*there} - {*damaged})
     if not left:
         return [], None
@@ -52,24 +50,10 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     for number in damaged:
         remove(version_path(name.folder, number))
     given_up += [f"versions/{number:08d}.json" for number in lost]
-    given_up += [f"tags/{tag}.json" for tag in _remove_tags(name)]
-    announce(name)  # a hint may name a tag that is gone
+    tags = sorted({*_remove_tags(name), *hinted_tags(name)} - {*tag_names(name)})  # those that are lost, too
+    given_up += [f"tags/{tag}.json" for tag in tags]
+    announce(name, tags)
     return given_up, version
-
-
-def _is_damaged(place: Place) -> bool:
-    """Whether its bytes are not those that were written. A sound file of a newer format is not: who wrote it can read it."""
-    try:
-        read_sealed(place, "file")
-    except NotFoundError:
-        return False
-    except DamagedError:
-        return True
-    except OSError as error:
-        if error.errno != errno.EIO:  # one that this user may not read is none of his to give up
-            raise
-        return True
-    return False
 
 
 def _make_again(name: SetName, base: int, version: int) -> None:
@@ -86,7 +70,7 @@ def _remove_tags(name: SetName) -> list[str]:
     for tag in tag_names(name):
         place = tag_place(name, tag)
         with suppress(PermafrostError):
-            if _is_damaged(place) or read_tag(name, tag).version not in there:
+            if is_damaged(place) or read_tag(name, tag).version not in there:
                 remove(place)
                 removed.append(tag)
     return removed

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.damage import MEND_LISTED
 from storage.errors import DamagedError, UsageError
 from storage.files import FileEntry, open_listed, size_of
 from storage.names import SetName
@@ -135,7 +136,7 @@ class Embeddings:
             raise DamagedError(f"{self.name}: an item points at shard {sha256[:12]}, which version {self.version} does not list")
         path = self.name.folder / entry.path
         if (size := size_of(path)) not in (None, entry.bytes):
-            raise DamagedError(f"the shard {path} has {size} bytes, the manifest says {entry.bytes}")
+            raise DamagedError(f"the shard {path} has {size} bytes, the manifest says {entry.bytes}. {MEND_LISTED}")
         reader = open_listed(self.name.folder, entry, shard_format(self.format).reader)
         if reader.layout != self.layout or reader.rows != entry.rows:
             reader.close()

@@ -3,7 +3,7 @@
 What has no sound copy is given up only when asked: damaged shards are removed, and a newest version that lists damaged files is followed
 by one without them, in which the items that they cost are pending (`storage.given_up_items`). Older versions that list such a file stay
 damaged. Versions that are lost, or whose manifest is damaged, are noted as absent, and tags that mean them are removed
-(`storage.lost_versions`).
+(`storage.lost_versions`). So it is with records of takedowns (`storage.takedown_repair`), and not with tombstones.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
+from storage.finding import Finding, Verification
 from storage.given_up_items import give_up_items
 from storage.hints import leave_hints
 from storage.lost_versions import give_up_versions
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import unseal
-from storage.store import STORE_FILE
+from storage.store import STORE_FILE, require_writable
+from storage.takedown_cache import honour_takedowns
+from storage.takedown_repair import files_that_left, give_up_records, is_lost_tombstone, lacks_another, take_what_lacks
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import Record, Tombstone, read_one, read_tombstones, readable_tombstones, takedown_names
-from storage.verify import Finding, Verification, verify_set
+from storage.tombstones import read_tombstones
+from storage.verify import verify_set
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
@@ -51,13 +55,14 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     """Verify in full, and mend what is damaged or missing.
 
     copies: roots of stores that may have sound copies of the same set. give_up: give what none of them has back to extraction.
-    Raises NotFoundError for a set that is not there.
+    Raises NotFoundError for a set that is not there, UsageError for a store behind a web server.
     """
     mended: list[tuple[str, str]] = []
+    require_writable(name.root)
     verification = verify_set(name, full=True)
     for root in copies:
         _require_copy(SetName(root, name.team, name.name))
-    taken_down = {gone.sha256 for gone in readable_tombstones(name).gone.values()}
+    taken_down = files_that_left(name)
     for _ in range(MAX_ROUNDS):
         wanted = [f for f in verification.findings if _is_mendable(f) and f.sha256 not in taken_down]
         found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
@@ -65,16 +70,22 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         if not found:
             break
         verification = verify_set(name, full=True)
-    if mended and _clean(name):
+    is_listed = any(finding.sha256 in taken_down for finding in verification.findings)  # by a writer who died before he saw the takedown
+    if (mended or is_listed) and _clean(name):
         verification = verify_set(name, full=True)
     given_up: list[str] = []
     version: int | None = None
     if give_up:
         _require_readable(name, verification)
         given_up, version = give_up_versions(name)
+        records = give_up_records(name, _damage(verification))
+        if records and _clean(name):
+            verification = verify_set(name, full=True)
+        given_up += records
         given_up += _remove_shards(name, verification)
         given_up += _remove_pages(name, verification)
-        version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
+        if not any(map(_keeps_from_committing, _damage(verification))):
+            version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
         verification = verify_set(name, full=True)
     return Repair(tuple(mended), tuple(given_up), version, verification)
 
@@ -92,13 +103,13 @@ def _damage(verification: Verification) -> list[Finding]:
     return [finding for finding in verification.findings if finding.is_damage]
 
 
+def _keeps_from_committing(finding: Finding) -> bool:
+    """It is what the set is, or what must not come back; `storage.way_out` says what to do first."""
+    return finding.path == "set.json" or is_lost_tombstone(finding)
+
+
 def _is_mendable(finding: Finding) -> bool:
-    return finding.kind in MENDABLE or _lacks_tombstone(finding)
-
-
-def _lacks_tombstone(finding: Finding) -> bool:
-    """It is the record of a takedown, and what that was a copy may say."""
-    return finding.kind == "dangling" and finding.path.startswith(f"{_UP}{TAKEDOWNS}/")
+    return finding.kind in MENDABLE or lacks_another(finding)
 
 
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
@@ -106,8 +117,8 @@ def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"
-    if _lacks_tombstone(finding):
-        return _take_tombstones(name, finding.path.rpartition("/")[2], copies)
+    if lacks_another(finding):
+        return take_what_lacks(name, finding, copies, partial(_take_entry, name))
     catalog = f"{_UP}{CATALOG}"
     taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
     if not taken and finding.path in (HINT, catalog):
@@ -133,25 +144,13 @@ def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
     return None
 
 
-def _take_tombstones(name: SetName, record: str, copies: Sequence[Place]) -> str | None:
-    """Those that the record may be of: of the same images, or of keys of the same set. Too many are no harm but to what they name."""
-    found = read_one(name.root, record)
-    assert isinstance(found, Record)
-    images, sets = {file.image for file in found.known}, {gone.set for gone in found.gone}
-    for root in copies:
-        taken = False
-        with suppress(PermafrostError, OSError):
-            for entry in sorted(takedown_names(root) - takedown_names(name.root)):
-                stone = read_one(root, entry)
-                if isinstance(stone, Tombstone) and (images & {*stone.images} or (stone.set in sets and stone.keys)):
-                    taken |= _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
-        if taken:
-            return str(root / TAKEDOWNS)
-    return None
+def _take_entry(name: SetName, entry: str, root: Place) -> bool:
+    return _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
 
 
 def _require_copy(copy: SetName) -> None:
-    """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing."""
+    """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing. Opens the store for this machine's cache."""
+    honour_takedowns(copy.root)
     if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
         raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
 

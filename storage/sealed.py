@@ -5,6 +5,7 @@ So a reader notices any changed bit, as he does of listed files by their sha256.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +38,21 @@ def unseal(data: bytes, place: object, what: str) -> dict[str, Any]:
     if value.get(CHECKSUM) != _checksum(content) or to_json(value) != data:
         raise DamagedError(f"the {what} at {place} is damaged, or was changed by hand: its checksum is not that of its content")
     return content
+
+
+def is_damaged(place: Place) -> bool:
+    """Whether its bytes are not those that were written. A sound file of a newer format is not: who wrote it can read it."""
+    try:
+        read_sealed(place, "file")
+    except NotFoundError:
+        return False
+    except DamagedError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EIO:  # one that this user may not read is none of his to give up
+            raise
+        return True
+    return False
 
 
 def _checksum(value: Mapping[str, Any]) -> str:

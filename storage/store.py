@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError, UsageError
-from storage.files import create_exclusive, exists, remove
+from storage.files import create_exclusive, exists, list_names, remove
 from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
 from storage.takedown_cache import honour_takedowns
-from storage.web_root import WebRoot
+from storage.web_root import CATALOG, TAKEDOWNS, WebRoot
 
 STORE_FORMAT = 1
 STORE_FILE = "permafrost.json"
@@ -44,8 +44,13 @@ def init_store(root: Place) -> dict[str, Any]:
 
 def require_writable(root: Place) -> None:
     """Raise UsageError for a store behind a web server."""
-    if isinstance(root, RemotePlace) and isinstance(root.backend, WebRoot):
+    if is_behind_web(root):
         raise UsageError(f"{root} is behind a web server, where nothing can be written: name the store's own folder or bucket")
+
+
+def is_behind_web(root: Place) -> bool:
+    """Whether nothing can be written or listed there."""
+    return isinstance(root, RemotePlace) and isinstance(root.backend, WebRoot)
 
 
 def require_possible_root(root: Place) -> None:
@@ -73,11 +78,11 @@ def require_store(root: Place) -> dict[str, Any]:
 
 
 def _way_to_a_store(root: Place) -> str:
-    if isinstance(root, Path):
+    if isinstance(root, Path) and not (exists(root / CATALOG) or list_names(root / TAKEDOWNS)):
         return "`permafrost extract` makes one"
-    if isinstance(root.backend, WebRoot):
+    if is_behind_web(root):
         return f"name the folder of the web server in which {STORE_FILE} of a published store is"
-    return f"`permafrost store init {root}` makes one"
+    return f"`permafrost store init {root}` makes {'it anew, if it is lost' if isinstance(root, Path) else 'one'}"
 
 
 def _probe(root: Place) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from storage.announce import announce
 from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.expected_versions import hinted_tags
 from storage.files import exists, read_bytes, remove, write_atomic
 from storage.moment import moment_of
 from storage.names import SetName, check_name
@@ -36,7 +37,8 @@ def move_tag(name: SetName, tag: str) -> Tag:
 
 
 def remove_tag(name: SetName, tag: str) -> None:
-    """Raises NotFoundError."""
-    read_tag(name, tag)
+    """Also one that is lost, and only told of. Raises NotFoundError."""
+    if tag not in hinted_tags(name):
+        read_tag(name, tag)
     remove(tag_place(name, tag))
-    announce(name)
+    announce(name, [tag])

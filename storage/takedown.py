@@ -26,6 +26,7 @@ from storage.place import Place, RemotePlace
 from storage.run_watch import file_system_time, run_statuses
 from storage.store import require_store, require_writable
 from storage.takedown_cache import purge_cache
+from storage.takedown_receipts import mark_finished, receipt_names
 from storage.takedown_scan import SetScan
 from storage.takedown_set import SetTakedown, clean_set, foresee
 from storage.takedown_unknown import FIELD, not_found, taken_before, without_keys
@@ -33,9 +34,7 @@ from storage.tombstones import (
     Tombstone,
     hashed,
     leave_tombstone,
-    mark_finished,
     read_tombstones,
-    receipt_names,
     set_label,
     takedown_names,
     unfinished,
@@ -104,7 +103,7 @@ def image_digest(text: str) -> str:
     try:
         return hashlib.sha256(Path(text).read_bytes()).hexdigest()
     except IsADirectoryError:
-        raise UsageError(f"{text} is a folder: expected an image file, or the sha256 of one") from None
+        raise UsageError(f"{text!r} is a folder: expected an image file, or the sha256 of one") from None
     except OSError as error:
         raise NotFoundError(f"{text!r} is neither a sha256 (64 hex digits) nor a file that can be read ({error.strerror})") from None
 

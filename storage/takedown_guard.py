@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
-from storage.errors import ConflictError, PermafrostError
+from storage.errors import ConflictError, DamagedError, PermafrostError
 from storage.files import size_of
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import read_tombstones, takedown_names
+from storage.tombstones import Tombstones, read_tombstones, takedown_names
 from storage.versions import read_manifest
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,24 @@ def require_clean(name: SetName, draft: Manifest, latest: Manifest | None) -> fr
     stones = read_tombstones(name)
     if not stones:
         return stones.names
-    removed = [entry for entry in {*draft.files, *(latest.files if latest else ())} if entry.path in stones.gone]
-    if any(size_of(name.folder / entry.path) is None for entry in removed) or SetScan(name).holds(stones, draft, latest):
-        clean_set(SetScan(name))
-        raise ConflictError(
-            f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"
-        )
+    if _lists_removed(name, draft, stones) or SetScan(name).holds(stones, draft, latest):
+        raise _cleaned(name)
+    if latest and _lists_removed(name, latest, stones):
+        with suppress(DamagedError):  # what took its place is lost, too: a draft without either is how a repair gives them up
+            raise _cleaned(name)
     return stones.names
+
+
+def _lists_removed(name: SetName, manifest: Manifest, stones: Tombstones) -> bool:
+    return any(entry.path in stones.gone and size_of(name.folder / entry.path) is None for entry in manifest.files)
+
+
+def _cleaned(name: SetName) -> ConflictError:
+    """Cleans the set; returns what the writer is told."""
+    clean_set(SetScan(name))
+    return ConflictError(
+        f"images of {name} were taken down while this command ran: run it again; what it has finished is reused, without them"
+    )
 
 
 def clean_after(name: SetName, manifest: Manifest, seen: frozenset[str]) -> Manifest:

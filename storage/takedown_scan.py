@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +19,17 @@ from storage.damage import damage_named
 from storage.errors import DamagedError
 from storage.feature_set import read_description
 from storage.files import FileEntry, open_proven, size_of
-from storage.items import ITEM_SCHEMA, REJECT_SCHEMA, read_tables
+from storage.items import REJECT_SCHEMA, read_tables
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.receipt_rows import ReceiptRows, receipts_of, with_digest
 from storage.shard import ShardReader, shard_format
 from storage.takedown_found import Found, ItemFacts, Rows
+from storage.takedown_orphans import TAKEDOWN_ITEMS, orphaned_digests, orphaned_rows, rows_by_shard
 from storage.tombstones import Gone, KnownFile, Tombstones, hashed, known_file
 from storage.versions import list_versions, read_manifest
 
-_ITEMS = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp", "shard", "row")])
 _REJECTS = pa.schema([REJECT_SCHEMA.field(name) for name in ("key", "corpus", "digest", "stamp")])
 
 
@@ -77,8 +76,8 @@ class SetScan:
         rejects: Sequence[tuple[FileEntry, pa.Table]],
         known: frozenset[KnownFile],
     ) -> Found:
-        dropped = stones.images | self._orphaned(items.values(), facts, receipts, stones)
-        rows = self._orphaned_rows(items, facts, receipts, stones)
+        dropped = stones.images | orphaned_digests(self.name.folder, items, facts, receipts, stones)
+        rows = orphaned_rows(self.name.folder, items, facts, receipts, stones)
         shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, rows)
         listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
         late = list(self._unlisted_tables(listed, stones))
@@ -160,13 +159,13 @@ class SetScan:
             self._facts, self._stones = {}, (stones.images, stones.keys)
         if entry.path in self._facts:
             return
-        table = read_tables([entry], self.name.folder, _ITEMS)
+        table = read_tables([entry], self.name.folder, TAKEDOWN_ITEMS)
         by_image, by_key = stones.taken_by_image(table["digest"]), stones.taken_by_key(table)
         self._meet(table, by_image, by_key)
         gone = table.filter(pa.array(by_image | by_key))
         only_key = table.filter(pa.array(by_key & ~by_image))
         kept = table.filter(pa.array(~(by_key | by_image)))
-        for shard, rows in _rows_by_shard(table):
+        for shard, rows in rows_by_shard(table):
             self._pointed[shard].append(rows)
         shards, taken_shards = (frozenset(pc.unique(each["shard"]).to_pylist()) for each in (table, gone))
         self._facts[entry.path] = ItemFacts(
@@ -174,8 +173,8 @@ class SetScan:
             shards,
             taken_shards,
             frozenset(only_key["digest"].to_pylist()),
-            dict(_rows_by_shard(only_key)),
-            dict(_rows_by_shard(kept)) if only_key.num_rows or stones.keys else {},
+            dict(rows_by_shard(only_key)),
+            dict(rows_by_shard(kept)) if only_key.num_rows or stones.keys else {},
             _known(table, by_image),
         )
 
@@ -191,48 +190,6 @@ class SetScan:
         return [
             (entry, read_tables([entry], self.name.folder, _REJECTS)) for path, entry in entries.items() if not self._replaced(path, stones)
         ]
-
-    def _orphaned(
-        self, items: Iterable[FileEntry], facts: Mapping[str, ItemFacts], receipts: Sequence[ReceiptRows], stones: Tombstones
-    ) -> frozenset[bytes]:
-        """Digests of items that go by their key, and that nothing else points at: their embeddings go too."""
-        found = frozenset[bytes]().union(*(each.by_key for each in facts.values()), *(each.by_key for each in receipts))
-        if not found:
-            return found
-        wanted, kept = pa.array(sorted(found), pa.binary(32)), set[bytes]()
-        listed = {entry.path: entry for entry in items}
-        late = (entry for entry in files_in(self.name.folder, "items") if entry.path not in listed)  # a writer may list it yet
-        tables = chain((read_tables([entry], self.name.folder, _ITEMS) for entry in items), self._readable(late))
-        for table in tables:
-            table = table.filter(pc.is_in(table["digest"], value_set=wanted))
-            kept.update(table["digest"].filter(pa.array(~stones.taken(table))).to_pylist())
-        return found - kept - frozenset[bytes]().union(*(each.kept(stones) for each in receipts))
-
-    def _orphaned_rows(
-        self, listed: Mapping[str, FileEntry], facts: Mapping[str, ItemFacts], receipts: Sequence[ReceiptRows], stones: Tombstones
-    ) -> dict[str, Rows]:
-        """By shard the rows (of view 0) of items that go by their key, and that nothing else points at: also where another key has another
-        embedding under the same digest."""
-        gone, kept = defaultdict[str, list[Rows]](list), defaultdict[str, list[Rows]](list)
-        for each in facts.values():
-            for shard, rows in each.key_rows.items():
-                gone[shard].append(rows)
-        if not gone:
-            return {}
-        late = (entry for entry in files_in(self.name.folder, "items") if entry.path not in listed)
-        staying = (dict(_rows_by_shard(table.filter(pa.array(~stones.taken(table))))) for table in self._readable(late))
-        for each_kept in chain((each.kept_rows for each in facts.values()), staying, (each.kept_rows(stones) for each in receipts)):
-            for shard, rows in each_kept.items():
-                kept[shard].append(rows)
-        none = np.zeros(0, np.int64)
-        left = {shard: np.setdiff1d(np.concatenate(parts), np.concatenate([none, *kept[shard]])) for shard, parts in gone.items()}
-        return {shard: rows for shard, rows in left.items() if len(rows)}
-
-    def _readable(self, entries: Iterable[FileEntry]) -> Iterator[pa.Table]:
-        """Of item files that no version lists."""
-        for entry in entries:
-            with suppress(DamagedError), damage_named(self.name.folder / entry.path, "file"):
-                yield open_proven(self.name.folder, entry, partial(pq.read_table, columns=_ITEMS.names)).cast(_ITEMS)
 
     def _shards(
         self,
@@ -310,15 +267,6 @@ class SetScan:
                 gone = by_image if kind == "golden" else stones.taken(table)
                 if gone.any():
                     yield replace(entry, rows=table.num_rows), int(gone.sum())
-
-
-def _rows_by_shard(items: pa.Table) -> Iterator[tuple[str, Rows]]:
-    """Each shard that items point at, and the rows there, ascending and each once."""
-    column = items["shard"].combine_chunks()
-    places = np.unique(column.indices.to_numpy().astype(np.int64) << 32 | items["row"].to_numpy())
-    starts = np.searchsorted(places >> 32, np.arange(len(column.dictionary) + 1))
-    for number, shard in enumerate(column.dictionary.to_pylist()):
-        yield shard, places[starts[number] : starts[number + 1]] & 0xFFFFFFFF
 
 
 def _known(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> frozenset[KnownFile]:

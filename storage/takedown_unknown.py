@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from storage.errors import DamagedError
-from storage.files import list_names
 from storage.names import SetName
 from storage.place import Place
-from storage.sealed import read_sealed
-from storage.tombstones import RECEIPTS, Tombstone, hashed, read_one, set_label, takedown_names
-from storage.web_root import TAKEDOWNS
+from storage.takedown_receipts import read_receipt, receipt_names
+from storage.tombstones import Tombstone, hashed, read_one, set_label, takedown_names
 
 FIELD = "not_found"  # of the receipt of a takedown
 
@@ -30,7 +28,7 @@ def without_keys(names: Sequence[str], keys: Iterable[str]) -> list[str]:
 def taken_before(root: Place, name: SetName | None) -> frozenset[str]:
     """Digests of images and sha256 of keys that earlier takedowns of the set, or of all sets, found. One without a receipt was cut off:
     what it is about counts as found."""
-    receipts = list_names(root / TAKEDOWNS / RECEIPTS)
+    receipts = receipt_names(root)
     found: set[str] = set()
     for entry in takedown_names(root):
         stone = None
@@ -45,5 +43,5 @@ def taken_before(root: Place, name: SetName | None) -> frozenset[str]:
 
 def _missed(root: Place, receipt: str) -> frozenset[str]:
     with suppress(DamagedError):
-        return frozenset(read_sealed(root / TAKEDOWNS / RECEIPTS / receipt, "receipt").get(FIELD, ()))
+        return frozenset(read_receipt(root, receipt).get(FIELD, ()))
     return frozenset()

@@ -7,12 +7,10 @@ whoever has read one need not read it again. Keys stand there as their sha256 on
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,16 +19,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.damage import MEND
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
 from storage.files import FileEntry, create_exclusive, list_names, read_bytes, to_json, write_atomic
-from storage.lost_tombstones import RECEIPT, lost_tombstones, require_none_lost
+from storage.lost_tombstones import WAY_OUT, lost_tombstones, require_none_lost, takedowns_told
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
+from storage.takedown_receipts import RECEIPTS, receipt_names
 from storage.web_root import TAKEDOWNS as FOLDER
 
 RECORD = "record-"
-RECEIPTS = "receipts"  # folder in it: what each takedown did
 TAKEN_DOWN = "taken-down"  # reason of what is skipped, and what stands where a key stood
 TOMBSTONE_FORMAT = 1
 THREADS = 8
@@ -175,25 +174,6 @@ def leave_record(root: Place, record: Record) -> None:
     _create(root, f"{RECORD}{hashlib.sha256(to_json(value)).hexdigest()[:20]}.json", value)
 
 
-def carry_tombstones(source: SetName, target: SetName) -> None:
-    """What was taken down in a set stays out of its copy, too, whoever extracts into that."""
-    for entry in sorted(takedown_names(source.root)):
-        found = read_one(source.root, entry)
-        if isinstance(found, Record):
-            leave_record(target.root, Record(found.known))
-        elif found and found.set in (None, set_label(source)):
-            carried = replace(found, set=set_label(target))
-            leave_tombstone(target.root, carried)
-            mark_finished(target.root, carried.id, {"carried_from": str(source)})
-
-
-def mark_finished(root: Place, takedown: str, receipt: Mapping[str, Any]) -> None:
-    """Leave the receipt of a takedown: from then on nobody else needs to go on with it."""
-    now = datetime.now(UTC)
-    place = root / FOLDER / RECEIPTS / f"{takedown}.{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
-    create_exclusive(place, seal({**receipt, "finished": now.isoformat(timespec="seconds")}))
-
-
 def takedown_names(root: Place) -> frozenset[str]:
     return frozenset(entry for entry in list_names(root / FOLDER) if entry.endswith(".json"))
 
@@ -201,12 +181,8 @@ def takedown_names(root: Place) -> frozenset[str]:
 def unfinished(root: Place) -> list[str]:
     """Ids of takedowns that have no receipt: at work, or cut off."""
     tombstones = [entry.removesuffix(".json") for entry in takedown_names(root) if not entry.startswith(RECORD)]
-    done = {entry.partition(".")[0] for entry in list_names(root / FOLDER / RECEIPTS)} if tombstones else ()
+    done = {entry.partition(".")[0] for entry in receipt_names(root)} if tombstones else ()
     return sorted(entry for entry in tombstones if entry not in done)
-
-
-def receipt_names(root: Place) -> list[str]:
-    return [entry for entry in list_names(root / FOLDER / RECEIPTS) if RECEIPT.fullmatch(entry)]
 
 
 def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstones:
@@ -221,25 +197,26 @@ def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstone
     return _concerning(name, values)
 
 
-def readable_tombstones(name: SetName) -> Tombstones:
-    """The same of those that can be read, whatever became of the others."""
-    values = {}
-    for entry in takedown_names(name.root):
-        with suppress(DamagedError):
-            values[entry] = read_one(name.root, entry)
-    return _concerning(name, {entry: value for entry, value in values.items() if value})
-
-
 def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombstone | Record], dict[str, str]]:
     """(all of them by name, those that are lost)."""
     there = list_names(root / FOLDER)
-    entries = [entry for entry in there if entry.endswith(".json")]
+    told = takedowns_told(root)
+    anew = {f"{coming.id}.json": coming} if coming else {}  # whatever is there now
+    entries = [entry for entry in {*there, *told} if entry.endswith(".json") and entry not in anew]  # a listing may be behind
     receipts = receipt_names(root) if RECEIPTS in there else []
     with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(entries, pool.map(partial(read_one, root), entries), strict=True)) if entries else {}
-    values = {entry: value for entry, value in found.items() if value is not None}
-    known = values | ({f"{coming.id}.json": coming} if coming else {})
-    return values, lost_tombstones(known, receipts, *split(known))
+        found = dict(zip(entries, pool.map(partial(_read_needed, root), entries), strict=True)) if entries else {}
+    values = {entry: value for entry, value in found.items() if value is not None} | anew
+    return values, lost_tombstones(values, {entry for entry in told if not entry.startswith(RECORD)}, receipts, *split(values))
+
+
+def _read_needed(root: Place, entry: str) -> Tombstone | Record | None:
+    """As `read_one`, for who cannot go on without it."""
+    try:
+        return read_one(root, entry)
+    except DamagedError as error:
+        way_out = MEND if entry.startswith(RECORD) else f"So that nothing that was taken down comes back, {WAY_OUT}"
+        raise DamagedError(f"{error}. {way_out}") from None
 
 
 def split(values: Mapping[str, Tombstone | Record]) -> tuple[list[Tombstone], dict[str, Record]]:
@@ -268,24 +245,27 @@ def read_one(root: Place, entry: str) -> Tombstone | Record | None:
     """None if it has gone meanwhile. Raises DamagedError."""
     place = root / FOLDER / entry
     with suppress(NotFoundError):
-        value = read_sealed(place, "tombstone")
+        what = "record of a takedown" if entry.startswith(RECORD) else "tombstone"
+        value = read_sealed(place, what)
         if value.pop("format", None) != TOMBSTONE_FORMAT:
-            raise DamagedError(f"{place}: a tombstone of another format than {TOMBSTONE_FORMAT}, which this program reads")
+            raise DamagedError(f"{place}: a {what} of another format than {TOMBSTONE_FORMAT}, which this program reads")
         try:
             return _parse(value.pop("kind"), value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{place}: not a valid tombstone ({type(error).__name__}: {error})") from None
+            raise DamagedError(f"{place}: not a valid {what} ({type(error).__name__}: {error})") from None
     return None
 
 
 def _parse(kind: str, value: Mapping[str, Any]) -> Tombstone | Record:
     if kind == "tombstone":
         return Tombstone(value["set"], tuple(value["images"]), tuple((corpus, key) for corpus, key in value["keys"]))
-    gone = (
-        Gone(each["set"], each["path"], each["sha256"], tuple(FileEntry(**entry) for entry in each["now"]), tuple(each["rows"]))
-        for each in value["gone"]
-    )
-    return Record(tuple(KnownFile(**each) for each in value["known"]), tuple(gone))
+    return Record(tuple(KnownFile(**each) for each in value["known"]), tuple(map(parse_gone, value["gone"])))
+
+
+def parse_gone(value: Mapping[str, Any]) -> Gone:
+    """Of a record or a receipt. Raises KeyError, TypeError."""
+    now = tuple(FileEntry(**entry) for entry in value["now"])
+    return Gone(value["set"], value["path"], value["sha256"], now, tuple(value["rows"]))
 
 
 def _create(root: Place, entry: str, value: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from storage.absent import note_absent
 from storage.announce import announce
 from storage.card import read_card, write_card
+from storage.carried_tombstones import carry_tombstones
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
@@ -26,7 +27,7 @@ from storage.store import ensure_store, require_store
 from storage.tags import move_tag
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
-from storage.tombstones import carry_tombstones, read_tombstones, takedown_names
+from storage.tombstones import read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
 from storage.versions import Tag, list_tags, list_versions, read_manifest, resolve, version_path
 

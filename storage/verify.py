@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,56 +21,25 @@ from storage.card_page import FILE as PAGE
 from storage.card_page import require_sealed
 from storage.damage import raise_outage
 from storage.damage_scope import DamageScope
-from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.errors import NotFoundError, PermafrostError
 from storage.expected_versions import expected_versions
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
+from storage.finding import Finding, Verification
 from storage.foreign_files import LISTED_FOLDERS, RUN_JSON, foreign_in_set, foreign_in_store
 from storage.hints import untold
-from storage.lost_tombstones import lost_tombstones
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
-from storage.store import STORE_FILE, require_store
-from storage.tombstones import RECEIPTS, read_one, receipt_names, split, takedown_names
-from storage.versions import list_versions, read_manifest, read_tag, tag_names, version_path
-from storage.web_root import CATALOG, HINT, TAKEDOWNS, WebRoot
+from storage.store import STORE_FILE, is_behind_web, require_store
+from storage.verify_takedowns import check_takedowns
+from storage.versions import Tag, list_versions, read_manifest, read_tag, tag_names, version_path
+from storage.web_root import CATALOG, HINT
 
 THREADS = 8
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong with one file. kind: missing, resized, damaged, dangling (a tag whose version is not there, a record whose tombstone
-    is not); and, of files that are no damage of the set: unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it
-    had changed, and was removed), unannounced (readers over the web go by it, and it tells nothing of the set).
-    """
-
-    kind: str
-    path: str  # relative to the set
-    message: str
-    versions: tuple[int, ...] = ()  # that list it
-    items: Mapping[int, int] = field(default_factory=dict)  # of each such version, how many it costs
-    sha256: str | None = None  # that it should have; None of a JSON file, which proves itself
-
-    @property
-    def is_damage(self) -> bool:
-        return self.kind not in ("unlisted", "cached", "unannounced")
-
-
-@dataclass(frozen=True)
-class Verification:
-    files: int
-    bytes: int  # of those files
-    full: bool
-    findings: tuple[Finding, ...]
-
-    @property
-    def sound(self) -> bool:
-        return not any(finding.is_damage for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -134,7 +103,8 @@ class _JsonFiles:
         self._name = name
         self._read(f"../../{STORE_FILE}", lambda: require_store(name.root))
         self._read("set.json", lambda: SetDescription.from_dict(read_sealed(name.folder / "set.json", "set description"), name.folder))
-        taken_down = self._read_takedowns()
+        taken_down, lost = check_takedowns(name, self._read)
+        self.findings += lost
         for version, teller in self._expected_versions().items():
             self._read(f"versions/{version:08d}.json", partial(self._read_version, version, teller), (version,))
         hint = self._read_hints(taken_down)
@@ -147,28 +117,12 @@ class _JsonFiles:
         for run in run_folders(name):
             self._read_run(run)
 
-    def _read_takedowns(self) -> Collection[str]:
-        """Names of tombstones and records. Receipts are listed before them, because they come after them."""
-        root = self._name.root
-        receipts = receipt_names(root)
-        try:
-            names = takedown_names(root)
-        except DamagedError:  # of a web server's catalog, which is read below
-            names = frozenset()
-        found = {entry: self._read(f"../../{TAKEDOWNS}/{entry}", partial(read_one, root, entry)) for entry in sorted(names)}
-        for receipt in receipts:
-            place = root / TAKEDOWNS / RECEIPTS / receipt
-            self._read(f"../../{TAKEDOWNS}/{RECEIPTS}/{receipt}", partial(read_sealed, place, "receipt of a takedown"))
-        stones, records = split({entry: value for entry, value in found.items() if value})
-        for entry, why in lost_tombstones(names, receipts, stones, records if all(found.values()) else {}).items():
-            self.findings.append(Finding("dangling" if entry in names else "missing", f"../../{TAKEDOWNS}/{entry}", why))
-        return names
-
     def _read_hints(self, taken_down: Collection[str]) -> dict[str, Any]:
         """Returns that of the set. taken_down: names of tombstones and records, which the store's names, too."""
         found: dict[str, dict[str, Any] | None] = {}
         for path, place in ((HINT, self._name.folder / HINT), (f"../../{CATALOG}", self._name.root / CATALOG)):
-            found[path] = self._read(path, partial(read_sealed, place, "hint")) if exists(place) else {}
+            what = "hint" if path == HINT else "catalog"
+            found[path] = self._read(path, partial(read_sealed, place, what)) if exists(place) else {}
         hint, catalog = found.values()
         for path, why in untold(self._name, hint, catalog, taken_down).items():
             self.findings.append(Finding("unannounced", path, why))
@@ -193,9 +147,15 @@ class _JsonFiles:
 
     def _read_tag(self, tag: str) -> None:
         path = f"tags/{tag}.json"
-        found = self._read(path, partial(read_tag, self._name, tag))
+        found = self._read(path, partial(self._read_tag_told, tag))
         if found and not exists(version_path(self._name.folder, found.version)):
             self.findings.append(Finding("dangling", path, f"it means version {found.version}, which is not there"))
+
+    def _read_tag_told(self, tag: str) -> Tag:
+        try:
+            return read_tag(self._name, tag)
+        except NotFoundError:
+            raise NotFoundError("it is not there, and hint.json tells of it: make it again, or let it go (`store tag --delete`)") from None
 
     def _read_run(self, run: RunFolder) -> None:
         there = list_names(run.path)
@@ -272,7 +232,7 @@ def _why_unlisted(place: Place) -> str:
 
 def _foreign(name: SetName) -> Iterator[Finding]:
     """Beside what `_unlisted` names. Web servers list nothing."""
-    if isinstance(name.root, RemotePlace) and isinstance(name.root.backend, WebRoot):
+    if is_behind_web(name.root):
         return
     paths = [path for path in foreign_in_set(name) if path.partition("/")[0] not in LISTED_FOLDERS]
     for path in (*paths, *(f"../../{path}" for path in foreign_in_store(name.root))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -69,7 +70,12 @@ def in_ranges(numbers: Sequence[int]) -> str:
 
 
 def list_tags(name: SetName) -> list[Tag]:
-    return [read_tag(name, tag) for tag in tag_names(name)]
+    """All but those that leave in this very moment, or are lost, and only told of over the web."""
+    found = []
+    for tag in tag_names(name):
+        with suppress(NotFoundError):
+            found.append(read_tag(name, tag))
+    return found
 
 
 def tag_names(name: SetName) -> list[str]:

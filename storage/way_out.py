@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from storage.card import FILE as CARD
 from storage.errors import PermafrostError
+from storage.finding import Finding, Verification
 from storage.import_options import APPEND, REPLACE
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.stated_space import STATED
 from storage.store import STORE_FILE
-from storage.verify import Finding, Verification
 from storage.versions import list_versions, read_manifest
 from storage.web_root import TAKEDOWNS
 from storage.words import source_in_words
@@ -68,8 +68,11 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
             return (
                 f"{STORE_FILE} describes the store: {copy}; without one, remove it, and `permafrost store init {name.root}` makes it anew"
             )
+        case _ if finding.kind == "unfinished":
+            return f"{finding.path.removeprefix('../../')}: {finding.message}"
         case _ if f"/{TAKEDOWNS}/" in finding.path:
-            return f"{finding.path.removeprefix('../../')} says what was taken down: {copy}, or repeat that takedown, which leaves it anew"
+            told = f"{finding.path.removeprefix('../../')} says what was taken down, and nothing is committed without it"
+            return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
     return None if finding.versions else f"{finding.path}: {copy}"
 
 

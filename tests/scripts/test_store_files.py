@@ -42,6 +42,15 @@ def test_an_import_tells_its_account_and_that_there_are_no_golden_images(say: Sa
     assert "stated only, model clip ViT-B/32, weights openai" in out
 
 
+def test_another_key_of_a_known_image_takes_the_place_of_none(say: Said) -> None:
+    for number, key in enumerate("ab"):
+        values = np.full((1, 4), number, np.float16)
+        np.savez(f"{key}.npz", keys=np.array([key]), embeddings=values, digest=np.array(["1" * 64]))
+    assert say("store", "import", "a.npz", "features/me/two", "--space", "clip.json")[0] == 0
+    code, out, _ = say("store", "import", "b.npz", "features/me/two", "--append", "--space", "clip.json")
+    assert (code, "1 it had not, 1 of these with other bytes than it had of the same image or key" in out) == (0, True), out
+
+
 def test_rejects_over_the_limit_are_exit_code_3(say: Said, tmp_path: Path) -> None:
     broken = VALUES.copy()
     broken[3, 3] = np.nan

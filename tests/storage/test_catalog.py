@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.catalog import SetQuery, SetSummary, list_manifests, list_sets
+from storage.catalog import SetQuery, SetSummary, list_manifests, list_sets, look_through
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import write_atomic
 from storage.store import ensure_store
@@ -120,6 +120,19 @@ def test_a_damaged_manifest_is_named(make_set: MakeSet) -> None:
     version_path(made.folder, 1).write_text("{}")
     with pytest.raises(DamagedError, match=r"00000001\.json"):
         list_manifests(made.uri)
+
+
+def test_a_set_that_has_lost_its_only_version_is_named(make_set: MakeSet) -> None:
+    made = make_set()
+    made.commit("one", {"k": 1})
+    other = make_set(root=made.name.root, name="other")
+    version_path(made.folder, 1).unlink()
+    found = look_through(made.name.root)
+    assert ([each.name for each in found.sets], list(found.damaged)) == (["team/other"], ["team/set"])
+    for read in (lambda: list_manifests(made.uri), made.open):
+        with pytest.raises(DamagedError, match=r"version 1 should be there \(hint.json tells of it\).*store repair"):
+            read()
+    assert list_manifests(other.uri) == []
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,14 @@ from storage.errors import ConflictError, DamagedError
 from storage.expected_versions import expected_versions, missing_versions
 from storage.expire import expire_versions
 from storage.files import remove
+from storage.finding import Finding
 from storage.gc import collect_garbage
 from storage.removal import remove_set
 from storage.repair import repair_set
 from storage.sealed import read_sealed, seal
-from storage.tags import move_tag
-from storage.verify import Finding, verify_set
-from storage.versions import list_versions
+from storage.tags import move_tag, remove_tag
+from storage.verify import verify_set
+from storage.versions import list_tags, list_versions
 from storage.way_out import ways_out, ways_to_pending
 
 
@@ -70,6 +71,24 @@ def test_whatever_tells_of_a_newest_version_that_is_lost_makes_it_missing(made: 
     assert ("missing", "versions/00000003.json", f"it is not there, and {teller} tells of it") in {
         (finding.kind, finding.path, finding.message) for finding in damage(made)
     }
+
+
+def test_a_tag_that_is_lost_is_told_when_it_is_given_up(made: MadeSet) -> None:
+    (Path(made.folder) / "tags" / "prod.json").unlink()
+    assert [finding.path for finding in damage(made)] == ["tags/prod.json"]
+    made.commit("one", {"new": 9})
+    assert [finding.path for finding in damage(made)] == ["tags/prod.json"], "a lost one stays told of"
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.left.findings) == (("tags/prod.json",), ())
+
+
+def test_a_tag_that_is_lost_can_be_removed_and_made_again(made: MadeSet) -> None:
+    for again in (remove_tag, move_tag):
+        move_tag(made.name, "prod")
+        (Path(made.folder) / "tags" / "prod.json").unlink()
+        again(made.name, "prod")
+        assert damage(made) == []
+    assert [tag.version for tag in list_tags(made.name)] == [3]
 
 
 def test_a_gap_and_a_tag_that_means_it_are_damage(made: MadeSet) -> None:

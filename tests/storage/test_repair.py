@@ -25,6 +25,7 @@ from storage.index import committed_index
 from storage.names import SetName
 from storage.repair import repair_set
 from storage.tags import remove_tag
+from storage.takedown import Request, take_down
 from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
 
@@ -156,6 +157,39 @@ def test_a_damaged_item_file_without_a_copy_leaves_a_version_in_which_its_items_
     assert made.open().items["corpus"].to_pylist() == ["one"] * 5
     assert {finding.versions for finding in repair.left.findings if finding.is_damage} == {(2, 3)}
     assert verify_set(made.name, full=True).findings == repair.left.findings
+
+
+def test_where_nothing_can_be_committed_the_way_out_is_told(made: MadeSet) -> None:
+    (Path(made.folder) / made.open().manifest.shards[0].path).unlink()
+    (Path(made.folder) / "set.json").write_bytes(b"x")
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.version, repair.left.sound) == (None, False)
+    assert any("set.json says what the set is" in way for way in ways_out(made.name, repair.left))
+
+
+def test_what_a_copy_from_before_a_takedown_lists_is_given_up_with_what_took_its_place(made: MadeSet, copy: Path) -> None:
+    take_down(made.name.root, None, Request(images=(made.digest(5).hex(),)), do_it=True)
+    [entry] = made.open().manifest.corpora["one"].items
+    for path in (entry.path, "versions/00000003.json"):
+        (Path(made.folder) / path).unlink()
+    assert [path for path, _ in repair_set(made.name, [copy]).mended] == ["versions/00000003.json"]
+    repair = repair_set(made.name, give_up=True)
+    assert repair.version == 4
+    assert all(max(finding.versions) < 4 for finding in repair.left.findings if finding.is_damage)
+    made.commit("one", {"a/4": 4})
+    assert made.open().rows == 6
+
+
+def test_no_copy_brings_back_what_only_a_receipt_says_has_left(made: MadeSet, copy: Path) -> None:
+    done = take_down(made.name.root, None, Request(images=(made.digest(5).hex(),)), do_it=True)
+    gone = {file.sha256 for each in done.sets for file in each.files}
+    [record] = (Path(made.name.root) / "takedowns").glob("record-*.json")
+    for path in (record, Path(made.folder) / "versions" / "00000003.json"):
+        path.write_bytes(b"x")
+    assert [path for path, _ in repair_set(made.name, [copy]).mended] == ["versions/00000003.json"]
+    assert gone.isdisjoint(path.stem for path in Path(made.folder).rglob("*.*"))
+    assert repair_set(made.name, give_up=True).left.sound
+    assert made.open().rows == 9
 
 
 def test_damaged_rejects_are_pending_too(made: MadeSet) -> None:

@@ -13,10 +13,11 @@ from scripts.damaged_sets import DAMAGE, cut_off, delete, files_of, fill, flip_a
 from scripts.made_set import MadeSet
 from storage.errors import NotFoundError
 from storage.expire import expire_versions
+from storage.finding import Finding
 from storage.runs import RunFolder
 from storage.sealed import seal
 from storage.takedown import Request, take_down
-from storage.verify import Finding, verify_set
+from storage.verify import verify_set
 
 FLIPS = 200
 

@@ -22,8 +22,11 @@ from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.import_features import import_features
+from storage.leaderboard import leaderboards
 from storage.names import SetName, parse_root
+from storage.place import Place
 from storage.removal import remove_set
+from storage.repair import repair_set
 from storage.shard_cache import cache_folder
 from storage.store import ensure_store, init_store
 from storage.tags import move_tag, remove_tag
@@ -92,7 +95,8 @@ def test_without_a_sound_catalog_its_sets_cannot_be_listed(url: str, made: MadeS
         catalog.write_bytes(content)
         with pytest.raises(DamagedError, match=r"catalog .* is damaged.*store repair"):
             list_sets(parse_root(url))
-        assert not verify_set(SetName(parse_root(url), "team", "set"), full=False).sound
+        [finding] = verify_set(SetName(parse_root(url), "team", "set"), full=False).findings
+        assert (finding.kind, "the catalog at" in finding.message) == ("damaged", True)
     catalog.unlink()
     with pytest.raises(NotFoundError, match=r"there is no http.*/catalog.json, which names the sets"):
         list_sets(parse_root(url))
@@ -116,6 +120,14 @@ def test_what_was_taken_down_leaves_the_cache_of_readers(made: MadeSet, url: str
     assert traces(cache_folder(), [made.embedding(1).tobytes()], ["1"])
     take_down(made.name.root, None, Request(images=(made.digest(1).hex(),)), do_it=True)
     assert storage.open(f"{url}/team/set@1").to_numpy()[0] == ["0", "2", "3", "4"]
+    assert traces(cache_folder(), [made.embedding(1).tobytes()], ["1"]) == []
+
+
+@pytest.mark.parametrize("read", [lambda root, made: leaderboards(root), lambda root, made: repair_set(made.name, [root])])
+def test_who_only_takes_heads_or_files_from_it_is_a_reader_too(made: MadeSet, url: str, read: Callable[[Place, MadeSet], object]) -> None:
+    storage.open(f"{url}/team/set@1").to_numpy()
+    take_down(made.name.root, None, Request(images=(made.digest(1).hex(),)), do_it=True)
+    read(parse_root(url), made)
     assert traces(cache_folder(), [made.embedding(1).tobytes()], ["1"]) == []
 
 
@@ -143,6 +155,7 @@ def test_nothing_can_be_written(url: str, made: MadeSet) -> None:
         lambda: compact_set(behind.name, do_it=True),
         lambda: remove(behind.uri, ["0"]),
         lambda: import_features(Path("no.npz"), behind.uri),
+        lambda: repair_set(behind.name, [made.name.root]),
     ):
         with pytest.raises(UsageError, match="behind a web server, where nothing can be written"):
             write()
