@@ -15,9 +15,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
-from trainer.design import Design, Matrix
+from trainer.arrays import Matrix, Tensor
+from trainer.design import Design
 from trainer.lbfgs import Memory, step_length
-from trainer.linear_losses import LinearLoss, Sigmoids, Softmax, Tensor
+from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights
 from trainer.rows import MemoryRows
 from trainer.spectrum import Spectrum

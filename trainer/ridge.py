@@ -15,12 +15,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
+from trainer.arrays import Matrix, Numbers, Tensor
 from trainer.linear_weights import LinearWeights
-from trainer.rows import MemoryRows, Numbers, Rows, Tensor, require_finite, vectors
+from trainer.rows import MemoryRows, Rows, require_finite, vectors
 from trainer.standardise import Moments, spread
 
 MAX_WIDTH = 8192  # features: their Gram matrix has 512 MiB, and its eigenvectors take minutes
-Matrix = npt.NDArray[np.float64]
 
 
 def require_width(width: int) -> None:
@@ -54,12 +54,17 @@ class FeatureSums:
         """x [n, D], offsets from the pivot already."""
         self.count += sign * (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
         rooted = x if weights is None else x * np.sqrt(weights)[:, None]
-        product = rooted.T @ rooted  # NumPy sees one matrix twice and does half the work
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused in words, by `sums`
+            product = rooted.T @ rooted  # NumPy sees one matrix twice and does half the work
         self.total += sign * (x.sum(axis=0, dtype=np.float64) if weights is None else (weights.astype(np.float64) @ x))
         if sign > 0:
             self.gram += product
         else:
             self.gram -= product
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.total).all() and np.isfinite(np.diag(self.gram)).all())
 
     def plus(self, other: FeatureSums, sign: float = 1.0) -> FeatureSums:
         return FeatureSums(self.pivot, self.count + sign * other.count, self.total + sign * other.total, self.gram + sign * other.gram)
@@ -160,7 +165,7 @@ def sums(
             found.add(np.asarray(x), by_row)  # a look at TensorFlow's memory; .numpy() would copy it
     assert found is not None, "no items"
     assert along is not None, "no items"
-    if not np.isfinite(found.total).all():
+    if not found.finite:
         require_finite(rows, numbers)
     return found, along
 

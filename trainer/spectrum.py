@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.rows import Tensor
+from trainer.arrays import Matrix, Tensor
 
 RANK = 128
 POWERS = 2
-
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from trainer.arrays import Numbers
 from trainer.design import Design
 from trainer.exact_fits import FitData
-from trainer.fitting import Numbers
 from trainer.head_stack import Arrays
 from trainer.linear_weights import LinearWeights, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
