@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.arrays import Numbers
 from trainer.design import Design
-from trainer.fitting import FirstFit, Numbers
+from trainer.fitting import FirstFit
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
-from trainer.linear_weights import LinearWeights, Scores, linear_model, scores, temperature
+from trainer.linear_weights import LinearWeights, Scores, bounded, linear_model, scores, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums
@@ -101,11 +102,13 @@ class LogisticFit:
         return LogisticPath(rows, loss, tolerance), rows
 
 
-def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> list[tuple[float, float]]:
-    """(temperature, mean log loss with it) of each head, on these items."""
+def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[int, float, list[float]]:
+    """Which head has the least mean log loss on these items, its temperature (bounded), and these losses, each at its best temperature."""
     loss, values = data.scores(numbers, found, heads)
     warm = [temperature(loss, each) for each in values]
-    return [(t, float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers)) for t, each in zip(warm, values, strict=True)]
+    losses = [float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers) for t, each in zip(warm, values, strict=True)]
+    best = int(np.argmin(losses))
+    return best, bounded(loss, values[best], warm[best]), losses
 
 
 @dataclass
@@ -122,14 +125,12 @@ class RidgeFit:
         asked = self.data.options.alpha
         alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
         heads = ridge.path(alphas) if len(alphas) > 1 else [ridge.one(alphas[0])]
-        found = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
-        losses = [loss for _, loss in found]
-        best = int(np.argmin(losses))
-        chosen = {"alpha": alphas[best], "temperature": found[best][0]}
+        best, factor, losses = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
+        chosen = {"alpha": alphas[best], "temperature": factor}
         path = {"alpha": alphas, "val_loss": losses} if len(alphas) > 1 else {}
         if len(validation) and self.data.options.class_weights is None:
             self._seen.append(self._sums(validation, self._seen[0][0].pivot))
-        return FirstFit(self.data.model(ridge.moments, heads[best].times(found[best][0])), chosen, path=path)
+        return FirstFit(self.data.model(ridge.moments, heads[best].times(factor)), chosen, path=path)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         """Without class weights, which depend on who trains, the sums of train and validation are those of both."""
@@ -156,7 +157,7 @@ class ClassMeanFit:
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         found, weights = self._means(train)
-        ((t, _),) = _calibrated(self.data, validation if len(validation) else train, found, [weights])
+        _, t, _ = _calibrated(self.data, validation if len(validation) else train, found, [weights])
         return FirstFit(self.data.model(found, weights.times(t)), {"temperature": t})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:

@@ -79,6 +79,18 @@ def test_the_nearest_class_mean_is_that_of_scikit_learn() -> None:
     np.testing.assert_array_equal(np.asarray(first.model.predict_on_batch(x)).argmax(axis=1), theirs)
 
 
+@pytest.mark.parametrize(("head", "multi_label"), [("class-mean", False), ("ridge", False), ("ridge", True)])
+def test_where_validation_is_separated_probabilities_are_not_certain(head: str, multi_label: bool) -> None:
+    y = np.arange(80) % 2
+    x = (np.random.default_rng(0).standard_normal((80, 400)) / 4 + 3 * y[:, None]).astype(np.float32)
+    targets = np.eye(2, dtype=np.uint8)[y] if multi_label else y
+    kind: Any = {"class-mean": ClassMeanFit, "ridge": RidgeFit}[head]
+    train, validation = parts(80)
+    first = kind(fit_data(x, targets, head=head, multi_label=multi_label)).with_validation(train, validation)
+    p = np.asarray(first.model.predict_on_batch(x[validation]), np.float64)[np.arange(len(validation)), y[validation]]
+    assert -np.log(p).mean() == pytest.approx(np.log((len(validation) + 2) / (len(validation) + 1)), rel=0.01)
+
+
 @pytest.mark.parametrize(("metric", "k"), [("cosine", 1), ("euclid", 4)])
 def test_neighbours_are_those_of_scikit_learn(metric: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK_SCORES", 7 * neighbours.BATCH)  # several blocks of the bank
