@@ -17,7 +17,7 @@ from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights, Scores, bounded, linear_model, scores, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
-from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums
+from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
 from trainer.standardise import Moments
 from trainer.task import Task
@@ -37,7 +37,7 @@ class FitData:
     classes: tuple[str, ...]
     task: Task
     options: FitOptions
-    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept
+    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept; items count alike
 
     @property
     def pooling(self) -> str:
@@ -120,7 +120,8 @@ class RidgeFit:
     _seen: list[tuple[FeatureSums, TargetSums]] = field(default_factory=list)
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
-        self._seen = [self._sums(train)]
+        parts = [train, validation] if len(validation) and self.data.options.class_weights is None else [train]
+        self._seen = self._all_sums(parts)
         ridge = Ridge(*self._seen[0])
         asked = self.data.options.alpha
         alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
@@ -128,8 +129,6 @@ class RidgeFit:
         best, factor, losses = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
         chosen = {"alpha": alphas[best], "temperature": factor}
         path = {"alpha": alphas, "val_loss": losses} if len(alphas) > 1 else {}
-        if len(validation) and self.data.options.class_weights is None:
-            self._seen.append(self._sums(validation, self._seen[0][0].pivot))
         return FirstFit(self.data.model(ridge.moments, heads[best].times(factor)), chosen, path=path)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
@@ -141,12 +140,21 @@ class RidgeFit:
             ridge = Ridge(*self._sums(numbers))
         return self.data.model(ridge.moments, ridge.one(first.chosen["alpha"]).times(first.chosen["temperature"]))
 
+    def _all_sums(self, parts: Sequence[Numbers]) -> list[tuple[FeatureSums, TargetSums]]:
+        """Those of each part, all about the pivot of the first."""
+        data = self.data
+        if data.known:
+            features = [data.known(numbers) for numbers in parts]
+            targets = target_sums(data.rows, parts, ridge_targets(data.y, len(data.classes)), features, data.pooling)
+            return list(zip(features, targets, strict=True))
+        first = self._sums(parts[0])
+        return [first, *(self._sums(numbers, first[0].pivot) for numbers in parts[1:])]
+
     def _sums(self, numbers: Numbers, pivot: npt.NDArray[np.float32] | None = None) -> tuple[FeatureSums, TargetSums]:
         data = self.data
         weights = data.class_weights(numbers)
         by_item = None if weights is None else weights[data.y.astype(np.int64)].astype(np.float32)
-        known = data.known(numbers) if data.known and weights is None else None
-        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot, known)
+        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot)
 
 
 @dataclass(frozen=True)
