@@ -85,7 +85,7 @@ def _work(data: Data, classes: int, options: Sequence[Any]) -> Any:
     codes[:classes] = NAMES.index(VALIDATION)
     column = LabelColumn.of((str(label),) for label in y)
     joined = Joined(np.arange(len(y)), column, GivenSplits.of([None] * len(y)), LabelReport("made up"))
-    labelled = LabelledFeatures(features, 1, y, tuple(map(str, range(classes))), [], joined)
+    labelled = LabelledFeatures(y, tuple(map(str, range(classes))), np.zeros((len(y), 4), np.uint64), joined, features, 1)
     training = (codes == NAMES.index(TRAIN)).astype(np.float32)[:, None]
     split = SweepSplit(Split(codes, False), training, 1 - training, resampled=False)
     frontend, moments = frontend_of(labelled, options[0], np.flatnonzero(training[:, 0]))

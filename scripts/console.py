@@ -99,24 +99,25 @@ class _Lines:
 
     def __call__(self, done: int, total: int) -> None:
         rate, now = self._clock.rate(done), time.monotonic()
-        if not done or (done < total and now - self._last < PLAIN_SECONDS):
+        if not done or (done < total and (not rate or now - self._last < PLAIN_SECONDS)):
             return
         self._last = now
         left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-        print(f"{self._what}: {done} of {total}, {rate:.0f}/s{left}", file=sys.stderr, flush=True)
+        print(f"{self._what}: {done} of {total}{f', {rate:.0f}/s' if rate else ''}{left}", file=sys.stderr, flush=True)
 
 
 class _Clock:
-    """Rate since the first call, which comes when the work starts: starting the workers is no part of it."""
+    """Rate since the first call, which comes when the work starts: starting the workers is no part of it, nor is what was done before."""
 
     def __init__(self) -> None:
         self._started: float | None = None
+        self._before = 0
 
     def rate(self, done: int) -> float:
         now = time.monotonic()
         if self._started is None:
-            self._started = now
-        return done / max(1e-3, now - self._started)
+            self._started, self._before = now, done
+        return (done - self._before) / max(1e-3, now - self._started)
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
 
     against = None
     if args.against:
-        other = trainer.evaluate_head(trainer.load_head(Path(args.against)), args.against_set or args.set, args.labels, args.split)
+        other_head, options = trainer.load_head(Path(args.against)), label_options(args).or_names_of(head.label_options)
+        other = trainer.evaluate_head(other_head, args.against_set or args.set, args.labels, args.split, label_options=options)
         against = (args.against, compare(result, other))
         if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
             warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")

@@ -23,7 +23,7 @@ def with_intervals(evaluation: Evaluation | MultiLabelEvaluation) -> list[tuple[
     pairs = [
         (name.replace("_", " "), f"{told[name]:.3f}, 95% {low:.3f} to {high:.3f}") for name, (low, high) in evaluation.intervals.items()
     ]
-    if evaluation.scaled:
+    if evaluation.scaled and evaluation.scaled[0].is_scaled:
         found, loss = evaluation.scaled
         plain = f"{evaluation.calibration.ece:.3f} as it is; {found.ece:.3f} (log loss {loss:.3f})"
         pairs.append(("calibration error", f"{plain} with the logits divided by {found.temperature:.3g}"))

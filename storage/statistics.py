@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -46,12 +47,26 @@ Sums = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FoldSums:
-    """Of view 0 of all items, as offsets x from `pivot` [D], by fold: counts [F], sums [F, D] of x and [F, D, D] of x x^T."""
+    """Of view 0 of all items, as offsets x from `pivot` [D], by fold: counts [F], sums [F, D] of x, and of x x^T the upper triangles
+    [F, D * (D + 1) / 2], row by row: as exact as the float32 products that they are sums of."""
 
     pivot: npt.NDArray[np.float32]
     counts: Sums
     totals: Sums
-    grams: Sums
+    triangles: npt.NDArray[np.float32]
+
+
+def triangle_of(gram: Sums) -> npt.NDArray[np.float32]:
+    """The upper triangle of a symmetric matrix [D, D], row by row."""
+    return gram[np.triu_indices(len(gram))].astype(np.float32)
+
+
+def gram_of(triangle: npt.NDArray[np.floating[Any]], width: int) -> Sums:
+    """The symmetric matrix [D, D] of an upper triangle: 0.1 s for 2,048, so folds are summed before."""
+    gram, upper = np.empty((width, width)), np.triu_indices(width)
+    gram[upper] = triangle
+    gram.T[upper] = triangle
+    return gram
 
 
 def fold_of(digests: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -85,14 +100,7 @@ def _read(path: Path, sha256: str) -> FoldSums | None:
     if sha256_file(path) != sha256:
         return None
     with h5py.File(path) as file:
-        pivot, packed = file["pivot"][:], file["grams"][:]
-        width = len(pivot)
-        grams = np.zeros((FOLDS, width, width))
-        upper = np.triu_indices(width)
-        for gram, values in zip(grams, packed, strict=True):
-            gram[upper] = values
-            gram.T[upper] = values
-        return FoldSums(pivot, file["counts"][:], file["totals"][:], grams)
+        return FoldSums(file["pivot"][:], file["counts"][:], file["totals"][:], file["grams"][:])
 
 
 def keep_statistics(name: SetName, manifest: Manifest, found: FoldSums) -> None:
@@ -104,12 +112,9 @@ def keep_statistics(name: SetName, manifest: Manifest, found: FoldSums) -> None:
     if not is_writable(name.folder):
         return
     with private_file(folder) as partial:
-        upper = np.triu_indices(len(found.pivot))
         with h5py.File(partial, "w") as file:
             file["pivot"], file["counts"], file["totals"] = found.pivot, found.counts, found.totals
-            grams = file.create_dataset("grams", (FOLDS, len(upper[0])), np.float32)  # as exact as the products that they are sums of
-            for number, gram in enumerate(found.grams):
-                grams[number] = gram[upper]
+            file["grams"] = found.triangles
         sha256, size = publish_by_content(partial, folder, SUFFIX)
     entry = {"path": f"{FOLDER}/{sha256}{SUFFIX}", "sha256": sha256, "bytes": size, "rows": FOLDS}
     said = {"format": FORMAT, "version": manifest.version, "contents": contents_of(manifest), "folds": FOLDS, "file": entry}

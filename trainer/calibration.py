@@ -33,6 +33,11 @@ class Calibration:
     temperature: float = 1.0
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether the temperature is another number than 1, as far as it is shown."""
+        return f"{self.temperature:.3g}" != "1"
+
+    @property
     def ece(self) -> float:
         return float(np.abs(self.stated - self.true).sum() / max(1, self.counts.sum()))
 
@@ -60,7 +65,8 @@ def calibration(stated: Array, true: npt.NDArray[np.bool_], temperature: float =
 def fit_temperature(probabilities: Array, y: npt.NDArray[np.integer]) -> float:
     """The T that makes the log loss of softmax(log p / T) least, for probabilities [N, C] and class numbers [N].
 
-    With b = 1 / T the loss is convex in b, so that halving the range in which its slope changes sign finds it.
+    With b = 1 / T the loss is convex in b, so that halving the range in which its slope changes sign finds it. A loss below `least_loss`
+    is not gone after.
     """
     chosen = _sample(probabilities)
     logits = log_of(probabilities[chosen]).astype(np.float32)
@@ -72,7 +78,10 @@ def fit_temperature(probabilities: Array, y: npt.NDArray[np.integer]) -> float:
         means = np.einsum("nc,nc->n", weights, logits) / weights.sum(axis=1)
         return float(means.mean(dtype=np.float64) - mine)
 
-    return _temperature_where(slope) if len(chosen) else 1.0
+    def loss(b: float) -> float:
+        return float(np.log(np.exp(np.float32(b) * logits).sum(axis=1)).mean(dtype=np.float64) - b * mine)
+
+    return _temperature_where(slope, loss, len(chosen)) if len(chosen) else 1.0
 
 
 def fit_temperature_of_sigmoids(probabilities: Array, y: npt.NDArray[np.bool_]) -> float:
@@ -83,7 +92,10 @@ def fit_temperature_of_sigmoids(probabilities: Array, y: npt.NDArray[np.bool_]) 
     def slope(b: float) -> float:
         return float((logits * (_sigmoid(b * logits) - truth)).mean())
 
-    return _temperature_where(slope) if truth.size else 1.0
+    def loss(b: float) -> float:
+        return float(np.logaddexp(0, np.where(truth, -b, b) * logits).mean())
+
+    return _temperature_where(slope, loss, len(chosen)) if truth.size else 1.0
 
 
 def scaled(outcomes: Outcomes, temperature: float) -> Outcomes | None:
@@ -117,12 +129,25 @@ def _sample(probabilities: Array) -> npt.NDArray[np.int64]:
     return np.linspace(0, items - 1, min(items, max(1, FIT_PROBABILITIES // max(1, classes)))).astype(np.int64)
 
 
-def _temperature_where(slope: Callable[[float], float]) -> float:
-    low, high = 1 / HIGH, 1 / LOW
+def _temperature_where(slope: Callable[[float], float], loss: Callable[[float], float], items: int) -> float:
+    """1 / b where the slope changes its sign, and not below 1 where that would claim more than so many items can tell."""
+    least, best = least_loss(items), _border(1 / HIGH, 1 / LOW, lambda b: slope(b) < 0)
+    if best > 1 and loss(best) < least:
+        best = _border(1.0, best, lambda b: loss(b) > least)
+    return 1 / best
+
+
+def least_loss(items: int) -> float:
+    """The mean log loss that may be claimed after so many items: that of n + 1 right ones of n + 2, the rule of succession. Where scores
+    separate all items, the least loss has no temperature: the sharper the better, without end."""
+    return float(np.log((items + 2) / (items + 1)))
+
+
+def _border(low: float, high: float, is_low: Callable[[float], bool]) -> float:
     for _ in range(24):  # of a factor of 400: to the precision of float32
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return float((low * high) ** -0.5)
+        low, high = (middle, high) if is_low(middle) else (low, middle)
+    return float((low * high) ** 0.5)
 
 
 def _logits(probabilities: Array) -> npt.NDArray[np.float64]:

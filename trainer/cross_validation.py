@@ -10,7 +10,7 @@ import numpy as np
 
 from storage.digests import to_words
 from storage.errors import UsageError
-from trainer.fitting import Numbers
+from trainer.arrays import Numbers
 from trainer.folds import k_folds, k_folds_by_hash
 from trainer.measured import AnyEvaluation, predictions
 from trainer.outcomes import Probabilities

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.rows import Numbers, Rows, Tensor, require_finite, vectors
+from trainer.arrays import Matrix, Numbers, Tensor
+from trainer.rows import LARGEST, Rows, require_finite, vectors
 from trainer.standardise import Moments, spread
 
 CACHED_BYTES = 4 << 30  # 4 GiB of float32 rows stay in memory; more are read, cast and standardised anew in each pass
-
-Matrix = npt.NDArray[np.float64]
 
 
 class Design:
@@ -44,7 +43,7 @@ class Design:
             off, total = own.numpy() - mean, count + len(block)
             squares = squares + own_squares + off**2 * (count * len(block) / total)
             mean, count = mean + off * (len(block) / total), total
-        if not np.isfinite(squares).all():
+        if not squares.max(initial=0) <= count * LARGEST**2:
             require_finite(self._rows, self._numbers)
         return Moments(mean, squares / count)
 

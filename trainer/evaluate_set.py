@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,18 @@ import pyarrow as pa
 import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
+from trainer.given_splits import TEST, VALIDATION
 from trainer.head_folder import Head
-from trainer.labels import Joined, Label, LabelOptions, LabelReport, join, labels_for
+from trainer.label_column import LabelColumn
+from trainer.labels import Joined, LabelOptions, LabelReport, join, labels_for
 from trainer.splits import TRAIN, normal_split
 from trainer.task import Probabilities, Targets
 
 ShowProgress = Callable[[int, int], None]
+SPLITS = (TRAIN, VALIDATION, TEST)
 
 
 @dataclass(frozen=True)
@@ -75,40 +78,48 @@ def evaluate_head(
 ) -> SetEvaluation:
     """Measure a head on the labelled items of the set `uri` (of one given split only, if named), in memory for a batch.
 
+    label_options: where they choose and merge no classes, that is done as for the head, with those of its names that occur.
+
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
     feature_set, split = storage.open(uri), normal_split(split) if split else None
     head.require_space_of(feature_set)
-    joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label, label_options))
-    chosen = _of_split(joined, split) if split else dict(zip(joined.positions.tolist(), joined.labels, strict=True))
-    unknown = Counter(name for label in chosen.values() for name in label if name not in head.classes)
-    known = {position: label for position, label in chosen.items() if head.task.multi_label or label[0] in head.classes}
-    if not known or (unknown and sum(unknown.values()) == sum(map(len, chosen.values()))):
+    options = (label_options or LabelOptions()).or_names_of(head.label_options)
+    joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label, options))
+    splits = joined.given.numbers(SPLITS)
+    chosen = _of_split(joined, splits, split) if split else np.arange(len(joined.positions))
+    column = joined.column.take(chosen)
+    unknown = {name: n for name, n in column.counted().items() if name not in set(head.classes)}
+    known = np.arange(len(chosen)) if head.task.multi_label else np.flatnonzero(column.only(head.classes).sizes)
+    column, rows = column.take(known), chosen[known]
+    if not len(rows) or (unknown and column.only(head.classes).sizes.sum() == 0):
         raise UsageError(
             f"none of the labels in {joined.report.source} is a class of the head {head.folder}: the labels are like "
             f"{_some(unknown)}, the head knows {_some(head.classes)}"
         )
-    order: list[npt.NDArray[np.int64]] = []
-    evaluation = head.task.evaluate(_predictions(head, feature_set, known, order, show), head.classes, head.temperature)
+    order: list[Numbers] = []
+    labelled = (joined.positions[rows], column)
+    evaluation = head.task.evaluate(_predictions(head, feature_set, labelled, order, show), head.classes, head.temperature)
     return SetEvaluation(
         feature_set=feature_set,
         split=split,
         evaluation=evaluation,
         positions=np.concatenate(order),
-        unknown=dict(sorted(unknown.items())),
-        unknown_rows=len(chosen) - len(known),
+        unknown=unknown,
+        unknown_rows=len(chosen) - len(rows),
         labels=joined.report,
-        warnings=_warnings(head, feature_set, joined.report, split, unknown),
+        warnings=[*_names_used(options), *_warnings(head, feature_set, joined.report, split, unknown)],
         is_seen=is_own(head, feature_set) and split in (None, TRAIN),
-        trained=np.array([i for i, name in zip(joined.positions, joined.splits, strict=True) if name and normal_split(name) == TRAIN], int),
+        trained=joined.positions[splits == SPLITS.index(TRAIN)],
     )
 
 
-def _of_split(joined: Joined, split: str) -> dict[int, Label]:
-    splits = [normal_split(name) if name else "none" for name in joined.splits]
-    rows = zip(joined.positions, joined.labels, splits, strict=True)
-    if not (chosen := {position: label for position, label, name in rows if name == split}):
-        there = ", ".join(f"{n} {name}" for name, n in sorted(Counter(splits).items()))
+def _of_split(joined: Joined, splits: Numbers, split: str) -> Numbers:
+    """Numbers of the labelled items of this split."""
+    chosen = np.flatnonzero(splits == SPLITS.index(split))
+    if not len(chosen):
+        counts = np.bincount(splits + 1, minlength=1 + len(SPLITS)).tolist()
+        there = ", ".join(f"{n} {name}" for name, n in sorted(zip(("none", *SPLITS), counts, strict=True)) if n)
         raise UsageError(
             f"{joined.report.source} gives no item the split {split!r} (splits: {there}); a split that `train` chose itself is not kept"
         )
@@ -116,20 +127,28 @@ def _of_split(joined: Joined, split: str) -> dict[int, Label]:
 
 
 def _predictions(
-    head: Head, feature_set: FeatureSet, labels: dict[int, Label], order: list[npt.NDArray[np.int64]], show: ShowProgress
+    head: Head, feature_set: FeatureSet, labelled: tuple[Numbers, LabelColumn], order: list[Numbers], show: ShowProgress
 ) -> Iterator[tuple[Targets, Probabilities]]:
-    """Batches in storage order; the positions of their items are appended to `order`."""
-    classes, done = set(head.classes), 0
-    show(0, len(labels))
-    for batch in feature_set.batches(positions=sorted(labels)):
-        known = [tuple(name for name in labels[int(i)] if name in classes) for i in batch.positions]
+    """Batches in storage order of the items at these positions (ascending), which have these labels; `order` is told their positions."""
+    positions, column = labelled
+    done = 0
+    show(0, len(positions))
+    for batch in feature_set.batches(positions=positions):
+        labels = column.take(np.searchsorted(positions, batch.positions))
         order.append(batch.positions)
-        yield head.task.encode(known, head.classes), head.predict(batch.embeddings)
-        done += len(known)
-        show(done, len(labels))
+        yield labels.targets(head.task.multi_label, head.classes), head.predict(batch.embeddings)
+        done += len(labels)
+        show(done, len(positions))
 
 
-def _warnings(head: Head, feature_set: FeatureSet, report: LabelReport, split: str | None, unknown: Counter[str]) -> list[str]:
+def _names_used(options: LabelOptions) -> list[str]:
+    """Where classes and merges are those of the head: which."""
+    told = [f"--merge {new}={','.join(old)}" for new, old in options.merge.items()]
+    told += [f"--classes {','.join(options.classes)}"] if options.classes else []
+    return [f"labels are merged and chosen as for the head ({' '.join(told)})"] if told and options.lenient else []
+
+
+def _warnings(head: Head, feature_set: FeatureSet, report: LabelReport, split: str | None, unknown: Mapping[str, int]) -> list[str]:
     found = report.warnings()
     if unknown:
         left = "left out of these items' labels" if head.task.multi_label else "their items are left out of the numbers"
@@ -144,6 +163,6 @@ def is_own(head: Head, feature_set: FeatureSet) -> bool:
     return head.fitted_on.partition("@")[0] == str(feature_set.name).partition("@")[0]
 
 
-def _some(names: Counter[str] | tuple[str, ...]) -> str:
-    shown = list(names)[:5]
-    return ", ".join(map(repr, shown)) + (" ..." if len(names) > len(shown) else "")
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(map(repr, shown[:5])) + (" ..." if len(shown) > 5 else "")

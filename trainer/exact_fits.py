@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.arrays import Numbers
 from trainer.design import Design
-from trainer.fitting import FirstFit, Numbers
+from trainer.fitting import FirstFit
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
-from trainer.linear_weights import LinearWeights, Scores, linear_model, scores, temperature
+from trainer.linear_weights import LinearWeights, Scores, bounded, linear_model, scores, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
-from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums
+from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
 from trainer.standardise import Moments
 from trainer.task import Task
@@ -36,7 +37,7 @@ class FitData:
     classes: tuple[str, ...]
     task: Task
     options: FitOptions
-    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept
+    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept; items count alike
 
     @property
     def pooling(self) -> str:
@@ -66,17 +67,19 @@ def strengths(low: float, high: float) -> list[float]:
     return [value for power in range(first, last + 1) for digit in (1, 2, 5) if low <= (value := float(f"{digit}e{power}")) <= high]
 
 
-@dataclass(frozen=True)
+@dataclass
 class LogisticFit:
-    """c: as in scikit-learn; None: the one of least validation loss."""
+    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended."""
 
     data: FitData
+    _chosen: tuple[Moments, LinearWeights] | None = None
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         if self.data.options.c is not None or not len(validation):
             path, rows = self._path(train)
             c = self.data.options.c or DEFAULT_C
-            return FirstFit(self.data.model(rows.moments, path.solve(c).weights), {"c": c})
+            self._chosen = rows.moments, path.solve(c).weights
+            return FirstFit(self.data.model(*self._chosen), {"c": c})
         path, rows = self._path(train, TO_CHOOSE)
         tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
@@ -89,23 +92,29 @@ class LogisticFit:
             elif len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
                 break
         c = tried[int(np.argmin(losses))]
-        return FirstFit(self.data.model(rows.moments, best), {"c": c}, path={"c": tried, "val_loss": losses})
+        self._chosen = rows.moments, best
+        return FirstFit(self.data.model(*self._chosen), {"c": c}, path={"c": tried, "val_loss": losses})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        path, rows = self._path(numbers)
+        path, rows = self._path(numbers, start=self._chosen)
         return self.data.model(rows.moments, path.solve(first.chosen["c"]).weights)
 
-    def _path(self, numbers: Numbers, tolerance: float = TOLERANCE) -> tuple[LogisticPath, Design]:
+    def _path(
+        self, numbers: Numbers, tolerance: float = TOLERANCE, start: tuple[Moments, LinearWeights] | None = None
+    ) -> tuple[LogisticPath, Design]:
         data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
         loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
-        return LogisticPath(rows, loss, tolerance), rows
+        begin = start and start[1].moved(start[0], rows.moments)
+        return LogisticPath(rows, loss, tolerance, begin), rows
 
 
-def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> list[tuple[float, float]]:
-    """(temperature, mean log loss with it) of each head, on these items."""
+def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[int, float, list[float]]:
+    """Which head has the least mean log loss on these items, its temperature (bounded), and these losses, each at its best temperature."""
     loss, values = data.scores(numbers, found, heads)
     warm = [temperature(loss, each) for each in values]
-    return [(t, float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers)) for t, each in zip(warm, values, strict=True)]
+    losses = [float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers) for t, each in zip(warm, values, strict=True)]
+    best = int(np.argmin(losses))
+    return best, bounded(loss, values[best], warm[best]), losses
 
 
 @dataclass
@@ -117,19 +126,16 @@ class RidgeFit:
     _seen: list[tuple[FeatureSums, TargetSums]] = field(default_factory=list)
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
-        self._seen = [self._sums(train)]
+        parts = [train, validation] if len(validation) and self.data.options.class_weights is None else [train]
+        self._seen = self._all_sums(parts)
         ridge = Ridge(*self._seen[0])
         asked = self.data.options.alpha
         alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
         heads = ridge.path(alphas) if len(alphas) > 1 else [ridge.one(alphas[0])]
-        found = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
-        losses = [loss for _, loss in found]
-        best = int(np.argmin(losses))
-        chosen = {"alpha": alphas[best], "temperature": found[best][0]}
+        best, factor, losses = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
+        chosen = {"alpha": alphas[best], "temperature": factor}
         path = {"alpha": alphas, "val_loss": losses} if len(alphas) > 1 else {}
-        if len(validation) and self.data.options.class_weights is None:
-            self._seen.append(self._sums(validation, self._seen[0][0].pivot))
-        return FirstFit(self.data.model(ridge.moments, heads[best].times(found[best][0])), chosen, path=path)
+        return FirstFit(self.data.model(ridge.moments, heads[best].times(factor)), chosen, path=path)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         """Without class weights, which depend on who trains, the sums of train and validation are those of both."""
@@ -140,12 +146,21 @@ class RidgeFit:
             ridge = Ridge(*self._sums(numbers))
         return self.data.model(ridge.moments, ridge.one(first.chosen["alpha"]).times(first.chosen["temperature"]))
 
+    def _all_sums(self, parts: Sequence[Numbers]) -> list[tuple[FeatureSums, TargetSums]]:
+        """Those of each part, all about the pivot of the first."""
+        data = self.data
+        if data.known:
+            features = [data.known(numbers) for numbers in parts]
+            targets = target_sums(data.rows, parts, ridge_targets(data.y, len(data.classes)), features, data.pooling)
+            return list(zip(features, targets, strict=True))
+        first = self._sums(parts[0])
+        return [first, *(self._sums(numbers, first[0].pivot) for numbers in parts[1:])]
+
     def _sums(self, numbers: Numbers, pivot: npt.NDArray[np.float32] | None = None) -> tuple[FeatureSums, TargetSums]:
         data = self.data
         weights = data.class_weights(numbers)
         by_item = None if weights is None else weights[data.y.astype(np.int64)].astype(np.float32)
-        known = data.known(numbers) if data.known and weights is None else None
-        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot, known)
+        return sums(data.rows, numbers, ridge_targets(data.y, len(data.classes)), data.pooling, by_item, pivot)
 
 
 @dataclass(frozen=True)
@@ -156,7 +171,7 @@ class ClassMeanFit:
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         found, weights = self._means(train)
-        ((t, _),) = _calibrated(self.data, validation if len(validation) else train, found, [weights])
+        _, t, _ = _calibrated(self.data, validation if len(validation) else train, found, [weights])
         return FirstFit(self.data.model(found, weights.times(t)), {"temperature": t})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.digests import Words, to_words
 from storage.feature_set import FeatureSet
 from trainer.label_column import require_two_classes
 from trainer.labels import Joined, LabelSet, join
 from trainer.room import aligned_room
+from trainer.rows import MemoryRows, require_sizes
 from trainer.task import Targets, Task
 
 # What training takes of a set with views: one at random for each item and epoch, or view 0. Validation and test have view 0.
@@ -26,21 +28,16 @@ class LabelledItems:
 
     y: Targets
     classes: tuple[str, ...]
-    digests: list[bytes]
+    digests: Words
     joined: Joined
 
 
 @dataclass(frozen=True)
-class LabelledFeatures:
-    """L labelled items: features [L * views, *shape] in the stored dtype, the views of an item together; targets y [L, ...], digests and
-    given splits by item."""
+class LabelledFeatures(LabelledItems):
+    """The same with features [L * views, *shape] in the stored dtype, the views of an item together."""
 
     features: npt.NDArray[np.generic]
     views: int
-    y: Targets
-    classes: tuple[str, ...]
-    digests: list[bytes]
-    joined: Joined
 
 
 def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledItems:
@@ -51,7 +48,7 @@ def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> Lab
     return LabelledItems(
         y=joined.column.targets(task.multi_label),
         classes=joined.classes,
-        digests=feature_set.items["digest"].take(pa.array(joined.positions)).to_pylist(),
+        digests=to_words(feature_set.items["digest"])[joined.positions],
         joined=joined,
     )
 
@@ -59,15 +56,15 @@ def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> Lab
 def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN, in_memory: bool = True) -> LabelledFeatures:
     """Join a set with labels, as `label_items`, and read the rows that have one, each once; views: one of VIEWS, for what it takes.
 
-    Without `in_memory` there are no features in it, for heads that read them from the store.
+    Without `in_memory` there are no features in it, for heads that read them from the store. Raises UsageError for features of a size that
+    nothing can be fitted on.
     """
     items = label_items(feature_set, label_set, task)
     positions = items.joined.positions if in_memory else items.joined.positions[:0]
-    return LabelledFeatures(
-        **vars(items),
-        features=read_features(feature_set, positions, None if views == RANDOM else 0),
-        views=len(feature_set.views) if views == RANDOM else 1,
-    )
+    count = len(feature_set.views) if views == RANDOM else 1
+    features = read_features(feature_set, positions, None if views == RANDOM else 0)
+    require_sizes(MemoryRows(features, count, feature_set.columns("key")["key"].take(pa.array(positions))))
+    return LabelledFeatures(**vars(items), features=features, views=count)
 
 
 def read_features(

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-Numbers = npt.NDArray[np.int64]
+from trainer.arrays import Numbers
+
 Curves = dict[str, list[float]]
 
 

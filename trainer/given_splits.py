@@ -16,10 +16,11 @@ _SPELLINGS = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VAL
 
 @dataclass(frozen=True, eq=False)
 class GivenSplits:
-    """The split of each of n items: `names[codes[i]]`, or none where the code is -1."""
+    """The split of each of n items: `names[codes[i]]`, or none where the code is -1. places: where each name was found, in words."""
 
     names: tuple[str, ...]
     codes: npt.NDArray[np.int64]
+    places: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, splits: Sequence[str | None]) -> GivenSplits:
@@ -39,7 +40,21 @@ class GivenSplits:
         return self.missing < len(self)
 
     def take(self, rows: npt.NDArray[np.int64]) -> GivenSplits:
-        return GivenSplits(self.names, self.codes[rows])
+        return GivenSplits(self.names, self.codes[rows], self.places)
+
+    def numbers(self, order: Sequence[str], missing: str | None = None) -> npt.NDArray[np.int64]:
+        """The place of each item's split in `order` [n]; of an item without one that of `missing`, or -1.
+
+        Raises UsageError for a name that is none of train, validation and test, and says where it stands.
+        """
+        last = -1 if missing is None else order.index(missing)
+        return np.array([*(order.index(self._normal(i)) for i in range(len(self.names))), last], np.int64)[self.codes]
+
+    def _normal(self, number: int) -> str:
+        try:
+            return normal_split(self.names[number])
+        except UsageError as error:
+            raise UsageError(f"{self.places[number]}: {error}" if self.places else str(error)) from None
 
     def to_list(self) -> list[str | None]:
         return np.array([*self.names, None], object)[self.codes].tolist()  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
 from trainer.input_pipeline import rows_per_batch
 from trainer.intervals import Interval
+from trainer.label_options import LabelOptions
 from trainer.task import Task, task_of
 
 HEAD_FORMAT = 1
@@ -64,6 +65,14 @@ class Head:
         test = self._metrics().get("test", {})
         interval = test.get("intervals", {}).get("accuracy")
         return (float(test["accuracy"]), Interval(*interval)) if interval else None
+
+    @property
+    def label_options(self) -> LabelOptions:
+        """The classes that were chosen for it, and the merges; of heads of older versions nothing is known."""
+        options = self.description.get("options")
+        labels = options.get("labels", {}) if isinstance(options, dict) else {}
+        merge = {new: tuple(old) for new, old in labels.get("merge", {}).items()}
+        return LabelOptions(classes=tuple(labels.get("classes", ())), merge=merge)
 
     def _metrics(self) -> dict[str, Any]:
         metrics = self.description.get("metrics")

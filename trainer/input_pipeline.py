@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.arrays import Array, Numbers
 from trainer.python_calls import awaited_at_exit
 from trainer.room import aligned
-from trainer.shuffle_plan import Numbers, ShufflePlan
+from trainer.shuffle_plan import ShufflePlan
 
 BATCH_SIZE = 256
 BATCH_BYTES = 16 << 20  # 16 MiB of float32 features: fewer rows a batch where maps are large
 # Batches that are made at a time, and that wait to be used: two cores cast one while the next one is gathered.
 MAKERS, WAITING = 2, 2
-Array = npt.NDArray[np.generic]
 
 
 def rows_per_batch(shape: Sequence[int], limit: int = BATCH_SIZE) -> int:

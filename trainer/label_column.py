@@ -94,12 +94,17 @@ class LabelColumn:
         sizes = np.bincount(self.rows[kept], minlength=len(self))
         return LabelColumn(names, _offsets(sizes), (np.cumsum(keep) - 1)[self.codes[kept]].astype(np.int32))
 
-    def targets(self, multi_label: bool) -> npt.NDArray[np.generic]:
-        """Class numbers [n] int64 of items of one class each, or [n, len(names)] uint8 of 0 and 1."""
+    def targets(self, multi_label: bool, classes: Sequence[str] | None = None) -> npt.NDArray[np.generic]:
+        """Class numbers [n] int64 of items of one class each, or [n, C] uint8 of 0 and 1.
+
+        classes: those that are numbered, None for `names`; another one is -1, or left out of those of an item.
+        """
+        places = {name: i for i, name in enumerate(self.names if classes is None else classes)}
+        numbers = np.array([places.get(name, -1) for name in self.names], np.int64)[self.codes]
         if not multi_label:
-            return self.codes.astype(np.int64)
-        y = np.zeros((len(self), len(self.names)), np.uint8)
-        y[self.rows, self.codes] = 1
+            return numbers
+        y, known = np.zeros((len(self), len(places)), np.uint8), numbers >= 0
+        y[self.rows[known], numbers[known]] = 1
         return y
 
     def to_list(self) -> list[Label]:

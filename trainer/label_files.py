@@ -14,7 +14,8 @@ from storage.digests import Words
 from storage.disk import sha256_file
 from storage.errors import UsageError
 from storage.table_file import cell_text, read_table_file
-from trainer.label_keys import ItemKeys, Keys, Numbers, number_digests
+from trainer.arrays import Numbers
+from trainer.label_keys import ItemKeys, Keys, number_digests
 from trainer.label_options import DIGEST
 from trainer.label_values import CellError
 from trainer.plain_csv import read_plain_csv

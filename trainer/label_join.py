@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from storage.digests import to_words
 from storage.errors import UsageError
+from trainer.arrays import Numbers
 from trainer.given_splits import GivenSplits
 from trainer.label_column import Label, LabelColumn, Rows
 from trainer.label_digest import digest_of_labels
-from trainer.label_keys import Numbers, look_up
+from trainer.label_keys import look_up
 from trainer.label_options import DIGEST, KEY, REFUSE
 from trainer.label_report import EXAMPLES, LabelReport, Unmet
 from trainer.label_set import LabelSet, shown
@@ -65,7 +66,7 @@ def join(items: pa.Table, label_set: LabelSet) -> Joined:
     if unlabelled.count and label_set.options.missing == REFUSE:
         raise UsageError(f"{unlabelled.count} items have no label in {label_set.source}, {unlabelled}, and missing labels are refused")
     split_of = _find(label_set.split_ids, exact, numbers)[positions]
-    given = GivenSplits(label_set.splits.names, np.append(label_set.splits.codes, -1)[split_of])
+    given = replace(label_set.splits, codes=np.append(label_set.splits.codes, -1)[split_of])
     report = LabelReport(
         source=label_set.source,
         digest=label_set.digest,
@@ -97,9 +98,10 @@ def _chosen(items: pa.Table, label_set: LabelSet, joined: Joined) -> Joined:
     """After the merges, with the chosen classes only, and with the digest of what is left."""
     new_names, classes = label_set.options.new_names, label_set.options.classes
     known = label_set.labels.without_unused().names
-    _require_known(new_names, known, "to merge", label_set.source)
+    if not label_set.options.lenient:
+        _require_known(new_names, known, "to merge", label_set.source)
+        _require_known(classes, [new_names.get(name, name) for name in known], "to keep", label_set.source)
     column = joined.column.renamed(new_names) if new_names else joined.column
-    _require_known(classes, [new_names.get(name, name) for name in known], "to keep", label_set.source)
     counts, rows = column.counted(), np.arange(len(column))
     if classes:
         column = column.only(classes)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.digests import DigestMap, Words, from_words, to_words
-
-Numbers = npt.NDArray[np.int64]
+from trainer.arrays import Numbers
 
 
 class Keys(Protocol):

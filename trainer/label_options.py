@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from storage.errors import UsageError
 
@@ -16,12 +16,14 @@ JOINS = ("", KEY, DIGEST)
 @dataclass(frozen=True)
 class LabelOptions:
     """missing: items without a label are left out, or refused. classes: those that count, after merging; (): all. merge: new name to
-    the old names that get it. join_by: how a label file names images; "": by key where it has a column of keys, else by digest."""
+    the old names that get it. join_by: how a label file names images; "": by key where it has a column of keys, else by digest. lenient:
+    names that no label has are passed over."""
 
     missing: str = SKIP
     classes: tuple[str, ...] = ()
     merge: Mapping[str, Sequence[str]] = field(default_factory=dict)
     join_by: str = ""
+    lenient: bool = False
 
     def __post_init__(self) -> None:
         if self.missing not in MISSING:
@@ -46,6 +48,12 @@ class LabelOptions:
             )
         if gone := [name for name in self.classes if name in self.new_names and self.new_names[name] != name]:
             raise UsageError(f"the class {gone[0]!r} is merged into {self.new_names[gone[0]]!r}: name that one among the classes")
+
+    def or_names_of(self, other: LabelOptions) -> LabelOptions:
+        """With the classes and merges of another one where these have none."""
+        if self.classes or self.merge:
+            return self
+        return replace(self, classes=other.classes, merge=other.merge, lenient=True)
 
     @property
     def new_names(self) -> dict[str, str]:

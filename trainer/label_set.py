@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainer.arrays import Numbers
 from trainer.given_splits import GivenSplits
 from trainer.label_column import LabelColumn
-from trainer.label_keys import Keys, Numbers
+from trainer.label_keys import Keys
 from trainer.label_options import KEY, LabelOptions
 
 

@@ -5,6 +5,7 @@ A label is a tuple of class names: of one, or with --multi-label of any number. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,12 @@ import pyarrow as pa
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.table_file import SEPARATOR
+from trainer.arrays import Numbers
 from trainer.given_splits import GivenSplits
 from trainer.label_column import Label, Rows
 from trainer.label_files import LabelFile, read_label_file
 from trainer.label_join import Joined, join
-from trainer.label_keys import ItemOrder, Keys, Numbers
+from trainer.label_keys import ItemOrder, Keys
 from trainer.label_options import DIGEST, KEY, LabelOptions
 from trainer.label_report import LabelReport
 from trainer.label_set import LabelSet
@@ -46,7 +48,7 @@ def labels_of_items(items: pa.Table, name: str, multi_label: bool = False, optio
         raise UsageError(
             f"the items of {name} carry no labels (the corpus had no class folders): pass --labels FILE with columns key,label"
         )
-    splits = GivenSplits(*parse_texts(items["split"]))
+    splits = _given(items["split"], lambda row: f"the item {items['key'][row].as_py()} of {name}")
     with_label, with_split = np.flatnonzero(labelled), np.flatnonzero(splits.codes >= 0)
     return LabelSet(
         keys=ItemOrder(items),
@@ -115,7 +117,7 @@ def _splits_of(file: LabelFile, keys: Keys, numbers: Numbers) -> _Splits:
     """The rows that have a split, each key once."""
     if "split" not in file.table.column_names:
         return _Splits(np.zeros(0, np.int64), GivenSplits((), np.zeros(0, np.int64)))
-    given = GivenSplits(*parse_texts(file.table["split"]))
+    given = _given(file.table["split"], lambda row: f"the label file {file.path}, row {row + 1}")
     rows = np.flatnonzero(given.codes >= 0)
     kept = _first_of_each(numbers[rows])
     if len(torn := np.flatnonzero(given.codes[rows] != given.codes[rows][kept])):
@@ -123,6 +125,13 @@ def _splits_of(file: LabelFile, keys: Keys, numbers: Numbers) -> _Splits:
         raise _two(keys, numbers, rows[torn[0]], "split", old, new)
     rows = rows[kept == np.arange(len(rows))]
     return _Splits(rows, given.take(rows))
+
+
+def _given(column: pa.ChunkedArray, place: Callable[[int], str]) -> GivenSplits:
+    """The splits of n cells; place: of a row, in words."""
+    names, codes = parse_texts(column)
+    _, rows = np.unique(codes[codes >= 0], return_index=True)
+    return GivenSplits(names, codes, tuple(place(int(row)) for row in np.flatnonzero(codes >= 0)[rows]))
 
 
 def _two(keys: Keys, numbers: Numbers, row: np.int64, column: str, old: str, new: str) -> CellError:

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
+from trainer.arrays import Matrix
 
-Matrix = npt.NDArray[np.float64]
 MEMORY = 10  # pairs of steps: more made no difference to the number of iterations
 SLOPE_LEFT = 0.1  # of a direction's first slope, at the step that is taken
 MAX_TRIES = 20

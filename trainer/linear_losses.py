@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
-Tensor = Any
+from trainer.arrays import Tensor
 
 
 class LinearLoss(Protocol):
     @property
     def outputs(self) -> int: ...
+
+    @property
+    def outputs_compete(self) -> bool:
+        """Whether an item is of one class, and has one loss; else it has one for each output."""
+        ...
 
     @property
     def weights(self) -> Tensor:
@@ -35,6 +40,7 @@ class Softmax:
     codes: Tensor
     weights: Tensor
     outputs: int
+    outputs_compete = True
 
     def value(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found: tuple[Tensor, Tensor, Tensor] = _softmax_value(self.codes, self.weights, z)
@@ -51,6 +57,7 @@ class Sigmoids:
 
     targets: Tensor
     weights: Tensor
+    outputs_compete = False
 
     @property
     def outputs(self) -> int:

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.arrays import Matrix, Numbers
+from trainer.calibration import least_loss
 from trainer.lbfgs import step_length
 from trainer.linear_losses import LinearLoss
 from trainer.map_pooling import MAP_POOLINGS
-from trainer.rows import Numbers, Rows, vectors
+from trainer.rows import Rows, vectors
 from trainer.standardise import Moments, spread, standardised
 
-Matrix = npt.NDArray[np.float64]
 Scores = npt.NDArray[np.float32]
 SLOPE_LEFT = 1e-4  # of the loss by the temperature: its fourth digit
 
@@ -30,6 +31,14 @@ class LinearWeights:
 
     def times(self, factor: float) -> LinearWeights:
         return LinearWeights(self.kernel * factor, self.bias * factor)
+
+    def moved(self, own: Moments, to: Moments) -> LinearWeights:
+        """The same scores of features that are standardised by `to` in the place of `own`.
+
+        z = (x - m) / s * W + b, and with v = (x - m') / s' it is v * (s' / s W) + (m' - m) / s * W + b.
+        """
+        scale, offset = spread(to) / spread(own), (to.mean - own.mean) / spread(own)
+        return LinearWeights(self.kernel * scale[:, None], self.bias + offset @ self.kernel)
 
 
 def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Sequence[LinearWeights]) -> tuple[Numbers, list[Scores]]:
@@ -56,6 +65,26 @@ def temperature(loss: LinearLoss, found: Scores) -> float:
     return step_length(along, slope, SLOPE_LEFT) if slope < 0 else LEAST_TEMPERATURE
 
 
+def bounded(loss: LinearLoss, found: Scores, factor: float) -> float:
+    """A temperature at which the items may be believed: where the scores [n, C] separate them, the more the better would never end.
+
+    The mean loss is then that which n items can tell.
+    """
+    least = least_loss(len(found)) * (len(found) if loss.outputs_compete else found.size)
+
+    def value(t: float) -> float:
+        return float(loss.value(tf.constant(found * np.float32(t)))[0])
+
+    if value(factor) >= least:
+        return factor
+    low, high = LEAST_TEMPERATURE * factor, factor
+    for _ in range(BISECTIONS):
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if value(middle) < least else (middle, high)
+    return low
+
+
+BISECTIONS = 20  # of a factor of 1,000, to its fifth digit
 LEAST_TEMPERATURE = 1e-3  # of scores that point the wrong way: the order of the classes stays, and nothing is certain
 
 

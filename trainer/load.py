@@ -136,7 +136,7 @@ class Stream:
             "targets": [str(self._y.dtype), *self._y.shape],
         }
         found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        found.update(b"".join(self.items.digests[i] for i in self.chosen.tolist()))
+        found.update(self.items.digests[self.chosen].astype(">u8").data)
         found.update(np.ascontiguousarray(self._y).data)
         return found.hexdigest()
 
@@ -147,6 +147,11 @@ class Stream:
     def dataset(self, start: Position | None = None) -> tf.data.Dataset:
         """Batches (float32 [n, *shape], y [n, ...]) from a position on. Raises UsageError for one of another stream."""
         start = self._require_own(start) if start else self.position()
+        if self.options.epochs is None and not self.rows:
+            raise UsageError(
+                f"the share {self.options.share} of {len(self.chosen)} items is empty, and a stream of it without end would have no batch: "
+                "take fewer shares, or a number of epochs"
+            )
         if self.options.epochs is not None and (start.epoch, start.batch) > (self.options.epochs, 0):
             raise UsageError(
                 f"the position is in epoch {start.epoch}, at batch {start.batch}: beyond the {self.options.epochs} epochs asked for"
@@ -154,13 +159,13 @@ class Stream:
         return stream(self._source, self._y, self.plan, self.batch_size, self.options.epochs, start.epoch, start.batch)
 
     def _require_own(self, start: Position) -> Position:
+        if start.seed != self.plan.seed:  # before the digest, which differs by it: a seed draws the split, too
+            raise UsageError(f"the position is of the order by seed {start.seed}, this stream has {self.plan.seed}: pass the same seed")
         if start.dataset != self.digest:
             raise UsageError(
                 f"the position is of another dataset ({start.dataset[:12]}, this one is {self.digest[:12]}): its items, labels, split, "
                 "views, batch size or number of shares were others. Load what it was saved for, or begin anew without start"
             )
-        if start.seed != self.plan.seed:
-            raise UsageError(f"the position is of the order by seed {start.seed}, this stream has {self.plan.seed}: pass the same seed")
         if start.batch > self.batches:
             raise UsageError(f"the position is at batch {start.batch}, an epoch has {self.batches}")
         return start.after(0, max(1, self.batches))

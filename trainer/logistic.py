@@ -15,9 +15,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
-from trainer.design import Design, Matrix
+from trainer.arrays import Matrix, Tensor
+from trainer.design import Design
 from trainer.lbfgs import Memory, step_length
-from trainer.linear_losses import LinearLoss, Sigmoids, Softmax, Tensor
+from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights
 from trainer.rows import MemoryRows
 from trainer.spectrum import Spectrum
@@ -120,10 +121,12 @@ class LogisticPath:
     """Solutions for one strength after another, best from strong to weak: each starts where the earlier ones point to.
 
     All strengths in one pass over the rows, each from zero, took three times as many steps: more than a wide product saves.
+
+    start: where the first one begins, such as at the solution of fewer rows; None: at zero.
     """
 
-    def __init__(self, rows: Design, loss: LinearLoss, tolerance: float = TOLERANCE) -> None:
-        self._rows, self._loss, self._tolerance = rows, loss, tolerance
+    def __init__(self, rows: Design, loss: LinearLoss, tolerance: float = TOLERANCE, start: LinearWeights | None = None) -> None:
+        self._rows, self._loss, self._tolerance, self._begin = rows, loss, tolerance, start
         self._found: list[_Run] = []
         by_row = np.asarray(loss.weights, np.float32).reshape(rows.count, -1).mean(axis=1)
         self._total = float(by_row.sum(dtype=np.float64))
@@ -145,6 +148,10 @@ class LogisticPath:
 
     def _start(self, c: float) -> _Run:
         """At the best of: the last solution, and the polynomials in log C through the last ones. The first one starts at zero."""
+        if not self._found and self._begin:
+            first = np.vstack([self._begin.kernel, self._begin.bias])
+            first = first[:, 1:] - first[:, :1] if self._shared else first
+            return _Run(c, self._loss, first, self._scores(first), self._tolerance)
         if not self._found:
             zero = np.zeros((self._rows.width + 1, self._loss.outputs))
             return _Run(c, self._loss, zero, tf.zeros((self._rows.count, self._loss.outputs)), self._tolerance)
@@ -166,9 +173,14 @@ class LogisticPath:
         return np.vstack([self._spectrum.divided(gradient[:-1], curvature, strength), gradient[-1:] / curvature])
 
     def _weights(self, v: Matrix) -> LinearWeights:
-        if isinstance(self._loss, Sigmoids) and self._loss.outputs == 1:  # one score says which of two classes: shared out between both
+        if self._shared:
             v = np.hstack([-v / 2, v / 2])
         return LinearWeights(v[:-1], v[-1])
+
+    @property
+    def _shared(self) -> bool:
+        """Whether one score says which of two classes, and is shared out between both."""
+        return isinstance(self._loss, Sigmoids) and self._loss.outputs == 1
 
 
 def _extrapolated(found: Sequence[_Run], c: float) -> tuple[Matrix, Tensor]:

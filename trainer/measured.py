@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from storage.digests import Words
 from storage.errors import UsageError
+from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.exact_fits import FitData
-from trainer.fitting import Numbers
 from trainer.rows import require_finite
 from trainer.splits import VALIDATION
 from trainer.task import Probabilities, Targets
@@ -65,9 +66,9 @@ def calibrated(metrics: Mapping[str, AnyEvaluation]) -> Metrics:
     return {name: evaluation.with_temperature(temperature) for name, evaluation in metrics.items()}
 
 
-def digest_of_tested(digests: Sequence[bytes], y: Targets, classes: Sequence[str]) -> str:
+def digest_of_tested(digests: Words, y: Targets, classes: Sequence[str]) -> str:
     """sha256 of which images were tested as which classes, whatever their order: heads with the same one were asked the same questions."""
-    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+    rows = digests.astype(">u8").view(np.uint8)
     targets = np.ascontiguousarray(y.reshape(len(y), -1).astype("<i4" if y.ndim == 1 else np.uint8)).view(np.uint8).reshape(len(y), -1)
     whole = np.ascontiguousarray(np.concatenate([rows, targets], axis=1))
     ordered = np.sort(whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1))

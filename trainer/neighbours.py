@@ -12,16 +12,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
+from trainer.arrays import Numbers, Tensor
 from trainer.exact_fits import FitData
-from trainer.fitting import FirstFit, Numbers
+from trainer.fitting import FirstFit
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.rows import pooled, require_finite
 
 TRIED = (1, 2, 5, 10, 20, 50, 100)  # k, where none is asked for
 DEFAULT_K = 5
 BLOCK_SCORES = 64 << 20  # scores of a batch against a block of the bank: 256 MiB of float32
-Tensor = Any
-Array = npt.NDArray[np.generic]
 
 
 @keras.saving.register_keras_serializable("permafrost")

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 import storage
 from storage.feature_set import FeatureSet
+from trainer.arrays import Numbers
 from trainer.exact_fits import FitData
 from trainer.features import LabelledFeatures, read_labelled
-from trainer.fitting import Fitting, Numbers
+from trainer.fitting import Fitting
 from trainer.fold_sums import folds_for
 from trainer.labels import labels_for
 from trainer.options import FitOptions

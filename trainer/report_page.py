@@ -160,10 +160,10 @@ def _sweep(report: Report) -> Markup:
 def _calibration(report: Report) -> Markup:
     evaluation = report.evaluation
     rows = [["as it is", f"{evaluation.calibration.ece:.4f}", f"{evaluation.log_loss:.4f}"]]
-    if evaluation.scaled:
+    scaled = evaluation.scaled[0] if evaluation.scaled and evaluation.scaled[0].is_scaled else None
+    if evaluation.scaled and scaled:
         found, loss = evaluation.scaled
         rows.append([f"logits divided by {found.temperature:.3g}, which validation asks for", f"{found.ece:.4f}", f"{loss:.4f}"])
-    scaled = evaluation.scaled[0] if evaluation.scaled else None
     told = tag(
         "div", table(["", "#ECE, 15 bins", "#log loss"], rows), tag("p", "Above the line the head knows more than it says.", class_="soft")
     )

@@ -6,9 +6,8 @@ import weakref
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+from trainer.arrays import Array
 
 # TensorFlow takes NumPy's memory from `tf.numpy_function` as it is if it begins at a multiple of this (EIGEN_MAX_ALIGN_BYTES), else it
 # copies it; large arrays of NumPy begin 16 bytes after one.

@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import tensorflow as tf
 
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.arrays import Array, Numbers, Tensor
 
 BLOCK_BYTES = 64 << 20  # 64 MiB of float32: matrix products are at full speed from about 4,000 rows of 2,048
 EXAMPLES = 5
-
-Numbers = npt.NDArray[np.int64]
-Array = npt.NDArray[np.generic]
-Tensor = Any  # of TensorFlow, eager
+# Features are squared, and the squares summed, in float32, which ends at 3e38 and begins at 1e-38. float16 cannot leave this range.
+LARGEST, SMALLEST = 1e15, 1e-15
 
 
 class Rows(Protocol):
@@ -112,15 +110,40 @@ def pooled(x: Tensor, pooling: str) -> Tensor:
 
 
 def require_finite(rows: Rows, numbers: Numbers) -> None:
-    """Raise UsageError that names items with NaN or infinity among their features. A pass over all of them: for when something is amiss."""
-    bad: list[int] = []
+    """Raise UsageError that names items with NaN or infinity among their features, or with numbers too large to be squared. A pass over all
+    of them: for when something is amiss."""
+    bad, large, size = list[int](), list[int](), 0.0
     for part, block in rows.blocks(numbers, every_view=True):
-        finite = np.isfinite(block.reshape(len(part), -1)).all(axis=1)
-        bad += part[~finite].tolist()
+        largest = np.abs(block.reshape(len(part), -1)).max(axis=1, initial=0).astype(np.float64)
+        bad += part[~np.isfinite(largest)].tolist()
+        large += part[np.isfinite(largest) & (largest > LARGEST)].tolist()
+        size = max(size, float(largest[np.isfinite(largest)].max(initial=0)))
     if bad:
-        names = ", ".join(rows.names(np.array(sorted(bad)[:EXAMPLES])))
-        more = f" and {len(bad) - EXAMPLES} more" if len(bad) > EXAMPLES else ""
         raise UsageError(
-            f"{len(bad)} items have features that are NaN or infinite: {names}{more}. Leave their labels out, or embed them again "
+            f"{len(bad)} items have features that are NaN or infinite: {_some(rows, bad)}. Leave their labels out, or embed them again "
             "(float16 ends at 65,504: extract with --dtype float32)"
         )
+    if large:
+        raise UsageError(
+            f"{len(large)} items have features of up to {size:.1g}: {_some(rows, large)}. Their squares exceed float32: numbers of at most "
+            f"{LARGEST:g} can be trained on. Leave their labels out, or embed them again, divided by what makes them so large"
+        )
+
+
+def require_sizes(rows: MemoryRows) -> None:
+    """Raise UsageError for features that are too large, or all too small, to be squared in float32."""
+    if rows.features.dtype == np.float16 or not rows.features.size:
+        return
+    size = max(float(rows.features.max()), -float(rows.features.min()))  # NaN and infinity have their place where they are met
+    if LARGEST < size < np.inf:
+        require_finite(rows, np.arange(len(rows.features) // rows.views))
+    if 0 < size < SMALLEST:
+        raise UsageError(
+            f"no feature is larger than {size:.1g}, and the squares of such are nothing in float32: embed the items again, multiplied by "
+            f"what brings their features above {SMALLEST:g}"
+        )
+
+
+def _some(rows: Rows, numbers: list[int]) -> str:
+    names = ", ".join(rows.names(np.array(sorted(numbers)[:EXAMPLES])))
+    return names + (f" and {len(numbers) - EXAMPLES} more" if len(numbers) > EXAMPLES else "")

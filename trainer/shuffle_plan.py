@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import UsageError
-
-Numbers = npt.NDArray[np.int64]
+from trainer.arrays import Numbers
 
 # A window is what is shuffled evenly, and a block what is read in one piece: 512 of them make a window, so that one of a corpus sorted by
 # class has items of up to 512 places in it. Rows a second and core of streaming (vectors of 2048 float16, a busy machine): windows of 64

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.arrays import Numbers
 from trainer.features import LabelledFeatures
-from trainer.fitting import FirstFit, Numbers
+from trainer.fitting import FirstFit
 from trainer.heads import HeadInput, build_head, with_activation
 from trainer.input_pipeline import batches_of, rows_per_batch
 from trainer.options import FitOptions

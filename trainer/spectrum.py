@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.rows import Tensor
+from trainer.arrays import Matrix, Tensor
 
 RANK = 128
 POWERS = 2
-
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,8 @@ def _orthonormal(x: Tensor) -> Tensor:
     """A basis of the columns of x [D, k]; columns that add nothing are dropped. By products alone, so as fast as they are."""
     values, turn = _eigen(x)
     kept = (values > 1e-10 * values[-1]) & (values > 0)
-    return tf.matmul(x, tf.boolean_mask(turn, kept, axis=1) / tf.constant(np.sqrt(values[kept]), tf.float32))
+    # Not tf.boolean_mask, whose first call is a tenth of a small fit.
+    return tf.matmul(x, tf.constant(turn.numpy()[:, kept] / np.sqrt(values[kept]), tf.float32))
 
 
 def _eigen(x: Tensor) -> tuple[Matrix, Tensor]:

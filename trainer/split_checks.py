@@ -37,6 +37,8 @@ def split_warnings(joined: Joined, split: Split, unvalidated: str) -> list[str]:
         found.append(f"{split.straddling_groups} groups stand in more than one of the given splits: test numbers are too good")
     if split.given and joined.given.missing:
         found.append(f"{joined.given.missing} labelled items have no split and were trained on")
+    for name in split.passed_over:
+        found.append(f"the share of {name} that was asked for was passed over, as splits are given: split by hash or stratified for shares")
     if not split.given and joined.given.any:
         found.append("items or labels carry splits, which were passed over: the split was asked for otherwise")
     if unused := len(split.positions(UNUSED)):

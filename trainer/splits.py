@@ -31,12 +31,13 @@ NAMES = (TRAIN, VALIDATION, TEST, UNUSED)
 @dataclass(frozen=True, eq=False)
 class Split:
     """The split of each of L items: `NAMES[codes[i]]`. `straddling`: images, and `straddling_groups`: groups, that the given splits put
-    on several sides."""
+    on several sides. `passed_over`: shares that were asked for of splits that are given."""
 
     codes: npt.NDArray[np.int8]
     given: bool
     straddling: int = 0
     straddling_groups: int = 0
+    passed_over: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -76,25 +77,23 @@ def split_items(
     keep = given.any and options.how in (AUTO, GIVEN)
     if options.how == GIVEN and not given.any:
         raise UsageError("neither the items nor the labels carry splits to keep: add a column split, or split by hash or stratified")
-    codes = _given_codes(given) if keep else np.zeros(len(labels), np.int8)
+    codes = given.numbers(NAMES, TRAIN).astype(np.int8) if keep else np.zeros(len(labels), np.int8)
     if tested is not None:
         codes[tested] = NAMES.index(TEST)
     elif not keep:
         codes[_held_out(units, labels, codes, options, TEST)] = NAMES.index(TEST)
     left = 1.0 if keep or tested is not None else 1 - options.test
-    if not (codes == NAMES.index(VALIDATION)).any():
+    passed_over = [TEST] if keep and options.test != SplitOptions.test else []
+    if (codes == NAMES.index(VALIDATION)).any():
+        passed_over += [VALIDATION] if options.validation != SplitOptions.validation else []
+    else:
         codes[_held_out(units, labels, codes, options, VALIDATION, left)] = NAMES.index(VALIDATION)
     if options.shots is not None:
         training = np.flatnonzero(codes == NAMES.index(TRAIN))
         codes[training] = NAMES.index(UNUSED)
         codes[few_shot(images_apart, labels, training, options.shots, options.seed)] = NAMES.index(TRAIN)
     straddling = _straddling(images_apart, codes) if keep else 0
-    return Split(codes, keep, straddling, _straddling(units, codes) if keep and groups is not None else 0)
-
-
-def _given_codes(given: GivenSplits) -> npt.NDArray[np.int8]:
-    numbers = [NAMES.index(normal_split(name)) for name in given.names]
-    return np.array([*numbers, NAMES.index(TRAIN)], np.int8)[given.codes]
+    return Split(codes, keep, straddling, _straddling(units, codes) if keep and groups is not None else 0, tuple(passed_over))
 
 
 def _held_out(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from storage.row_reader import RowReader
-from trainer.input_pipeline import MAKERS, WAITING, Array
+from trainer.arrays import Array, Numbers
+from trainer.input_pipeline import MAKERS, WAITING
 from trainer.room import Rooms
-from trainer.shuffle_plan import Numbers, ShufflePlan
+from trainer.shuffle_plan import ShufflePlan
 
 # That are held at a time, as counted in a run: one is read, one waits, one is used; the others are batches on their way, and what
 # TensorFlow gives back at its next call of Python only.

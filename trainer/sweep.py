@@ -90,7 +90,7 @@ def _identity(feature_set: FeatureSet, data: LabelledFeatures, split: SweepSplit
     return {
         "set": [feature_set.name.team, feature_set.name.name, feature_set.space.id],
         "version": feature_set.version,
-        "labels": [data.classes, _digest(data.y), hashlib.sha256(b"".join(data.digests)).hexdigest()],
+        "labels": [data.classes, _digest(data.y), _digest(data.digests)],
         "splits": [_digest(table) for table in tables],
         "options": asdict(options),
     }
@@ -120,7 +120,7 @@ def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: F
         straddling_duplicates=split.straddling,
         warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
         positions={name: joined.positions[split.positions(name)] for name in metrics},
-        tested=digest_of_tested([work.data.digests[i] for i in test], work.data.y[test], work.data.classes) if len(test) else None,
+        tested=digest_of_tested(work.data.digests[test], work.data.y[test], work.data.classes) if len(test) else None,
     )
 
 

@@ -50,6 +50,7 @@ class Climb:
             rung_of |= dict.fromkeys(staying, number)
             if not np.isfinite([latest[trial].metrics["log_loss"] for trial in here]).any():
                 raise UsageError("training diverged with every candidate: none gives numbers. Try smaller learning rates")
+        self._count.tell()
         by_candidate = _by_candidate(latest)
         return ranked(by_candidate, self.work.candidates, rung_of, self.options, self.work.split.validation_share)
 
@@ -73,6 +74,7 @@ class Climb:
         return found
 
     def _fit(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> None:
+        self._count.tell()
         way = WAYS[self.work.options(group[0]).head]
         before = [self.state.weights_of(latest[trial]) if trial in latest else None for trial in group]
         states = way.fit(self.work, group, before, self.plan[rung].epochs, lambda epoch: self._count.show(rung, group, epoch))
@@ -81,10 +83,10 @@ class Climb:
 
 
 class _Count:
-    """Progress in epochs of heads, over all rungs."""
+    """Progress in epochs of heads, over all rungs. What a state holds already is told at once, before the first that is new."""
 
     def __init__(self, on_progress: OnProgress, everyone: Sequence[Trial], plan: Sequence[Rung]) -> None:
-        self._on_progress, self._plan, self._done = on_progress, plan, 0
+        self._on_progress, self._plan, self._done, self._begun = on_progress, plan, 0, False
         a_candidate = len(everyone) / plan[0].candidates
         self._total = round(sum(rung.candidates * self._epochs(i) for i, rung in enumerate(plan)) * a_candidate)
 
@@ -98,6 +100,11 @@ class _Count:
     def skip(self, rung: int, group: Collection[Trial]) -> None:
         """The group needs no more in this rung."""
         self._done += len(group) * self._epochs(rung)
+        if self._begun:
+            self.tell()
+
+    def tell(self) -> None:
+        self._begun = True
         self._on_progress(min(self._total, self._done), self._total)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from trainer.arrays import Numbers
 from trainer.design import Design
 from trainer.exact_fits import FitData
-from trainer.fitting import Numbers
 from trainer.head_stack import Arrays
 from trainer.linear_weights import LinearWeights, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
@@ -19,7 +19,7 @@ from trainer.many_heads import HeadState, Progress, members
 from trainer.options import FitOptions
 from trainer.ridge import Ridge, ridge_targets, sums
 from trainer.rows import MemoryRows
-from trainer.standardise import Moments, spread
+from trainer.standardise import Moments
 from trainer.sweep_plan import Trial
 from trainer.sweep_work import Way, Work
 
@@ -86,12 +86,9 @@ def _state(best: Arrays, factor: float = 1.0) -> HeadState:
 
 
 def _in_frontend(work: Work, own: Moments, weights: LinearWeights) -> Arrays:
-    """Kernel and bias for vectors as the frontend standardises them, of a head that has its own mean and spread.
-
-    z = (x - m) / s * W + b, and the frontend gives v = (x - m') / s', so x = v s' + m' and z = v * (s' / s W) + (m' - m) / s * W + b.
-    """
-    scale, offset = spread(work.moments) / spread(own), (work.moments.mean - own.mean) / spread(own)
-    return [(weights.kernel * scale[:, None]).astype(np.float32), (weights.bias + offset @ weights.kernel).astype(np.float32)]
+    """Kernel and bias for vectors as the frontend standardises them, of a head that has its own mean and spread."""
+    moved = weights.moved(own, work.moments)
+    return [moved.kernel.astype(np.float32), moved.bias.astype(np.float32)]
 
 
 def _apart(options: FitOptions, trial: Trial) -> str:

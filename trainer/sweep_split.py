@@ -12,7 +12,7 @@ import pyarrow as pa
 from storage.errors import UsageError
 from trainer.label_join import Joined
 from trainer.split_options import SplitOptions
-from trainer.splits import NAMES, TEST, TRAIN, VALIDATION, Split, normal_split, split_joined
+from trainer.splits import NAMES, TEST, TRAIN, VALIDATION, Split, split_joined
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def split_for_sweep(items: pa.Table, joined: Joined, options: SplitOptions, seed
     base = split_joined(items, joined, options)
     if not len(base.positions(VALIDATION)):
         raise UsageError("no item is left to validate on, and a sweep chooses by validation: give a validation split, or a larger share")
-    resampled = not (base.given and VALIDATION in map(normal_split, joined.given.names))
+    resampled = not (base.given and (joined.given.numbers(NAMES) == NAMES.index(VALIDATION)).any())
     tested = base.positions(TEST)
     others = [split_joined(items, joined, replace(options, seed=seed), tested) if resampled else base for seed in seeds[1:]]
     training, validation = (

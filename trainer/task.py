@@ -12,7 +12,6 @@ import numpy.typing as npt
 from trainer.class_weights import balanced, named_weights
 from trainer.evaluate import Evaluation, evaluate
 from trainer.evaluate_multi_label import THRESHOLD, MultiLabelEvaluation, evaluate_multi_label
-from trainer.labels import Label
 
 Targets = npt.NDArray[np.generic]
 Probabilities = npt.NDArray[np.float32]
@@ -23,10 +22,6 @@ Loss = Callable[[Any, Any], Any]
 class Task(Protocol):
     multi_label: bool
     metrics: list[str]  # Keras' names of what the learning curves show beside the loss
-
-    def encode(self, labels: Sequence[Label], classes: Sequence[str]) -> Targets:
-        """Targets of N items whose labels are all among the classes."""
-        ...
 
     def weights(self, option: str | Mapping[str, float] | None, y: Targets, classes: Sequence[str]) -> Weights | None:
         """Class weights in the form that `loss` takes; "balanced" goes by the targets y, those of the training items."""
@@ -54,10 +49,6 @@ class SingleLabel:
 
     multi_label = False
     metrics: list[str] = ["accuracy"]  # noqa: RUF012 - read only
-
-    def encode(self, labels: Sequence[Label], classes: Sequence[str]) -> Targets:
-        numbers = {name: i for i, name in enumerate(classes)}
-        return np.array([numbers[label[0]] for label in labels], np.int64)
 
     def weights(self, option: str | Mapping[str, float] | None, y: Targets, classes: Sequence[str]) -> Weights | None:
         if option is None:
@@ -92,13 +83,6 @@ class MultiLabel:
 
     multi_label = True
     metrics: list[str] = []  # noqa: RUF012 - read only
-
-    def encode(self, labels: Sequence[Label], classes: Sequence[str]) -> Targets:
-        numbers = {name: i for i, name in enumerate(classes)}
-        y = np.zeros((len(labels), len(classes)), np.uint8)
-        for row, label in zip(y, labels, strict=True):
-            row[[numbers[name] for name in label]] = 1
-        return y
 
     def weights(self, option: str | Mapping[str, float] | None, y: Targets, classes: Sequence[str]) -> Weights | None:
         if option is None:

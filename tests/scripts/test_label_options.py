@@ -94,8 +94,16 @@ def test_a_head_of_merged_classes_and_grouped_items_tells_what_was_left_out(say:
     assert told["labels"]["merged"] == {"ant": "insect", "bee": "insect"}
     assert len(told["labels"]["joined_sha256"]) == 64
     assert "1 classes are not among the chosen ones (10 dog): 10 items left out for it" in err
-    code, out, _ = say("evaluate", "head", a_set, "--merge", "insect=ant,bee", "--classes", "insect,cat", "--json")
+    code, asked, err = say("evaluate", "head", a_set, "--merge", "insect=ant,bee", "--classes", "insect,cat", "--json")
+    assert "as for the head" not in err
+    code, out, err = say("evaluate", "head", a_set, "--json")
     evaluated = json.loads(out)
+    assert evaluated["metrics"] == json.loads(asked)["metrics"]
+    assert "note: labels are merged and chosen as for the head (--merge insect=ant,bee --classes insect,cat)" in err
+    keys = "".join(f"{key},{'insect' if i % 4 < 2 else 'cat'}\n" for i, key in enumerate(KEYS) if i % 4 < 3)
+    Path("merged.csv").write_text(f"key,label\n{keys}")
+    code, merged, err = say("evaluate", "head", a_set, "--labels", "merged.csv", "--json")
+    assert (code, json.loads(merged)["metrics"]["rows"]) == (0, 30), err
     assert (code, evaluated["metrics"]["rows"], evaluated["unknown_classes"]) == (0, 30, {})
     assert evaluated["labels"]["joined_sha256"] == told["labels"]["joined_sha256"]
     options = json.loads(Path("head/head.json").read_text())["options"]

@@ -71,6 +71,20 @@ def test_no_other_temperature_has_a_lower_loss() -> None:
     assert scaled(outcomes, 1.0).probabilities == pytest.approx(probabilities, abs=1e-6)  # type: ignore[union-attr]
 
 
+def test_of_separated_items_no_more_is_claimed_than_they_can_tell() -> None:
+    """The loss has no least value there: the sharper the better."""
+    y = np.arange(40) % 4
+    shy, sure = (softmax(np.eye(4)[y] * size).astype(np.float32) for size in (2.0, 30.0))
+    outcomes = outcomes_of([(y, shy)], 4)
+    mended = scaled(outcomes, fit_temperature(shy, y))
+    assert mended is not None
+    assert mended.losses.mean() == pytest.approx(np.log(42 / 41), rel=1e-4)
+    assert fit_temperature(sure, y) == pytest.approx(1, rel=1e-3)
+    said = np.where(np.eye(4)[y] > 0, 0.8, 0.2)
+    temperature = fit_temperature_of_sigmoids(said, np.eye(4, dtype=bool)[y])
+    assert -np.log(scaled_sigmoids(np.full((1, 1), 0.8), temperature)[0, 0]) == pytest.approx(np.log(42 / 41), rel=1e-4)
+
+
 def test_sigmoids_have_a_temperature_too() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (5000, 3))

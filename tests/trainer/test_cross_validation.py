@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import storage
+from storage.digests import from_words
 from storage.errors import UsageError
 from tests.trainer.conftest import Row
 from trainer.cross_validation import splits_of
@@ -31,7 +32,7 @@ def test_each_item_but_those_of_the_test_is_held_out_once(write_set: WriteSet, r
     splits = list(splits_of(prepared, 4))
     held = np.concatenate([split.positions(TEST) for split in splits])
     assert sorted(held.tolist()) == prepared.split.positions(TRAIN, VALIDATION).tolist()
-    digests = np.array(prepared.labelled.digests)
+    digests = np.array(from_words(prepared.labelled.digests).to_pylist())
     for split in splits:
         assert not set(split.positions(TRAIN, VALIDATION, TEST)) & set(prepared.split.positions(TEST))
         assert len(split.positions(VALIDATION)), "of which each head learns when to stop"

@@ -80,9 +80,3 @@ def test_what_is_predicted() -> None:
     probabilities = np.array([[0.6, 0.9, 0.5, 0.1], [0.2, 0.3, 0.1, 0.4]], np.float32)
     assert MultiLabel().chosen(probabilities) == [[1, 0], []]
     assert SingleLabel().chosen(probabilities) == [[1], [3]]
-
-
-def test_targets() -> None:
-    labels = [("hat",), (), ("coat", "tie")]
-    assert MultiLabel().encode(labels, CLASSES).tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
-    assert SingleLabel().encode([("hat",), ("tie",)], CLASSES).tolist() == [1, 3]

@@ -185,9 +185,27 @@ def test_one_class_is_not_enough(write_set: WriteSet, separable_rows: MakeRows) 
 
 def test_an_unknown_split_is_told(write_set: WriteSet, separable_rows: MakeRows, write_csv: WriteCsv) -> None:
     rows = separable_rows()
-    path = write_csv(["key", "label", "split"], *[(row.key, row.label, "dev") for row in rows])
-    with pytest.raises(UsageError, match="unknown split 'dev'"):
+    path = write_csv(["key", "label", "split"], *[(row.key, row.label, "tets" if i == 4 else "train") for i, row in enumerate(rows)])
+    with pytest.raises(UsageError, match=r"the label file .*labels\.csv, row 5: unknown split 'tets': expected train"):
         fit(write_set(rows), path)
+    named = [replace(row, split="tets" if i == 4 else "train") for i, row in enumerate(rows)]
+    with pytest.raises(UsageError, match=r"the item coat/004\.jpg of .*/team/named: unknown split 'tets'"):
+        fit(write_set(named, "team/named"))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (1e30, "120 items have features of up to .e\\+30: coat/000.jpg, .* and 115 more. Their squares exceed float32"),
+        (1e-30, "no feature is larger than .e-30, and the squares of such are nothing in float32"),
+    ],
+)
+def test_features_of_a_size_that_nothing_is_fitted_on_are_told(
+    write_set: WriteSet, separable_rows: MakeRows, size: float, said: str
+) -> None:
+    rows = [replace(row, embedding=row.embedding * np.float32(size)) for row in separable_rows()]
+    with pytest.raises(UsageError, match=said):
+        fit(write_set(rows, dtype="float32"))
 
 
 def test_a_class_missing_from_train_is_told(write_set: WriteSet, separable_rows: MakeRows) -> None:

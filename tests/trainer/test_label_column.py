@@ -54,6 +54,13 @@ def test_targets_of_many_classes_are_an_indicator(labels: list[Label]) -> None:
     assert [tuple(column.names[i] for i in np.flatnonzero(row)) for row in y] == labels
 
 
+def test_targets_may_be_of_other_classes() -> None:
+    classes = ["tie", "hat", "shoe"]
+    assert LabelColumn.of([("hat",), ("coat",), ("tie",)]).targets(False, classes).tolist() == [1, -1, 0]
+    many = LabelColumn.of([("hat",), (), ("coat", "tie")])
+    assert many.targets(True, classes).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+
+
 @given(SINGLE)
 def test_targets_of_one_class_are_its_number(labels: list[Label]) -> None:
     column = LabelColumn.of(labels)

@@ -168,7 +168,7 @@ def test_positions_of_other_streams_are_refused_in_words(sets: dict[str, MadeSet
     own = stream.position(2)
     for start, message in (
         (replace(own, dataset="f" * 64), r"the position is of another dataset \(ffffffffffff, this one is .*begin anew without start"),
-        (replace(own, seed=6), "the position is of the order by seed 6, this stream has 5: pass the same seed"),
+        (replace(own, seed=6, dataset="f" * 64), "the position is of the order by seed 6, this stream has 5: pass the same seed"),
         (replace(own, batch=10), "the position is at batch 10, an epoch has 9"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -210,6 +210,13 @@ def test_an_endless_stream_says_so_and_no_epochs_give_no_batches(sets: dict[str,
     rest = stream.dataset(stream.position(9)).take(9)
     assert same([(x.numpy(), y.numpy()) for x, y in rest], expected[9:])
     assert read(opened(sets["parquet"], epochs=0, memory=HELD)) == []
+
+
+def test_an_endless_stream_of_nothing_is_refused(sets: dict[str, MadeSet]) -> None:
+    stream = opened(sets["parquet"], epochs=None, memory=HELD, share=(0, ITEMS + 1))
+    with pytest.raises(UsageError, match=r"the share \(0, 61\) of 60 items is empty, .*: take fewer shares, or a number of epochs"):
+        stream.dataset()
+    assert read(opened(sets["parquet"], memory=HELD, share=(0, ITEMS + 1))) == []
 
 
 def test_damage_is_told_while_it_streams(tmp_path: Path) -> None:

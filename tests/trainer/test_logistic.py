@@ -132,3 +132,18 @@ def test_features_that_are_no_numbers_are_named() -> None:
 def test_features_that_are_all_constant_give_the_shares_of_the_classes() -> None:
     [solution], _ = fit_path(np.ones((40, 5), np.float32), np.arange(40) % 4 // 2, 2, [1.0])
     assert np.abs(solution.weights.kernel).max() == 0
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_start_near_the_end_saves_steps_and_changes_nothing_else(classes: int) -> None:
+    x, y = made(200, classes)
+    first, everyone = (Design(MemoryRows(x), np.arange(n)) for n in (170, 200))
+    found = LogisticPath(first, linear_loss(y, classes, None, first, False)).solve(0.1).weights
+    near = found.moved(first.moments, everyone.moments)
+    loss = linear_loss(y, classes, None, everyone, False)
+    cold, warm = (LogisticPath(everyone, loss, start=start).solve(0.1) for start in (None, near))
+    assert warm.iterations < cold.iterations
+    assert warm.loss == pytest.approx(cold.loss, rel=2e-6)
+    back = near.moved(everyone.moments, first.moments)
+    there, here = (standardised(x, of.moments) @ own.kernel + own.bias for of, own in ((first, back), (everyone, near)))
+    np.testing.assert_allclose(there, here, atol=1e-4)

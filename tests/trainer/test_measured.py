@@ -6,20 +6,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.digests import Words, words_of
 from trainer.evaluate import evaluate
 from trainer.measured import calibrated, digest_of_tested
 
 CLASSES = ["coat", "hat", "shoe"]
 
 
-def digests(count: int) -> list[bytes]:
-    return [hashlib.sha256(bytes([i])).digest() for i in range(count)]
+def digests(count: int) -> Words:
+    return words_of([hashlib.sha256(bytes([i])).digest() for i in range(count)])
 
 
 @given(st.permutations(range(6)))
 def test_what_was_tested_has_one_digest_in_any_order(order: list[int]) -> None:
     images, y = digests(6), np.array([0, 1, 2, 0, 1, 2])
-    assert digest_of_tested([images[i] for i in order], y[order], CLASSES) == digest_of_tested(images, y, CLASSES)
+    assert digest_of_tested(images[order], y[order], CLASSES) == digest_of_tested(images, y, CLASSES)
 
 
 def test_other_items_other_labels_and_other_classes_are_other_questions() -> None:
@@ -32,6 +33,13 @@ def test_other_items_other_labels_and_other_classes_are_other_questions() -> Non
         digest_of_tested(images, np.eye(3, dtype=np.uint8)[y], CLASSES),
     }
     assert len(told) == 5
+
+
+def test_the_digest_stays_what_it_was() -> None:
+    """Heads in the store are told apart by it."""
+    assert (
+        digest_of_tested(digests(4), np.array([0, 1, 2, 0]), CLASSES) == "9ecb85b7e3d8dd168803e4cc39ee59c62030a913b00cf6867f1292a245de7e71"
+    )
 
 
 def test_the_temperature_of_validation_is_that_of_all() -> None:

@@ -70,6 +70,12 @@ def test_the_page_shows_what_there_is_to_know() -> None:
     assert (page.names.count("img"), page.names.count("image"), page.names.count("script")) == (4, 1, 0)
 
 
+def test_nothing_is_divided_by_one() -> None:
+    evaluation = make_evaluation(["hat", "shoe", "coat"])
+    assert "logits divided by 0.7" in Page(render(make_report(evaluation))).text
+    assert "divided by" not in Page(render(make_report(evaluation.with_temperature(1.0004)))).text
+
+
 def test_hostile_names_are_text_and_nothing_is_asked_for() -> None:
     page = Page(render(make_report()))
     assert HOSTILE[0] in page.text

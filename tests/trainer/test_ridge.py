@@ -6,7 +6,7 @@ import pytest
 from storage.errors import UsageError
 from tests.trainer.test_logistic import made, standardised
 from trainer import ridge, rows
-from trainer.ridge import Ridge, fit_path, ridge_targets, sums
+from trainer.ridge import Ridge, fit_path, ridge_targets, sums, target_sums
 from trainer.rows import MemoryRows
 
 linear_model = pytest.importorskip("sklearn.linear_model")
@@ -88,3 +88,16 @@ def test_features_that_are_no_numbers_are_named() -> None:
     x[7, 2] = np.nan
     with pytest.raises(UsageError, match="1 items have features that are NaN or infinite: item 7"):
         fit_path(x, y, 2, [1.0])
+
+
+@pytest.mark.parametrize("parts", [(range(90), range(90, 120)), (range(3, 40, 2), range(50, 60))])
+def test_sums_of_targets_are_taken_in_one_pass_about_the_known_pivot(parts: tuple[range, range]) -> None:
+    random = np.random.default_rng(3)
+    x = (random.standard_normal((150, 12)) + 30).astype(np.float32)
+    targets = ridge_targets(random.integers(0, 3, 150), 3)
+    numbers = [np.array(part) for part in parts]
+    first, second = (sums(MemoryRows(x), part, targets, pivot=x[0]) for part in numbers)
+    found = target_sums(MemoryRows(x), numbers, targets, [first[0], second[0]])
+    for mine, (_, expected) in zip(found, (first, second), strict=True):
+        np.testing.assert_allclose(mine.total, expected.total, atol=1e-9)
+        np.testing.assert_allclose(mine.products, expected.products, atol=2e-3)

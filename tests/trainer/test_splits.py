@@ -361,6 +361,18 @@ def test_columns_that_cannot_group_are_told(column: str, said: str) -> None:
         split_joined(table([None, "a", None]), joined_after_first(2), SplitOptions(group_by=column))
 
 
+def test_shares_of_splits_that_are_given_are_passed_over_and_told() -> None:
+    names = ["train", "val", "test", "train", "val", "test"]
+    labels = joined(["coat", "coat", "coat", "hat", "hat", "hat"], names)
+    options = SplitOptions(test=0.0, validation=0.3)
+    told = split_warnings(labels, split_joined(table(["a"] * 6), labels, options), UNVALIDATED)
+    said = "the share of {} that was asked for was passed over, as splits are given: split by hash or stratified for shares"
+    assert told == [said.format("test"), said.format("validation")]
+    assert split_joined(table(["a"] * 6), labels, SplitOptions()).passed_over == ()
+    drawn = split_joined(table(["a"] * 6), joined(["coat"] * 3 + ["hat"] * 3), options)
+    assert drawn.passed_over == ()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -89,7 +89,11 @@ def test_a_sweep_that_was_stopped_goes_on(noisy_set: str, swept: SweepResult, tm
 
     with pytest.raises(KeyboardInterrupt):
         sweep(noisy_set, options=HALVING, state=tmp_path / "state", on_progress=stop)
-    resumed = sweep(noisy_set, options=HALVING, state=tmp_path / "state", tell=told.append)
+    calls: list[tuple[int, int]] = []
+    resumed = sweep(noisy_set, options=HALVING, state=tmp_path / "state", tell=told.append, on_progress=lambda *call: calls.append(call))
+    assert calls[0][0] > 0, "what was done is told at once, and is no part of the rate"
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1][0] == calls[-1][1]
     assert _numbers(resumed) == _numbers(swept)
     assert told[0].startswith("a sweep that was stopped goes on: ")
 

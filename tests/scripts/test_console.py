@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from scripts import console
+from scripts.console import progress
+
+
+def test_what_was_done_before_is_no_part_of_the_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 100.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with progress("epochs", "reading") as show:
+        show(900, 1000)
+        now += 10
+        show(920, 1000)
+        now += 40
+        show(1000, 1000)
+    assert capsys.readouterr().err.splitlines() == ["epochs: reading", "epochs: 920 of 1000, 2/s, 40 s left", "epochs: 1000 of 1000, 2/s"]
+
+
+def test_all_at_once_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("copying", "comparing") as show:
+        show(7, 7)
+    assert capsys.readouterr().err.splitlines() == ["copying: comparing", "copying: 7 of 7"]
