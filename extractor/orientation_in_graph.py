@@ -5,10 +5,14 @@ JPEG segments: ITU-T T.81, B.1.1; where EXIF stands in them and how: CIPA DC-008
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 _TAG, _SHORT, _LONG = 0x0112, 3, 4
-_EXIF = tf.constant(list(b"Exif\0\0"))
+_EXIF = tuple(b"Exif\0\0")
+
+Bytes = Callable[[tf.Tensor], tf.Tensor]  # places to the bytes there, int32 of the same shape
 
 
 def orientation_in_graph(encoded: tf.Tensor) -> tf.Tensor:
@@ -27,17 +31,17 @@ def orientation_in_graph(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(start < end, lambda: _orientation(at, start), lambda: 1)
 
 
-def _exif_start(at, end):  # type: ignore[no-untyped-def]
+def _exif_start(at: Bytes, end: tf.Tensor) -> tf.Tensor:
     """Where the TIFF header of the first EXIF segment is; `end` if there is none."""
 
-    def is_exif(place):  # type: ignore[no-untyped-def]
+    def is_exif(place: tf.Tensor) -> tf.Tensor:
         return tf.logical_and(at(place + 1) == 0xE1, tf.reduce_all(at(place + 4 + tf.range(6)) == _EXIF))
 
-    def goes_on(place):  # type: ignore[no-untyped-def]
+    def goes_on(place: tf.Tensor) -> tf.Tensor:
         is_segment = tf.logical_and(at(place) == 0xFF, at(place + 1) != 0xDA)  # behind the start of scan is no header
         return tf.logical_and(is_segment, tf.logical_not(is_exif(place)))
 
-    def following(place):  # type: ignore[no-untyped-def]
+    def following(place: tf.Tensor) -> tf.Tensor:
         length = at(place + 2) * 256 + at(place + 3)
         return tf.where(at(place + 1) == 0xFF, place + 1, place + 2 + length)  # 0xFF may be repeated
 
@@ -45,11 +49,11 @@ def _exif_start(at, end):  # type: ignore[no-untyped-def]
     return tf.where(is_exif(place), place + 10, end)
 
 
-def _orientation(at, start):  # type: ignore[no-untyped-def]
+def _orientation(at: Bytes, start: tf.Tensor) -> tf.Tensor:
     """From a TIFF header on."""
     is_little = at(start) == ord("I")
 
-    def number(place, width):  # type: ignore[no-untyped-def]
+    def number(place: tf.Tensor, width: int) -> tf.Tensor:
         """Of `width` bytes in the header's order, at each place; what does not fit into int32 becomes negative, and is no place."""
         little = tf.range(width) * 8
         shifts = tf.where(is_little, little, tf.reverse(little, [0]))
