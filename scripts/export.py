@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     import trainer
     from scripts.export_formats import FORMATS
     from scripts.export_model import join
-    from scripts.export_parity import measure_parity, require_parity, take_sample
+    from scripts.export_parity import measure_parity, require_parity
+    from scripts.export_sample import take_sample
 
     head = trainer.load_head(Path(args.head))
     recipe = recipe_of(head, moved)
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     with new_export(out) as folder:
         with quiet_native():
             FORMATS[args.to].write(exported, folder)
-            parity = measure_parity(FORMATS[args.to], folder, sample)
+            parity = measure_parity(FORMATS[args.to], folder, sample, exported.kind)
         require_parity(parity, args.to)
         write_description(folder, _describe(args.to, head, exported, parity))
     for reject in images.rejects:
@@ -104,7 +105,6 @@ def _describe(to: str, head: Head, exported: ExportedModel, parity: Sequence[Par
     """What `export.json` says beside the files."""
     from extractor.encoded_in_graph import CARRIED, NOT_CARRIED
     from scripts.export_formats import FORMATS
-    from scripts.export_parity import TOLERANCE
 
     carries_bytes = to == "savedmodel"
     resizes = ["resizing and rounding"] if FORMATS[to].any_size else []
@@ -128,7 +128,7 @@ def _describe(to: str, head: Head, exported: ExportedModel, parity: Sequence[Par
             "description_sha256": sha256_of_file(head.folder / "head.json"),
         },
         "temperature": head.temperature,
-        "parity": {"tolerance": TOLERANCE, "inputs": [each.to_dict() for each in parity]},
+        "parity": [each.to_dict() for each in parity],
         "libraries": {name: version(name) for name in ("tensorflow", "keras", *map(_distribution, NEEDS[to]))},
     }
 
