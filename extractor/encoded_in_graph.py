@@ -9,7 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from extractor.image_policy_table import IMAGE_POLICIES
-from extractor.jpeg_in_graph import jpeg_views, resize, rounded
+from extractor.jpeg_in_graph import jpeg_views, resize
 from extractor.orientation_in_graph import orientation_in_graph
 from extractor.views import PLAIN
 
@@ -64,8 +64,6 @@ def _from_png(encoded: tf.Tensor, size: int, policy: str) -> tf.Tensor:
     rgba = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
     colour, alpha = rgba[:, :, :3], rgba[:, :, 3:]
     over_white = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    image = tf.cast(over_white, tf.uint8)
-    antialias = IMAGE_POLICIES[policy].antialias
-    if antialias:  # as Pillow, which reads PNGs in the policy: rows, rounded, then columns (first, of tall images, since its PR 9549)
-        image = rounded(tf.image.resize(image, (tf.shape(image)[0], size), method="bilinear", antialias=True))
-    return resize(image, size, antialias)
+    # One rounding is within a grey level of Pillow, which reads PNGs in the policy and rounds after rows and columns, in an order that
+    # depends on the sizes since its pull request 9549.
+    return resize(tf.cast(over_white, tf.uint8), size, IMAGE_POLICIES[policy].antialias)

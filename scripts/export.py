@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, print_table, quiet_native, warn
-from scripts.export_folder import check_export_target, describe_files, new_export, write_description
+from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.export_folder import DESCRIPTION, check_export_target, describe_files
 from scripts.named_images import NamedImages, name_images
 from scripts.predict import recipe_of, require_head
 from storage.errors import UsageError
 from storage.files import read_json
-from storage.files import sha256_of as sha256_of_file
 
 if TYPE_CHECKING:
     from scripts.export_model import ExportedModel
     from scripts.export_parity import Parity
-    from trainer import Head
 
-EXPORT_FORMAT = 1
 NEEDS = {  # by format: packages that are no part of a plain installation
     "keras": (),
     "savedmodel": (),
@@ -61,27 +56,23 @@ def run(args: argparse.Namespace) -> int:
     moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
     import_tensorflow()
     import trainer
-    from scripts.export_formats import FORMATS
-    from scripts.export_model import join
-    from scripts.export_parity import measure_parity, require_parity
+    from scripts.export_model import join, takes_pixels
     from scripts.export_sample import take_sample
+    from scripts.export_writing import write_export
 
     head = trainer.load_head(Path(args.head))
-    recipe = recipe_of(head, moved)
+    if takes_pixels(head) and moved:
+        raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
+    recipe = None if takes_pixels(head) else recipe_of(head, moved)
     sample = take_sample(head, recipe, images)
     exported = join(head, recipe)
-    with new_export(out) as folder:
-        with quiet_native():
-            FORMATS[args.to].write(exported, folder)
-            parity = measure_parity(FORMATS[args.to], folder, sample, exported.kind)
-        require_parity(parity, args.to)
-        write_description(folder, _describe(args.to, head, exported, parity))
+    parity = write_export(head, exported, sample, args.to, out)
     for reject in images.rejects:
         warn(f"not compared: {reject['image']}: {reject['reason']}: {reject['message']}")
     if images.skipped:
         warn(f"names that are no images were passed over: {counts_text(images.skipped)}")
     if args.json:
-        print_json({**read_json(out / "export.json", "description of an export"), "out": str(out)})
+        print_json({**read_json(out / DESCRIPTION, "description of an export"), "out": str(out)})
     else:
         _print(out, args.to, exported, parity)
     return 0
@@ -99,48 +90,6 @@ def _at_most(images: NamedImages, count: int) -> NamedImages:
         warn(f"{count} of the {len(images.names)} images are compared")
         images.names, images.locations = [images.names[i] for i in chosen], [images.locations[i] for i in chosen]
     return images
-
-
-def _describe(to: str, head: Head, exported: ExportedModel, parity: Sequence[Parity]) -> dict[str, Any]:
-    """What `export.json` says beside the files."""
-    from extractor.encoded_in_graph import CARRIED, NOT_CARRIED
-    from scripts.export_formats import FORMATS
-
-    carries_bytes = to == "savedmodel"
-    resizes = ["resizing and rounding"] if FORMATS[to].any_size else []
-    return {
-        "format": EXPORT_FORMAT,
-        "to": to,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "classes": list(exported.classes),
-        "multi_label": head.task.multi_label,
-        "input_size": exported.kind.size,
-        "image_policy": exported.kind.policy,
-        "image_policy_carried": list(CARRIED) if carries_bytes else resizes,
-        "image_policy_not_carried": list(NOT_CARRIED) if carries_bytes else _left_to_the_client(bool(resizes)),
-        "preprocessing": head.space.preprocessing,
-        "strategy": head.description.get("strategy", "feature-extraction"),
-        "space_id": head.space.id,
-        "head": {
-            "set": head.fitted_on,
-            "version": head.version,
-            "model_sha256": head.description["model_sha256"],
-            "description_sha256": sha256_of_file(head.folder / "head.json"),
-        },
-        "temperature": head.temperature,
-        "parity": [each.to_dict() for each in parity],
-        "libraries": {name: version(name) for name in ("tensorflow", "keras", *map(_distribution, NEEDS[to]))},
-    }
-
-
-def _left_to_the_client(resizes: bool) -> list[str]:
-    """Of the image policy, by a model that takes pixels."""
-    decoding = "decoding: EXIF orientation, colours, transparency over white, a large JPEG at a DCT scale"
-    return [decoding] if resizes else [decoding, "resizing to the input size, rounded to uint8"]
-
-
-def _distribution(module: str) -> str:
-    return module.replace("_", "-")
 
 
 def _print(out: Path, to: str, exported: ExportedModel, parity: Sequence[Parity]) -> None:

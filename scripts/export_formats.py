@@ -20,18 +20,23 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from extractor.encoded_in_graph import decode_batch
 from extractor.image_model import PIXELS, resizing
+from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.jpeg_in_graph import resize
 from scripts.export_model import PROBABILITIES, ExportedModel
 
 IMAGE_BYTES = "image_bytes"  # TensorFlow Serving's REST interface takes base64 for names that end in _bytes
 # The newest that tf2onnx 1.17 knows; ONNX Runtime reads it since 1.14 (its table of versions: onnxruntime.ai/docs/reference/compatibility).
 OPSET = 18
 
+DECODE = "decode"
+
 Probabilities = npt.NDArray[np.float32]
-Answer = Callable[[Any], Probabilities]
+Answer = Callable[[Any], npt.NDArray[Any]]
 
 
 class Format(Protocol):
     any_size: bool  # whether PIXELS may have any size, and are resized by the image policy
+    libraries: tuple[str, ...]  # that wrote it, beside TensorFlow and Keras
 
     def write(self, exported: ExportedModel, folder: Path) -> None:
         """Write the model's files into an empty folder."""
@@ -46,6 +51,7 @@ class KerasFile:
     """`model.keras`, of stock layers and operations only, so that Keras loads it in safe mode."""
 
     any_size = True
+    libraries: tuple[str, ...] = ()
     file = "model.keras"
 
     def write(self, exported: ExportedModel, folder: Path) -> None:
@@ -53,43 +59,57 @@ class KerasFile:
 
     def load(self, folder: Path) -> dict[str, Answer]:
         model = keras.saving.load_model(folder / self.file, compile=False, safe_mode=True)
-        return {PIXELS: lambda pixels: np.asarray(model.predict_on_batch(pixels), np.float32)}
+        return {PIXELS: lambda pixels: np.asarray(model(pixels, training=False), np.float32)}  # `predict` traces for each size
 
 
 class SavedModel:
-    """The folder itself. Signatures `serving_default` (IMAGE_BYTES [N]) and `pixels` (PIXELS [N, H, W, 3]).
+    """The folder itself. Signatures `serving_default` (IMAGE_BYTES [N]), `pixels` (PIXELS [N, H, W, 3]), and `decode` from IMAGE_BYTES to
+    PIXELS [N, size, size, 3], which shows what the network is given.
 
-    Beside the probabilities both give `classes`, string [N, C]: an image's classes in the order of its probabilities. All outputs have N
-    rows, which TensorFlow Serving's REST interface wants.
+    Beside the probabilities the first two give `classes`, string [N, C]: an image's classes in the order of its probabilities. All outputs
+    have N rows, which TensorFlow Serving's REST interface wants.
     """
 
     any_size = True
+    libraries: tuple[str, ...] = ()
 
     def write(self, exported: ExportedModel, folder: Path) -> None:
         size, policy = exported.kind.size, exported.kind.policy
-        module, whole = tf.Module(), resizing(exported.model, policy)
-        module.model = whole
-
-        def answer(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-            classes = tf.tile(tf.constant([exported.classes]), (tf.shape(probabilities)[0], 1))
-            return {PROBABILITIES: probabilities, "classes": classes}
-
-        def of_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return answer(exported.model(decode_batch(image_bytes, size, policy), training=False))
-
-        def of_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return answer(whole(pixels, training=False))
-
+        module = tf.Module()
+        module.model = exported.model
         encoded = tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES)
         images = tf.TensorSpec((None, None, None, 3), tf.uint8, name=PIXELS)
-        module.of_bytes = tf.function(of_bytes, input_signature=[encoded], autograph=False)
-        module.of_pixels = tf.function(of_pixels, input_signature=[images], autograph=False)
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.of_bytes, PIXELS: module.of_pixels})
+        # Network and decoding are traced once for all signatures.
+        of_size = tf.TensorSpec((None, size, size, 3), tf.uint8)
+        network = tf.function(lambda pixels: exported.model(pixels, training=False), input_signature=[of_size], autograph=False)
+
+        decoding = tf.function(lambda encoded: decode_batch(encoded, size, policy), input_signature=[encoded], autograph=False)
+
+        def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            classes = tf.tile(tf.constant([exported.classes]), (tf.shape(pixels)[0], 1))
+            return {PROBABILITIES: network(pixels), "classes": classes}
+
+        def of_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return answer(decoding(image_bytes))
+
+        def decode(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {PIXELS: decoding(image_bytes)}
+
+        def of_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            return answer(resize(pixels, size, IMAGE_POLICIES[policy].antialias))
+
+        signatures = {
+            "serving_default": tf.function(of_bytes, input_signature=[encoded], autograph=False),
+            PIXELS: tf.function(of_pixels, input_signature=[images], autograph=False),
+            DECODE: tf.function(decode, input_signature=[encoded], autograph=False),
+        }
+        tf.saved_model.save(module, str(folder), signatures=signatures)
 
     def load(self, folder: Path) -> dict[str, Answer]:
         model = tf.saved_model.load(str(folder))
-        of_bytes, of_pixels = model.signatures["serving_default"], model.signatures[PIXELS]
+        of_bytes, of_pixels, decode = (model.signatures[name] for name in ("serving_default", PIXELS, DECODE))
         return {
+            DECODE: lambda encoded: decode(image_bytes=tf.constant(encoded))[PIXELS].numpy(),
             PIXELS: lambda pixels: of_pixels(pixels=tf.constant(pixels))[PROBABILITIES].numpy(),
             IMAGE_BYTES: lambda encoded: of_bytes(image_bytes=tf.constant(encoded))[PROBABILITIES].numpy(),
         }
@@ -99,6 +119,7 @@ class Onnx:
     """`model.onnx`; the names of the classes are in its metadata, as a JSON list."""
 
     any_size = False
+    libraries: tuple[str, ...] = ("onnx", "onnxruntime", "tf2onnx")
     file = "model.onnx"
 
     def write(self, exported: ExportedModel, folder: Path) -> None:
@@ -122,6 +143,7 @@ class LiteRt:
     """`model.tflite` with the signature `pixels`, of LiteRT's own operations only."""
 
     any_size = False
+    libraries: tuple[str, ...] = ("ai-edge-litert",)
     file = "model.tflite"
 
     def write(self, exported: ExportedModel, folder: Path) -> None:

@@ -34,11 +34,14 @@ def kind_of(head: Head) -> InputKind:
     return InputKind(head.space.input_size, head.space.image_policy)
 
 
-def join(head: Head, recipe: Recipe) -> ExportedModel:
-    """Build the network of the head's recipe and join both. Raises SpaceMismatchError, naming the fields, and what `build` raises."""
+def join(head: Head, recipe: Recipe | None) -> ExportedModel:
+    """Build the network of the head's recipe and join both; None for a head that takes pixels.
+
+    Raises SpaceMismatchError, naming the fields, and what `build` raises.
+    """
     kind = kind_of(head)
     pixels = keras.Input((kind.size, kind.size, 3), dtype="uint8", name=PIXELS)
-    features = keras.ops.cast(pixels, "float32") if takes_pixels(head) else _network(head, recipe)(pixels, training=False)
+    features = pixels if recipe is None else _network(head, recipe)(pixels, training=False)
     named = keras.layers.Activation("linear", dtype="float32", name=PROBABILITIES)
     model = keras.Model(pixels, named(head.model(features, training=False)), name="classifier")
     return ExportedModel(model, kind, head.classes)
