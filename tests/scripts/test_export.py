@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from scripts import export
-from scripts.cli import main
+from scripts.cli import build_parser, main
 from scripts.export_folder import check_export_target, new_export, write_description
 from storage.errors import AlreadyExistsError, PermafrostError
 from tests.conftest import draw
@@ -157,6 +157,12 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path: Path) -> None:
     (out / "export.json").unlink()
     with pytest.raises(AlreadyExistsError, match="exists and is not an exported model"):
         check_export_target(out)
+
+
+def test_the_commands_of_the_documentation_are_as_the_program_takes_them() -> None:
+    [block] = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    parsed = [build_parser().parse_args(line.split()[1:]) for line in block.splitlines()]
+    assert [(args.to, args.out) for args in parsed] == [(to, f"served/{to}") for to in EXAMPLES]
 
 
 def test_wrong_use_is_told_before_tensorflow_is_imported(say: Said, monkeypatch: pytest.MonkeyPatch) -> None:
