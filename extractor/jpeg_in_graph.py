@@ -27,7 +27,7 @@ def jpeg_views(encoded: tf.Tensor, header: Sequence[tf.Tensor], size: int, polic
 
 
 def resize(image: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:
-    """[H, W, 3] to uint8 [size, size, 3], bilinear."""
+    """uint8 [..., H, W, 3] to [..., size, size, 3], bilinear."""
     resized = tf.image.resize(image, (size, size), method="bilinear", antialias=antialias)
     small = tf.cast(resized, tf.float32)  # an image that has the size already is left as uint8
     return tf.cast(tf.clip_by_value(tf.floor(small + 0.5), 0.0, 255.0), tf.uint8)

@@ -121,10 +121,10 @@ class _Clock:
 
 
 @contextmanager
-def quiet_import() -> Iterator[None]:
-    """Keep what native libraries print to stderr while TensorFlow is imported (no variable turns it off) away from the user.
+def quiet_native() -> Iterator[None]:
+    """Keep what native libraries print to stderr (no variable turns it off) away from the user, as while TensorFlow is imported.
 
-    If the import fails, everything is shown after all.
+    If what is done inside fails, everything is shown after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -146,7 +146,7 @@ def quiet_import() -> Iterator[None]:
 def import_tensorflow() -> None:
     """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # this process is ours, whatever the user's other work needs
-    with quiet_import():
+    with quiet_native():
         import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
         import tensorflow as tf
 

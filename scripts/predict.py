@@ -19,6 +19,7 @@ from storage.errors import NotFoundError, UsageError
 from storage.files import exists
 
 if TYPE_CHECKING:
+    from extractor.recipe import Recipe
     from scripts.console import ShowProgress
     from trainer import Head
 
@@ -142,20 +143,9 @@ def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> 
 
 def _of_images(head: Head, images: NamedImages, moved: dict[str, str], show: ShowProgress) -> Iterator[Predictions]:
     """Predictions of what can be embedded; the rest joins the rejects of `images`."""
-    from extractor.backbone_source import OWN
     from extractor.embed import embed_images
-    from extractor.recipe import Recipe
 
-    try:
-        recipe = Recipe.from_dict({**head.backbone, **moved})
-    except NotFoundError as error:
-        if moved:
-            raise
-        place = head.backbone["name"] if head.backbone["weights"] == OWN else head.backbone["weights"]
-        option = "--backbone" if head.backbone["weights"] == OWN else "--weights"
-        raise NotFoundError(
-            f"the head {head.folder} was made with {place}, which is not there: pass {option} FILE where it is now"
-        ) from error
+    recipe = recipe_of(head, moved)
     batches = embed_images(images.locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
     names, done = images.names, 0
     show(0, len(names))
@@ -165,6 +155,23 @@ def _of_images(head: Head, images: NamedImages, moved: dict[str, str], show: Sho
         yield Predictions({"image": [names[i] for i in batch.positions]}, head.task.chosen(probabilities), probabilities)
         done += len(batch.positions) + len(batch.rejects)
         show(done, len(names))
+
+
+def recipe_of(head: Head, moved: dict[str, str]) -> Recipe:
+    """The head's backbone; `moved` has where its files are now. Raises NotFoundError, with the option that tells."""
+    from extractor.backbone_source import OWN
+    from extractor.recipe import Recipe
+
+    try:
+        return Recipe.from_dict({**head.backbone, **moved})
+    except NotFoundError as error:
+        if moved:
+            raise
+        place = head.backbone["name"] if head.backbone["weights"] == OWN else head.backbone["weights"]
+        option = "--backbone" if head.backbone["weights"] == OWN else "--weights"
+        raise NotFoundError(
+            f"the head {head.folder} was made with {place}, which is not there: pass {option} FILE where it is now"
+        ) from error
 
 
 def _say_rejects(rejects: list[dict[str, str]]) -> None:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from extractor.encoded_in_graph import decode_batch
+from extractor.golden_images import draw_golden_images
+from extractor.image_policy import Decoder, decode_in_graph, decode_with_pillow, read_header
+from extractor.image_policy_table import IMAGE_POLICIES
+from extractor.orientation_in_graph import orientation_in_graph
+
+SIZE = 48
+ORIENTATION = 0x0112
+decode_here = tf.function(decode_batch, autograph=False)
+orientation_here = tf.function(orientation_in_graph, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+
+
+def by_policy(encoded: bytes, policy: str = "image-v1") -> npt.NDArray[np.int16]:
+    header = read_header(encoded, SIZE, policy)
+    if header.decoder == Decoder.PILLOW:
+        return decode_with_pillow(encoded, SIZE, policy)[0].astype(np.int16)
+    values = [tf.constant(value) for value in header.values()]
+    return decode_in_graph(tf.constant(encoded), values, SIZE, policy).numpy()[0].astype(np.int16)
+
+
+def in_graph(encoded: bytes, policy: str = "image-v1") -> npt.NDArray[np.int16]:
+    return decode_here(tf.constant([encoded]), SIZE, policy).numpy()[0].astype(np.int16)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(mode: str, channels: int) -> Image.Image:
+    pixels = np.random.default_rng(1).integers(0, 256, (70, 90, channels)).astype(np.uint8)
+    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, mode)
+
+
+def turned(orientation: int, order: str = "II") -> bytes:
+    exif = Image.Exif()
+    exif.endian = "<" if order == "II" else ">"
+    exif[0x010F] = "a maker"
+    exif[ORIENTATION] = orientation
+    return saved(draw(), "JPEG", exif=exif)
+
+
+def draw() -> Image.Image:
+    return Image.open(io.BytesIO(draw_golden_images()["small.jpg"]))
+
+
+@pytest.mark.parametrize("policy", IMAGE_POLICIES)
+@pytest.mark.parametrize("name", ["small.jpg", "small.png", "large.jpg", "large.png"])
+def test_golden_images_are_as_the_policy_makes_them(name: str, policy: str) -> None:
+    encoded = draw_golden_images()[name]
+    assert np.abs(in_graph(encoded, policy) - by_policy(encoded, policy)).max() <= (1 if name.endswith("png") else 0)
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("orientation", range(10))  # 0 and 9 are none
+def test_jpegs_are_turned_as_their_exif_says(orientation: int, order: str) -> None:
+    encoded = turned(orientation, order)
+    assert read_header(encoded, SIZE).orientation == int(orientation_here(encoded))
+    np.testing.assert_array_equal(in_graph(encoded), by_policy(encoded))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGBA", 4), ("LA", 2), ("L", 1)])
+def test_transparent_and_grey_pngs_are_those_of_the_policy(mode: str, channels: int) -> None:
+    encoded = saved(noise(mode, channels), "PNG")
+    assert np.abs(in_graph(encoded) - by_policy(encoded)).max() <= 1
+
+
+def test_what_a_graph_does_not_carry_is_refused() -> None:
+    for encoded in (saved(noise("CMYK", 4), "JPEG"), saved(noise("RGB", 3), "GIF"), b"\xff\xd8", b"\x89PNG", b"", b"words"):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            in_graph(encoded)
+
+
+def test_orientations_of_real_and_hostile_jpegs_are_those_that_pillow_finds(shared_data: Path) -> None:
+    files = [path for path in sorted((shared_data / "hostile" / "files").iterdir()) if path.read_bytes()[:2] == b"\xff\xd8"]
+    assert len(files) > 5
+    for path in files:
+        assert int(orientation_here(path.read_bytes())) == read_header(path.read_bytes(), SIZE).orientation, path.name
+    encoded = turned(6)
+    for end in range(2, 90):  # cut off anywhere
+        assert 1 <= int(orientation_here(encoded[:end])) <= 8
