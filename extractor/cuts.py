@@ -39,6 +39,7 @@ class Cut:
     flops: int
     flops_behind: int
     layers_behind: int
+    is_random: bool  # a layer that draws in training, such as dropout: behind a cut that is left to it
 
     def bytes(self, dtype: str) -> int:
         """That one image takes as it is stored."""
@@ -66,6 +67,7 @@ def valid_cuts(model: keras.Model) -> list[Cut]:
                 flops=sum(flops[: i + 1]),
                 flops_behind=sum(flops[i + 1 :]),
                 layers_behind=len(behind & layers),
+                is_random=hasattr(operation, "seed_generator"),
             )
         )
     return found
@@ -100,7 +102,11 @@ def moved(cuts: Sequence[Cut], number: int, dtype: str) -> Cut:
     Of equal ones the last: what is before it is computed once.
     """
     start = cuts[number]
-    alike = [cut for cut in cuts[number:] if cut.parameters_behind == start.parameters_behind]
+    alike = [start]
+    for cut in cuts[number + 1 :]:
+        if cut.parameters_behind != start.parameters_behind or cut.is_random:
+            break
+        alike.append(cut)
     return min(reversed(alike), key=lambda cut: cut.bytes(dtype))
 
 

@@ -47,7 +47,7 @@ class FitOptions(HeadOptions):
     label_smoothing: float = 0.0  # share of each target that is spread over all classes, in training
     mixup: float = 0.0  # a of Beta(a, a), by which the features of a batch are mixed in pairs, in training; 0: not
     tail_learning_rate: float | None = None  # of hybrid heads, as this: the rate of the tail's layers; None: 0.0001
-    train_batch_norm: bool = False  # the tail runs in training mode: statistics of BatchNorm move, and its dropout is on
+    train_batch_norm: bool = False  # BatchNorm in the tail trains, and its statistics move
 
     @property
     def split(self) -> SplitOptions:

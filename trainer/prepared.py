@@ -49,7 +49,9 @@ class Prepared:
 
 
 def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tail: Tail | None = None) -> Prepared:
-    """tail: of a hybrid head. Raises UsageError (labels that fit nothing, one class only, a class without an item to train on), NotFoundError, DamagedError."""
+    """tail: of a hybrid head.
+
+    Raises UsageError (labels that fit nothing, one class only, a class without an item to train on), NotFoundError, DamagedError."""
     feature_set = storage.open(uri)
     if tail:
         tail.require_features(feature_set.shape, str(feature_set.name))

@@ -86,20 +86,21 @@ class TailFit:
 
     def _pooled(self, tail: keras.Model) -> keras.Model:
         inputs = keras.Input(self.tail.shape)
-        # In inference mode, as https://keras.io/guides/transfer_learning has it: BatchNorm keeps its statistics while its weights train.
-        x = tail(inputs) if self.data.options.train_batch_norm else tail(inputs, training=False)
+        x = tail(inputs)
         pooling = POOLINGS.get(self.data.options.map)
         return keras.Model(inputs, pooling()(keras.layers.Reshape((-1, x.shape[-1]))(x)) if pooling else x)
 
     def _compiled(self, alone: keras.Model | None, numbers: Numbers) -> keras.Model:
         """A new tail with its first weights, and a fitted head without its activation."""
         assert alone is not None
-        options, tail = self.data.options, self.tail.fresh()
+        options = self.data.options
+        tail = self.tail.fresh(options.train_batch_norm)
         require_room(tail, self._batch_size)
         pooled = self._pooled(tail)
         head = keras.Model(alone.inputs, alone.layers[-1].input, name="head")
         model = keras.Model(pooled.input, head(pooled.output))
-        assert options.learning_rate and options.tail_learning_rate
+        assert options.learning_rate is not None
+        assert options.tail_learning_rate is not None
         rates = adam(model, options.learning_rate, options.weight_decay, tail.trainable_variables, options.tail_learning_rate)
         weights = self.data.class_weights(numbers)
         model.compile(rates, self.data.task.loss(weights), metrics=self.data.task.metrics)
