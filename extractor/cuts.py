@@ -50,7 +50,9 @@ def valid_cuts(model: keras.Model) -> list[Cut]:
     """All of them, from the image on; the last one is the network's end, where nothing is left behind. `model` has a fixed input size."""
     nodes = nodes_in_order(model)
     canonical = dict(zip((operation.name for operation in model.operations), _canonical_names(model), strict=True))
-    parameters, flops = [_parameters(node) for node in nodes], [_flops(node) for node in nodes]
+    first_use = {id(node.operation): i for i, node in reversed(list(enumerate(nodes)))}
+    parameters = [_parameters(node) * (first_use[id(node.operation)] == i) for i, node in enumerate(nodes)]
+    flops = [_flops(node) for node in nodes]
     layers = {id(layer) for layer in model.layers}
     found = []
     for i in _separating(model, nodes):
@@ -163,10 +165,11 @@ def _node(tensor: Any) -> Any:
 
 
 def _separating(model: keras.Model, nodes: Sequence[Any]) -> list[int]:
-    """Numbers of the nodes whose single output separates the graph, and of which no layer is used on both sides."""
+    """Numbers of the nodes whose single output separates the graph, of layers that are used once, with no layer used on both sides."""
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     uses.update(id(tensor) for tensor in model.outputs)
     last_use = {id(node.operation): i for i, node in enumerate(nodes)}
+    times = Counter(id(node.operation) for node in nodes)
     live: set[int] = set()
     reach, found = 0, []
     for i, node in enumerate(nodes):
@@ -176,8 +179,9 @@ def _separating(model: keras.Model, nodes: Sequence[Any]) -> list[int]:
                 live.discard(id(tensor))
         live.update(id(tensor) for tensor in node.output_tensors if uses[id(tensor)])
         reach = max(reach, last_use[id(node.operation)])
+        is_one = len(node.output_tensors) == 1 and times[id(node.operation)] == 1
         is_input = isinstance(node.operation, keras.layers.InputLayer)
-        if len(node.output_tensors) == 1 and live == {id(node.output_tensors[0])} and reach <= i and not is_input:
+        if is_one and live == {id(node.output_tensors[0])} and reach <= i and not is_input:
             found.append(i)
     return found
 
@@ -194,5 +198,5 @@ def _flops(node: Any) -> int:
     """Each weight of a kernel is used once at each position of the output, be it that of a convolution, depthwise or not, or of a dense
     layer."""
     kernels = sum(prod(weight.shape) for weight in getattr(node.operation, "weights", []) if len(weight.shape) > 1)
-    positions = prod(node.output_tensors[0].shape[1:-1]) if kernels else 0
+    positions: int = prod(node.output_tensors[0].shape[1:-1]) if kernels else 0
     return 2 * kernels * positions

@@ -18,6 +18,7 @@ from extractor.views import GRAMMAR
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.card_options import add_card_options
 from scripts.console import import_tensorflow, share, warn
+from scripts.recipes import add_recipe_option
 from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
@@ -139,6 +140,7 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
     )
+    add_recipe_option(group)
     add_backbone_options(group)
     group.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
     group.add_argument(

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import storage
+from scripts.recipes import add_recipe_option
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.stated_space import require_rebuildable
@@ -25,6 +26,7 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
         default=FEATURE_EXTRACTION,
         help="what is trained: the head alone (default), or the layers behind the cut too (hybrid; see `extract --train-last`)",
     )
+    add_recipe_option(group)
     group.add_argument("--tail-learning-rate", type=float, metavar="R", help="hybrid: of the layers behind the cut (default 0.0001)")
     group.add_argument(
         "--train-batch-norm", action="store_true", help="hybrid: let the statistics of BatchNorm behind the cut move (default: as they are)"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 
-class AdamByPart(keras.optimizers.Adam):
+class AdamByPart(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
     """shares: of the learning rate, for each trainable variable in the model's order. decay: what each variable with two axes or more
     loses in a step, as a share of itself and of its learning rate (AdamW: Loshchilov and Hutter, ICLR 2019); biases, and scales and
     shifts of BatchNorm, are left alone.

@@ -21,7 +21,7 @@ BATCH_SIZE, BATCH_BYTES = 32, 1 << 30  # 1 GiB: batches are made smaller by them
 def training_bytes(model: keras.Model) -> int:
     """Bytes that one image takes in a training step of a model with a graph of its own."""
     nodes = [node for operation in model.operations for node in operation._inbound_nodes]
-    return 4 * COPIES * sum(prod(tensor.shape[1:]) for node in nodes for tensor in node.output_tensors)
+    return int(4 * COPIES * sum(prod(tensor.shape[1:]) for node in nodes for tensor in node.output_tensors))
 
 
 def available_bytes() -> int:

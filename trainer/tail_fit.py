@@ -46,6 +46,7 @@ class TailFit:
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         """As of other heads. Where no epoch makes the validation loss less than it is at the start, the head on the untrained tail is kept,
         and `epochs` is 0."""
+        require_room(self.tail.fresh(), self._batch_size)
         alone = self._head.with_validation(train, validation)
         model, training = self._compiled(alone.model, train), self._training
         with self._in_memory():
@@ -95,7 +96,6 @@ class TailFit:
         assert alone is not None
         options = self.data.options
         tail = self.tail.fresh(options.train_batch_norm)
-        require_room(tail, self._batch_size)
         pooled = self._pooled(tail)
         head = keras.Model(alone.inputs, alone.layers[-1].input, name="head")
         model = keras.Model(pooled.input, head(pooled.output))
@@ -125,7 +125,7 @@ class TailFit:
 
     @cached_property
     def _batch_size(self) -> int:
-        return self.data.options.batch_size or default_batch(self.tail.model)
+        return self.data.options.batch_size or default_batch(self.tail.fresh())
 
     def _batches(self, numbers: Numbers, seed: int | None, epochs: int | None) -> tf.data.Dataset:
         rows, views, y = self.data.rows, self.labelled.views, self.data.y
