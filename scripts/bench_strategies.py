@@ -120,8 +120,6 @@ def _of_seed(args: argparse.Namespace, seed: int, uris: dict[str, str], recipe: 
 
 def _from_images(prepared: Any, recipe: Any, pixels: Array) -> tuple[Any, Any]:
     """The same fit with the whole network as its tail, whose first layers are frozen, on images."""
-    import keras
-
     import trainer
     from extractor.backbones import build, whole_network
     from trainer.rows import MemoryRows
@@ -131,21 +129,18 @@ def _from_images(prepared: Any, recipe: Any, pixels: Array) -> tuple[Any, Any]:
     network, settled = whole_network(recipe)
     for layer in network.layers:
         layer.trainable = layer.name not in frozen
-    inputs = keras.Input(pixels.shape[1:])
-    scaled = _scaled(inputs, settled.preprocessing)
-    tail = trainer.Tail(keras.Model(inputs, network(scaled)), {})
-    features = pixels[prepared.labelled.joined.positions]
+    tail = trainer.Tail(network, {})
+    features = _scaled(pixels[prepared.labelled.joined.positions], settled.preprocessing)
     labelled = replace(prepared.labelled, features=features)
     data = replace(prepared.data, rows=MemoryRows(features))
     return TailFit(labelled, data, tail), replace(prepared, labelled=labelled, data=data, tail=tail)
 
 
-def _scaled(images: Any, preprocessing: str) -> Any:
+def _scaled(pixels: Array, preprocessing: str) -> Array:
     import keras
 
-    if preprocessing == "none":
-        return images
-    return keras.layers.Lambda(lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode=preprocessing))(images)
+    images = pixels.astype(np.float32)
+    return images if preprocessing == "none" else keras.applications.imagenet_utils.preprocess_input(images, mode=preprocessing)
 
 
 def _timed(fitting: Any, prepared: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_batches_from_the_store_give_the_same_head(fitted: FittedHead, uri: str,
     assert fitted.history["val_loss"] == pytest.approx(streamed.history["val_loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_tail_that_only_gets_worse_is_left_alone(write_set: Callable[..., str], separable_rows: Callable[..., list[Any]]) -> None:
     rows = [replace(row, label="abc"[i * 7 % 3]) for i, row in enumerate(separable_rows(24, SHAPE))]  # there is nothing to learn
     options = replace(FAST, learning_rate=1e-4, tail_learning_rate=10.0, patience=1)
