@@ -191,12 +191,12 @@ def _canonical_names(model: keras.Model) -> list[str]:
 
 
 def _parameters(node: Any) -> int:
-    return sum(prod(weight.shape) for weight in getattr(node.operation, "weights", []))
+    return int(sum(prod(weight.shape) for weight in getattr(node.operation, "weights", [])))
 
 
 def _flops(node: Any) -> int:
     """Each weight of a kernel is used once at each position of the output, be it that of a convolution, depthwise or not, or of a dense
     layer."""
     kernels = sum(prod(weight.shape) for weight in getattr(node.operation, "weights", []) if len(weight.shape) > 1)
-    positions: int = prod(node.output_tensors[0].shape[1:-1]) if kernels else 0
-    return 2 * kernels * positions
+    positions = prod(node.output_tensors[0].shape[1:-1]) if kernels else 0
+    return int(2 * kernels * positions)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from extractor.recipe import Recipe
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-SAMPLE = 48  # images that are read to measure
+SAMPLE = 96  # images that are read to measure
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
