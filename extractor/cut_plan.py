@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extractor.cuts import Cut, moved
+from extractor.cuts import Cut
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,25 @@ class CutCost:
 
 
 def candidates(cuts: Sequence[Cut], dtype: str) -> list[Cut]:
-    """Those that something can be trained behind, of cuts with only layers without weights between them the cheapest one."""
-    useful = [i for i, cut in enumerate(cuts) if cut.parameters_behind]
-    return list(dict.fromkeys(moved(cuts, i, dtype) for i in useful))
+    """Those that something can be trained behind: of cuts that leave the same to train the cheapest one, of equal ones the last.
+
+    BatchNorm is not trained behind a cut unless it is asked for, so it may as well be before it.
+    """
+    groups: list[list[Cut]] = []
+    for cut in cuts:
+        if not cut.parameters_behind:
+            break
+        if groups and _trains_alike(groups[-1][-1], cut):
+            groups[-1].append(cut)
+        else:
+            groups.append([cut])
+    return [min(reversed(group), key=lambda cut: cut.bytes(dtype)) for group in groups]
+
+
+def _trains_alike(cut: Cut, following: Cut) -> bool:
+    if following.kind == "BatchNormalization" and cut.layers_behind == following.layers_behind + 1:
+        return True
+    return cut.parameters_behind == following.parameters_behind and not following.is_random
 
 
 def to_measure(found: Sequence[Cut], most: int) -> list[Cut]:

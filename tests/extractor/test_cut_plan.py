@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from extractor.cut_plan import Budget, CutRate, best, candidates, plan, to_measure
 from extractor.cuts import Cut
 
@@ -22,6 +24,12 @@ RATES = [CutRate(CUTS[1], 0.1, 0.9), CutRate(CUTS[3], 0.7, 0.3)]
 
 def test_candidates_have_something_behind_and_are_the_cheapest_of_their_like() -> None:
     assert [cut.layer for cut in candidates(CUTS, "float16")] == ["a_pool", "b", "c", "c_drop"]
+
+
+def test_batch_norm_that_is_not_trained_makes_no_candidate_of_its_own() -> None:
+    conv, norm, relu = make_cut("conv", 80, 60, 400), make_cut("norm", 80, 58, 400), make_cut("relu", 80, 58, 400)
+    chain = [replace(conv, layers_behind=3), replace(norm, layers_behind=2, kind="BatchNormalization"), relu]
+    assert [cut.layer for cut in candidates(chain, "float16")] == ["relu"]
 
 
 def test_what_is_measured_is_even_in_flops_and_has_both_ends() -> None:
