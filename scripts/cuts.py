@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("a budget is for a plan: name the images with --corpus, too")
     if args.epochs < 1 or args.measure < 2:
         raise UsageError("--epochs must be 1 or more, and --measure 2 or more")
-    if args.backbone in BACKBONES and not args.weights:
-        args.weights = "random:0"  # neither shapes nor rates depend on the values
-    recipe = recipe_without_questions(args, pooling="none", dtype=args.dtype)
+    # Neither shapes nor rates depend on the values of the weights.
+    weights = args.weights or ("random:0" if args.backbone in BACKBONES else "")
+    recipe = recipe_without_questions(argparse.Namespace(**{**vars(args), "weights": weights}), pooling="none", dtype=args.dtype)
     import_tensorflow()
     from extractor.cut_choice import cuts_of
 
@@ -81,6 +81,7 @@ def _plan(args: argparse.Namespace, recipe: Recipe, cuts: list[Cut]) -> int:
     found, rates = candidates(cuts, args.dtype), []
     measured = to_measure(found, args.measure)
     with progress("measuring", "building the network") as show:
+        show(0, len(measured))
         for number, cut in enumerate(measured):
             rates.append(measure_cut(recipe, cut, locations))
             show(number + 1, len(measured))
@@ -96,11 +97,20 @@ def _plan(args: argparse.Namespace, recipe: Recipe, cuts: list[Cut]) -> int:
         [_cost_row(cost, cost is chosen, cost.fits(budget)) for cost in costs],
     )
     if chosen:
-        way = f"permafrost extract {args.corpus} ROOT/TEAM/SET --backbone {args.backbone} --layer {chosen.cut.layer} --pooling none"
-        print_pairs([("best", f"{chosen.cut.layer}: the most layers trained within the budget"), ("command", way)])
+        best_told = f"{chosen.cut.layer}: the most layers trained within the budget"
+        print_pairs([("best", best_told), ("command", _command(args, chosen.cut))])
     else:
         print("no cut is within the budget: train a head on pooled features, or allow more")
     return 0
+
+
+def _command(args: argparse.Namespace, cut: Cut) -> str:
+    """What extracts a set at the cut, with the options of the network that were given."""
+    given = {"input-size": args.input_size, "preprocessing": args.preprocessing, "weights": args.weights}
+    words = ["permafrost extract", args.corpus, "ROOT/TEAM/SET", "--backbone", args.backbone]
+    words += [f"--backbone-arg {each}" for each in args.backbone_arg]
+    words += [f"--{name} {value}" for name, value in given.items() if value]
+    return " ".join([*words, f"--layer {cut.layer} --pooling none --dtype {args.dtype}"])
 
 
 def _cost_row(cost: CutCost, is_best: bool, fits: bool) -> tuple[object, ...]:

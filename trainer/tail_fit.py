@@ -51,7 +51,7 @@ class TailFit:
         model, training = self._compiled(alone.model, train), self._training
         with self._in_memory():
             start = model.get_weights()
-            least = model.evaluate(training.softening.of_validation(training.plain(validation)), verbose=0)[0] if len(validation) else None
+            least = training.loss(model, validation) if len(validation) else None
             epochs, curves = training.validated(model, train, validation)
         if least is not None and min(curves["val_loss"]) >= least:
             model.set_weights(start)

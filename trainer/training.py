@@ -39,6 +39,10 @@ class Training:
         curves = {name: [float(value) for value in values] for name, values in history.items()}
         return (int(np.argmin(curves["val_loss"])) + 1 if len(validation) else self.max_epochs), curves
 
+    def loss(self, model: keras.Model, numbers: Numbers) -> float:
+        """What `validated` calls the validation loss."""
+        return float(model.evaluate(self.softening.of_validation(self.plain(numbers)), verbose=0, return_dict=True)["loss"])
+
     def for_epochs(self, model: keras.Model, numbers: Numbers, epochs: int) -> None:
         self._fit(model, numbers)(epochs=epochs)
 

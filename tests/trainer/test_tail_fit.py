@@ -77,6 +77,17 @@ def test_batches_from_the_store_give_the_same_head(fitted: FittedHead, uri: str,
     assert fitted.history["val_loss"] == pytest.approx(streamed.history["val_loss"])
 
 
+@pytest.mark.slow
+def test_items_of_several_classes_are_learned(
+    write_set: Callable[..., str], separable_rows: Callable[..., list[Any]], write_csv: Any
+) -> None:
+    rows = separable_rows(10, SHAPE)
+    labels = write_csv(["key", "label"], *[(row.key, f"{row.label}|all") for row in rows])
+    options = replace(FAST, multi_label=True, max_epochs=1, patience=1, label_smoothing=0.1, mixup=0.2, train_batch_norm=True)
+    fitted = fit(write_set(rows, dtype="float32"), labels, options, tail=make_tail())
+    assert (fitted.model.output_shape, list(fitted.history)) == ((None, 4), ["loss", "val_loss"])
+
+
 @pytest.mark.full
 def test_a_tail_that_only_gets_worse_is_left_alone(write_set: Callable[..., str], separable_rows: Callable[..., list[Any]]) -> None:
     rows = [replace(row, label="abc"[i * 7 % 3]) for i, row in enumerate(separable_rows(24, SHAPE))]  # there is nothing to learn
