@@ -53,8 +53,8 @@ def build_together(recipes: Sequence[Recipe]) -> list[list[tuple[int, Backbone]]
         raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' for extraction")
     groups: dict[tuple[Recipe, bool], list[int]] = {}
     for i, recipe in enumerate(recipes):
-        has_top = recipe.name in BACKBONES and _has_top(recipe)
-        groups.setdefault((replace(recipe, layer="", pooling="avg", dtype="float16"), has_top), []).append(i)
+        of_top = recipe.name in BACKBONES and has_top(recipe)
+        groups.setdefault((replace(recipe, layer="", pooling="avg", dtype="float16"), of_top), []).append(i)
     return [_cuts_of_one([(i, recipes[i]) for i in numbers]) for numbers in groups.values()]
 
 
@@ -62,10 +62,11 @@ def _cuts_of_one(recipes: list[tuple[int, Recipe]]) -> list[tuple[int, Backbone]
     fresh_session()
     network, settled = whole_network(recipes[0][1])
     size, preprocessing = settled.input_size, settled.preprocessing
-    return [(i, _cut_out(network, replace(recipe, input_size=size, preprocessing=preprocessing))) for i, recipe in recipes]
+    return [(i, cut_out(network, replace(recipe, input_size=size, preprocessing=preprocessing))) for i, recipe in recipes]
 
 
-def _cut_out(network: keras.Model, recipe: Recipe) -> Backbone:
+def cut_out(network: keras.Model, recipe: Recipe) -> Backbone:
+    """The part of a network that a recipe wants, whose layers can then not be trained any more."""
     model = cut(network, recipe.layer, recipe.name) if recipe.layer else network
     recipe = replace(recipe, pooling=_pooling_of(model, recipe))
     _require_finite(model, recipe)
@@ -100,7 +101,7 @@ def _require_finite(model: keras.Model, recipe: Recipe) -> None:
 def whole_network(recipe: Recipe) -> tuple[keras.Model, Recipe]:
     """The network before the cut, and the recipe with the input size and preprocessing that it settles."""
     if recipe.name in BACKBONES:
-        return _application(recipe, _has_top(recipe)), recipe
+        return _application(recipe, has_top(recipe)), recipe
     return load_model_file(recipe) if is_file(recipe.name) else load_preset(recipe)
 
 
@@ -127,7 +128,7 @@ def _pooling_of(model: keras.Model, recipe: Recipe) -> str:
     return "none" if rank == 2 else recipe.pooling
 
 
-def _has_top(recipe: Recipe) -> bool:
+def has_top(recipe: Recipe) -> bool:
     """Whether the cut lies in the classification top, so that it has to be built. Told by a network without values."""
     if not recipe.layer or has_layer(build_without_values(recipe), recipe.layer):
         return False

@@ -83,12 +83,12 @@ def image_bytes(backbone: Backbone) -> int:
     size = backbone.recipe.input_size
     model = backbone.model
     if None in model.inputs[0].shape[1:]:
-        model = _at_fixed_size(model, size)
+        model = at_fixed_size(model, size)
     widest: int = max(math.prod(tensor.shape[1:]) for tensors in outputs_of(model).values() for tensor in tensors)
     return 4 * (3 * size**2 + 2 * widest)
 
 
-def _at_fixed_size(model: keras.Model, size: int) -> keras.Model:
+def at_fixed_size(model: keras.Model, size: int) -> keras.Model:
     """A twin without values, whose shapes are those for images of `size` pixels."""
     config = model.get_config()
     first = next(layer for layer in config["layers"] if layer["class_name"] == "InputLayer")

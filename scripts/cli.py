@@ -16,8 +16,9 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
-from scripts import evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
-from scripts.console import print_json
+from scripts import cuts, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
+from scripts.console import print_json, warn
+from scripts.recipes import expanded
 from storage.errors import HungError, PermafrostError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (extract, layers, train, sweep, evaluate, leaderboard, predict, export, runs, store):
+    for module in (extract, layers, cuts, train, sweep, evaluate, leaderboard, predict, export, runs, store):
         module.add_command(commands)
     return parser
 
@@ -40,7 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if sys.stdout is None:  # the shell closed it (>&-)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
-    args = build_parser().parse_args(argv)
+    try:
+        words, told = expanded(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        return _fail(str(error), "--json" in (argv or sys.argv), EXIT_USAGE)
+    args = build_parser().parse_args(words)
+    if told:
+        warn(told)
     _show_notes_of("extractor")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:

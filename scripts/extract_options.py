@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from extractor import Also, ExtractOptions, Recipe
@@ -16,12 +17,14 @@ from extractor.recipe import DTYPES, POOLINGS, PRECISIONS
 from extractor.views import GRAMMAR
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.card_options import add_card_options
-from scripts.console import share
+from scripts.console import import_tensorflow, share, warn
+from scripts.recipes import add_recipe_option
 from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
 ALSO_FIELDS: dict[str, Callable[[str], Any]] = {
     "layer": str,
+    "train-last": int,
     "pooling": str,
     "dtype": str,
     "format": str,
@@ -79,7 +82,9 @@ def parse_also(text: str, args: argparse.Namespace) -> Also:
         given[field].append(value)
     own = argparse.Namespace(**vars(args))
     if "backbone" in given:
-        own.backbone_arg, own.weights, own.input_size, own.preprocessing, own.layer = [], "", None, "", None
+        own.backbone_arg, own.weights, own.input_size, own.preprocessing, own.layer, own.train_last = [], "", None, "", None, None
+    elif "layer" in given or "train-last" in given:
+        own.layer, own.train_last = None, None
     for field, values in given.items():
         convert = ALSO_FIELDS[field]
         try:
@@ -92,10 +97,34 @@ def parse_also(text: str, args: argparse.Namespace) -> Also:
 def _recipe(args: argparse.Namespace) -> Recipe:
     if args.layer == "":
         raise UsageError("--layer is empty: name a layer (`permafrost layers BACKBONE`), or leave it out")
+    if args.train_last is not None:
+        return _for_last(args)
+    return _with(args, args.layer or "", args.pooling or "avg")
+
+
+def _for_last(args: argparse.Namespace) -> Recipe:
+    """The recipe whose features are what the last layers go on from."""
+    if args.layer or args.pooling not in (None, "none"):
+        raise UsageError(
+            "--train-last chooses the layer, and features that layers go on from are not pooled: leave out --layer and --pooling"
+        )
+    import_tensorflow()
+    from extractor.cut_choice import cut_for
+
+    recipe = _with(args, "", "none")
+    cut = cut_for(recipe, args.train_last)
+    warn(
+        f"--train-last {args.train_last} means --layer {cut.layer} --pooling none: {cut.bytes(args.dtype):,} bytes an image, and "
+        f"{cut.layers_behind} layers with {cut.parameters_behind:,} parameters are behind it"
+    )
+    return replace(recipe, layer=cut.layer)
+
+
+def _with(args: argparse.Namespace, layer: str, pooling: str) -> Recipe:
     return make_recipe(
         args,
-        layer=args.layer or "",
-        pooling=args.pooling,
+        layer=layer,
+        pooling=pooling,
         image_policy=args.image_policy,
         precision=args.precision,
         dtype=args.dtype,
@@ -111,9 +140,16 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help=f"a .keras model file, hub:PRESET (a preset of KerasHub, or hub:./FOLDER), or one of {', '.join(BACKBONES)}",
     )
+    add_recipe_option(group)
     add_backbone_options(group)
     group.add_argument("--layer", metavar="L", help="where to cut, see `permafrost layers` (default: before the top)")
-    group.add_argument("--pooling", choices=POOLINGS, default="avg", help="how a feature map or sequence becomes a vector (default avg)")
+    group.add_argument(
+        "--train-last",
+        type=int,
+        metavar="N",
+        help="cut so that `train --strategy hybrid` can train the last N layers, as Keras counts them: the cheapest place to keep features",
+    )
+    group.add_argument("--pooling", choices=POOLINGS, help="how a feature map or sequence becomes a vector (default avg)")
     group.add_argument("--image-policy", choices=IMAGE_POLICIES, default="image-v1", help="how files become pixels (default image-v1)")
     group.add_argument(
         "--views",

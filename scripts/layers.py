@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from extractor import Recipe
 from extractor.backbone_table import BACKBONES
@@ -24,7 +25,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = _without_questions(args)
+    recipe = recipe_without_questions(args)
     import_tensorflow()
     from extractor.backbones import list_layers
 
@@ -43,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _without_questions(args: argparse.Namespace) -> Recipe:
+def recipe_without_questions(args: argparse.Namespace, **options: Any) -> Recipe:
     """The scaling of pixels, which a model file leaves open, does not matter here."""
     if args.backbone not in BACKBONES and not args.preprocessing:
         args.preprocessing = "none"
-    return make_recipe(args)
+    return make_recipe(args, **options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.hybrid_options import add_strategy_options, check_strategy, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
 from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
@@ -31,6 +32,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
     _add_head_options(parser)
     _add_fit_options(parser)
+    add_strategy_options(parser)
     add_split_options(parser)
     folds_help = "cross-validate too: predict all but the test items by heads that were fitted without their fold (of N)"
     parser.add_argument("--folds", type=int, metavar="N", help=folds_help)
@@ -58,9 +60,14 @@ def _add_head_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB; hybrid 32")
     parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
+    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="of all kernels in each step, as in AdamW (default 0)")
+    parser.add_argument("--label-smoothing", type=float, default=0.0, metavar="SHARE", help="of each target, spread over all classes (0)")
+    parser.add_argument(
+        "--mixup", type=float, default=0.0, metavar="A", help="mix features in pairs, by shares from Beta(A, A) (default: not)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, order and picked views (default 0)")
     parser.add_argument(
         "--views",
@@ -71,7 +78,7 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    check_strategy(args, storage.open(args.set))  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
     check_report_options(args)
     import_tensorflow()
@@ -94,11 +101,16 @@ def run(args: argparse.Namespace) -> int:
         patience=args.patience,
         seed=args.seed,
         views=args.views,
+        weight_decay=args.weight_decay,
+        label_smoothing=args.label_smoothing,
+        mixup=args.mixup,
+        tail_learning_rate=args.tail_learning_rate,
+        train_batch_norm=args.train_batch_norm,
         **split_fields(args),
     )
     out = Path(args.out)
     trainer.check_head_target(out)
-    fitted = trainer.fit(args.set, args.labels, options, args.folds)
+    fitted = trainer.fit(args.set, args.labels, options, args.folds, tail_for(args))
     trainer.save_head(fitted, out)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
@@ -129,12 +141,14 @@ def _print(fitted: FittedHead, out: Path) -> None:
     print()
     print_classes(name, evaluation)
     print()
-    how = ", ".join(f"{name} {value:.3g}" for name, value in fitted.chosen.items()) or f"{fitted.epochs} epochs"
+    how = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in fitted.chosen.items())
+    if fitted.epochs or not how or fitted.strategy != "feature-extraction":
+        how = ", ".join(filter(None, (f"{fitted.epochs} epochs", how)))
     head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {how}, {fitted.seconds:.1f} s (the fit {fitted.fit_seconds:.1f})"
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     if len(fitted.feature_set.views) > 1:
         source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"
-    print_pairs([("set", source), ("head", head), ("folder", out)])
+    print_pairs([("set", source), *strategy_pairs(fitted), ("head", head), ("folder", out)])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from storage.names import parse_set
 from storage.place import Place
 from storage.takedown_cache import honour_takedowns
 
+FEATURE_EXTRACTION = "feature-extraction"  # also that of heads of older versions, which do not say
 SCORES = ("accuracy", "mean_average_precision")
 
 
@@ -72,6 +73,12 @@ def leaderboards(root: Place, set_name: str | None = None, labels: Path | None =
     return sorted(boards, key=lambda board: (board.tested is None, -len(board.standings), board.tested or ""))
 
 
+def _kind(value: Mapping[str, Any]) -> str:
+    """Such as `mlp`, or `mlp, hybrid` for a head that was trained with layers of its backbone."""
+    head, strategy = str(value["options"]["head"]), str(value.get("strategy", FEATURE_EXTRACTION))
+    return head if strategy == FEATURE_EXTRACTION else f"{head}, {strategy}"
+
+
 def _standing(name: str, value: Mapping[str, Any]) -> Standing:
     """Raises KeyError and the like for a head that was tested on nothing, or whose description is not one."""
     fitted_on, test, labels = parse_set(str(value["set"])), value["metrics"]["test"], value.get("labels", {})
@@ -82,7 +89,7 @@ def _standing(name: str, value: Mapping[str, Any]) -> Standing:
         name=name,
         set=f"{fitted_on.team}/{fitted_on.name}",
         version=version if isinstance(version, int) else None,
-        kind=str(value["options"]["head"]),
+        kind=_kind(value),
         backbone=str(value["backbone"]["name"]),
         space_id=str(value["space_id"]),
         created=str(value["created"]),

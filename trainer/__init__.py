@@ -20,6 +20,7 @@ from trainer.report import report_of_evaluation, report_of_fit, write_report
 from trainer.split_options import SplitOptions
 from trainer.sweep import sweep
 from trainer.sweep_options import SweepOptions
+from trainer.tails import Tail
 
 __all__ = [
     "FitOptions",
@@ -32,6 +33,7 @@ __all__ = [
     "SplitOptions",
     "Stream",
     "SweepOptions",
+    "Tail",
     "check_head_target",
     "evaluate_head",
     "fit",

@@ -14,20 +14,28 @@ from trainer.options import FitOptions
 from trainer.prepared import prepare
 from trainer.split_checks import split_warnings
 from trainer.splits import TEST, TRAIN, VALIDATION
+from trainer.tails import FEATURE_EXTRACTION, HYBRID, Tail
 
 MEASURED_TRAIN = 65536  # items that train numbers are measured on where features are streamed: a pass over all would say no more
 
 
-def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions | None = None, folds: int | None = None) -> FittedHead:
+def fit(
+    uri: str | Path,
+    labels: str | Path | None = None,
+    options: FitOptions | None = None,
+    folds: int | None = None,
+    tail: Tail | None = None,
+) -> FittedHead:
     """Fit a head on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
 
     folds: cross-validate on train and validation together with so many, beside the head that is kept; None: not.
+    tail: of a hybrid head, trained with it from the features at the cut.
 
     Raises UsageError (labels that fit nothing, one class only, an empty train split, features that are no numbers), NotFoundError,
     DamagedError.
     """
     started = time.perf_counter()
-    prepared = prepare(uri, labels, options or FitOptions())
+    prepared = prepare(uri, labels, options or FitOptions(), tail)
     labelled, data, split, options = prepared.labelled, prepared.data, prepared.split, prepared.options
     joined = labelled.joined
     crossed = cross_validate(prepared, folds) if folds is not None else None
@@ -66,5 +74,7 @@ def fit(uri: str | Path, labels: str | Path | None = None, options: FitOptions |
         chosen=chosen,
         path=first.path,
         fit_seconds=round(fit_seconds, 3),
+        strategy=HYBRID if tail else FEATURE_EXTRACTION,
+        frozen=dict(tail.about) if tail else {},
         cross_validation=crossed,
     )

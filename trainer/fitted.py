@@ -38,6 +38,8 @@ class FittedHead:
     chosen: dict[str, float] = field(default_factory=dict)  # what the fit decided by itself, by name
     path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
     cross_validation: CrossValidation | None = None
+    strategy: str = "feature-extraction"  # or "hybrid", "fine-tuning"
+    frozen: dict[str, Any] = field(default_factory=dict)  # of a hybrid head: where it was cut, what is before and behind
     fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 
@@ -47,6 +49,8 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "set": str(fitted.feature_set.name),
         "version": fitted.feature_set.version,
         "space_id": fitted.feature_set.space.id,
+        "strategy": fitted.strategy,
+        "frozen": fitted.frozen,
         "classes": list(fitted.classes),
         "multi_label": fitted.options.multi_label,
         "rows": sum(fitted.rows.values()),

@@ -14,6 +14,7 @@ from trainer.heads import HEADS, HeadOptions, require_range
 from trainer.label_options import LabelOptions
 from trainer.split_options import AUTO, SplitOptions
 
+OF_STEPS = ("learning_rate", "batch_size", "weight_decay", "label_smoothing", "mixup")  # of heads that are trained step by step
 UNWEIGHTED = ("class-mean", "knn")
 LEARNING_RATE = 1e-3
 # Adam moves each weight by the rate in each step, so a logit by the rate times the inputs: flattened 7x7x1280 maps (62,720 inputs) made
@@ -42,6 +43,11 @@ class FitOptions(HeadOptions):
     group_by: str = ""
     shots: int | None = None
     labels: LabelOptions = field(default_factory=LabelOptions)
+    weight_decay: float = 0.0  # of all kernels, in each step, as a share of the learning rate (AdamW); beside the L2 by c
+    label_smoothing: float = 0.0  # share of each target that is spread over all classes, in training
+    mixup: float = 0.0  # a of Beta(a, a), by which the features of a batch are mixed in pairs, in training; 0: not
+    tail_learning_rate: float | None = None  # of hybrid heads, as this: the rate of the tail's layers; None: 0.0001
+    train_batch_norm: bool = False  # BatchNorm in the tail trains, and its statistics move
 
     @property
     def split(self) -> SplitOptions:
@@ -53,6 +59,11 @@ class FitOptions(HeadOptions):
         if self.views not in VIEWS:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
         require_range(self, "learning_rate", 1e-9, 10)
+        require_range(self, "tail_learning_rate", 1e-9, 10)
+        require_range(self, "weight_decay", 0, 10)
+        require_range(self, "label_smoothing", 0, 0.9)
+        if self.mixup:
+            require_range(self, "mixup", 0.05, 10)
         if self.class_weights is not None and self.head in UNWEIGHTED:
             raise UsageError(f"the {self.head} head has no loss that classes could weigh in: leave out class weights")
         if self.multi_label and self.head == "class-mean":
@@ -63,8 +74,8 @@ class FitOptions(HeadOptions):
             raise UsageError(
                 "weighted, each class of the ridge head would need a Gram matrix of its own: use the head logistic, or no weights"
             )
-        for name in ("learning_rate", "batch_size"):
-            if getattr(self, name) is not None and HEADS[self.head].build is None:
+        for name in OF_STEPS:
+            if getattr(self, name) and HEADS[self.head].build is None:
                 raise UsageError(f"the {self.head} head is found exactly: it has no {name}")
         for name in ("batch_size", "max_epochs", "patience"):
             require_range(self, name, 1, 1e6)
@@ -77,3 +88,8 @@ class FitOptions(HeadOptions):
             return options
         inputs = prod(shape) if options.map in ("", "flatten") else shape[-1]
         return replace(options, learning_rate=self.learning_rate or LEARNING_RATE * min(1.0, FULL_RATE_INPUTS / inputs))
+
+    def for_tail(self, pooling: str, end: Sequence[int], tail_learning_rate: float) -> Self:
+        """The same with all that was left open filled in, for a tail that ends in [*end], pooled so."""
+        options = replace(self, map=pooling).for_features(end)
+        return replace(options, tail_learning_rate=self.tail_learning_rate or tail_learning_rate)

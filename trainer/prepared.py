@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import storage
+from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from trainer.arrays import Numbers
 from trainer.exact_fits import FitData
@@ -22,6 +23,8 @@ from trainer.rows import MemoryRows, Rows, StoredRows
 from trainer.solvers import SOLVERS, STREAMED
 from trainer.split_checks import require_all_classes
 from trainer.splits import Split, split_joined
+from trainer.tail_fit import TailFit
+from trainer.tails import Tail
 from trainer.task import task_of
 
 STREAMED_BYTES = 2 << 30  # 2 GiB of features: those of larger sets are read from the store in each pass, by the heads that can
@@ -36,28 +39,36 @@ class Prepared:
     data: FitData
     split: Split
     streamed: bool
+    tail: Tail | None = None
 
     @property
     def options(self) -> FitOptions:
         return self.data.options
 
     def fitting(self) -> Fitting:
-        return SOLVERS[self.options.head](self.labelled, self.data)
+        return TailFit(self.labelled, self.data, self.tail) if self.tail else SOLVERS[self.options.head](self.labelled, self.data)
 
 
-def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions) -> Prepared:
-    """Raises UsageError (labels that fit nothing, one class only, a class without an item to train on), NotFoundError, DamagedError."""
+def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tail: Tail | None = None) -> Prepared:
+    """tail: of a hybrid head.
+
+    Raises UsageError (labels that fit nothing, one class only, a class without an item to train on), NotFoundError, DamagedError."""
     feature_set = storage.open(uri)
-    options = options.for_features(feature_set.shape)
+    if tail:
+        tail.require_features(feature_set.shape, str(feature_set.name))
+    elif options.tail_learning_rate or options.train_batch_norm:
+        raise UsageError("the tail's learning rate and its BatchNorm are options of the strategy hybrid, which has a tail")
+    options = tail.options(options) if tail else options.for_features(feature_set.shape)
     task = task_of(options.multi_label)
-    streamed = options.head in STREAMED and feature_set.rows * len(feature_set.views) * feature_set.embedding_bytes > STREAMED_BYTES
+    can_stream = tail is not None or options.head in STREAMED
+    streamed = can_stream and feature_set.rows * len(feature_set.views) * feature_set.embedding_bytes > STREAMED_BYTES
     label_set = labels_for(feature_set, labels, options.multi_label, options.labels)
     labelled = read_labelled(feature_set, label_set, task, options.views, in_memory=not streamed)
     split = split_joined(feature_set.items, labelled.joined, options.split)
     require_all_classes(labelled.joined, split)
     known = _known_sums(feature_set, labelled, options) if streamed else None
     data = FitData(_rows(feature_set, labelled, streamed), labelled.y, labelled.classes, task, options, known)
-    return Prepared(feature_set, labelled, data, split, streamed)
+    return Prepared(feature_set, labelled, data, split, streamed, tail)
 
 
 def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> Callable[[Numbers], FeatureSums] | None:

@@ -8,13 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.adam_by_part import adam
 from trainer.arrays import Numbers
 from trainer.features import LabelledFeatures
 from trainer.fitting import FirstFit
 from trainer.heads import HeadInput, build_head, with_activation
 from trainer.input_pipeline import batches_of, rows_per_batch
 from trainer.options import FitOptions
+from trainer.softening import Softening
 from trainer.task import Task
+from trainer.training import Training
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,13 @@ class Solver:
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         """Fit until validation loss stops falling, and keep the best epoch's model; without validation items, for max_epochs."""
-        stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=self.options.patience, restore_best_weights=True)
         model = self._compiled(train)
-        history = model.fit(
-            self._shuffled(train),
-            steps_per_epoch=self._steps(train),
-            epochs=self.options.max_epochs,
-            validation_data=self.stream(validation) if len(validation) else None,
-            callbacks=[stopping] if len(validation) else [],
-            shuffle=False,  # the dataset does it
-            verbose=0,
-        ).history
-        curves = {name: [float(value) for value in values] for name, values in history.items()}
-        epochs = int(np.argmin(curves["val_loss"])) + 1 if len(validation) else self.options.max_epochs
+        epochs, curves = self._training.validated(model, train, validation)
         return FirstFit(with_activation(model, self.task.activation()), {"epochs": epochs}, curves)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        model, epochs = self._compiled(numbers), int(first.chosen["epochs"])
-        model.fit(self._shuffled(numbers), steps_per_epoch=self._steps(numbers), epochs=epochs, shuffle=False, verbose=0)
+        model = self._compiled(numbers)
+        self._training.for_epochs(model, numbers, int(first.chosen["epochs"]))
         return with_activation(model, self.task.activation())
 
     def stream(self, positions: Numbers) -> tf.data.Dataset:
@@ -60,8 +52,11 @@ class Solver:
     def _load(self, positions: Numbers, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
         return batches_of(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
 
-    def _steps(self, positions: Numbers) -> int:
-        return -(-len(positions) // self._batch_size)
+    @property
+    def _training(self) -> Training:
+        options = self.options
+        softening = softening_of(options, len(self.data.classes))
+        return Training(self._shuffled, self.stream, self._batch_size, options.max_epochs, options.patience, softening)
 
     @property
     def _batch_size(self) -> int:
@@ -75,5 +70,11 @@ class Solver:
         rows = np.add.outer(np.asarray(positions) * views, np.arange(views)).reshape(-1)
         model = build_head(self.options, HeadInput(self.data.features, rows, len(positions), len(self.data.classes)))
         weights = self.task.weights(self.options.class_weights, self.data.y[positions], self.data.classes)
-        model.compile(keras.optimizers.Adam(self.options.learning_rate), self.task.loss(weights), metrics=self.task.metrics)
+        assert self.options.learning_rate, "these options are not yet those for_features"
+        rates = adam(model, self.options.learning_rate, self.options.weight_decay)
+        model.compile(rates, self.task.loss(weights), metrics=self.task.metrics)
         return model
+
+
+def softening_of(options: FitOptions, classes: int) -> Softening:
+    return Softening(classes, options.label_smoothing, options.mixup, options.seed)

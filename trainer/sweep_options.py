@@ -17,6 +17,7 @@ OF_HIDDEN_LAYERS = ("hidden", "dropout")
 OF_TRAINING = ("learning_rate", "batch_size")  # by Adam
 STRENGTHS = ("c", "alpha")
 OF_SOME_HEADS = (*OF_HIDDEN_LAYERS, *OF_TRAINING, *STRENGTHS)
+ALONE = ("weight_decay", "label_smoothing", "mixup", "tail_learning_rate", "train_batch_norm")  # that heads trained together do not have
 AXES = ("head", *NUMBERS, "hidden", "class_weights")
 
 # What candidates may be ranked by, in `to_dict` of an evaluation, and whether more of it is better. The first is the default.
@@ -78,6 +79,9 @@ class SweepOptions:
             value = getattr(self, name)
             if not (type(value) is int and low <= value <= high) and not (name == "budget" and value is None):
                 raise UsageError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        for name in ALONE:
+            if getattr(self.base, name):
+                raise UsageError(f"a sweep trains without {name}, which is an option of a single fit: leave it out, or use `train`")
         metrics = MULTI_LABEL_METRICS if self.base.multi_label else METRICS
         if self.metric and self.metric not in metrics:
             raise UsageError(f"unknown metric {self.metric!r}: expected one of {', '.join(metrics)}")

@@ -45,7 +45,7 @@ class Task(Protocol):
 
 
 class SingleLabel:
-    """Softmax and cross-entropy; y [N] int64 class numbers; weights [C]."""
+    """Softmax and cross-entropy; y [N] int64 class numbers, for the loss shares [N, C] as well; weights [C]."""
 
     multi_label = False
     metrics: list[str] = ["accuracy"]  # noqa: RUF012 - read only
@@ -59,6 +59,9 @@ class SingleLabel:
 
     def loss(self, weights: Weights | None) -> Loss:
         def cross_entropy(y: Any, logits: Any) -> Any:
+            if len(y.shape) == 2 and y.shape[-1] == logits.shape[-1]:  # shares of all classes (`trainer.softening`)
+                plain = keras.ops.categorical_crossentropy(y, logits, from_logits=True)
+                return plain if weights is None else plain * keras.ops.sum(y * weights.astype(np.float32), axis=-1)
             y = keras.ops.cast(y, "int32")  # Keras hands it over as floats
             plain = keras.ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
             return plain if weights is None else plain * keras.ops.take(weights.astype(np.float32), y)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from extractor.cut_plan import Budget, CutRate, best, candidates, plan, to_measure
+from extractor.cuts import Cut
+
+
+def make_cut(layer: str, values: int, behind: int, flops: int, is_random: bool = False) -> Cut:
+    """Of a network of 100 parameters and 1000 FLOPs."""
+    return Cut(layer, f"{layer}_1", "Layer", (values,), 100 - behind, behind, flops, 1000 - flops, 1, is_random)
+
+
+CUTS = [
+    make_cut("a", 400, 90, 100),
+    make_cut("a_pool", 100, 90, 100),
+    make_cut("b", 80, 60, 400),
+    make_cut("c", 60, 30, 700),
+    make_cut("c_drop", 60, 30, 700, is_random=True),
+    make_cut("end", 10, 0, 1000),
+]
+RATES = [CutRate(CUTS[1], 0.1, 0.9), CutRate(CUTS[3], 0.7, 0.3)]
+
+
+def test_candidates_have_something_behind_and_are_the_cheapest_of_their_like() -> None:
+    assert [cut.layer for cut in candidates(CUTS, "float16")] == ["a_pool", "b", "c", "c_drop"]
+
+
+def test_batch_norm_that_is_not_trained_makes_no_candidate_of_its_own() -> None:
+    conv, norm, relu = make_cut("conv", 80, 60, 400), make_cut("norm", 80, 58, 400), make_cut("relu", 80, 58, 400)
+    chain = [replace(conv, layers_behind=3), replace(norm, layers_behind=2, kind="BatchNormalization"), relu]
+    assert [cut.layer for cut in candidates(chain, "float16")] == ["relu"]
+
+
+def test_what_is_measured_is_even_in_flops_and_has_both_ends() -> None:
+    found = candidates(CUTS, "float16")
+    assert [cut.layer for cut in to_measure(found, 2)] == ["a_pool", "c"]
+    assert [cut.layer for cut in to_measure(found, 3)] == ["a_pool", "b", "c"]
+    assert to_measure(found, 9) == found
+
+
+def test_costs_go_by_flops_between_measured_cuts() -> None:
+    costs = {cost.cut.layer: cost for cost in plan([CUTS[1], CUTS[2], CUTS[3]], RATES, images=10, epochs=5, dtype="float16")}
+    assert {name: cost.measured for name, cost in costs.items()} == {"a_pool": True, "b": False, "c": True}
+    b = costs["b"]
+    assert (b.bytes, round(b.extract, 6), round(b.epoch, 6)) == (1600, 4.0, 6.0)
+    assert (round(b.total, 6), round(b.from_images, 6)) == (34.0, 50.0)
+
+
+def test_the_best_trains_the_most_within_the_budget() -> None:
+    costs = plan([CUTS[1], CUTS[2], CUTS[3]], RATES, images=10, epochs=5, dtype="float16")
+    chosen = [best(costs, budget) for budget in (Budget(), Budget(bytes=1600), Budget(seconds=25), Budget(bytes=1000))]
+    assert [cost and cost.cut.layer for cost in chosen] == ["a_pool", "b", "c", None]
