@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.feature_set import FeatureSet
+from storage.space import Space
 from trainer.cross_validation import CrossValidation
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
@@ -39,6 +40,9 @@ class FittedHead:
     path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
     cross_validation: CrossValidation | None = None
     fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
+    strategy: str = "feature-extraction"
+    trained: dict[str, Any] = field(default_factory=dict)  # of other strategies: the start, what was trained and what was frozen
+    input_space: Space | None = None  # that `model` reads, if not the set's
 
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
@@ -47,6 +51,8 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "set": str(fitted.feature_set.name),
         "version": fitted.feature_set.version,
         "space_id": fitted.feature_set.space.id,
+        "strategy": fitted.strategy,
+        "trained": fitted.trained,
         "classes": list(fitted.classes),
         "multi_label": fitted.options.multi_label,
         "rows": sum(fitted.rows.values()),
