@@ -103,7 +103,7 @@ def fine_tune(
         tested=digest_of_tested([prepared.labelled.digests[i] for i in test], y[test], prepared.labelled.classes) if len(test) else None,
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
-        trained=_trained(training, tuning, start, progress.batch_size),
+        frozen=_frozen(training, tuning, start, progress.batch_size),
         input_space=network.space,
     )
 
@@ -162,7 +162,7 @@ def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions)
     }
 
 
-def _trained(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, batch_size: int) -> dict[str, Any]:
+def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, batch_size: int) -> dict[str, Any]:
     """For head.json: the start, and what was trained when and how fast."""
     groups = range(1, tuning.groups + 1)
     layers = {group: training.groups.names(group) for group in groups}

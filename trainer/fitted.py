@@ -39,10 +39,10 @@ class FittedHead:
     chosen: dict[str, float] = field(default_factory=dict)  # what the fit decided by itself, by name
     path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
     cross_validation: CrossValidation | None = None
-    fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
-    strategy: str = "feature-extraction"
-    trained: dict[str, Any] = field(default_factory=dict)  # of other strategies: the start, what was trained and what was frozen
+    strategy: str = "feature-extraction"  # or "hybrid", "fine-tuning"
+    frozen: dict[str, Any] = field(default_factory=dict)  # of the other strategies: what was frozen, and what was trained
     input_space: Space | None = None  # that `model` reads, if not the set's
+    fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def summary(fitted: FittedHead) -> dict[str, Any]:
         "version": fitted.feature_set.version,
         "space_id": fitted.feature_set.space.id,
         "strategy": fitted.strategy,
-        "trained": fitted.trained,
+        "frozen": fitted.frozen,
         "classes": list(fitted.classes),
         "multi_label": fitted.options.multi_label,
         "rows": sum(fitted.rows.values()),

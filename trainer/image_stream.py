@@ -41,12 +41,13 @@ class ImageStream:
 
         plain = tf.autograph.experimental.do_not_convert(changed)
         made = self._items(order, batch_size, (seed, epoch)).map(plain, num_parallel_calls=MAKERS, deterministic=True)
-        return _finished(made.batch(batch_size, drop_remainder=True))
+        return _finished(made.batch(batch_size, drop_remainder=True), len(order) // batch_size)
 
     def plain(self, numbers: Numbers, batch_size: int) -> tf.data.Dataset:
         """The images as they are."""
         without_draw = tf.autograph.experimental.do_not_convert(lambda image, y, draw: (image, y))
-        return _finished(self._items(numbers, batch_size, (0, 0)).map(without_draw).batch(batch_size))
+        made = self._items(numbers, batch_size, (0, 0)).map(without_draw)
+        return _finished(made.batch(batch_size), -(-len(numbers) // batch_size))
 
     def _items(self, order: Numbers, batch_size: int, seed: tuple[int, int]) -> tf.data.Dataset:
         """(image, y, what its random changes are drawn by) of single items."""
@@ -72,8 +73,9 @@ class ImageStream:
             self.failure = error
 
 
-def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+def _finished(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """count: of the batches, which a generator hides."""
     options = tf.data.Options()
     options.threading.private_threadpool_size = OWN_THREADS
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(WAITING).with_options(options)
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(WAITING).with_options(options)

@@ -58,6 +58,10 @@ class ImageTraining:
             self._model.set_weights(model.get_weights())
             self.groups = DepthGroups.of(self._model, options.groups)
             self._optimizer = self._built_optimizer()
+        # Of the same layers, and compiled once, as it does not matter to it what is trained. On the first device alone: Keras takes
+        # batches of several only where each has an equal share, which the last batch of validation has not.
+        self._judge = keras.Model(self._model.inputs, self._model.outputs)
+        self._judge.compile(loss=loss, metrics=list(metrics), jit_compile=False)
         self._opened: int | None = None
 
     def run(self, train: Numbers, validation: Numbers, checkpoint: Checkpoint, told: Told) -> tuple[Progress, Arrays]:
@@ -78,7 +82,6 @@ class ImageTraining:
 
     def _start(self, validation: Numbers) -> Snapshot:
         """Before the first epoch: what the warm head gives with the network as it was."""
-        self._open(0)
         progress = Progress(batch_size=self._options.batch_size)
         if len(validation):
             progress.curves["start_val_loss"] = [self._validated(validation)["loss"]]
@@ -126,7 +129,7 @@ class ImageTraining:
 
     def _validated(self, numbers: Numbers) -> dict[str, float]:
         data = self._stream.plain(numbers, self._options.batch_size)
-        return {name: float(value) for name, value in self._called(self._model.evaluate, data, return_dict=True).items()}
+        return {name: float(value) for name, value in self._called(self._judge.evaluate, data, return_dict=True).items()}
 
     def _called(self, function: Callable[..., Any], data: tf.data.Dataset, **options: Any) -> Any:
         """Keras' fit or evaluate on a stream, with the errors of the stream as they are."""
@@ -146,7 +149,7 @@ class ImageTraining:
         with self._strategy.scope():
             self.groups.train(opened, self._options.batch_norm == "train")
             # jit_compile: XLA would compile anew for each stage; auto_scale_loss: the optimiser is wrapped already.
-            self._model.compile(self._optimizer, self._loss, self._metrics, jit_compile=False, auto_scale_loss=False)
+            self._model.compile(self._optimizer, self._loss, metrics=self._metrics, jit_compile=False, auto_scale_loss=False)
         self._opened = opened
 
     def _built_optimizer(self) -> keras.optimizers.Optimizer:
@@ -191,11 +194,9 @@ def _unfrozen(model: keras.Model) -> None:
 
 
 def _in_precision(config: Any, policy: str) -> Any:
-    """The configuration of a model with another precision for all layers of the network, but neither for the head nor the pixels."""
-    if policy == "float32":
-        return config
-    layers = [layer if layer["name"] in (HEAD, "preprocessing") else _with_policy(layer, policy) for layer in config["layers"]]
-    return {**config, "layers": layers}
+    """The configuration of a model with another precision for all layers but the head."""
+    layers = [layer if layer["name"] == HEAD else _with_policy(layer, policy) for layer in config["layers"]]
+    return config if policy == "float32" else {**config, "layers": layers}
 
 
 def _with_policy(value: Any, policy: str) -> Any:
