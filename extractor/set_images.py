@@ -30,7 +30,9 @@ class SetImages:
     Images that fit into `memory` bytes are decoded once; of more than that, each pass decodes what it asks for.
     """
 
-    def __init__(self, feature_set: FeatureSet, kind: InputKind, moved: Mapping[str, str] | None = None, memory: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, feature_set: FeatureSet, kind: InputKind, moved: Mapping[str, str] | None = None, memory: int = MEMORY_BYTES
+    ) -> None:
         """moved: corpus id -> where it is now, if not where it was. Raises NotFoundError for a corpus that is nowhere."""
         self.shape = (kind.size, kind.size, 3)
         self._set, self._kind, self._memory = feature_set, kind, memory
@@ -106,5 +108,7 @@ def _listed(source: str, corpus: str, owner: str) -> dict[str, str]:
     try:
         listing = list_corpus(source, corpus)
     except NotFoundError as error:
-        raise NotFoundError(f"the images of {owner} are no longer at {source} (corpus {corpus}): pass --corpus with where they are now") from error
+        raise NotFoundError(
+            f"the images of {owner} are no longer at {source} (corpus {corpus}): pass --corpus with where they are now"
+        ) from error
     return {item.key: locate(Path(listing.base), item) for item in listing.items}

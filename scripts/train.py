@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
 from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
+from scripts.train_images import (
+    FINE_TUNING,
+    add_fine_tuning_options,
+    check_fine_tuning,
+    fine_tuned,
+    fine_tuning_pairs,
+    remove_checkpoint_of,
+)
 from storage.card_page import leave_page
 from storage.heads import is_in_store
 
@@ -31,6 +39,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
     _add_head_options(parser)
     _add_fit_options(parser)
+    _add_strategy_options(parser)
+    add_fine_tuning_options(parser)
     add_split_options(parser)
     folds_help = "cross-validate too: predict all but the test items by heads that were fitted without their fold (of N)"
     parser.add_argument("--folds", type=int, metavar="N", help=folds_help)
@@ -57,10 +67,12 @@ def _add_head_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
-    parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
-    parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps; fine-tuning 0.0003)"
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB; fine-tuning 32")
+    parser.add_argument("--max-epochs", type=int, metavar="N", help="default 200; fine-tuning 20")
+    parser.add_argument("--patience", type=int, metavar="N", help="epochs without a better validation loss (default 10; fine-tuning 5)")
     parser.add_argument("--seed", type=int, default=0, help="of split, order and picked views (default 0)")
     parser.add_argument(
         "--views",
@@ -70,8 +82,23 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_strategy_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("strategy")
+    group.add_argument(
+        "--strategy",
+        choices=("feature-extraction", FINE_TUNING),
+        default="feature-extraction",
+        help="what is trained: the head alone (default), or the whole network from the images (fine-tuning)",
+    )
+    group.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
+    group.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
+    group.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="of all kernels in each step, as in AdamW (default 0)")
+    group.add_argument("--label-smoothing", type=float, default=0.0, metavar="SHARE", help="of each target, spread over all classes (0)")
+    group.add_argument("--train-batch-norm", action="store_true", help="let the statistics of BatchNorm move (default: as they are)")
+
+
 def run(args: argparse.Namespace) -> int:
-    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    check_fine_tuning(args, storage.open(args.set))  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
     check_report_options(args)
     import_tensorflow()
@@ -88,18 +115,16 @@ def run(args: argparse.Namespace) -> int:
         metric=args.metric,
         multi_label=args.multi_label,
         class_weights=trainer.parse_class_weights(args.class_weights) if args.class_weights is not None else None,
-        learning_rate=args.learning_rate,
-        batch_size=args.batch_size,
-        max_epochs=args.max_epochs,
-        patience=args.patience,
         seed=args.seed,
         views=args.views,
+        **({} if args.strategy == FINE_TUNING else _step_fields(args)),
         **split_fields(args),
     )
     out = Path(args.out)
     trainer.check_head_target(out)
-    fitted = trainer.fit(args.set, args.labels, options, args.folds)
+    fitted = fine_tuned(args, options) if args.strategy == FINE_TUNING else trainer.fit(args.set, args.labels, options, args.folds)
     trainer.save_head(fitted, out)
+    remove_checkpoint_of(args)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
     if args.tensorboard:
@@ -114,6 +139,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(fitted, out)
     return 0
+
+
+def _step_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """What a head that is fitted on features takes of them; fine-tuning has its own defaults, and they are not about its starting head."""
+    names = ("learning_rate", "batch_size", "max_epochs", "patience")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _print(fitted: FittedHead, out: Path) -> None:
@@ -134,7 +165,7 @@ def _print(fitted: FittedHead, out: Path) -> None:
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     if len(fitted.feature_set.views) > 1:
         source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"
-    print_pairs([("set", source), ("head", head), ("folder", out)])
+    print_pairs([("set", source), *fine_tuning_pairs(fitted), ("head", head), ("folder", out)])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -104,4 +104,3 @@ def _views_told(views: tuple[str, ...], others: tuple[str, ...]) -> str:
 def _short(value: object) -> str:
     """Digests by their beginning: what they are of has no other name."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", str(value))
-

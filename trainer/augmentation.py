@@ -36,7 +36,9 @@ class Augmentation:
         for part in filter(None, text.split(",") if text != NONE else ()):
             name, _, value = part.partition("=")
             try:
-                found[name] = True if (name, value) == ("flip", "") else {"crop": float, "brightness": float, "contrast": float}[name](value)
+                found[name] = (
+                    True if (name, value) == ("flip", "") else {"crop": float, "brightness": float, "contrast": float}[name](value)
+                )
             except (KeyError, ValueError):
                 raise UsageError(
                     f"--augment takes flip, crop=SHARE, brightness=SHARE and contrast=SHARE with commas between, or none; got {part!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from storage.feature_set import FeatureSet
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.head_folder import Head
+from trainer.images import Images
 from trainer.labels import Joined, Label, LabelOptions, LabelReport, join, labels_for
 from trainer.splits import TRAIN, normal_split
 from trainer.task import Probabilities, Targets
@@ -72,13 +73,17 @@ def evaluate_head(
     split: str | None = None,
     show: ShowProgress = lambda done, total: None,
     label_options: LabelOptions | None = None,
+    images: Images | None = None,
 ) -> SetEvaluation:
     """Measure a head on the labelled items of the set `uri` (of one given split only, if named), in memory for a batch.
+
+    images: those of the set, for a fine-tuned head, which reads these and not the features; the set may be of any space then.
 
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
     feature_set, split = storage.open(uri), normal_split(split) if split else None
-    head.require_space_of(feature_set)
+    if not images:
+        head.require_space_of(feature_set)
     joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label, label_options))
     chosen = _of_split(joined, split) if split else dict(zip(joined.positions.tolist(), joined.labels, strict=True))
     unknown = Counter(name for label in chosen.values() for name in label if name not in head.classes)
@@ -89,7 +94,9 @@ def evaluate_head(
             f"{_some(unknown)}, the head knows {_some(head.classes)}"
         )
     order: list[npt.NDArray[np.int64]] = []
-    evaluation = head.task.evaluate(_predictions(head, feature_set, known, order, show), head.classes, head.temperature)
+    evaluation = head.task.evaluate(
+        _predictions(head, read(feature_set, sorted(known), images), known, order, show), head.classes, head.temperature
+    )
     return SetEvaluation(
         feature_set=feature_set,
         split=split,
@@ -115,16 +122,33 @@ def _of_split(joined: Joined, split: str) -> dict[int, Label]:
     return chosen
 
 
+def read(
+    feature_set: FeatureSet, positions: Sequence[int], images: Images | None = None
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.generic]]]:
+    """(positions [n], what a head reads of these items [n, *shape]): the features, in storage order, or the images."""
+    if images:
+        yield from images.batches(np.asarray(positions, np.int64))
+        return
+    for batch in feature_set.batches(positions=positions):
+        yield batch.positions, batch.embeddings
+
+
 def _predictions(
-    head: Head, feature_set: FeatureSet, labels: dict[int, Label], order: list[npt.NDArray[np.int64]], show: ShowProgress
+    head: Head,
+    batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.generic]]],
+    labels: dict[int, Label],
+    order: list[npt.NDArray[np.int64]],
+    show: ShowProgress,
 ) -> Iterator[tuple[Targets, Probabilities]]:
-    """Batches in storage order; the positions of their items are appended to `order`."""
+    """Batches in the order in which they are read; the positions of their items are appended to `order`."""
     classes, done = set(head.classes), 0
     show(0, len(labels))
-    for batch in feature_set.batches(positions=sorted(labels)):
-        known = [tuple(name for name in labels[int(i)] if name in classes) for i in batch.positions]
-        order.append(batch.positions)
-        yield head.task.encode(known, head.classes), head.predict(batch.embeddings)
+    for positions, features in batches:
+        known = [tuple(name for name in labels[int(i)] if name in classes) for i in positions]
+        if not known:
+            continue
+        order.append(positions)
+        yield head.task.encode(known, head.classes), head.predict(features)
         done += len(known)
         show(done, len(labels))
 

@@ -22,7 +22,7 @@ from trainer.heads import HeadOptions, with_activation
 from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
-from trainer.measured import Measured, calibrated, digest_of_tested, measure
+from trainer.measured import calibrated, digest_of_tested, measure
 from trainer.network_depth import HEAD
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare

@@ -9,7 +9,6 @@ from trainer.augmentation import Augmentation
 from trainer.heads import require_range
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # our name -> Keras' policy
-BATCH_NORMS = ("inference", "train")
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class FineTuningOptions:
     patience: int = 5  # epochs without a better validation loss
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: str = "float32"
-    batch_norm: str = "inference"  # or "train": statistics and scales of BatchNorm layers are trained, too
+    train_batch_norm: bool = False  # statistics and scales of BatchNorm layers move, too
     weight_decay: float = 0.0  # decoupled (AdamW), of kernels alone
     label_smoothing: float = 0.0
 
@@ -43,8 +42,6 @@ class FineTuningOptions:
             require_range(self, name, 1, 1e6)
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
-        if self.batch_norm not in BATCH_NORMS:
-            raise UsageError(f"batch_norm must be one of {', '.join(BATCH_NORMS)}; got {self.batch_norm!r}")
         if len(self.stages) > self.groups or not all(type(n) is int and n >= 0 for n in self.stages):
             raise UsageError(
                 f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "

@@ -70,7 +70,7 @@ class Head:
         return metrics if isinstance(metrics, dict) else {}
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype or as pixels; cast a batch at a time."""
+        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time."""
         size = rows_per_batch(features.shape[1:], MAX_PREDICT_ROWS)
         parts = [
             np.asarray(self.model.predict_on_batch(_as_read(features[start : start + size])), np.float32)
@@ -81,6 +81,8 @@ class Head:
     def require_space_of(self, feature_set: FeatureSet) -> None:
         """Raise SpaceMismatchError, naming the fields, unless view 0 of the set is in the head's space."""
         way_out = "Extract those images with the head's backbone and options, or train a head on this set"
+        if self.space.is_pixels:
+            way_out = "This head was fine-tuned and reads images, not features"
         require_same_space(self.space, feature_set.space.plain, f"the head {self.folder}", str(feature_set.name), way_out)
 
 

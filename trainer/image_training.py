@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storage.errors import PermafrostError, UsageError
+from storage.errors import UsageError
 from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
 from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
@@ -113,7 +113,10 @@ class ImageTraining:
         steps = -(-len(train) // size)
         ticker = _Ticker(told.show, done * steps, self._options.max_epochs * steps)
         data = self._stream.training(train, size, self._seed, done, self._options.augmentation)
-        found = {name: float(values[0]) for name, values in self._called(self._model.fit, data, shuffle=False, callbacks=[ticker]).history.items()}
+        found = {
+            name: float(values[0])
+            for name, values in self._called(self._model.fit, data, shuffle=False, callbacks=[ticker]).history.items()
+        }
         if len(validation):
             found |= {f"val_{name}": value for name, value in self._validated(validation).items()}
         if not all(np.isfinite(value) for value in found.values()):
@@ -147,7 +150,7 @@ class ImageTraining:
         if opened == self._opened:
             return
         with self._strategy.scope():
-            self.groups.train(opened, self._options.batch_norm == "train")
+            self.groups.train(opened, self._options.train_batch_norm)
             # jit_compile: XLA would compile anew for each stage; auto_scale_loss: the optimiser is wrapped already.
             self._model.compile(self._optimizer, self._loss, metrics=self._metrics, jit_compile=False, auto_scale_loss=False)
         self._opened = opened
@@ -156,7 +159,7 @@ class ImageTraining:
         """Built on all that is trained in the end, so that a stage more changes neither the moments nor what a checkpoint holds."""
         options = self._options
         _unfrozen(self._model)
-        self.groups.train(options.groups, options.batch_norm == "train")
+        self.groups.train(options.groups, options.train_batch_norm)
         variables = self.groups.variables()
         factors = [options.rate_decay**group for _, group in variables]
         adam = LayeredAdam(options.learning_rate, factors, options.weight_decay)
@@ -176,10 +179,13 @@ class ImageTraining:
                 variable.assign(value)
 
 
-class _Ticker(keras.callbacks.Callback):
+class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, show: ShowProgress, done: int, total: int) -> None:
         super().__init__()
         self._show, self._done, self._total = show, done, total
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._show(self._done, self._total)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._show(self._done + batch + 1, self._total)

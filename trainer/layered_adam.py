@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 
-class LayeredAdam(keras.optimizers.Adam):
+class LayeredAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """The rate of variable i is `learning_rate * factors[i]`, in the order in which the optimiser is built on them.
 
     `update_step` is what Keras asks a new optimiser to write, and MirroredStrategy, loss scaling and checkpoints are all outside of it.
