@@ -142,11 +142,14 @@ def _check_start(prepared: Prepared, start: Head) -> list[str]:
 
 
 def _joined(network: keras.Model, head: keras.Model, kind: str) -> keras.Model:
-    """From pixels to logits; the head is a layer of this name."""
+    """From pixels to logits, as a copy; the head is a layer of this name."""
     if kind == "knn":
         raise UsageError("the knn head has nothing that training could change: start from another head, such as logistic or linear")
     logits = keras.Model(head.inputs, head.layers[-1].input, name=HEAD)
-    return keras.Model(network.inputs, logits(network.outputs[0]))
+    joined = keras.Model(network.inputs, logits(network.outputs[0]))
+    copy = keras.Model.from_config(joined.get_config())
+    copy.set_weights(joined.get_weights())
+    return copy
 
 
 def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions) -> Mapping[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from storage.errors import UsageError
+from trainer.adam_by_part import AdamByPart
 from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
 from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
 from trainer.images import Numbers
-from trainer.layered_adam import LayeredAdam
 from trainer.network_depth import HEAD, DepthGroups
 from trainer.task import Loss
 from trainer.training_memory import require_room
@@ -161,8 +161,8 @@ class ImageTraining:
         _unfrozen(self._model)
         self.groups.train(options.groups, options.train_batch_norm)
         variables = self.groups.variables()
-        factors = [options.rate_decay**group for _, group in variables]
-        adam = LayeredAdam(options.learning_rate, factors, options.weight_decay)
+        shares = [options.rate_decay**group for _, group in variables]
+        adam = AdamByPart(options.learning_rate, shares, options.weight_decay)
         optimizer = keras.optimizers.LossScaleOptimizer(adam) if options.precision == "float16" else adam
         optimizer.build([variable for variable, _ in variables])
         return optimizer

@@ -105,6 +105,5 @@ def weights_of(head: FittedHead) -> list[npt.NDArray[np.float32]]:
     return [np.asarray(weight) for weight in head.model.get_weights()]
 
 
-
 if __name__ == "__main__":
     on_two_devices(sys.argv[1])

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import DamagedError, UsageError
+from trainer.adam_by_part import AdamByPart
 from trainer.augmentation import Augmentation
 from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
 from trainer.fine_tuning_options import FineTuningOptions
-from trainer.layered_adam import LayeredAdam
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
 
@@ -73,8 +73,12 @@ def test_stages_open_one_group_after_the_other(stages: list[int], epoch: int) ->
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:
-    variables = [keras.Variable(np.ones((2, 2), np.float32)), keras.Variable(np.ones(2, np.float32)), keras.Variable(np.ones(2, np.float32))]
-    adam = LayeredAdam(0.1, (0.5, 0.5, 0.1), decay=0.2)
+    variables = [
+        keras.Variable(np.ones((2, 2), np.float32)),
+        keras.Variable(np.ones(2, np.float32)),
+        keras.Variable(np.ones(2, np.float32)),
+    ]
+    adam = AdamByPart(0.1, (0.5, 0.5, 0.1), decay=0.2)
     adam.build(variables)
     adam.apply([tf.ones(v.shape) for v in variables[:2]], variables[:2])  # a stage in which the third is frozen
     adam.apply([tf.ones(v.shape) for v in variables], variables)
