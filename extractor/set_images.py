@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from extractor.content import locate
+from extractor.content import locate, read_content
 from extractor.decoded_images import Decoded, Pixels, decode_images
 from extractor.input_kind import InputKind
+from extractor.pipeline import READ_THREADS
 from extractor.sources import list_corpus
 from storage.errors import NotFoundError, UsageError
 from storage.feature_set import FeatureSet
@@ -22,6 +24,7 @@ Numbers = npt.NDArray[np.int64]
 MEMORY_BYTES = 2 << 30  # 2 GiB of pixels: 14,000 images of 224 pixels
 BATCH_IMAGES = 32
 EXAMPLES = 3
+CHANGED = "changed since it was embedded"
 
 
 class SetImages:
@@ -45,8 +48,10 @@ class SetImages:
         self._places = np.full(feature_set.rows, -1)  # by position: the row in what is held
 
     def prepare(self, positions: Numbers) -> None:
-        """Decode the images that will be asked for, where these fit in memory. Raises UsageError that names what is missing or changed."""
+        """Decode the images that will be asked for, where these fit in memory; else read each once. Raises UsageError that names what is
+        missing or changed."""
         if len(positions) * int(np.prod(self.shape)) > self._memory:
+            self._check(positions)
             return
         held = np.empty((len(positions), *self.shape), np.uint8)
         places = np.full(self._set.rows, -1)
@@ -64,6 +69,17 @@ class SetImages:
             part = positions[start : start + batch_size]
             yield part, self._held[self._places[part]]
 
+    def _check(self, positions: Numbers) -> None:
+        """Before the first epoch, rather than at its end."""
+        expected = self._digests.take(pa.array(positions)).to_pylist()
+        faults: dict[int, str] = {}
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            for i, (digest, fault) in enumerate(pool.map(_read, (self._locations[i] for i in positions))):
+                if digest != expected[i]:
+                    faults[int(positions[i])] = fault or CHANGED
+        if faults:
+            raise self._refusal(faults, len(positions))
+
     def _decoded(self, positions: Numbers, batch_size: int) -> Iterator[tuple[Numbers, Pixels]]:
         locations = [self._locations[i] for i in positions]
         faults: dict[int, str] = {}
@@ -78,7 +94,7 @@ class SetImages:
         """By position in the set, of images that are missing or not those that were embedded."""
         expected = self._digests.take(pa.array(positions[batch.positions])).to_pylist()
         changed = (i for i, a, b in zip(batch.positions, batch.digests, expected, strict=True) if a != b)
-        found = {int(positions[i]): "changed since it was embedded" for i in changed}
+        found = {int(positions[i]): CHANGED for i in changed}
         return found | {int(positions[i]): f"{reason}: {message}" for i, (reason, message) in batch.rejects.items()}
 
     def _refusal(self, faults: Mapping[int, str], asked: int) -> UsageError:
@@ -103,6 +119,12 @@ class SetImages:
         return found
 
 
+def _read(location: str) -> tuple[bytes, str]:
+    """(sha256, what is wrong)."""
+    content = read_content(location)
+    return hashlib.sha256(content.encoded).digest(), f"{content.reason}: {content.message}" if content.reason else ""
+
+
 def _listed(source: str, corpus: str, owner: str) -> dict[str, str]:
     """Locations by key."""
     try:
@@ -111,4 +133,4 @@ def _listed(source: str, corpus: str, owner: str) -> dict[str, str]:
         raise NotFoundError(
             f"the images of {owner} are no longer at {source} (corpus {corpus}): pass --corpus with where they are now"
         ) from error
-    return {item.key: locate(Path(listing.base), item) for item in listing.items}
+    return {item.key: locate(listing.base, item) for item in listing.items}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FINE_TUNING = "fine-tuning"
 HEAD_OPTIONS = {"head": "linear", "map": "", "hidden": (), "dropout": 0.0, "c": None, "alpha": None, "k": None, "metric": ""}
-GIB = 1 << 30
+GIB, MAX_GIB = 1 << 30, 1 << 20
 
 
 def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,8 @@ def check_fine_tuning(args: argparse.Namespace, feature_set: FeatureSet) -> None
             raise UsageError(f"--{given[0].replace('_', '-')} is about --strategy {FINE_TUNING}: pass that, too, or leave it out")
         return
     require_rebuildable(feature_set.description.backbone)
+    if args.image_memory is not None and not 0 <= args.image_memory <= MAX_GIB:
+        raise UsageError(f"--image-memory must be from 0 to {MAX_GIB} GiB, got {args.image_memory:g}")
     if args.folds is not None:
         raise UsageError("--folds would fine-tune the network once a fold: cross-validate the head on cached features instead")
     if args.start:
