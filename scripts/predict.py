@@ -23,6 +23,7 @@ from storage.errors import NotFoundError, UsageError
 from storage.files import exists
 
 if TYPE_CHECKING:
+    from extractor.recipe import Recipe
     from scripts.console import ShowProgress
     from trainer import Head
 
@@ -182,12 +183,20 @@ def _pixels(head: Head, locations: list[str]) -> Iterator[_Batch]:
 
 
 def _features(head: Head, locations: list[str], moved: dict[str, str]) -> Iterator[_Batch]:
-    from extractor.backbone_source import OWN
     from extractor.embed import embed_images
+
+    recipe = recipe_of(head, moved)
+    for batch in embed_images(locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2):
+        yield batch.positions, batch.embeddings, batch.rejects
+
+
+def recipe_of(head: Head, moved: dict[str, str]) -> Recipe:
+    """The head's backbone; `moved` has where its files are now. Raises NotFoundError, with the option that tells."""
+    from extractor.backbone_source import OWN
     from extractor.recipe import Recipe
 
     try:
-        recipe = Recipe.from_dict({**head.backbone, **moved})
+        return Recipe.from_dict({**head.backbone, **moved})
     except NotFoundError as error:
         if moved:
             raise
@@ -196,8 +205,6 @@ def _features(head: Head, locations: list[str], moved: dict[str, str]) -> Iterat
         raise NotFoundError(
             f"the head {head.folder} was made with {place}, which is not there: pass {option} FILE where it is now"
         ) from error
-    for batch in embed_images(locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2):
-        yield batch.positions, batch.embeddings, batch.rejects
 
 
 def _say_rejects(rejects: list[dict[str, str]]) -> None:
