@@ -26,7 +26,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Told:
-    """Where the training tells how far it is (steps done, of how many at most) and what the user should know."""
+    """Where the training tells how far it is (steps done now, of how many at most) and what the user should know."""
 
     show: ShowProgress = lambda done, total: None
     note: Note = lambda message: None
@@ -63,6 +63,7 @@ class ImageTraining:
         self._judge = keras.Model(self._model.inputs, self._model.outputs)
         self._judge.compile(loss=loss, metrics=list(metrics), jit_compile=False)
         self._opened: int | None = None
+        self._first = 0  # epoch of this run
 
     def run(self, train: Numbers, validation: Numbers, checkpoint: Checkpoint, told: Told) -> tuple[Progress, Arrays]:
         """Train to the end, from the last finished epoch on that the checkpoint has; the best epoch's weights come with it.
@@ -75,6 +76,7 @@ class ImageTraining:
         if before:
             self._restore(before.values)
         snapshot = before or self._start(validation)
+        self._first = snapshot.progress.epochs
         while not self._is_done(snapshot.progress):
             snapshot = self._fitting_epoch(snapshot, train, validation, told)
             checkpoint.put(snapshot)
@@ -111,7 +113,7 @@ class ImageTraining:
         done, size = before.progress.epochs, before.progress.batch_size
         self._open(self._options.open_groups(done))
         steps = -(-len(train) // size)
-        ticker = _Ticker(told.show, done * steps, self._options.max_epochs * steps)
+        ticker = _Ticker(told.show, (done - self._first) * steps, (self._options.max_epochs - self._first) * steps)
         data = self._stream.training(train, size, self._seed, done, self._options.augmentation)
         found = {
             name: float(values[0])

@@ -38,6 +38,8 @@ def test_a_network_is_fine_tuned_measured_and_asked(say: Said, make_corpus: Call
     code, _, err = say(*train, "heads/cached", "--head", "logistic")
     assert code == 0, err
 
+    told_in_words(say)
+
     # From a head that is there; the images have moved.
     photos.rename(tmp_path / "moved")
     tune = (*train, "heads/tuned", "--strategy", "fine-tuning", "--from", "heads/cached", *QUICK)
@@ -93,25 +95,8 @@ def reseeded(folder: Path) -> Path:
     return folder / "other.keras"
 
 
-def test_wrong_use_is_told_in_words(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
-    make_corpus(6)
-    write_network(tmp_path / "net.keras")
-    code, _, err = say(
-        "extract",
-        "photos",
-        "features/me/photos",
-        "--backbone",
-        "net.keras",
-        "--preprocessing",
-        "tf",
-        "--local",
-        "--dtype",
-        "float32",
-        "--input-size",
-        32,
-    )
-    assert code == 0, err
-    tune = ("train", "features/me/photos", "--out", "heads/tuned")
+def told_in_words(say: Said) -> None:
+    train = ("train", "features/me/photos", "--out")
     for words, told in {
         ("--augment", "flip"): "--augment is about --strategy fine-tuning",
         ("--strategy", "fine-tuning", "--augment", "spin"): "--augment takes flip",
@@ -120,6 +105,6 @@ def test_wrong_use_is_told_in_words(say: Said, make_corpus: Callable[..., Path],
         ("--strategy", "fine-tuning", "--head", "knn"): "the knn head has nothing that training could change",
         ("--strategy", "fine-tuning", "--from", "heads/none"): "no head at heads/none",
     }.items():
-        code, _, err = say(*tune, *words)
+        code, _, err = say(*train, "heads/other", *words)
         assert code in (1, 2), words
         assert told in err, words

@@ -139,7 +139,7 @@ class SmallMemory(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "most": self.most}
 
 
-@pytest.mark.slow
+@pytest.mark.full  # three runs
 def test_a_batch_that_does_not_fit_is_halved_or_refused(tmp_path: Path) -> None:
     notes: list[str] = []
     small = coloured(tmp_path / "store", SmallMemory(4))
@@ -156,7 +156,7 @@ def test_more_memory_than_the_machine_has_is_refused_before_the_work(set_of_colo
         require_room(set_of_colours.network.model, 10**9)
 
 
-@pytest.mark.slow
+@pytest.mark.full  # another run; its options are tested beside
 def test_mixed_precision_gives_a_head_in_float32(set_of_colours: Coloured, tmp_path: Path) -> None:
     head = set_of_colours.tune(tmp_path / "state", stages=(), max_epochs=1, precision="float16", train_batch_norm=True)
     assert {layer.dtype_policy.name for layer in weighted_layers(head.model)} == {"float32"}
