@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from storage.space import Space
-from trainer.checkpoint import Checkpoint
+from trainer.checkpoint import Checkpoint, Progress
 from trainer.exact_fits import FitData
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
@@ -81,6 +81,7 @@ def fine_tune(
     progress, best = training.run(train, validation, Checkpoint(checkpoint, identity), told)
     fit_seconds += time.perf_counter()
     logits.set_weights(best)
+    warnings += _check_gain(progress)
     model = with_activation(logits, task.activation())
     rows = ImageRows(images, joined.positions, prepared.feature_set.columns("key")["key"].take(joined.positions))
     data = FitData(rows, y, prepared.labelled.classes, task, prepared.options)
@@ -138,6 +139,16 @@ def _check_start(prepared: Prepared, start: Head) -> list[str]:
         return [f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here"]
     if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
         return [f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first"]
+    return []
+
+
+def _check_gain(progress: Progress) -> list[str]:
+    """A warning where the start was no worse."""
+    before = progress.curves.get("start_val_loss", [float("inf")])[0]
+    if progress.best_epoch and progress.best_loss >= before:
+        return [
+            f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): keep the start"
+        ]
     return []
 
 
