@@ -34,5 +34,6 @@ def resizing(model: keras.Model, policy: str) -> keras.Model:
     size = model.input_shape[1]
     pixels = keras.Input((None, None, 3), dtype="uint8", name=PIXELS)
     layer = keras.layers.Resizing(size, size, "bilinear", antialias=IMAGE_POLICIES[policy].antialias, dtype="float32", name="resize")
-    rounded = keras.ops.clip(keras.ops.floor(layer(pixels) + 0.5), 0.0, 255.0)
+    resized = layer(keras.ops.cast(pixels, "float32"))  # given uint8 the layer rounds, halves to even
+    rounded = keras.ops.clip(keras.ops.floor(resized + 0.5), 0.0, 255.0)
     return keras.Model(pixels, model(keras.ops.cast(rounded, "uint8"), training=False))

@@ -12,9 +12,7 @@ import tensorflow as tf
 from storage.errors import UsageError
 
 CGROUP = Path("/sys/fs/cgroup")
-# An activation is kept for the way back, and has a gradient while its layer is on it. Measured on the tails of VGG16 and MobileNetV2 at
-# batches of 32 to 256: 1.5 to 2.2 times the activations.
-COPIES = 2
+COPIES = 2  # an activation is kept for the way back, and has a gradient while its layer is on it
 BATCH_SIZE, BATCH_BYTES = 32, 1 << 30  # 1 GiB: batches are made smaller by themselves above that
 
 
