@@ -102,8 +102,8 @@ class ImageTraining:
             half = size // 2 // self.devices * self.devices
             if not half:
                 raise UsageError(
-                    f"not enough memory to train this network on {size} images at a time: use a set of a smaller --input-size, fewer "
-                    "--groups (open fewer layers), or --precision bfloat16"
+                    f"not enough memory to train this network on {size} images at a time: use a set of a smaller --input-size, or "
+                    "--precision bfloat16"
                 ) from None
         told.note(f"a batch of {size} images does not fit in memory: {half} from here on")
         self._restore(before.values)
