@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import storage
 from scripts.answer_tables import print_answers
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.corpus_images import add_corpus_option, images_of
 from scripts.label_options import add_label_options, label_options, require_labels
 from scripts.metric_tables import print_classes, with_intervals
 from scripts.predict import require_head
@@ -17,6 +18,7 @@ from scripts.report_pictures import ItemPictures
 from storage.errors import UsageError
 
 if TYPE_CHECKING:
+    from extractor.set_images import SetImages
     from trainer import Head, SetEvaluation
     from trainer.questions import Answers
 
@@ -42,6 +44,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--label-errors", action="store_true", help="labels that are likely wrong; of items that the head has not seen")
     near = "images nearly like a training image: cosine of the features of at least C"
     parser.add_argument("--near-duplicates", nargs="?", type=float, const=NEAR, metavar="C", help=f"{near} (default {NEAR})")
+    add_corpus_option(parser, "of a fine-tuned head")
     add_report_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -63,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
-        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args))
+        images = _images(head, args.set, args.corpus)
+        result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args), images)
     answers = _answers(head, result, args)
     if args.report:
         _report(head, result, answers, args)
@@ -84,8 +88,10 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
 
     against = None
     if args.against:
-        other_head, options = trainer.load_head(Path(args.against)), label_options(args).or_names_of(head.label_options)
-        other = trainer.evaluate_head(other_head, args.against_set or args.set, args.labels, args.split, label_options=options)
+        second, of_set = trainer.load_head(Path(args.against)), args.against_set or args.set
+        options = label_options(args).or_names_of(head.label_options)
+        images = _images(second, of_set, args.corpus if of_set == args.set else [])
+        other = trainer.evaluate_head(second, of_set, args.labels, args.split, label_options=options, images=images)
         against = (args.against, compare(result, other))
         if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
             warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")
@@ -96,6 +102,11 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
         near=near_duplicates_with_train(result, args.near_duplicates) if args.near_duplicates is not None else None,
         drift=drift_of(head, result),
     )
+
+
+def _images(head: Head, uri: str, sources: list[str]) -> SetImages | None:
+    """What a fine-tuned head reads; None for a head that reads the features."""
+    return images_of(storage.open(uri), head.space, sources) if head.space.is_pixels else None
 
 
 def _report(head: Head, result: SetEvaluation, answers: Answers, args: argparse.Namespace) -> None:

@@ -14,8 +14,8 @@ from storage.stated_space import require_rebuildable
 if TYPE_CHECKING:
     from trainer import FittedHead, Tail
 
-STRATEGIES = ("feature-extraction", "hybrid")
-FEATURE_EXTRACTION, HYBRID = STRATEGIES
+STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
+FEATURE_EXTRACTION, HYBRID, FINE_TUNING = STRATEGIES
 
 
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=STRATEGIES,
         default=FEATURE_EXTRACTION,
-        help="what is trained: the head alone (default), or the layers behind the cut too (hybrid; see `extract --train-last`)",
+        help="what is trained: the head alone (default), the layers behind the cut too (hybrid; see `extract --train-last`), or the whole "
+        "network from the images (fine-tuning)",
     )
     add_recipe_option(group)
     group.add_argument("--tail-learning-rate", type=float, metavar="R", help="hybrid: of the layers behind the cut (default 0.0001)")
@@ -37,8 +38,11 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
 
 def check_strategy(args: argparse.Namespace, feature_set: FeatureSet) -> None:
     """Raise UsageError for options and sets that do not go with the strategy."""
-    given = [name for name in ("tail_learning_rate", "train_batch_norm", "weights", "backbone") if getattr(args, name)]
-    if args.strategy != HYBRID and given:
+    if args.mixup and args.strategy == FINE_TUNING:
+        raise UsageError("--mixup mixes features, and fine-tuning reads images: leave it out; --augment changes these")
+    own = ("tail_learning_rate",) if args.strategy != HYBRID else ()
+    shared = ("train_batch_norm", "weights", "backbone") if args.strategy == FEATURE_EXTRACTION else ()
+    if given := [name for name in (*own, *shared) if getattr(args, name)]:
         raise UsageError(f"--{given[0].replace('_', '-')} is about --strategy {HYBRID}: pass that, too, or leave it out")
     if args.strategy == HYBRID:
         require_rebuildable(feature_set.description.backbone)

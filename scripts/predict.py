@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 import storage
 from scripts.console import counts_text, import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.corpus_images import add_corpus_option, images_of
 from scripts.named_images import NamedImages, name_images
 from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
 from storage.errors import NotFoundError, UsageError
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
 
 EXIT_INCOMPLETE = 3
 MAX_TABLE_ROWS = 200
+IMAGES_AT_ONCE = 32  # that are decoded for a fine-tuned head
 MAX_NOTES = 20  # rejects told one by one; --json has all
+
+_Batch = tuple[list[int], npt.NDArray[np.generic], dict[int, tuple[str, str]]]  # positions, what the head reads of them, rejects
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,6 +46,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("inputs", nargs="+", metavar="IMAGES|ROOT/TEAM/SET", help="images, folders or lists of them, or a feature set")
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
     parser.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
+    add_corpus_option(parser, "of a fine-tuned head on a set")
     parser.add_argument("--out", metavar="FILE", help="write all predictions to a .csv or .parquet file")
     parser.add_argument("--all-probabilities", action="store_true", help="with --out: a column p(CLASS) for every class")
     parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes unless --out")
@@ -84,6 +92,10 @@ def run(args: argparse.Namespace) -> int:
     import trainer
 
     head = trainer.load_head(Path(args.head))
+    if head.space.is_pixels and moved:
+        raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
+    if args.corpus and not (feature_set and head.space.is_pixels):
+        raise UsageError("--corpus says where a feature set's images are, for a fine-tuned head on a set")
     names = ("corpus", "key") if feature_set else ("image",)
     result = _Result(Columns(names, head.classes, head.task.multi_label, args.all_probabilities), rejects=images.rejects)
     if out:
@@ -92,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         show = stack.enter_context(progress("predicting", "reading items" if feature_set else "building the network"))
         writer = stack.enter_context(open_predictions(out, result.columns)) if out else None
-        batches = _of_set(head, feature_set, show) if feature_set else _of_images(head, images, moved, show)
+        batches = _of_set(head, feature_set, args.corpus, show) if feature_set else _of_images(head, images, moved, show)
         for batch in batches:
             if writer:
                 writer.write(batch)
@@ -128,33 +140,54 @@ def _is_set(text: str) -> bool:
         return False
 
 
-def _of_set(head: Head, feature_set: storage.FeatureSet, show: ShowProgress) -> Iterator[Predictions]:
-    """Predictions in storage order, which reads each shard once."""
-    head.require_space_of(feature_set)
-    corpora, done = feature_set.items["corpus"].combine_chunks(), 0
+def _of_set(head: Head, feature_set: storage.FeatureSet, sources: list[str], show: ShowProgress) -> Iterator[Predictions]:
+    """Predictions in storage order, which reads each shard once; those of a fine-tuned head in the order of the items."""
+    from trainer.evaluate_set import read
+
+    images = images_of(feature_set, head.space, sources, memory=0) if head.space.is_pixels else None
+    if not images:
+        head.require_space_of(feature_set)
+    table, done = feature_set.columns("corpus", "key"), 0
     show(0, feature_set.rows)
-    for batch in feature_set.batches():
-        probabilities = head.predict(batch.embeddings)
-        names = {"corpus": corpora.take(batch.positions).to_pylist(), "key": batch.keys}
-        yield Predictions(names, head.task.chosen(probabilities), probabilities)
-        done += len(batch.keys)
+    for positions, features in read(feature_set, np.arange(feature_set.rows), images):
+        if len(positions):
+            probabilities = head.predict(features)
+            names = {name: table[name].take(positions).to_pylist() for name in ("corpus", "key")}
+            yield Predictions(names, head.task.chosen(probabilities), probabilities)
+        done += len(positions)
         show(done, feature_set.rows)
 
 
 def _of_images(head: Head, images: NamedImages, moved: dict[str, str], show: ShowProgress) -> Iterator[Predictions]:
-    """Predictions of what can be embedded; the rest joins the rejects of `images`."""
+    """Predictions of what can be decoded and embedded; the rest joins the rejects of `images`."""
+    names, done = images.names, 0
+    show(0, len(names))
+    batches = _pixels(head, images.locations) if head.space.is_pixels else _features(head, images.locations, moved)
+    for positions, features, rejects in batches:
+        images.rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in rejects.items()]
+        if positions:
+            probabilities = head.predict(features)
+            yield Predictions({"image": [names[i] for i in positions]}, head.task.chosen(probabilities), probabilities)
+        done += len(positions) + len(rejects)
+        show(done, len(names))
+
+
+def _pixels(head: Head, locations: list[str]) -> Iterator[_Batch]:
+    """What a fine-tuned head reads."""
+    from extractor.decoded_images import decode_images
+    from extractor.input_kind import InputKind
+
+    kind = InputKind(head.space.input_size, head.space.image_policy)
+    for batch in decode_images(locations, kind, IMAGES_AT_ONCE, os.cpu_count() or 2):
+        yield batch.positions, batch.images, batch.rejects
+
+
+def _features(head: Head, locations: list[str], moved: dict[str, str]) -> Iterator[_Batch]:
     from extractor.embed import embed_images
 
     recipe = recipe_of(head, moved)
-    batches = embed_images(images.locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2)
-    names, done = images.names, 0
-    show(0, len(names))
-    for batch in batches:
-        images.rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in batch.rejects.items()]
-        probabilities = head.predict(batch.embeddings)
-        yield Predictions({"image": [names[i] for i in batch.positions]}, head.task.chosen(probabilities), probabilities)
-        done += len(batch.positions) + len(batch.rejects)
-        show(done, len(names))
+    for batch in embed_images(locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2):
+        yield batch.positions, batch.embeddings, batch.rejects
 
 
 def recipe_of(head: Head, moved: dict[str, str]) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
@@ -12,6 +12,14 @@ from scripts.hybrid_options import add_strategy_options, check_strategy, strateg
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
 from scripts.report_options import add_report_options, add_tensorboard_option, check_report_options, report_fit
+from scripts.train_images import (
+    FINE_TUNING,
+    add_fine_tuning_options,
+    check_fine_tuning,
+    fine_tuned,
+    fine_tuning_pairs,
+    remove_checkpoint_of,
+)
 from storage.card_page import leave_page
 from storage.heads import is_in_store
 
@@ -33,6 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_head_options(parser)
     _add_fit_options(parser)
     add_strategy_options(parser)
+    add_fine_tuning_options(parser)
     add_split_options(parser)
     folds_help = "cross-validate too: predict all but the test items by heads that were fitted without their fold (of N)"
     parser.add_argument("--folds", type=int, metavar="N", help=folds_help)
@@ -59,10 +68,14 @@ def _add_head_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB; hybrid 32")
-    parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
-    parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="R", help="of Adam (default 0.001, less for flattened maps; fine-tuning 0.0003)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB; hybrid and fine-tuning 32"
+    )
+    parser.add_argument("--max-epochs", type=int, metavar="N", help="default 200; fine-tuning 20")
+    parser.add_argument("--patience", type=int, metavar="N", help="epochs without a better validation loss (default 10; fine-tuning 5)")
     parser.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="of all kernels in each step, as in AdamW (default 0)")
     parser.add_argument("--label-smoothing", type=float, default=0.0, metavar="SHARE", help="of each target, spread over all classes (0)")
     parser.add_argument(
@@ -78,7 +91,9 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_strategy(args, storage.open(args.set))  # what is wrong here is said before TensorFlow's seconds of importing
+    feature_set = storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    check_strategy(args, feature_set)
+    check_fine_tuning(args, feature_set)
     require_labels(args.labels)
     check_report_options(args)
     import_tensorflow()
@@ -95,23 +110,17 @@ def run(args: argparse.Namespace) -> int:
         metric=args.metric,
         multi_label=args.multi_label,
         class_weights=trainer.parse_class_weights(args.class_weights) if args.class_weights is not None else None,
-        learning_rate=args.learning_rate,
-        batch_size=args.batch_size,
-        max_epochs=args.max_epochs,
-        patience=args.patience,
         seed=args.seed,
         views=args.views,
-        weight_decay=args.weight_decay,
-        label_smoothing=args.label_smoothing,
-        mixup=args.mixup,
-        tail_learning_rate=args.tail_learning_rate,
-        train_batch_norm=args.train_batch_norm,
+        **({} if args.strategy == FINE_TUNING else _step_fields(args)),
         **split_fields(args),
     )
     out = Path(args.out)
     trainer.check_head_target(out)
-    fitted = trainer.fit(args.set, args.labels, options, args.folds, tail_for(args))
+    fine_tuning = args.strategy == FINE_TUNING
+    fitted = fine_tuned(args, options) if fine_tuning else trainer.fit(args.set, args.labels, options, args.folds, tail_for(args))
     trainer.save_head(fitted, out)
+    remove_checkpoint_of(args)
     if is_in_store(out, fitted.feature_set.name):
         leave_page(fitted.feature_set.name)
     if args.tensorboard:
@@ -126,6 +135,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(fitted, out)
     return 0
+
+
+def _step_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """What a head that is fitted on features takes of them; fine-tuning has its own defaults, and they are not about its starting head."""
+    names: tuple[str, ...] = ("learning_rate", "batch_size", "max_epochs", "patience", "weight_decay", "label_smoothing", "mixup")
+    names += ("tail_learning_rate", "train_batch_norm")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _print(fitted: FittedHead, out: Path) -> None:
@@ -148,7 +164,7 @@ def _print(fitted: FittedHead, out: Path) -> None:
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     if len(fitted.feature_set.views) > 1:
         source += ", plain images alone" if fitted.options.views == "plain" else f", {len(fitted.feature_set.views)} views at random"
-    print_pairs([("set", source), *strategy_pairs(fitted), ("head", head), ("folder", out)])
+    print_pairs([("set", source), *strategy_pairs(fitted), *fine_tuning_pairs(fitted), ("head", head), ("folder", out)])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

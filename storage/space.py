@@ -11,6 +11,7 @@ from typing import Any
 from storage.errors import DamagedError, SpaceMismatchError
 
 PLAIN_VIEWS: tuple[str, ...] = ("plain",)
+PIXELS = "pixels"  # in place of graph, weights and layer, in the space of images: nothing is frozen
 FIXED_VIEWS = frozenset({"plain", "flip"})  # the same whatever seed and number they have
 
 
@@ -41,6 +42,10 @@ class Space:
         return replace(self, views=PLAIN_VIEWS, view_seed=None)
 
     @property
+    def is_pixels(self) -> bool:
+        return self.graph == PIXELS
+
+    @property
     def id(self) -> str:
         """Hex sha256 of the canonical JSON (sorted keys, no spaces, ASCII)."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -57,6 +62,11 @@ class Space:
             odd = sorted(names.symmetric_difference(value))
             raise DamagedError(f"a feature space must have exactly the fields {sorted(names)}; missing or unknown: {odd}")
         return cls(**{**value, "views": tuple(value["views"])})
+
+
+def space_of_pixels(input_size: int, image_policy: str) -> Space:
+    """The space of images themselves, uint8 [S, S, 3] by the image policy: what a fine-tuned head reads."""
+    return Space(PIXELS, PIXELS, PIXELS, "none", input_size, image_policy, "none", "float32", "uint8")
 
 
 def differing_fields(a: Space, b: Space) -> list[str]:

@@ -19,6 +19,7 @@ from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.given_splits import TEST, VALIDATION
 from trainer.head_folder import Head
+from trainer.images import Images
 from trainer.label_column import LabelColumn
 from trainer.labels import Joined, LabelOptions, LabelReport, join, labels_for
 from trainer.splits import TRAIN, normal_split
@@ -75,15 +76,18 @@ def evaluate_head(
     split: str | None = None,
     show: ShowProgress = lambda done, total: None,
     label_options: LabelOptions | None = None,
+    images: Images | None = None,
 ) -> SetEvaluation:
     """Measure a head on the labelled items of the set `uri` (of one given split only, if named), in memory for a batch.
 
     label_options: where they choose and merge no classes, that is done as for the head, with those of its names that occur.
+    images: those of the set, for a fine-tuned head, which reads these and not the features; the set may be of any space then.
 
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
     feature_set, split = storage.open(uri), normal_split(split) if split else None
-    head.require_space_of(feature_set)
+    if not images:
+        head.require_space_of(feature_set)
     options = (label_options or LabelOptions()).or_names_of(head.label_options)
     joined = join(feature_set.items, labels_for(feature_set, labels, head.task.multi_label, options))
     splits = joined.given.numbers(SPLITS)
@@ -99,7 +103,8 @@ def evaluate_head(
         )
     order: list[Numbers] = []
     labelled = (joined.positions[rows], column)
-    evaluation = head.task.evaluate(_predictions(head, feature_set, labelled, order, show), head.classes, head.temperature)
+    batches = read(feature_set, labelled[0], images)
+    evaluation = head.task.evaluate(_predictions(head, batches, labelled, order, show), head.classes, head.temperature)
     return SetEvaluation(
         feature_set=feature_set,
         split=split,
@@ -126,17 +131,32 @@ def _of_split(joined: Joined, splits: Numbers, split: str) -> Numbers:
     return chosen
 
 
+def read(feature_set: FeatureSet, positions: Numbers, images: Images | None = None) -> Iterator[tuple[Numbers, npt.NDArray[np.generic]]]:
+    """(positions [n], what a head reads of these items [n, *shape]): the features, in storage order, or the images."""
+    if images:
+        yield from images.batches(positions)
+        return
+    for batch in feature_set.batches(positions=positions):
+        yield batch.positions, batch.embeddings
+
+
 def _predictions(
-    head: Head, feature_set: FeatureSet, labelled: tuple[Numbers, LabelColumn], order: list[Numbers], show: ShowProgress
+    head: Head,
+    batches: Iterable[tuple[Numbers, npt.NDArray[np.generic]]],
+    labelled: tuple[Numbers, LabelColumn],
+    order: list[Numbers],
+    show: ShowProgress,
 ) -> Iterator[tuple[Targets, Probabilities]]:
-    """Batches in storage order of the items at these positions (ascending), which have these labels; `order` is told their positions."""
+    """Predictions of the items at these positions (ascending), which have these labels; `order` is told the positions as they come."""
     positions, column = labelled
     done = 0
     show(0, len(positions))
-    for batch in feature_set.batches(positions=positions):
-        labels = column.take(np.searchsorted(positions, batch.positions))
-        order.append(batch.positions)
-        yield labels.targets(head.task.multi_label, head.classes), head.predict(batch.embeddings)
+    for found, features in batches:
+        if not len(found):
+            continue
+        labels = column.take(np.searchsorted(positions, found))
+        order.append(found)
+        yield labels.targets(head.task.multi_label, head.classes), head.predict(features)
         done += len(labels)
         show(done, len(positions))
 

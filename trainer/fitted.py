@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.feature_set import FeatureSet
+from storage.space import Space
 from trainer.cross_validation import CrossValidation
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
@@ -39,7 +40,8 @@ class FittedHead:
     path: dict[str, list[float]] = field(default_factory=dict)  # the strengths tried, and the validation loss (or error) of each
     cross_validation: CrossValidation | None = None
     strategy: str = "feature-extraction"  # or "hybrid", "fine-tuning"
-    frozen: dict[str, Any] = field(default_factory=dict)  # of a hybrid head: where it was cut, what is before and behind
+    frozen: dict[str, Any] = field(default_factory=dict)  # of the other strategies: what was frozen, and what was trained
+    input_space: Space | None = None  # that `model` reads, if not the set's
     fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
 

@@ -79,10 +79,10 @@ class Head:
         return metrics if isinstance(metrics, dict) else {}
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype; cast a batch at a time."""
+        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time."""
         size = rows_per_batch(features.shape[1:], MAX_PREDICT_ROWS)
         parts = [
-            np.asarray(self.model.predict_on_batch(features[start : start + size].astype(np.float32)), np.float32)
+            np.asarray(self.model.predict_on_batch(_as_read(features[start : start + size])), np.float32)
             for start in range(0, len(features), size)
         ]
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
@@ -90,7 +90,13 @@ class Head:
     def require_space_of(self, feature_set: FeatureSet) -> None:
         """Raise SpaceMismatchError, naming the fields, unless view 0 of the set is in the head's space."""
         way_out = "Extract those images with the head's backbone and options, or train a head on this set"
+        if self.space.is_pixels:
+            way_out = "This head was fine-tuned and reads images, not features"
         require_same_space(self.space, feature_set.space.plain, f"the head {self.folder}", str(feature_set.name), way_out)
+
+
+def _as_read(features: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return features if features.dtype == np.uint8 else features.astype(np.float32)  # pixels stay what they are
 
 
 def save_head(fitted: FittedHead, folder: str | Path) -> None:
@@ -178,9 +184,9 @@ def _describe(fitted: FittedHead) -> dict[str, Any]:
     return {
         "format": MULTI_LABEL_FORMAT if fitted.options.multi_label else HEAD_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "space": description.space.to_dict(),
+        "space": (fitted.input_space or description.space).to_dict(),
         "backbone": dict(description.backbone),
-        "feature_shape": list(description.shape),
+        "feature_shape": list(fitted.model.input_shape[1:]) if fitted.input_space else list(description.shape),
         "options": asdict(fitted.options),
         "history": fitted.history,
         **summary(fitted),

@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.adam_by_part import adam
+from trainer.arrays import Numbers
 from trainer.exact_fits import FitData
 from trainer.features import READERS, LabelledFeatures
-from trainer.fitting import FirstFit, Numbers
+from trainer.fitting import FirstFit
 from trainer.heads import with_activation
 from trainer.input_pipeline import batches_of, stream
 from trainer.memory import default_batch, require_room, too_large

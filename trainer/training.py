@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.fitting import Curves, Numbers
+from trainer.arrays import Numbers
+from trainer.fitting import Curves
 from trainer.softening import Softening
 
 Stream = Callable[[Numbers], tf.data.Dataset]

@@ -1,0 +1,175 @@
+"""Fine-tuning: what it starts from, what it trains when, that it goes on after a kill, on several devices, with little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storage.errors import SpaceMismatchError, UsageError
+from tests.trainer.coloured import Coloured, MemoryImages, coloured, weights_of
+from trainer.fine_tuning import fine_tune
+from trainer.fine_tuning_options import FineTuningOptions
+from trainer.fitted import FittedHead
+from trainer.head_folder import load_head, save_head
+from trainer.image_training import Told
+from trainer.network_depth import weighted_layers
+from trainer.options import FitOptions
+from trainer.training_memory import require_room
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGED: dict[str, Any] = {"stages": (0, 1), "max_epochs": 3, "weight_decay": 0.01, "label_smoothing": 0.1}
+
+
+@pytest.fixture(scope="module")
+def set_of_colours(tmp_path_factory: pytest.TempPathFactory) -> Coloured:
+    return coloured(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def tuned(set_of_colours: Coloured, tmp_path_factory: pytest.TempPathFactory) -> FittedHead:
+    return set_of_colours.tune(tmp_path_factory.mktemp("run") / "state", **STAGED)
+
+
+def by_name(model: keras.Model) -> dict[str, list[Any]]:
+    return {layer.name: [np.asarray(weight) for weight in layer.weights] for layer in weighted_layers(model)}
+
+
+def test_all_layers_are_trained_but_batch_norm_stays_as_it_was(set_of_colours: Coloured, tuned: FittedHead) -> None:
+    before, after = by_name(set_of_colours.network.model), by_name(tuned.model)
+    for name in ("first", "second"):
+        assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(before[name], after[name], strict=True)), name
+    for a, b in zip(before["norm"], after["norm"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) -> None:
+    from trainer.fit import fit
+
+    head = fit(str(tuned.feature_set.name), options=FitOptions("logistic", c=1.0))  # measured on validation before its refit
+    assert tuned.history["start_val_loss"][0] == pytest.approx(smoothed_loss(head), rel=1e-4)
+    assert (head.tested, head.rows) == (tuned.tested, tuned.rows)  # so that both stand in one table
+    assert tuned.metrics["test"].to_dict().keys() == head.metrics["test"].to_dict().keys()
+
+
+def smoothed_loss(head: FittedHead) -> float:
+    outcomes = head.metrics["validation"].outcomes  # type: ignore[union-attr]
+    logs = np.log(outcomes.probabilities)
+    return float(np.mean(-0.9 * logs[np.arange(len(logs)), outcomes.truth] - 0.1 * logs.mean(axis=1)))
+
+
+def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: FittedHead, set_of_colours: Coloured, tmp_path: Path) -> None:
+    save_head(tuned, tmp_path / "head")
+    described = json.loads((tmp_path / "head" / "head.json").read_text())
+    assert (described["strategy"], described["feature_shape"]) == ("fine-tuning", [8, 8, 3])
+    assert [stage["frozen"] for stage in described["frozen"]["stages"]] == [[1, 2], [2]]
+    assert [group["learning_rate"] for group in described["frozen"]["groups"]] == [0.005, 0.0025]
+    head = load_head(tmp_path / "head")
+    assert head.space.is_pixels
+    pixels = set_of_colours.images.pixels
+    np.testing.assert_allclose(head.predict(pixels), tuned.model.predict_on_batch(pixels), atol=1e-6)
+    with pytest.raises(SpaceMismatchError, match="reads images"):
+        head.require_space_of(tuned.feature_set)
+    with pytest.raises(SpaceMismatchError, match="different feature spaces"):  # it is no head to start from
+        fine_tune(
+            set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, FitOptions(), FineTuningOptions(), tmp_path, head
+        )
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(set_of_colours: Coloured, tuned: FittedHead, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        if done == 4:  # of two steps an epoch: within the third one, no layer of which is frozen
+            raise Killed
+
+    notes: list[str] = []
+    with pytest.raises(Killed):
+        set_of_colours.tune(tmp_path / "state", Told(kill), **STAGED)
+    again = set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **STAGED)
+    assert "goes on after epoch" in notes[0]
+    for name, curve in tuned.history.items():
+        np.testing.assert_allclose(again.history[name], curve, rtol=1e-4, err_msg=name)
+    for a, b in zip(weights_of(again), weights_of(tuned), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    set_of_colours.images.asked.clear()
+    set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **STAGED)  # killed before the head was written: nothing is trained
+    assert len(set_of_colours.images.asked) == 3  # measured
+
+
+@pytest.mark.slow  # a program of its own
+def test_two_devices_give_what_one_gives(set_of_colours: Coloured, tmp_path: Path) -> None:
+    one = set_of_colours.tune(tmp_path / "one", stages=(), max_epochs=2)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, "-m", "tests.trainer.coloured", str(tmp_path)], cwd=ROOT, env=environment, check=True, timeout=250)
+    with np.load(tmp_path / "two.npz") as two:
+        assert two["devices"] == 2
+        np.testing.assert_allclose(two["losses"], one.history["loss"], rtol=1e-5)
+        for i, weight in enumerate(weights_of(one)):
+            np.testing.assert_allclose(two[f"arr_{i}"], weight, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class SmallMemory(keras.layers.Layer):  # type: ignore[misc]
+    """Runs out of memory above so many images at a time: what TensorFlow makes of Python's MemoryError is what a GPU says."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.most = most
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        def take(n: Any) -> Any:
+            if n > self.most:
+                raise MemoryError
+            return n
+
+        with tf.control_dependencies([tf.numpy_function(take, [tf.shape(x)[0]], tf.int32)] if training else []):
+            return tf.identity(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "most": self.most}
+
+
+@pytest.mark.full  # three runs
+def test_a_batch_that_does_not_fit_is_halved_or_refused(tmp_path: Path) -> None:
+    notes: list[str] = []
+    small = coloured(tmp_path / "store", SmallMemory(4))
+    head = small.tune(tmp_path / "state", Told(note=notes.append), stages=(), max_epochs=2)
+    assert notes == ["a batch of 8 images does not fit in memory: 4 from here on"]
+    assert (head.frozen["options"]["batch_size"], len(head.history["loss"])) == (4, 2)
+    none = coloured(tmp_path / "none", SmallMemory(0))
+    with pytest.raises(UsageError, match="not enough memory to train this network on 1 images"):
+        none.tune(tmp_path / "other", stages=(), max_epochs=1)
+
+
+def test_more_memory_than_the_machine_has_is_refused_before_the_work(set_of_colours: Coloured) -> None:
+    with pytest.raises(UsageError, match=r"a batch of 1000000000 images needs about .* GiB .* try --batch-size"):
+        require_room(set_of_colours.network.model, 10**9)
+
+
+@pytest.mark.full  # another run; its options are tested beside
+def test_mixed_precision_gives_a_head_in_float32(set_of_colours: Coloured, tmp_path: Path) -> None:
+    head = set_of_colours.tune(tmp_path / "state", stages=(), max_epochs=1, precision="float16", train_batch_norm=True)
+    assert {layer.dtype_policy.name for layer in weighted_layers(head.model)} == {"float32"}
+    before, after = by_name(set_of_colours.network.model)["norm"], by_name(head.model)["norm"]
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))  # asked for: scales and statistics have moved
+
+
+def test_a_failure_to_read_images_is_told_as_it_is(set_of_colours: Coloured, tmp_path: Path) -> None:
+    class Gone(MemoryImages):
+        def batches(self, positions: Any, batch_size: int = 4) -> Any:
+            yield from super().batches(positions[:4], batch_size)
+            raise UsageError("the disk is gone")
+
+    broken = Coloured(set_of_colours.uri, Gone(set_of_colours.images.pixels), set_of_colours.network)
+    with pytest.raises(UsageError, match="the disk is gone"):
+        broken.tune(tmp_path / "state", max_epochs=1)

@@ -1,0 +1,109 @@
+"""Augmentation, learning rates by variable, stages and checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import DamagedError, UsageError
+from trainer.adam_by_part import AdamByPart
+from trainer.augmentation import Augmentation
+from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
+from trainer.fine_tuning_options import FineTuningOptions
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
+
+
+def changed(how: Augmentation, seed: int = 0) -> np.ndarray:
+    return np.asarray(how(tf.constant(PIXELS), tf.constant([seed, 1], tf.int64)))
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    np.testing.assert_array_equal(changed(Augmentation.parse("none")), PIXELS)
+
+
+def test_changes_go_by_the_seed_alone() -> None:
+    np.testing.assert_array_equal(changed(Augmentation()), changed(Augmentation()))
+    assert any((changed(Augmentation(), 0) != changed(Augmentation(), seed)).any() for seed in (1, 2))
+
+
+def test_a_flip_is_a_mirror_for_about_half_of_the_seeds() -> None:
+    found = [changed(Augmentation.parse("flip"), seed) for seed in range(40)]
+    mirrored = [np.array_equal(each, PIXELS[:, ::-1]) for each in found]
+    assert all(np.array_equal(each, PIXELS) for each, is_mirror in zip(found, mirrored, strict=True) if not is_mirror)
+    assert 8 < sum(mirrored) < 32
+
+
+def test_a_cut_stays_within_the_image() -> None:
+    """Of a slope, the cut is a slope of the same range or less."""
+    slope = np.repeat(np.arange(100, 200, 10, dtype=np.uint8)[:, None, None], 10, 1).repeat(3, 2)
+    for seed in range(10):
+        cut = np.asarray(Augmentation.parse("crop=0.5")(tf.constant(slope), tf.constant([seed, 0], tf.int64))).astype(int)
+        assert cut.min() >= 100
+        assert cut.max() <= 190
+        assert (np.diff(cut[:, 0, 0]) >= 0).all()
+        assert 40 <= cut[-1, 0, 0] - cut[0, 0, 0] <= 90
+
+
+def test_bad_words_are_told() -> None:
+    for text in ("rotate", "crop", "crop=big", "flip=1"):
+        with pytest.raises(UsageError, match="--augment takes"):
+            Augmentation.parse(text)
+    with pytest.raises(UsageError, match="crop must be from"):
+        Augmentation.parse("crop=0")
+    for options in ({"stages": (1, 1, 1, 1)}, {"stages": (-1,)}, {"precision": "int8"}, {"rate_decay": 0.0}, {"batch_size": 0}):
+        with pytest.raises(UsageError):
+            FineTuningOptions(**options)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(0, 3), max_size=3), st.integers(0, 12))
+def test_stages_open_one_group_after_the_other(stages: list[int], epoch: int) -> None:
+    options = FineTuningOptions(stages=tuple(stages))
+    opened = [options.open_groups(e) for e in range(epoch + 1)]
+    assert opened == sorted(opened)
+    assert opened[-1] == 3 or epoch < sum(stages)
+    for number, epochs in enumerate(stages):
+        assert [options.open_groups(e) for e in range(sum(stages))].count(number) == epochs
+
+
+def test_each_variable_has_its_rate_and_kernels_decay() -> None:
+    variables = [
+        keras.Variable(np.ones((2, 2), np.float32)),
+        keras.Variable(np.ones(2, np.float32)),
+        keras.Variable(np.ones(2, np.float32)),
+    ]
+    adam = AdamByPart(0.1, (0.5, 0.5, 0.1), decay=0.2)
+    adam.build(variables)
+    adam.apply([tf.ones(v.shape) for v in variables[:2]], variables[:2])  # a stage in which the third is frozen
+    adam.apply([tf.ones(v.shape) for v in variables], variables)
+    # Adam's first steps on a constant gradient are of the size of the rate.
+    np.testing.assert_allclose(variables[1].numpy(), 1 - 2 * 0.05, atol=1e-5)
+    once = (1 - 0.05 * 0.2) - 0.05
+    np.testing.assert_allclose(variables[0].numpy(), once * (1 - 0.05 * 0.2) - 0.05, atol=1e-5)
+    assert 0.98 < float(variables[2].numpy()[0]) < 1.0
+
+
+def test_a_checkpoint_is_that_of_its_own_run_alone(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "state", {"seed": 1})
+    assert kept.get() == (None, "")
+    values = [np.arange(3, dtype=np.float32), np.array(7, np.int64), *(np.array(i) for i in range(12))]
+    kept.put(Snapshot(Progress(2, 1, 0.5, 8, {"loss": [1.0, 0.5]}), values, values[:1]))
+    found, note = kept.get()
+    assert found is not None
+    assert "after epoch 2" in note
+    assert found.progress == Progress(2, 1, 0.5, 8, {"loss": [1.0, 0.5]})
+    assert [value.tolist() for value in found.values] == [value.tolist() for value in values]
+    other, note = Checkpoint(tmp_path / "state", {"seed": 2}).get()
+    assert other is None
+    assert "seed differ" in note
+    (tmp_path / "state" / FILE).write_bytes(b"PK broken")
+    with pytest.raises(DamagedError, match="remove the folder"):
+        kept.get()
+    remove_checkpoint(tmp_path / "state")
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,192 @@
+"""Fine-tuning: the whole network from the images, started from a head that was fitted on cached features (Kumar et al. 2022, LP-FT)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from storage.errors import UsageError
+from storage.space import Space
+from trainer.checkpoint import Checkpoint, Progress
+from trainer.exact_fits import FitData
+from trainer.fine_tuning_options import FineTuningOptions
+from trainer.fitted import FittedHead
+from trainer.head_folder import Head
+from trainer.heads import HeadOptions, with_activation
+from trainer.image_stream import ImageStream
+from trainer.image_training import ImageTraining, Told
+from trainer.images import ImageRows, Images
+from trainer.measured import calibrated, digest_of_tested, measure
+from trainer.network_depth import HEAD
+from trainer.options import FitOptions
+from trainer.prepared import Prepared, prepare
+from trainer.smoothing import smoothed
+from trainer.split_checks import split_warnings
+from trainer.splits import TEST, TRAIN, VALIDATION
+
+FINE_TUNING = "fine-tuning"
+MEASURED_TRAIN = 2048  # of the training items: each one measured costs a third of what training on it does
+
+
+@dataclass(frozen=True)
+class ImageNetwork:
+    """`model`: uint8 [N, S, S, 3] to features of the set's space. `space`: that of its pixels, which the fine-tuned head reads."""
+
+    model: keras.Model
+    space: Space
+
+
+def fine_tune(
+    uri: str | Path,
+    labels: str | Path | None,
+    images: Images,
+    network: ImageNetwork,
+    options: FitOptions,
+    tuning: FineTuningOptions,
+    checkpoint: Path,
+    start: Head | None = None,
+    told: Told | None = None,
+    devices: Sequence[str] | None = None,
+) -> FittedHead:
+    """Train network and head on the images of the set's items; splits, labels and metrics are those of `fit` with the same options.
+
+    start: the head to begin with, of the set's space; None: one is fitted on the cached features of train first, as `options` say.
+    checkpoint: a folder; the same call goes on there after it was killed. devices: several share each batch (None: all GPUs).
+    Raises what `fit` does, SpaceMismatchError for a start of another space, and what `images` raises.
+    """
+    started, told = time.perf_counter(), told or Told()
+    if start:
+        options = replace(options, **_head_options(start))
+    prepared = prepare(uri, labels, options)
+    head = start.model if start else _warm_head(prepared)
+    warnings = _check_start(prepared, start) if start else []
+    logits = _joined(network.model, head, prepared.options.head)
+    split, joined, task = prepared.split, prepared.labelled.joined, prepared.data.task
+    train, validation, test = (split.positions(name) for name in (TRAIN, VALIDATION, TEST))
+    images.prepare(joined.positions)
+    y = prepared.labelled.y
+    weights = task.weights(prepared.options.class_weights, y[train], prepared.labelled.classes)
+    loss = smoothed(task.loss(weights), task.multi_label, tuning.label_smoothing)
+    stream = ImageStream(images, joined.positions, y)
+    all_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    training = ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, all_gpus if devices is None else devices)
+    identity = _identity(prepared, start, tuning)
+    fit_seconds = -time.perf_counter()
+    progress, best = training.run(train, validation, Checkpoint(checkpoint, identity), told)
+    fit_seconds += time.perf_counter()
+    logits.set_weights(best)
+    warnings += _check_gain(progress)
+    model = with_activation(logits, task.activation())
+    rows = ImageRows(images, joined.positions, prepared.feature_set.columns("key")["key"].take(joined.positions))
+    data = FitData(rows, y, prepared.labelled.classes, task, prepared.options)
+    seen = train if len(train) <= MEASURED_TRAIN else train[:: -(-len(train) // MEASURED_TRAIN)]
+    measured = {name: measure(model, data, part) for name, part in ((TRAIN, seen), (VALIDATION, validation), (TEST, test)) if len(part)}
+    return FittedHead(
+        model=model,
+        classes=prepared.labelled.classes,
+        feature_set=prepared.feature_set,
+        options=prepared.options,
+        metrics=calibrated({name: each.evaluation for name, each in measured.items()}),
+        epochs=progress.best_epoch or progress.epochs,
+        history=progress.curves,
+        labels=joined.report,
+        rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
+        straddling_duplicates=split.straddling,
+        seconds=round(time.perf_counter() - started, 3),
+        warnings=[*split_warnings(joined, split, "training went on for all of --max-epochs"), *joined.report.warnings(), *warnings],
+        positions={name: joined.positions[each.numbers] for name, each in measured.items()},
+        tested=digest_of_tested(prepared.labelled.digests[test], y[test], prepared.labelled.classes) if len(test) else None,
+        fit_seconds=round(fit_seconds, 3),
+        strategy=FINE_TUNING,
+        frozen=_frozen(training, tuning, start, progress.batch_size),
+        input_space=network.space,
+    )
+
+
+def _warm_head(prepared: Prepared) -> keras.Model:
+    """Fitted on train, and chosen by validation, as `fit` does first; not on validation as well, by which the fine-tuning is to stop."""
+    train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
+    model = prepared.fitting().with_validation(train, validation).model
+    assert model is not None
+    return model
+
+
+def _head_options(start: Head) -> dict[str, Any]:
+    """What the start says of its kind."""
+    told = start.description.get("options", {})
+    found = {each.name: told[each.name] for each in fields(HeadOptions) if each.name in told}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _check_start(prepared: Prepared, start: Head) -> list[str]:
+    """Raises SpaceMismatchError and UsageError; what it has seen is a warning."""
+    start.require_space_of(prepared.feature_set)
+    labelled, test = prepared.labelled, prepared.split.positions(TEST)
+    if start.classes != labelled.classes or start.task.multi_label != prepared.data.task.multi_label:
+        raise UsageError(
+            f"the head {start.folder} has the classes {', '.join(start.classes[:5])}{' ...' if len(start.classes) > 5 else ''}, and these "
+            f"labels {', '.join(labelled.classes[:5])}{' ...' if len(labelled.classes) > 5 else ''}: start from a head of the same labels, "
+            "or leave out --from, and one is fitted first"
+        )
+    tested = digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None
+    if start.description.get("tested_sha256") != tested:
+        return [f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here"]
+    if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
+        return [f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first"]
+    return []
+
+
+def _check_gain(progress: Progress) -> list[str]:
+    """A warning where the start was no worse."""
+    before = progress.curves.get("start_val_loss", [float("inf")])[0]
+    if progress.best_epoch and progress.best_loss >= before:
+        return [
+            f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): keep the start"
+        ]
+    return []
+
+
+def _joined(network: keras.Model, head: keras.Model, kind: str) -> keras.Model:
+    """From pixels to logits, as a copy; the head is a layer of this name."""
+    if kind == "knn":
+        raise UsageError("the knn head has nothing that training could change: start from another head, such as logistic or linear")
+    logits = keras.Model(head.inputs, head.layers[-1].input, name=HEAD)
+    joined = keras.Model(network.inputs, logits(network.outputs[0]))
+    copy = keras.Model.from_config(joined.get_config())
+    copy.set_weights(joined.get_weights())
+    return copy
+
+
+def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions) -> Mapping[str, Any]:
+    labelled, split = prepared.labelled, prepared.split
+    feature_set = prepared.feature_set
+    return {
+        "set": [str(feature_set.name), feature_set.version, feature_set.space.id],
+        "labels": labelled.joined.report.joined_digest,
+        "split": [split.positions(name).tolist() for name in (TRAIN, VALIDATION, TEST)],
+        "options": asdict(prepared.options),
+        "fine-tuning options": asdict(tuning),
+        "starting head": start.description.get("model_sha256") if start else None,
+    }
+
+
+def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, batch_size: int) -> dict[str, Any]:
+    """For head.json: the start, and what was trained when and how fast."""
+    groups = range(1, tuning.groups + 1)
+    layers = {group: training.groups.names(group) for group in groups}
+    return {
+        "start": {"head": str(start.folder) if start else None, "model_sha256": start.description.get("model_sha256") if start else None},
+        "groups": [{"group": g, "first_layer": layers[g][0], "last_layer": layers[g][1], "learning_rate": tuning.rate(g)} for g in groups],
+        "stages": [
+            {"epochs": epochs, "trained": ["head", *range(1, opened + 1)], "frozen": list(range(opened + 1, tuning.groups + 1))}
+            for opened, epochs in enumerate(tuning.stages)
+        ],
+        "devices": training.devices,
+        "options": {**asdict(tuning), "batch_size": batch_size},
+    }

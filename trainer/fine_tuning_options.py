@@ -1,0 +1,61 @@
+"""How to fine-tune: learning rates by depth, what is trained when, augmentation, precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from storage.errors import UsageError
+from trainer.augmentation import Augmentation
+from trainer.heads import require_range
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # our name -> Keras' policy
+
+
+@dataclass(frozen=True)
+class FineTuningOptions:
+    """The layers of the network are divided into `groups` by depth. The head learns at `learning_rate`, the last group at `rate_decay`
+    times that, the one before at rate_decay ** 2, and so on.
+
+    stages: epochs in which the head alone is trained, then those with the last group, then with the last two, ...; after these all
+    is trained. precision: what is computed in; weights, head and loss stay float32, and so does the head that is kept.
+    """
+
+    learning_rate: float = 3e-4  # of Adam
+    rate_decay: float = 0.5
+    groups: int = 3
+    stages: tuple[int, ...] = (0, 1)
+    batch_size: int = 32  # over all devices
+    max_epochs: int = 20
+    patience: int = 5  # epochs without a better validation loss
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    precision: str = "float32"
+    train_batch_norm: bool = False  # statistics and scales of BatchNorm layers move, too
+    weight_decay: float = 0.0  # decoupled (AdamW), of kernels alone
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_range(self, "learning_rate", 1e-9, 10)
+        require_range(self, "rate_decay", 1e-3, 1)
+        require_range(self, "weight_decay", 0, 1)
+        require_range(self, "label_smoothing", 0, 0.9)
+        for name in ("groups", "batch_size", "max_epochs", "patience"):
+            require_range(self, name, 1, 1e6)
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        if len(self.stages) > self.groups or not all(type(n) is int and n >= 0 for n in self.stages):
+            raise UsageError(
+                f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "
+                f"got {self.stages!r}"
+            )
+
+    def open_groups(self, epoch: int) -> int:
+        """How many groups, from the end of the network, are trained beside the head in epoch 0, 1, ..."""
+        for opened, epochs in enumerate(self.stages):
+            if epoch < epochs:
+                return opened
+            epoch -= epochs
+        return self.groups
+
+    def rate(self, group: int) -> float:
+        """group: 0 is the head, 1 the last of the network."""
+        return self.learning_rate * self.rate_decay**group
