@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from scripts.advice_tasks import SIZE, Pixels
+from scripts.advice_tasks import Pixels
 
 WEIGHTS = {
     "mobilenet-75": "mobilenet_7_5_224_tf_no_top.h5",
@@ -33,12 +33,12 @@ CUTS = {
 }
 EXTRACTS = {
     "mobilenet-75": ("--backbone", "mobilenet", "--backbone-arg", "alpha=0.75"),
-    "random-75": ("--backbone", "mobilenet", "--backbone-arg", "alpha=0.75", "--weights", "random:0"),
+    "random-75": ("--backbone", "mobilenet", "--backbone-arg", "alpha=0.75", "--weights", "random:0", "--dtype", "float32"),
     "mobilenet-v2-35": ("--backbone", "mobilenet_v2", "--backbone-arg", "alpha=0.35"),
     "squeezenet": ("--preprocessing", "caffe"),
 }
 HEADS = ("logistic", "mlp", "knn")
-BATCH, RATE, SHIFT = 32, 3e-4, 6  # images, of Adam, pixels
+BATCH, RATE, SHIFT = 32, 3e-4, 1 / 16  # images, of Adam, of the width
 HYBRID_EPOCHS, TUNING_EPOCHS, LEAST_STEPS = 15, 8, 120
 Array = npt.NDArray[Any]
 
@@ -58,7 +58,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images uint8 [N, SIZE, SIZE, 3] and class numbers [N], of train and test."""
+    """Images uint8 [N, size, size, 3] and class numbers [N], of train and test."""
 
     train: Pixels
     train_y: Array
@@ -75,11 +75,11 @@ class Examples:
         return cls(*parts)
 
 
-def build_network(backbone: str, folder: Path, weights: Path) -> keras.Model:
-    """The whole network in Keras, on preprocessed images; one that was loaded at another size is written to `folder` at SIZE."""
-    shape = (SIZE, SIZE, 3)
+def build_network(backbone: str, folder: Path, weights: Path, size: int) -> keras.Model:
+    """The whole network in Keras, on preprocessed images; a model file is written to `folder` once more, for images of this size."""
+    shape = (size, size, 3)
     if backbone == "squeezenet":
-        path = folder / "squeezenet_96.keras"
+        path = folder / f"squeezenet_{size}.keras"
         if not path.exists():
             large = keras.models.load_model(weights / WEIGHTS[backbone], compile=False)
             small = keras.models.clone_model(large, input_tensors=keras.Input(shape))
@@ -174,10 +174,11 @@ def _epochs(rows: int, usual: int) -> int:
 
 
 def _augmented(images: Pixels, random: np.random.Generator, flips: bool) -> Pixels:
-    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    shift = round(SHIFT * images.shape[1])
+    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
     out = np.empty_like(images)
-    for i, (y, x) in enumerate(random.integers(0, 2 * SHIFT + 1, (len(images), 2))):
-        out[i] = padded[i, y : y + SIZE, x : x + SIZE]
+    for i, (y, x) in enumerate(random.integers(0, 2 * shift + 1, (len(images), 2))):
+        out[i] = padded[i, y : y + images.shape[1], x : x + images.shape[2]]
     if flips:
         mirrored = random.random(len(images)) < 0.5
         out[mirrored] = out[mirrored, :, ::-1]

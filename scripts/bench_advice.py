@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.advice_tasks import SIZE, TASKS, Task, read_pixels, write_corpora, write_labels
+from scripts.advice_tasks import TASKS, Task, read_pixels, write_corpora, write_labels
 from scripts.console import import_tensorflow
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
@@ -37,8 +37,8 @@ def set_of(task: Task, folder: Path, weights: Path) -> str:
     if not Path(uri).exists():
         words = list(EXTRACTS[task.backbone])
         if task.backbone == "squeezenet":
-            build_network(task.backbone, folder, weights)
-            words += ["--backbone", str(folder / "squeezenet_96.keras")]
+            build_network(task.backbone, folder, weights, task.size)
+            words += ["--backbone", str(folder / f"squeezenet_{task.size}.keras")]
         elif task.backbone in WEIGHTS:
             words += ["--weights", str(weights / WEIGHTS[task.backbone])]
         command = [
@@ -50,7 +50,7 @@ def set_of(task: Task, folder: Path, weights: Path) -> str:
             uri,
             *words,
             "--input-size",
-            str(SIZE),
+            str(task.size),
             "--local",
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -65,11 +65,11 @@ def outcome_of(task: Task, uri: str, labels: Path, pixels: dict[str, Any], folde
     classes = tuple(sorted({row["label"] for row in rows}))
     examples = ways.Examples.of(rows, pixels, classes)
     frozen, head = ways.feature_extraction(uri, labels)
-    cosine = ways.check_features(uri, task.backbone, ways.build_network(task.backbone, folder, weights), pixels)
+    cosine = ways.check_features(uri, task.backbone, ways.build_network(task.backbone, folder, weights, task.size), pixels)
     if cosine < 0.999:
         raise SystemExit(f"the network trained here is not that of {uri}: cosine {cosine:.4f}")
-    tail = ways.hybrid(task.backbone, ways.build_network(task.backbone, folder, weights), head, examples)
-    tuned = ways.fine_tuning(task.backbone, ways.build_network(task.backbone, folder, weights), head, examples, task.flips)
+    tail = ways.hybrid(task.backbone, ways.build_network(task.backbone, folder, weights, task.size), head, examples)
+    tuned = ways.fine_tuning(task.backbone, ways.build_network(task.backbone, folder, weights, task.size), head, examples, task.flips)
     return {name: each.to_dict() for name, each in zip(STRATEGIES, (frozen, tail, tuned), strict=True)}
 
 
