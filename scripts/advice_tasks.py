@@ -108,7 +108,7 @@ TASKS = (
 
 
 def write_corpora(clothing: Path, folder: Path) -> None:
-    """The photographs of `clothing` (a folder of class folders) as PNG files below `folder`: full, and small ones plain, turned, blurred."""
+    """The photographs of `clothing` (class folders) as PNG files below `folder`: full, and small ones plain, turned, blurred."""
     random = np.random.default_rng(0)
     for path in sorted(clothing.glob("*/*.jpg")):
         with Image.open(path) as opened:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
-from scripts import evaluate, extract, layers, leaderboard, predict, runs, store, sweep, train
+from scripts import advise, evaluate, extract, layers, leaderboard, predict, runs, store, sweep, train
 from scripts.console import print_json
 from storage.errors import HungError, PermafrostError, UsageError
 
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (extract, layers, train, sweep, evaluate, leaderboard, predict, runs, store):
+    for module in (extract, layers, train, advise, sweep, evaluate, leaderboard, predict, runs, store):
         module.add_command(commands)
     return parser
 
