@@ -8,6 +8,7 @@ from scripts.console import print_pairs, print_table, visible
 
 if TYPE_CHECKING:
     from trainer.advice_evidence import Evidence
+    from trainer.advice_rule import Facts
     from trainer.advise import Advised
     from trainer.comparison import Comparison
     from trainer.intervals import Interval
@@ -26,7 +27,7 @@ def print_advice(found: Advised) -> None:
     _print_ranking(found)
     _print_heads(evidence)
     _print_curve(evidence)
-    _print_labels(evidence)
+    _print_labels(evidence, advice.facts)
     print("\nwhat this cannot know")
     for unknown in advice.unknown:
         print(f"- {unknown}")
@@ -110,25 +111,20 @@ def _more_labels(evidence: Evidence) -> str:
     return f"yes: {said}" if interval.low > 0 else f"hardly: {said}" if interval.high < SMALL else f"not shown: {said}"
 
 
-def _print_labels(evidence: Evidence) -> None:
-    pool, counts = evidence.pool, evidence.counts
-    _title("labels")
+def _print_labels(evidence: Evidence, facts: Facts) -> None:
+    counts, leaks, names = evidence.counts, evidence.leaks, [visible(name) for name in evidence.pool.classes]
     most, least = int(counts.argmax()), int(counts.argmin())
-    leaks = evidence.leaks
     tested = (
-        f"{len(leaks.pairs)} of {leaks.rows} test items, and {leaks.same} more are in training themselves" if leaks else "nothing is tested"
+        f"{len(leaks.pairs)} of {leaks.rows} test items, {leaks.same} more are in training themselves" if leaks else "nothing is tested"
     )
     print_pairs(
         [
-            (
-                "classes",
-                f"{len(counts)}, from {counts[least]} ({visible(pool.classes[least])}) to {counts[most]} ({visible(pool.classes[most])}) items",
-            ),
+            ("classes", f"{len(counts)}, from {counts[least]} ({names[least]}) to {counts[most]} ({names[most]}) items"),
             (
                 "doubtful",
                 f"{len(evidence.errors.positions)} of {evidence.errors.rows} ({evidence.errors.share:.1%}), by confident learning",
             ),
-            ("wrong where sure", f"{evidence.facts().wrong_where_sure:.1%} of the quarter that ridge is surest of"),
+            ("wrong where sure", f"{facts.wrong_where_sure:.1%} of the quarter that ridge is surest of"),
             ("near-duplicates", f"{evidence.inside.near} in training, {evidence.inside.other_label} of them beside another label"),
             ("near training", tested),
         ]

@@ -1,7 +1,7 @@
 """How often is the adviser right? Advice and outcome on a grid of small tasks, as JSON.
 
-    python -m scripts.bench_advice --clothing FOLDER --weights FOLDER --folder WORK --outcomes     # hours of training, kept in WORK
-    python -m scripts.bench_advice --clothing FOLDER --weights FOLDER --folder WORK --out advice.json  # the advice, beside what is there
+    python -m scripts.bench_advice --clothing FOLDER --weights FOLDER --folder WORK --outcomes --out advice.json  # an hour or two
+    python -m scripts.bench_advice --clothing FOLDER --weights FOLDER --folder WORK --out advice.json  # the advice on what WORK holds
 
 FOLDER of --clothing has class folders of photographs, that of --weights the files named in scripts/advice_outcomes.py. What a task reached
 is kept in WORK/outcomes by task: a run that was stopped goes on, and another rule is judged without training anything again.
@@ -93,6 +93,50 @@ def run_outcomes(folder: Path, clothing: Path, weights: Path, tasks: tuple[Task,
         keras.backend.clear_session()
 
 
+def advice_for(task: Task, folder: Path) -> dict[str, Any]:
+    """What `permafrost advise` would take for the task, of which it sees the set and the label file, without the evidence it only shows."""
+    from trainer.advice_evidence import facts_of, scores_of
+    from trainer.advice_pool import features_of, pool_of
+    from trainer.advice_rule import decide
+    from trainer.options import FitOptions
+
+    pool = pool_of(f"{folder}/store/{task.corpus}/{task.backbone}", folder / "labels" / f"{slug(task.name)}.csv", FitOptions())
+    scores = scores_of(pool, features_of(pool.feature_set, pool.positions))
+    return {**decide(facts_of(pool, scores)).to_dict(), "logme": scores.logme, "h_score": scores.h_score}
+
+
+def judged(strategy: str, reached: dict[str, Any]) -> dict[str, Any]:
+    """The choice beside the best: how much is lost, and whether the test items could show a difference at all (McNemar)."""
+    from trainer.comparison import mcnemar
+
+    best = max(reached, key=lambda name: reached[name]["accuracy"])
+    ours, theirs = (np.array(list(reached[name]["right"])) == "1" for name in (strategy, best))
+    lost = reached[best]["accuracy"] - reached[strategy]["accuracy"]
+    p = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
+    return {"best": best, "lost": lost, "is_right": lost <= POINT + 1e-9, "is_shown_wrong": lost > POINT + 1e-9 and p < 0.05}
+
+
+def run_advice(folder: Path, tasks: tuple[Task, ...]) -> dict[str, Any]:
+    """Of the tasks that have an outcome. `always`: how often each strategy would have been right, were it taken every time."""
+    rows = []
+    for task in tasks:
+        path = folder / "outcomes" / f"{slug(task.name)}.json"
+        if not path.exists():
+            continue
+        known = json.loads(path.read_text())
+        advice = advice_for(task, folder)
+        reached = {name: {key: value for key, value in each.items() if key != "right"} for name, each in known["reached"].items()}
+        rows.append({**known, "reached": reached, "advice": advice, **judged(advice["strategy"], known["reached"])})
+        print(task.name, advice["strategy"], rows[-1]["best"], round(rows[-1]["lost"], 3), file=sys.stderr, flush=True)
+    always = {name: sum(_is_right(row["reached"], name) for row in rows) for name in STRATEGIES}
+    right, wrong = (sum(row[name] for row in rows) for name in ("is_right", "is_shown_wrong"))
+    return {"tasks": len(rows), "right": right, "shown_wrong": wrong, "always": always, "rows": rows}
+
+
+def _is_right(reached: dict[str, Any], name: str) -> bool:
+    return bool(max(each["accuracy"] for each in reached.values()) - reached[name]["accuracy"] <= POINT + 1e-9)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clothing", type=Path, required=True, help="folder of class folders of photographs")
@@ -107,6 +151,10 @@ def main() -> None:
     tasks = tuple(task for task in TASKS if args.only in task.name)
     if args.outcomes:
         run_outcomes(args.folder, args.clothing, args.weights, tasks, args.most)
+    text = json.dumps(run_advice(args.folder, tasks), indent=1)
+    if args.out:
+        args.out.write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

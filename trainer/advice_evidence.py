@@ -88,17 +88,6 @@ class Evidence:
         names, counts = self.pool.classes, self.counts
         return [(names[i], names[j], int(confusion[i, j]), float(confusion[i, j] / counts[i])) for i, j in pairs if confusion[i, j]]
 
-    def facts(self) -> Facts:
-        best = self.heads[self.best]
-        return Facts(
-            items=self.pool.labelled,
-            per_class=float(np.median(self.counts)) * self.pool.labelled / len(self.pool),
-            accuracy=best.evaluation.leading,
-            low=best.evaluation.leading - _half_width(best),
-            commonest=float(self.counts.max() / len(self.pool)),
-            wrong_where_sure=wrong_where_sure(evaluation_of(self.scores.linear)),
-        )
-
     def to_dict(self) -> dict[str, Any]:
         classes = self.pool.classes
         return {
@@ -126,6 +115,20 @@ class Evidence:
 
     def keys(self, positions: npt.NDArray[np.int64]) -> list[str]:
         return self.pool.feature_set.columns("key")["key"].take(pa.array(positions)).to_pylist()  # type: ignore[no-any-return]
+
+
+def facts_of(pool: Pool, scores: SetScores) -> Facts:
+    """What the rule goes by: of the better of the linear head and the neighbours."""
+    best = max(scores.linear, scores.neighbours, key=lambda crossed: crossed.evaluation.leading)
+    counts = np.bincount(pool.y, minlength=len(pool.classes))
+    return Facts(
+        items=pool.labelled,
+        per_class=float(np.median(counts)) * pool.labelled / len(pool),
+        accuracy=best.evaluation.leading,
+        low=interval_of(best).low,
+        commonest=float(counts.max() / len(pool)),
+        wrong_where_sure=wrong_where_sure(evaluation_of(scores.linear)),
+    )
 
 
 def scores_of(pool: Pool, features: Features) -> SetScores:

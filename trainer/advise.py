@@ -106,7 +106,7 @@ def advise(
         )
         for each, _, its in found
     )
-    return Advised(ranking, evidence, decide(evidence.facts()), round(time.perf_counter() - started, 1))
+    return Advised(ranking, evidence, decide(facts_of(pool, scores)), round(time.perf_counter() - started, 1))
 
 
 def _common(pool: Pool, sets: Sequence[FeatureSet]) -> tuple[Pool, list[npt.NDArray[np.int64]]]:
