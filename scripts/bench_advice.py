@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.advice_tasks import TASKS, Task, read_pixels, write_corpora, write_labels
 from scripts.console import import_tensorflow
 

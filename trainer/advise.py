@@ -21,7 +21,7 @@ import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.words import backbone_in_words
-from trainer.advice_evidence import Evidence, SetScores, compared, evidence_of, scores_of
+from trainer.advice_evidence import Evidence, SetScores, compared, evidence_of, facts_of, scores_of
 from trainer.advice_pool import MOST_ITEMS, Features, Pool, features_of, identities, pool_of, pooling_note
 from trainer.advice_rule import Advice, decide
 from trainer.comparison import Comparison
