@@ -64,30 +64,21 @@ def _turned(interval: Interval) -> tuple[float, float]:
 
 
 def _print_heads(evidence: Evidence) -> None:
-    from trainer.advice_evidence import LAYERED, LINEAR, NEIGHBOURS, interval_of
-
-    heads = ((LINEAR, "linear"), (NEIGHBOURS, "neighbours"), (LAYERED, "one hidden layer"))
-    rows = []
-    for name, what in heads:
-        crossed = evidence.heads[name]
-        beside = "" if name == LINEAR else _signed(evidence.against_linear(name))
-        rows.append((name, what, crossed.evaluation.leading, _range(interval_of(crossed)), beside))
-    _title(f"frozen heads on {len(evidence.pool)} items, {evidence.scores.linear.folds} folds")
-    print_table(["head", "", "accuracy", "95%", "beside ridge"], rows)
-    gap = evidence.memorised - evidence.scores.linear.evaluation.leading
-    print(f"ridge on what it learned from: {evidence.memorised:.3f}, {gap:.3f} above what it predicts unseen")
-    print(f"would more capacity help? {_capacity(evidence)}")
+    linear, beside = evidence.scores.linear, evidence.layered
+    _title(f"capacity, on {len(evidence.pool)} items")
+    rows = [
+        (f"ridge, unseen items of {linear.folds} folds", linear.evaluation.leading),
+        ("ridge, the items it learned from", evidence.memorised),
+        ("a hidden layer, unseen items of 2 folds", float(beside.right[0].mean())),
+        ("ridge, unseen items of 2 folds", float(beside.right[1].mean())),
+    ]
+    print_table(["head", "accuracy"], rows)
+    print(f"would more capacity help? {_capacity(beside)}")
 
 
-def _capacity(evidence: Evidence) -> str:
-    from trainer.advice_evidence import LAYERED
-
-    interval = evidence.against_linear(LAYERED).interval
-    if interval.low > 0:
-        return f"yes: a hidden layer brings {_range(interval)}"
-    if interval.high < SMALL:
-        return "no: a hidden layer brings nothing on these features"
-    return f"not shown: a hidden layer brings {_range(interval)}"
+def _capacity(beside: Comparison) -> str:
+    said = f"a hidden layer brings {beside.difference:+.3f} ({_range(beside.interval)})"
+    return f"yes: {said}" if beside.interval.low > 0 else f"no: {said}" if beside.interval.high < SMALL else f"not shown: {said}"
 
 
 def _print_curve(evidence: Evidence) -> None:
@@ -144,10 +135,6 @@ def _print_doubtful(evidence: Evidence) -> None:
 
 def _title(text: str) -> None:
     print(f"\n{text}")
-
-
-def _signed(comparison: Comparison) -> str:
-    return f"{comparison.difference:+.3f} ({_range(comparison.interval)})"
 
 
 def _range(interval: tuple[float, float]) -> str:

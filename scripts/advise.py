@@ -32,6 +32,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--all", action="store_true", help="and all other sets of the store that hold a corpus of the first one")
     add_label_options(parser)
+    parser.add_argument("--multi-label", action="store_true", help="refused: advice is about items of one class each")
     add_split_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of splits, folds and sample (default 0)")
     parser.add_argument("--most", type=int, default=MOST_ITEMS, metavar="N", help=f"look at a sample of N items (default {MOST_ITEMS})")
@@ -42,6 +43,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     if args.most < 20:
         raise UsageError(f"--most must be 20 at least, got {args.most}: of fewer items nothing can be said")
+    if args.multi_label:
+        raise UsageError(
+            "advice is about items of one class each, as its folds, scores and rule are: for items of any number of classes, "
+            "`permafrost sweep --multi-label` says how far frozen features go"
+        )
     first, *others = (storage.open(uri) for uri in args.sets)  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
     uris = list(dict.fromkeys([*args.sets, *(_beside(first, [first, *others]) if args.all else ())]))

@@ -139,15 +139,18 @@ def features_of(feature_set: FeatureSet, positions: Numbers) -> Features:
     order = np.argsort(positions)
     rows = StoredRows(feature_set, positions[order])
     width = feature_set.shape[-1]
-    directions = None
-    if width > MOST_WIDTH:
-        directions = tf.constant(np.random.default_rng(0).standard_normal((width, MOST_WIDTH)).astype(np.float32) / np.sqrt(MOST_WIDTH))
+    directions = None if width <= MOST_WIDTH else tf.constant(_directions(width))
     out = np.empty((len(positions), min(width, MOST_WIDTH)), np.float32)
     for part, block in vectors(rows, np.arange(len(positions)), "avg" if len(feature_set.shape) > 1 else ""):
         out[order[part]] = block if directions is None else block @ directions
     if not np.isfinite(out).all():
         require_finite(rows, np.arange(len(positions)))
     return out
+
+
+def _directions(width: int) -> Features:
+    random = np.random.default_rng(0)
+    return (random.standard_normal((width, MOST_WIDTH)) / np.sqrt(MOST_WIDTH)).astype(np.float32)
 
 
 def pooling_note(feature_set: FeatureSet) -> str:
