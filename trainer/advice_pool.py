@@ -150,7 +150,7 @@ def features_of(feature_set: FeatureSet, positions: Numbers) -> Features:
 
 def _directions(width: int) -> Features:
     random = np.random.default_rng(0)
-    return (random.standard_normal((width, MOST_WIDTH)) / np.sqrt(MOST_WIDTH)).astype(np.float32)
+    return np.asarray(random.standard_normal((width, MOST_WIDTH)) / np.sqrt(MOST_WIDTH), np.float32)
 
 
 def pooling_note(feature_set: FeatureSet) -> str:
