@@ -91,6 +91,8 @@ TASKS = (
     Task("tops or not", _tops),
     Task("longsleeve or t-shirt", _only("longsleeve", "t-shirt")),
     Task("shirts of three kinds", _only("longsleeve", "shirt", "t-shirt")),
+    Task("pants or shoes", _only("pants", "shoes")),
+    Task("hat, pants or shoes, 5 a class", _only("hat", "pants", "shoes"), per_class=5),
     Task("random labels", _random),
     Task("clothing-10, 20% wrong", _kinds, noise=NOISE),
     Task("brightness in 3 parts", _by_rank(_brightness, 3)),

@@ -140,14 +140,15 @@ def evidence_of(pool: Pool, features: Features, scores: SetScores) -> Evidence:
     """features [N, D]: of the pool's own set, or of another one that ranks above it."""
     prepared, layered = pool.prepared(features, LINEAR), pool.prepared(features, LAYERED, max_epochs=LAYERED_EPOCHS)
     linear = evaluation_of(scores.linear)
-    probabilities = linear.outcomes.probabilities
+    probabilities, (memorised, alpha) = linear.outcomes.probabilities, _memorised(pool, features)
     assert probabilities is not None, "bounded by the pool"
     return Evidence(
         pool=pool,
         scores=scores,
         layered=compared(*(cross_validate(each, LAYERED_FOLDS) for each in (layered, prepared))),
-        memorised=_memorised(pool, features),
-        curve=learning_curve(prepared, pool.folds, np.asarray(linear.right)),
+        memorised=memorised,
+        # With one strength at all sizes, that of all labels: a decomposition for each of 20 fits would take most of the time.
+        curve=learning_curve(pool.prepared(features, LINEAR, alpha=alpha), pool.folds),
         errors=label_errors(linear.outcomes.truth, probabilities),
         leaks=near_duplicates_of(pool.feature_set, pool.tested, pool.positions) if len(pool.tested) else None,
         inside=near_inside(features, pool.y),
@@ -194,7 +195,8 @@ def _half_width(crossed: CrossValidation) -> float:
     return half
 
 
-def _memorised(pool: Pool, features: Features) -> float:
+def _memorised(pool: Pool, features: Features) -> tuple[float, float]:
+    """The accuracy of the linear head on what it learned from, and the strength it chose."""
     prepared = pool.prepared(features, LINEAR)
     everything = np.arange(len(pool))
     fitting = prepared.fitting()
@@ -202,7 +204,7 @@ def _memorised(pool: Pool, features: Features) -> float:
     train = np.setdiff1d(everything, validation)
     first = fitting.with_validation(train, validation)
     model = fitting.refit(everything, first) if len(validation) else first.model
-    return measure(model, prepared.data, everything).evaluation.leading
+    return measure(model, prepared.data, everything).evaluation.leading, first.chosen["alpha"]
 
 
 def _told(crossed: CrossValidation) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from trainer.splits import TEST, TRAIN, VALIDATION, Split, split_joined
 from trainer.task import task_of
 from trainer.units import units_of_images
 
-MOST_ITEMS = 3000  # whose heads of 2,048 features are fitted in about two minutes on two cores
+MOST_ITEMS = 3000  # what a few minutes on two cores allow with 2,048 features
 MOST_WIDTH = 2048  # features: ridge's decomposition grows with the cube
 FOLDS = 5
 SHOWN = 5

@@ -22,7 +22,7 @@ from trainer.prepared import Prepared
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.units import Units, units_of_images
 
-SHARES = (0.125, 0.25, 0.5)  # and all
+SHARES = (0.125, 0.25, 0.5, 1.0)
 LEAST_PER_CLASS = 2  # items to learn from, on average: with fewer there is no curve
 POWERS = np.linspace(0.1, 1.0, 10)  # what is seen in practice is 0.1 to 0.5 or so (Hestness et al. 2017); a mean of noise falls by 1
 FACTORS = (2, 4)  # times the labels: further is guessing
@@ -79,25 +79,20 @@ class LearningCurve:
         }
 
 
-def learning_curve(prepared: Prepared, folds: int, whole: Right) -> LearningCurve:
-    """Of the head that is prepared, which no item is tested with. N items, in the order of the folds. whole [N]: what its
-    `cross_validate` has right, the point of all labels."""
+def learning_curve(prepared: Prepared, folds: int) -> LearningCurve:
+    """Of the head that is prepared, which no item is tested with. N items, in the order of the folds."""
     images = units_of_images(to_words(prepared.feature_set.items["digest"])[prepared.labelled.joined.positions])
-    y = prepared.data.y.astype(np.int64)
-    classes = len(prepared.labelled.classes)
-    rows: dict[float, list[Right]] = {}
-    sizes: dict[float, list[int]] = {}
-    all_sizes = []
+    y, least = prepared.data.y.astype(np.int64), LEAST_PER_CLASS * len(prepared.labelled.classes)
+    rows: dict[float, list[Right]] = {share: [] for share in SHARES}
+    sizes: dict[float, list[int]] = {share: [] for share in SHARES}
     for number, split in enumerate(splits_of(prepared, folds)):
-        all_sizes.append(len(split.positions(TRAIN, VALIDATION)))
         for share in SHARES:
             train, validation = (_part(images, y, split.positions(name), share, number) for name in (TRAIN, VALIDATION))
-            if len(train) + len(validation) >= LEAST_PER_CLASS * classes:
-                rows.setdefault(share, []).append(_right(prepared, train, validation, split.positions(TEST)))
-                sizes.setdefault(share, []).append(len(train) + len(validation))
-    kept = [share for share in SHARES if len(rows.get(share, [])) == folds]
-    means = [float(np.mean(each)) for each in (*(sizes[share] for share in kept), all_sizes)]
-    return LearningCurve(tuple(means), np.stack([*(np.concatenate(rows[share]) for share in kept), whole]))
+            if share == 1 or len(train) + len(validation) >= least:
+                rows[share].append(_right(prepared, train, validation, split.positions(TEST)))
+                sizes[share].append(len(train) + len(validation))
+    kept = [share for share in SHARES if len(rows[share]) == folds]
+    return LearningCurve(tuple(float(np.mean(sizes[share])) for share in kept), np.stack([np.concatenate(rows[share]) for share in kept]))
 
 
 def _part(images: Units, y: Numbers, numbers: Numbers, share: float, seed: int) -> Numbers:

@@ -56,6 +56,7 @@ def test_the_best_of_all_sets_of_the_corpus_is_told_with_its_evidence(say: Said,
     evidence = found["evidence"]
     assert evidence["items"] == sum(evidence["classes"].values())
     assert evidence["learning_curve"]["accuracy"][-1] == evidence["heads"]["ridge"]["accuracy"] == 1.0
+    assert evidence["capacity"]["memorised"] == 1.0
     assert evidence["near_duplicates"]["test"]["same_image"] == 0
 
 

@@ -69,7 +69,7 @@ def test_more_labels_help_a_head_and_all_of_them_are_the_cross_validation(
     pool = pool_of(uri, None, FitOptions(test=0.0))
     prepared = pool.prepared(features_of(pool.feature_set, pool.positions), "class-mean")
     crossed = cross_validate(prepared, 3)
-    found = learning_curve(prepared, 3, np.asarray(crossed.evaluation.right))
+    found = learning_curve(prepared, 3)
     assert found.sizes == pytest.approx([10, 20, 40, 80], abs=2)
     assert found.accuracy[0] < found.accuracy[-1] == crossed.evaluation.leading
     assert found.right.shape == (4, 120)
