@@ -103,6 +103,7 @@ def _more_labels(evidence: Evidence) -> str:
 
 
 def _print_labels(evidence: Evidence, facts: Facts) -> None:
+    _title("labels")
     counts, leaks, names = evidence.counts, evidence.leaks, [visible(name) for name in evidence.pool.classes]
     most, least = int(counts.argmax()), int(counts.argmin())
     tested = (
