@@ -117,13 +117,19 @@ def _print_labels(evidence: Evidence, facts: Facts) -> None:
                 f"{len(evidence.errors.positions)} of {evidence.errors.rows} ({evidence.errors.share:.1%}), by confident learning",
             ),
             ("wrong where sure", f"{facts.wrong_where_sure:.1%} of the quarter that ridge is surest of"),
-            ("near-duplicates", f"{evidence.inside.near} in training, {evidence.inside.other_label} of them beside another label"),
+            ("near-duplicates", _near_inside(evidence)),
             ("near training", tested),
         ]
     )
     if confused := evidence.confused():
         print_table(["class", "taken for", "items", "share"], [(visible(a), visible(b), n, share) for a, b, n, share in confused])
     _print_doubtful(evidence)
+
+
+def _near_inside(evidence: Evidence) -> str:
+    near, other = evidence.inside.near, evidence.inside.other_label
+    said = f"{near} in training, {other} of them beside another label"
+    return said + ("; most images are that near in these features, so it means nothing" if 2 * near > len(evidence.pool) else "")
 
 
 def _print_doubtful(evidence: Evidence) -> None:
