@@ -7,6 +7,7 @@ print(fitted.metrics["test"].accuracy)
 
 import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
 
+from trainer.advise import advise
 from trainer.class_weights import parse_class_weights
 from trainer.evaluate_set import SetEvaluation, evaluate_head
 from trainer.fit import fit
@@ -34,6 +35,7 @@ __all__ = [
     "Stream",
     "SweepOptions",
     "Tail",
+    "advise",
     "check_head_target",
     "evaluate_head",
     "fit",

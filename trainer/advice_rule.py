@@ -1,0 +1,113 @@
+"""Which strategy to take: a rule of five lines over what cached features and labels say.
+
+room: the share of the items that the best frozen head has wrong in cross-validation, less the share that it has wrong among the quarter of
+the items that it is surest of. Where a head is sure and yet wrong, the label is likelier at fault than the features, and no strategy helps.
+
+| in this order | takes | why |
+| --- | --- | --- |
+| the accuracy may be that of always saying the commonest class | feature extraction | nothing speaks for training more of the network |
+| room below LEAST_ROOM | feature extraction | there is next to nothing to win |
+| fewer than FEW labels in all | feature extraction | of so few the adviser has no experience |
+| room from MUCH_ROOM | fine-tuning | the features fit badly: layers far below are to learn something else |
+| else | hybrid | the last layers adapt for the price of an epoch on cached maps |
+
+No image was read and no network trained: how much the layers below would give if they were trained cannot be known from their output. The
+rule as it was first written asked for 40 labels a class and 500 in all before fine-tuning, and was wrong: where features fit badly, it
+won with 5 labels a class. How often either was right stands in docs/strategies_advise.md, measured by scripts/bench_advice.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+FEATURE_EXTRACTION, HYBRID, FINE_TUNING = "feature-extraction", "hybrid", "fine-tuning"
+LEAST_ROOM, MUCH_ROOM = 0.03, 0.10  # shares of the items
+FEW = 50  # labels in all
+SUREST = 0.25  # of the items
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rule goes by. Shares of the items; `low`: the lower end of the accuracy's 95%; `per_class`: the median class."""
+
+    items: int
+    per_class: float
+    accuracy: float
+    low: float
+    commonest: float
+    wrong_where_sure: float
+
+    @property
+    def room(self) -> float:
+        return max(0.0, 1 - self.accuracy - self.wrong_where_sure)
+
+    @property
+    def knows_something(self) -> bool:
+        return self.low > self.commonest
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`because`: the line of the rule that was met, in numbers. `changes`: what would change its mind. `unknown`: what it cannot know."""
+
+    strategy: str
+    because: str
+    changes: tuple[str, ...]
+    unknown: tuple[str, ...]
+    facts: Facts
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "strategy": self.strategy,
+            "because": self.because,
+            "changes": list(self.changes),
+            "unknown": list(self.unknown),
+            "facts": {**asdict(self.facts), "room": self.facts.room},
+        }
+
+
+UNKNOWN = (
+    "no image was read and nothing but heads was trained: what the layers below would learn is a guess from the room that is left",
+    "augmentation, which only training from the images can have, is not in the numbers",
+    "what training costs here: fine-tuning reads and decodes every image in every epoch",
+)
+
+
+def decide(facts: Facts) -> Advice:
+    strategy, because, changes = _line(facts)
+    return Advice(strategy, because, tuple(changes), UNKNOWN, facts)
+
+
+def _line(facts: Facts) -> tuple[str, str, list[str]]:
+    room, per_class = f"{facts.room:.1%}", f"{facts.per_class:g}"
+    if not facts.knows_something:
+        why = (
+            f"accuracy {facts.accuracy:.3f} (at least {facts.low:.3f}) may be that of always saying the commonest class, "
+            f"{facts.commonest:.3f}: nothing in the features speaks of these labels"
+        )
+        return (
+            FEATURE_EXTRACTION,
+            why,
+            [
+                "labels that were joined wrongly (look at some of them), or other features, an earlier layer's for one",
+                "reasons to believe in the labels all the same: then only training the network can help, and a small fine-tuning tells",
+            ],
+        )
+    if facts.room < LEAST_ROOM:
+        why = f"{room} of the items is what better features could still win, under {LEAST_ROOM:.0%}"
+        return FEATURE_EXTRACTION, why, [f"new images on which the head is worse: from {LEAST_ROOM:.0%} of room, hybrid"]
+    if facts.items < FEW:
+        why = f"{facts.items} labels in all, under {FEW}, of which the adviser has no experience: the safe choice"
+        return FEATURE_EXTRACTION, why, [f"labels: from {FEW} on, {'fine-tuning' if facts.room >= MUCH_ROOM else 'hybrid'} (room: {room})"]
+    said = f"{room} of the items are still to be won, with {facts.items} labels, {per_class} in the median class"
+    if facts.room >= MUCH_ROOM:
+        return FINE_TUNING, said, [f"other features with less than {MUCH_ROOM:.0%} of room (a larger input, another backbone): hybrid"]
+    return (
+        HYBRID,
+        said,
+        [
+            f"fine-tuning from {MUCH_ROOM:.0%} of room, or where its price does not matter",
+            f"feature extraction if better features leave under {LEAST_ROOM:.0%} of room",
+        ],
+    )
