@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from storage.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
-# Built at full size only where somebody asks for the slow tests; each takes 0.1 to 2 seconds, without values.
 QUICK = {"mobilenet_v2", "mobilenet_v3_small", "vgg16", "convnext_tiny", "efficientnet_b0", "resnet50_v2"}
-EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BACKBONES]
+# The deeper siblings of others in the table take half of the time.
+DEEP = re.compile(r"(efficientnet_(b[2-7]|v2_(b[1-3]|m|l))|resnet1.*|densenet(169|201)|convnext_(small|base|large|xlarge)|nasnet_large)$")
+EVERY = [pytest.param(name, marks=[pytest.mark.full] if DEEP.match(name) else []) for name in BACKBONES]
 NOT_FOR_USERS = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation", "name"}
 MOVES_NOTHING = {"dropout", "dropout_rate"}
 
@@ -67,7 +69,7 @@ def test_every_backbone_has_the_shapes_of_the_table(name: str) -> None:
     assert model.output_shape[-1] == entry.features
 
 
-@pytest.mark.parametrize("name", [*sorted(QUICK), pytest.param("nasnet_mobile", marks=pytest.mark.slow), "inception_v3", "mobilenet"])
+@pytest.mark.parametrize("name", [*sorted(QUICK), "nasnet_mobile", "inception_v3", "mobilenet"])
 def test_the_top_comes_last_and_has_the_layers_of_the_table(name: str) -> None:
     entry = BACKBONES[name]
     model = build_without_values(random(name))
