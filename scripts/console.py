@@ -89,7 +89,7 @@ class _Bar:
         self._task = bar.add_task(what, total=None, rate=first)
 
     def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total, rate=f"{self._clock.rate(done):.0f}/s")
+        self._bar.update(self._task, completed=done, total=total, rate=_told(self._clock.rate(done)))
 
 
 class _Lines:
@@ -103,7 +103,12 @@ class _Lines:
             return
         self._last = now
         left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-        print(f"{self._what}: {done} of {total}{f', {rate:.0f}/s' if rate else ''}{left}", file=sys.stderr, flush=True)
+        print(f"{self._what}: {done} of {total}{f', {_told(rate)}' if rate else ''}{left}", file=sys.stderr, flush=True)
+
+
+def _told(rate: float) -> str:
+    """By the second, or by the minute what takes longer than one."""
+    return f"{rate:.0f}/s" if rate >= 1 else f"{60 * rate:.2g}/min"
 
 
 class _Clock:

@@ -22,3 +22,13 @@ def test_all_at_once_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("copying", "comparing") as show:
         show(7, 7)
     assert capsys.readouterr().err.splitlines() == ["copying: comparing", "copying: 7 of 7"]
+
+
+def test_slow_work_is_told_by_the_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with progress("steps", "reading") as show:
+        show(0, 40)
+        now += 40
+        show(10, 40)
+    assert capsys.readouterr().err.splitlines()[-1] == "steps: 10 of 40, 15/min, 120 s left"
