@@ -26,7 +26,7 @@ from trainer.measured import calibrated, digest_of_tested, measure
 from trainer.network_depth import HEAD
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
-from trainer.smoothing import smoothed
+from trainer.softening import Softening
 from trainer.split_checks import split_warnings
 from trainer.splits import TEST, TRAIN, VALIDATION
 
@@ -72,8 +72,8 @@ def fine_tune(
     images.prepare(joined.positions)
     y = prepared.labelled.y
     weights = task.weights(prepared.options.class_weights, y[train], prepared.labelled.classes)
-    loss = smoothed(task.loss(weights), task.multi_label, tuning.label_smoothing)
-    stream = ImageStream(images, joined.positions, y)
+    loss = task.loss(weights)
+    stream = ImageStream(images, joined.positions, y, Softening(len(prepared.labelled.classes), tuning.label_smoothing))
     all_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     training = ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, all_gpus if devices is None else devices)
     identity = _identity(prepared, start, tuning)

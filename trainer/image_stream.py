@@ -13,6 +13,7 @@ import tensorflow as tf
 from trainer.augmentation import Augmentation
 from trainer.images import Images, Numbers, Pixels
 from trainer.python_calls import awaited_at_exit
+from trainer.softening import Softening
 
 Targets = npt.NDArray[np.generic]
 MAKERS, WAITING = 2, 2
@@ -23,11 +24,13 @@ OWN_THREADS = 4
 
 @dataclass
 class ImageStream:
-    """L labelled items at `positions` [L] (ascending) with targets y [L, ...]. `failure`: what went wrong while images were read."""
+    """L labelled items at `positions` [L] (ascending) with targets y [L, ...], in the form that `softening` gives them. `failure`: what
+    went wrong while images were read."""
 
     images: Images
     positions: Numbers
     y: Targets
+    softening: Softening
     failure: BaseException | None = field(default=None, init=False)
 
     def training(self, numbers: Numbers, batch_size: int, seed: int, epoch: int, augmentation: Augmentation) -> tf.data.Dataset:
@@ -41,13 +44,14 @@ class ImageStream:
 
         plain = tf.autograph.experimental.do_not_convert(changed)
         made = self._items(order, batch_size, (seed, epoch)).map(plain, num_parallel_calls=MAKERS, deterministic=True)
-        return _finished(made.batch(batch_size, drop_remainder=True), len(order) // batch_size)
+        batches = self.softening.of_training(made.batch(batch_size, drop_remainder=True))
+        return _finished(batches, len(order) // batch_size)
 
     def plain(self, numbers: Numbers, batch_size: int) -> tf.data.Dataset:
         """The images as they are."""
         without_draw = tf.autograph.experimental.do_not_convert(lambda image, y, draw: (image, y))
         made = self._items(numbers, batch_size, (0, 0)).map(without_draw)
-        return _finished(made.batch(batch_size), -(-len(numbers) // batch_size))
+        return _finished(self.softening.of_validation(made.batch(batch_size)), -(-len(numbers) // batch_size))
 
     def _items(self, order: Numbers, batch_size: int, seed: tuple[int, int]) -> tf.data.Dataset:
         """(image, y, what its random changes are drawn by) of single items."""

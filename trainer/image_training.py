@@ -16,9 +16,9 @@ from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
 from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
 from trainer.images import Numbers
+from trainer.memory import require_room
 from trainer.network_depth import HEAD, DepthGroups
 from trainer.task import Loss
-from trainer.training_memory import require_room
 
 ShowProgress = Callable[[int, int], None]
 Note = Callable[[str], None]
@@ -51,7 +51,7 @@ class ImageTraining:
         self.devices = int(self._strategy.num_replicas_in_sync)
         if options.batch_size % self.devices:
             raise UsageError(f"--batch-size must be a multiple of the {self.devices} devices, got {options.batch_size}")
-        require_room(model, options.batch_size // self.devices)
+        require_room(model, options.batch_size // self.devices, "a set of a smaller --input-size")
         with self._strategy.scope():
             keras.utils.set_random_seed(seed)
             self._model = keras.Model.from_config(_in_precision(model.get_config(), PRECISIONS[options.precision]))

@@ -17,9 +17,10 @@ BATCH_SIZE, BATCH_BYTES = 32, 1 << 30  # 1 GiB: batches are made smaller by them
 
 
 def training_bytes(model: keras.Model) -> int:
-    """Bytes that one image takes in a training step of a model with a graph of its own."""
+    """Bytes that one image takes in a training step of a model with a graph of its own, and of the models inside of it."""
     nodes = [node for operation in model.operations for node in operation._inbound_nodes]
-    return int(4 * COPIES * sum(prod(tensor.shape[1:]) for node in nodes for tensor in node.output_tensors))
+    own = int(4 * COPIES * sum(prod(tensor.shape[1:]) for node in nodes for tensor in node.output_tensors))
+    return own + sum(training_bytes(layer) for layer in model.layers if isinstance(layer, keras.Model))
 
 
 def available_bytes() -> int:
@@ -39,16 +40,17 @@ def default_batch(model: keras.Model) -> int:
     return max(1, min(BATCH_SIZE, BATCH_BYTES // training_bytes(model)))
 
 
-def require_room(model: keras.Model, batch_size: int) -> None:
-    """Raise UsageError where a batch of so many would not fit into main memory; what fits into a GPU only trying tells."""
+def require_room(model: keras.Model, batch_size: int, way_out: str) -> None:
+    """Raise UsageError where a batch of so many would not fit into main memory; what fits into a GPU only trying tells.
+
+    way_out: what beside a smaller batch would help.
+    """
     if tf.config.list_logical_devices("GPU"):
         return
-    needed, free = batch_size * training_bytes(model), available_bytes()
-    if needed > free:
-        raise too_large(batch_size, f": it takes about {needed / 2**30:.1f} GiB, and {max(0, free) / 2**30:.1f} GiB are free")
-
-
-def too_large(batch_size: int, why: str = "") -> UsageError:
-    return UsageError(
-        f"a batch of {batch_size} does not fit in memory{why}. Choose a smaller --batch-size, or a cut nearer to the network's end"
-    )
+    one, free = training_bytes(model), max(0, available_bytes())
+    if batch_size * one > free:
+        fitting = 1 << max(0, (free // one).bit_length() - 1)
+        raise UsageError(
+            f"a batch of {batch_size} does not fit in memory: it takes about {batch_size * one / 2**30:.1f} GiB to train the network on, "
+            f"and {free / 2**30:.1f} GiB are free. Try --batch-size {fitting}, or {way_out}"
+        )

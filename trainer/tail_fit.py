@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from storage.errors import UsageError
 from trainer.adam_by_part import adam
 from trainer.arrays import Numbers
 from trainer.exact_fits import FitData
@@ -23,7 +24,7 @@ from trainer.features import READERS, LabelledFeatures
 from trainer.fitting import FirstFit
 from trainer.heads import with_activation
 from trainer.input_pipeline import batches_of, stream
-from trainer.memory import default_batch, require_room, too_large
+from trainer.memory import default_batch, require_room
 from trainer.room import aligned_room
 from trainer.rows import StoredRows
 from trainer.shuffle_plan import ShufflePlan
@@ -34,6 +35,7 @@ from trainer.training import Training
 
 POOLINGS = {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D}  # in which nothing is learned
 ALONE = "head_epochs"
+WAY_OUT = "a cut nearer to the network's end"  # beside a smaller batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class TailFit:
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         """As of other heads. Where no epoch makes the validation loss less than it is at the start, the head on the untrained tail is kept,
         and `epochs` is 0."""
-        require_room(self.tail.fresh(), self._batch_size)
+        require_room(self.tail.fresh(), self._batch_size, WAY_OUT)
         alone = self._head.with_validation(train, validation)
         model, training = self._compiled(alone.model, train), self._training
         with self._in_memory():
@@ -142,4 +144,4 @@ class TailFit:
         try:
             yield
         except tf.errors.ResourceExhaustedError:
-            raise too_large(self._batch_size) from None
+            raise UsageError(f"a batch of {self._batch_size} does not fit in memory. Choose a smaller --batch-size, or {WAY_OUT}") from None
