@@ -1,17 +1,18 @@
-"""Hybrid heads from the cache beside the same layers trained from the images, and feature extraction beside both: one table, as JSON.
+"""The three strategies in one table, as JSON, and hybrid heads from the cache beside the same layers trained from the images.
 
     python -m scripts.bench_strategies CORPUS --labels split.csv --weights FILE --out strategies.json
     python -m scripts.bench_strategies CORPUS --backbone vgg16 --last 5 --input-size 64 --weights random:0 --epochs 1 --seeds 1
 
 Training from the images is the same fit (order of batches, rates, start from the head alone) of a model that has the frozen layers too,
 without augmentation. Its images are decoded once and held: the time of decoding is told apart, and an epoch from the files is the sum of
-both where, as here, the processor does both.
+both where, as here, the processor does both. Fine-tuning is the command's own, with its augmentation, from a logistic head.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +116,43 @@ def _of_seed(args: argparse.Namespace, seed: int, uris: dict[str, str], recipe: 
     found["rows"] = {name: len(prepared.split.positions(name)) for name in ("train", "validation", "test")}
     if not args.no_images:
         found["hybrid, from the images"] = _timed(*_from_images(prepared, recipe, pixels))
+        found["fine-tuning"] = _fine_tuned(args, seed, uris["end"])
     return found
+
+
+def _fine_tuned(args: argparse.Namespace, seed: int, uri: str) -> dict[str, Any]:
+    """Of the whole network, images held decoded. Its epochs are as many as those of the hybrid heads, and half as many again."""
+    import trainer
+    from scripts.corpus_images import images_of
+    from scripts.train_images import network_of
+    from trainer.fine_tuning import fine_tune
+    from trainer.fine_tuning_options import FineTuningOptions
+    from trainer.image_training import Told
+
+    feature_set = storage.open(uri)
+    network = network_of(feature_set)
+    images = images_of(feature_set, network.space, [])
+    epochs = args.epochs + args.epochs // 2
+    tuning = FineTuningOptions(max_epochs=epochs, patience=epochs, weight_decay=0.01, label_smoothing=0.1)
+    ends: list[tuple[int, float]] = []
+    told = Told(lambda done, total: ends.append((done, time.perf_counter())))
+    with tempfile.TemporaryDirectory() as state:
+        options = trainer.FitOptions("logistic", seed=seed)
+        started = time.perf_counter()
+        fitted = fine_tune(uri, args.labels, images, network, options, tuning, Path(state), told=told)
+        seconds = time.perf_counter() - started
+    steps = -(-fitted.rows["train"] // tuning.batch_size)
+    # From the first step of an epoch to its last, of those in which all is trained.
+    by_step = dict(ends)
+    gaps = [by_step[e * steps + steps] - by_step[e * steps + 1] for e in range(1, epochs) if e * steps + steps in by_step]
+    return {
+        "test_accuracy": round(float(fitted.metrics["test"].to_dict()["accuracy"]), 4),
+        "seconds": round(seconds, 2),
+        "epoch_seconds": round(float(np.median(gaps)) * steps / max(1, steps - 1), 3) if gaps else None,
+        "epochs_kept": fitted.epochs,
+        "loss": fitted.history["loss"],
+        "val_loss": fitted.history["val_loss"],
+    }
 
 
 def _from_images(prepared: Any, recipe: Any, pixels: Array) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +76,8 @@ def fine_tuned(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     from trainer.image_training import Told
 
     feature_set = storage.open(args.set)
-    tuning, network = _tuning(args), _network(args, feature_set)
+    moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
+    tuning, network = _tuning(args), network_of(feature_set, moved)
     memory = None if args.image_memory is None else int(args.image_memory * GIB)
     images = images_of(feature_set, network.space, args.corpus, memory)
     start = trainer.load_head(Path(args.start)) if args.start else None
@@ -119,8 +121,8 @@ def _tuning(args: argparse.Namespace) -> FineTuningOptions:
     return options if args.augment is None else replace(options, augmentation=Augmentation.parse(args.augment))
 
 
-def _network(args: argparse.Namespace, feature_set: FeatureSet) -> ImageNetwork:
-    """Raises SpaceMismatchError where the network is not the one that made the set's features."""
+def network_of(feature_set: FeatureSet, moved: Mapping[str, str] | None = None) -> ImageNetwork:
+    """moved: what of the set's recipe is elsewhere now. Raises SpaceMismatchError for a network that did not make the features."""
     from extractor.backbones import build
     from extractor.image_model import image_model
     from extractor.recipe import Recipe
@@ -128,8 +130,7 @@ def _network(args: argparse.Namespace, feature_set: FeatureSet) -> ImageNetwork:
     from trainer.fine_tuning import ImageNetwork
 
     description = feature_set.description.plain
-    moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
-    backbone = build(Recipe.from_dict({**description.backbone, **moved}))
+    backbone = build(Recipe.from_dict({**description.backbone, **(moved or {})}))
     recipe = backbone.recipe
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(description.space, backbone.space, f"{feature_set.name}", f"{recipe.name} with weights {recipe.weights}", way_out)
