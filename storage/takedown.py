@@ -16,6 +16,7 @@ from typing import Any
 
 from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
+from storage.expected_versions import missing_versions
 from storage.feature_set import read_description
 from storage.files import remove
 from storage.foreign_files import foreign_in_set, foreign_in_store
@@ -214,6 +215,8 @@ def _unreached(root: Place, only: SetName | None, names: Sequence[SetName], sets
         for status in run_statuses(name):
             if status.state in ("running", "unreadable"):
                 yield f"run {status.run} is at work on {done.set}: repeat the takedown when it has ended"
+        for version in missing_versions(name):
+            yield f"version {version} of {done.set} is lost: `permafrost store repair --from` brings it back from a copy, and cleans it"
         for path in done.unreadable:
             yield f"{done.set}/{path} cannot be read: look into it, or remove it"
         told = {*done.unreadable, *(gone.path for gone in done.files)}

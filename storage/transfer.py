@@ -14,6 +14,7 @@ from functools import partial
 
 from storage.absent import note_absent
 from storage.announce import announce
+from storage.asked_version import read_asked
 from storage.card import read_card, write_card
 from storage.carried_tombstones import carry_tombstones
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
@@ -29,7 +30,7 @@ from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
-from storage.versions import Tag, list_tags, list_versions, read_manifest, resolve, version_path
+from storage.versions import Tag, list_tags, list_versions, read_manifest, version_path
 
 THREADS = 8
 
@@ -92,8 +93,8 @@ def _wanted(source: SetName) -> tuple[dict[int, Manifest], list[Tag]]:
         raise NotFoundError(f"the set {source.folder} has no committed version yet")
     tags = list_tags(source)
     if source.at:
-        chosen = resolve(source, versions)
-        return {chosen: read_manifest(source.folder, chosen)}, [tag for tag in tags if tag.name == source.at]
+        chosen = read_asked(source, versions)
+        return {chosen.version: chosen}, [tag for tag in tags if tag.name == source.at]
     return {version: read_manifest(source.folder, version) for version in versions}, [tag for tag in tags if tag.version in versions]
 
 

@@ -47,6 +47,23 @@ def test_tags_are_made_moved_listed_and_removed(say: Said, uri: str) -> None:
         assert (got, message in err) == (code, True), err
 
 
+def test_readers_name_what_is_lost_and_go_on(say: Said, uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    (Path(uri) / "versions" / "00000003.json").unlink()
+    (Path(uri) / "tags" / "prod.json").unlink()
+    for words in (("ls", "store"), ("show", uri), ("versions", uri), ("diff", f"{uri}@1"), ("export", uri, "all.npz")):
+        caplog.clear()
+        code, out, err = say("store", *words)
+        assert (code, f"version 3 of {uri} is lost" in err + caplog.text) == (0, True), (words, err)
+        if words[0] in ("ls", "show", "versions"):
+            told = json.loads(say("store", *words, "--json")[1])
+            assert (told["sets"][0] if words[0] == "ls" else told)["lost"] == [3]
+    code, out, err = say("store", "tag", uri, "--json")
+    assert (code, json.loads(out)["lost"], "tags that are lost: prod" in err) == (0, ["prod"], True)
+    for at in ("3", "prod", "2100-01-01"):
+        code, _, err = say("store", "show", f"{uri}@{at}")
+        assert (code, "lost" in err) == (1, True)
+
+
 def test_versions_are_told_apart(say: Said, uri: str) -> None:
     code, out, _ = say("store", "diff", f"{uri}@prod", uri)
     assert code == 0

@@ -15,7 +15,7 @@ import pytest
 import storage
 from scripts.made_set import MadeSet
 from storage.card import set_card
-from storage.catalog import list_sets
+from storage.catalog import list_manifests, list_sets
 from storage.changes import remove
 from storage.compact import compact_set
 from storage.errors import DamagedError, NotFoundError, UsageError
@@ -113,6 +113,17 @@ def test_versions_that_are_newer_than_the_hint_are_found(made: MadeSet, url: str
     assert storage.open(f"{url}/team/set").version == 5
     (Path(made.folder) / "hint.json").unlink()
     assert storage.open(f"{url}/team/set").version == 5
+
+
+def test_a_lost_newest_version_is_noted_over_the_web_too(made: MadeSet, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    (Path(made.folder) / "versions" / "00000002.json").unlink()
+    assert storage.open(f"{url}/team/set").version == 1
+    assert "version 2 of" in caplog.text
+    assert [(each.version, each.lost) for each in list_sets(parse_root(url))] == [(1, (2,))]
+    assert [each.version for each in list_manifests(f"{url}/team/set")] == [1]
+    for at in ("2", "2100-01-01"):
+        with pytest.raises(DamagedError, match=r"version 2 of .* is lost"):
+            storage.open(f"{url}/team/set@{at}")
 
 
 def test_what_was_taken_down_leaves_the_cache_of_readers(made: MadeSet, url: str) -> None:
