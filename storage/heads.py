@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import PermafrostError
+from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import list_names, read_json
 from storage.names import SetName, parse_set
 from storage.place import Place
+from storage.sealed import CHECKSUM, is_damaged
 
 FOLDER = "heads"
 _TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
@@ -47,6 +48,27 @@ def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
             with suppress(PermafrostError, OSError):
                 value = read_json(root / FOLDER / team / head / "head.json", "head")
                 yield f"{team}/{head}", value
+
+
+def require_sound_heads(root: Place) -> None:
+    """Raises DamagedError where a `head.json` of the store cannot be read, or has changed: nobody knows which version it was fitted on."""
+    for team in list_names(root / FOLDER):
+        for head in list_names(root / FOLDER / team):
+            if _is_unreadable(root / FOLDER / team / head / "head.json"):
+                raise DamagedError(
+                    f"{root / FOLDER / team / head}/head.json is damaged, and nobody knows which version of which set it was fitted on: "
+                    "restore it from a copy, fit the head anew, or remove its folder"
+                )
+
+
+def _is_unreadable(place: Place) -> bool:
+    """One that is not there is not. Heads of older versions have no checksum."""
+    with suppress(NotFoundError):
+        try:
+            return CHECKSUM in read_json(place, "head") and is_damaged(place)
+        except DamagedError:
+            return True
+    return False
 
 
 def is_in_store(head: Path, name: SetName) -> bool:
