@@ -64,6 +64,14 @@ def test_readers_name_what_is_lost_and_go_on(say: Said, uri: str, caplog: pytest
         assert (code, "lost" in err) == (1, True)
 
 
+def test_a_copy_of_a_set_that_has_lost_a_version_says_so(say: Said, uri: str) -> None:
+    (Path(uri) / "versions" / "00000001.json").unlink()
+    code, out, _ = say("store", "copy", uri, "copy/team/set")
+    assert (code, "lost      versions/00000001.json" in out, "let it go in both" in out) == (3, True, True), out
+    code, out, _ = say("store", "copy", uri, "copy/team/set", "--json")
+    assert (code, json.loads(out)["lost"]) == (3, ["versions/00000001.json"])
+
+
 def test_versions_are_told_apart(say: Said, uri: str) -> None:
     code, out, _ = say("store", "diff", f"{uri}@prod", uri)
     assert code == 0
