@@ -13,6 +13,7 @@ from storage.files import list_names, read_json
 from storage.names import SetName, parse_set
 from storage.place import Place
 from storage.sealed import CHECKSUM, is_damaged
+from storage.set_description import read_description
 
 FOLDER = "heads"
 _TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
@@ -31,13 +32,16 @@ class HeadNote:
 
 
 def heads_on(name: SetName) -> list[HeadNote]:
-    """Heads in the store that were fitted on the set, sorted by name. One that cannot be read is none."""
-    found = []
+    """Heads in the store that were fitted on the set, sorted by name. One that cannot be read is none, nor is one that was fitted on
+    another set of this name, which was removed."""
+    found: list[HeadNote] = []
+    created = None
     for head, value in descriptions(name.root):
         with suppress(PermafrostError, AttributeError, TypeError):
             fitted_on = parse_set(str(value.get("set")))
             if (fitted_on.team, fitted_on.name) == (name.team, name.name):
-                found.append(_note(head, fitted_on.at, value))
+                created = _created(name) if created is None else created
+                found += [_note(head, fitted_on.at, value)] if _is_of_set_made(value, created) else []
     return found
 
 
@@ -74,6 +78,21 @@ def _is_unreadable(place: Place) -> bool:
 def is_in_store(head: Path, name: SetName) -> bool:
     """Whether the folder of a head is where the set's store has heads."""
     return isinstance(name.root, Path) and head.resolve().parent.parent == (name.root / FOLDER).resolve()
+
+
+def _created(name: SetName) -> str:
+    """Empty where that is not known."""
+    try:
+        return read_description(name).created
+    except PermafrostError:
+        return ""
+
+
+def _is_of_set_made(head: Mapping[str, Any], created: str) -> bool:
+    """Heads of older versions do not tell of which: they are younger than it. Times are UTC, and written alike."""
+    if not created:
+        return True
+    return bool(head["set_created"] == created) if "set_created" in head else str(head.get("created", created)) >= created
 
 
 def _note(name: str, at: str | None, value: Mapping[str, Any]) -> HeadNote:

@@ -178,6 +178,7 @@ def _describe(fitted: FittedHead) -> dict[str, Any]:
     return {
         "format": MULTI_LABEL_FORMAT if fitted.options.multi_label else HEAD_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "set_created": description.created,  # tells the set from another one that is made under its name
         "space": description.space.to_dict(),
         "backbone": dict(description.backbone),
         "feature_shape": list(description.shape),

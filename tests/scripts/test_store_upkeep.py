@@ -198,7 +198,12 @@ def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> Non
     assert (code, "would delete" in out, "give --yes" in out) == (0, True, True)
     assert json.loads(say("store", "gc", uri, "--yes", "--json")[1])["done"]
     assert say("store", "verify", uri, "--full")[0] == 0
-    assert "would remove" in say("store", "rm", uri)[1]
+    head = Path("store/heads/me/best")
+    head.mkdir(parents=True)
+    (head / "head.json").write_text(json.dumps({"set": uri, "version": 2}))
+    assert "would remove" in (told := say("store", "rm", uri)[1])
+    assert "heads         me/best: fitted on it, and stay in store/heads" in told
+    assert json.loads(say("store", "rm", uri, "--json")[1])["heads"] == ["me/best"]
     assert say("store", "rm", uri, "--yes")[0] == 0
     assert not Path(uri).exists()
 
