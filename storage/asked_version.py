@@ -134,4 +134,4 @@ def _require_none_between(name: SetName, version: int, after: int) -> None:
     there = f"; version {version} came before" if version else ""
     if not (lost := {*between} - absent_versions(name)):
         raise NotFoundError(f"{then} has expired, or was not copied here{there}")
-    raise DamagedError(f"{then} is not there{there}. {lost_in_words(name, lost)}")
+    raise DamagedError(f"{then} is not there{there}: {lost_in_words(name, lost)}")
