@@ -76,10 +76,10 @@ def test_all_versions_and_tags_are_copied(made: MadeSet, root: Place) -> None:
 
 
 @pytest.mark.parametrize("lost", ["versions/00000002.json", "versions/00000003.json", "tags/prod.json"])
-def test_what_is_lost_is_not_absent_on_purpose_in_the_copy(made: MadeSet, root: Place, lost: str, tmp_path: Path) -> None:
+def test_what_is_lost_is_not_absent_on_purpose_in_the_copy(made: MadeSet, lost: str, tmp_path: Path) -> None:
     sound = shutil.copytree(made.name.root, tmp_path / "sound")
     (Path(made.folder) / lost).unlink()
-    target = at(root, made)
+    target = at(tmp_path / "copies", made)
     told = {lost, "tags/prod.json"} if lost == "versions/00000002.json" else {lost}  # which means it
     assert {*copy_set(made.name, target).lost} == told
     assert {finding.path for finding in verify_set(target, full=True).findings if finding.is_damage} == told
