@@ -22,15 +22,17 @@ from scripts import (
     store_upkeep,
     store_verify,
 )
-from scripts.console import human_bytes, print_json, print_pairs, print_table, visible
+from scripts.console import human_bytes, print_json, print_pairs, print_table, visible, warn
 from scripts.store_verify import EXIT_DAMAGED
+from storage.asked_version import lost_in_words, lost_versions
 from storage.card import Card, read_card
 from storage.catalog import SetQuery, list_manifests, look_through
+from storage.expected_versions import read_hint
 from storage.feature_set import FeatureSet
 from storage.heads import HeadNote, heads_on
 from storage.names import parse_root, parse_set
 from storage.queries import duckdb_query, h5py_snippet, polars_query
-from storage.versions import Tag, list_tags
+from storage.versions import Tag, list_tags, list_versions
 from storage.words import backbone_in_words, origin_in_words, shape_in_words, views_in_words
 
 
@@ -73,6 +75,9 @@ def _add_search(action: argparse.ArgumentParser) -> None:
 
 def run_ls(args: argparse.Namespace) -> int:
     found = look_through(parse_root(args.target), SetQuery(args.name, args.backbone, args.space, args.corpus))
+    for each in found.sets:
+        if each.lost:
+            warn(lost_in_words(parse_set(f"{args.target}/{each.name}"), each.lost))
     if args.json:
         damaged = [{"name": name, "message": why} for name, why in found.damaged.items()]
         print_json({"store": args.target, "sets": [asdict(summary) for summary in found.sets], "damaged": damaged})
@@ -105,7 +110,9 @@ def run_show(args: argparse.Namespace) -> int:
     card, tags, heads = read_card(feature_set.name), list_tags(feature_set.name), heads_on(feature_set.name)
     if args.json:
         of_set = {**feature_set.description.to_dict(), "card": asdict(card)}
-        further = {"tags": {tag.name: tag.version for tag in tags}, "heads": [asdict(head) for head in heads]}
+        name = feature_set.name
+        lost = lost_versions(name, list_versions(name.folder), read_hint(name))
+        further = {"tags": {tag.name: tag.version for tag in tags}, "heads": [asdict(head) for head in heads], "lost": list(lost)}
         print_json({"set": of_set, "manifest": feature_set.manifest.to_dict(), **further})
     else:
         _print_set(feature_set, card, tags, heads)
@@ -114,10 +121,12 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_versions(args: argparse.Namespace) -> int:
     manifests = list_manifests(args.target)
-    tags = list_tags(parse_set(args.target))
+    name = parse_set(args.target)
+    tags = list_tags(name)
     named = {m.version: [tag.name for tag in tags if tag.version == m.version] for m in manifests}
     if args.json:
-        print_json({"set": args.target, "versions": [{**m.to_dict(), "tags": named[m.version]} for m in manifests]})
+        lost = lost_versions(name, list(named), read_hint(name)) if named else ()
+        print_json({"set": args.target, "versions": [{**m.to_dict(), "tags": named[m.version]} for m in manifests], "lost": list(lost)})
         return 0
     rows = [
         (

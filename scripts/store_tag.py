@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from scripts.console import print_json, print_table
+from scripts.console import print_json, print_table, warn
 from storage.errors import UsageError
+from storage.expected_versions import hinted_tags
 from storage.feature_set import read_description
 from storage.names import parse_set
 from storage.store import require_store
@@ -38,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     elif name.at:
         raise UsageError(f"{args.target}: expected the tag that is to mean it, such as: store tag {args.target} prod")
     tags = list_tags(name)
+    lost = sorted({*hinted_tags(name)} - {tag.name for tag in tags})
+    if lost:
+        warn(f"tags that are lost: {', '.join(lost)}; `permafrost store repair {name} --from ROOT` takes them from a copy of the store")
     if args.json:
-        print_json({"set": f"{name.team}/{name.name}", "tags": [asdict(tag) for tag in tags]})
+        print_json({"set": f"{name.team}/{name.name}", "tags": [asdict(tag) for tag in tags], "lost": lost})
     else:
         print_table(["tag", "version", "moved"], [(tag.name, tag.version, tag.moved) for tag in tags])
     return 0

@@ -15,6 +15,8 @@ from storage.compact import compact_set
 from storage.errors import UsageError
 from storage.expire import expire_versions
 from storage.gc import LEAST_GRACE_SECONDS, collect_garbage
+from storage.heads import FOLDER as HEADS
+from storage.heads import heads_on
 from storage.names import parse_set
 from storage.removal import remove_set
 
@@ -108,11 +110,13 @@ def run_compact(args: argparse.Namespace) -> int:
 
 def run_rm(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
+    heads = [head.name for head in heads_on(name)]  # while there is a set that they can be of
     files = remove_set(name, args.yes)
     if args.json:
-        print_json({"set": str(name), "done": args.yes, "files": files})
+        print_json({"set": str(name), "done": args.yes, "files": files, "heads": heads})
         return 0
-    print_pairs([("set", name), ("removed" if args.yes else "would remove", f"{files} files: all versions, tags and runs")])
+    stay = [("heads", f"{', '.join(heads)}: fitted on it, and stay in {name.root}/{HEADS}")] if heads else []
+    print_pairs([("set", name), ("removed" if args.yes else "would remove", f"{files} files: all versions, tags and runs"), *stay])
     print(_note(args.yes))
     return 0
 

@@ -21,10 +21,11 @@ def absent_versions(name: SetName) -> set[int]:
         return set()
 
 
-def note_absent(name: SetName, leaving: Collection[int] = (), coming: Collection[int] = ()) -> None:
-    """Note versions that leave, and those between the newest and what comes, before they do. A gap that was there stays damage."""
+def note_absent(name: SetName, leaving: Collection[int] = (), coming: Collection[int] = (), lost: Collection[int] = ()) -> None:
+    """Note versions that leave, and those between the newest and what comes, before they do. A gap that was there stays damage, and so
+    do versions that are lost."""
     there, before = set(list_versions(name.folder)), absent_versions(name)
     not_copied = range(max(there, default=0) + 1, max(coming, default=0))
-    absent = {*before, *leaving, *not_copied} - (there - set(leaving)) - set(coming)
+    absent = {*before, *leaving, *not_copied} - (there - set(leaving)) - set(coming) - set(lost)
     if absent != before:
         write_atomic(name.folder / FILE, seal({"versions": sorted(absent)}))

@@ -23,7 +23,12 @@ from storage.remote_errors import is_refusal, remote_error
 logger = logging.getLogger(__name__)
 
 RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
+_GONE = "status code: 410 "  # how obstore 0.12 tells it, which knows 404 alone as a file that is not there
 CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
+
+
+class RefusedError(PermafrostError):
+    """A 403: good credentials, or none, and this is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +128,13 @@ def _told(url: str, writing: bool = False) -> Iterator[None]:
             raise PermafrostError(
                 f"{url} does not let you write there with these credentials, which come from the environment: they may only read"
             ) from None
-        raise PermafrostError(f"{url} does not let you in: {remote_error(error)}. Credentials come from the environment") from None
+        kind = RefusedError if isinstance(error, exceptions.PermissionDeniedError) else PermafrostError
+        raise kind(f"{url} does not let you in: {remote_error(error)}. Credentials come from the environment") from None
     except (exceptions.NotSupportedError, exceptions.UnknownConfigurationKeyError, exceptions.InvalidPathError, ValueError) as error:
         raise PermafrostError(f"{url}: {remote_error(error)}") from None
     except exceptions.BaseError as error:
+        if _GONE in str(error):
+            raise FileNotFoundError(remote_error(error)) from None
         raise ConnectionError(f"{url} cannot be reached: {remote_error(error)}") from None
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.asked_version import lost_in_words, lost_versions, note_lost, read_newest
 from storage.card import read_card
 from storage.damage import raise_outage
-from storage.errors import DamagedError, PermafrostError, UsageError
-from storage.expected_versions import require_some_version
+from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
+from storage.expected_versions import read_hint, require_some_version
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
@@ -39,6 +40,7 @@ class SetSummary:
     network: str = ""  # the backbone in words, with weights, cut and pooling
     corpora: Mapping[str, str] = field(default_factory=dict)  # id -> source
     tags: tuple[str, ...] = ()
+    lost: tuple[int, ...] = ()  # versions that should be there and are not, as far as a hint or a gap tells
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _set_folders(root: Place) -> list[SetName]:
 
 
 def list_manifests(uri: str | Path) -> list[Manifest]:
-    """The manifests of all versions of a set, oldest first."""
+    """The manifests of all versions of a set, oldest first. Of versions that are lost a warning is logged."""
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: all versions are listed; leave out '@{name.at}'")
@@ -123,7 +125,17 @@ def list_manifests(uri: str | Path) -> list[Manifest]:
     read_description(name)
     if not (versions := list_versions(name.folder)):
         require_some_version(name)
-    return [read_manifest(name.folder, version) for version in versions]
+        return []
+    found, gone = [], set(lost_versions(name, versions, read_hint(name)))
+    for version in versions:
+        try:
+            found.append(read_manifest(name.folder, version))
+        except NotFoundError:  # behind a web server versions are not listed but told
+            gone.add(version)
+    if not found:
+        raise DamagedError(lost_in_words(name, gone))
+    note_lost(name, gone)
+    return found
 
 
 def _summarise_if_set(name: SetName) -> SetSummary | None:
@@ -139,7 +151,7 @@ def _summarise(name: SetName) -> SetSummary:
     versions = list_versions(name.folder)
     if not versions:
         require_some_version(name)
-    manifest = read_manifest(name.folder, versions[-1]) if versions else None
+    manifest, lost = read_newest(name, versions) if versions else (None, ())
     counts = manifest.counts if manifest else {"rows": 0, "bytes": 0}
     card = read_card(name, description)
     return SetSummary(
@@ -158,4 +170,5 @@ def _summarise(name: SetName) -> SetSummary:
         network=backbone_in_words(description),
         corpora={corpus: source_in_words(state.source) for corpus, state in manifest.corpora.items()} if manifest else {},
         tags=tuple(entry.removesuffix(".json") for entry in list_names(name.folder / "tags")),
+        lost=lost,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 from storage.absent import absent_versions
 from storage.errors import DamagedError, NotFoundError, PermafrostError
@@ -20,6 +20,15 @@ from storage.versions import list_versions, read_tag, tag_names, version_path
 from storage.web_root import HINT
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What `hint.json` tells, which may be older than the set. newest: 0 for nothing."""
+
+    newest: int = 0
+    absent: frozenset[int] = frozenset()
+    tags: tuple[str, ...] = ()
 
 
 def expected_versions(name: SetName) -> dict[int, str]:
@@ -66,23 +75,25 @@ def require_some_version(name: SetName) -> None:
 
 def hinted_newest(name: SetName) -> int:
     """The newest version that the hint tells of; 0 where there is no hint, or a damaged one. It may be older than the newest."""
-    newest = _hint(name).get("newest")
-    return newest if isinstance(newest, int) else 0
+    return read_hint(name).newest
 
 
 def hinted_tags(name: SetName) -> list[str]:
     """Those that the hint tells of; none where there is no hint, or a damaged one."""
-    return list(_hint(name).get("tags", []))
+    return list(read_hint(name).tags)
 
 
-def _hint(name: SetName) -> dict[str, Any]:
+def read_hint(name: SetName) -> Hint:
+    """Empty where there is none, or a damaged one."""
     try:
-        return read_sealed(name.folder / HINT, "hint")
+        value = read_sealed(name.folder / HINT, "hint")
     except NotFoundError:
-        return {}
+        return Hint()
     except (OSError, PermafrostError) as error:
         logger.warning("the hint of the newest version cannot be read: %s", error)
-        return {}
+        return Hint()
+    newest = value.get("newest")
+    return Hint(newest if isinstance(newest, int) else 0, frozenset(value.get("absent", [])), tuple(value.get("tags", [])))
 
 
 def _told_versions(name: SetName) -> dict[int, str]:

@@ -9,14 +9,15 @@ from datetime import datetime
 
 from storage.absent import note_absent
 from storage.announce import announce
-from storage.errors import AlreadyExistsError, UsageError
+from storage.errors import AlreadyExistsError, DamagedError, UsageError
+from storage.expected_versions import hinted_tags
 from storage.feature_set import read_description
 from storage.files import create_exclusive, read_bytes, remove
-from storage.heads import heads_on
+from storage.heads import heads_on, require_sound_heads
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.store import require_store, require_writable
-from storage.versions import list_tags, list_versions, read_manifest, version_path
+from storage.versions import list_tags, list_versions, read_manifest, tag_names, version_path
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
 
     The newest version stays, and what a tag or a head in the store names, were it named only meanwhile. Readers of a version that leaves
     find its files until they are collected. Raises UsageError, NotFoundError, DamagedError (of a manifest that cannot be read nobody
-    knows the age).
+    knows the age, and of a tag that is lost, or a head that cannot be read, which version it names).
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
@@ -43,6 +44,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     require_writable(name.root)
     require_store(name.root)
     read_description(name)
+    _require_all_names(name)
     manifests = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
@@ -54,6 +56,16 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
             tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))
         )
     return expiry
+
+
+def _require_all_names(name: SetName) -> None:
+    if lost := sorted({*hinted_tags(name)} - {*tag_names(name)}):
+        raise DamagedError(
+            f"the tag {lost[0]!r} of {name.folder} is lost (hint.json tells of it), and nobody knows which version it means: "
+            f"`permafrost store repair {name} --from ROOT` takes it from a copy of the store, "
+            f"`permafrost store tag {name} {lost[0]} --delete` lets it go"
+        )
+    require_sound_heads(name.root)
 
 
 def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.asked_version import read_asked
 from storage.digest_lookup import DigestLookup
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.expected_versions import require_some_version
@@ -31,7 +32,7 @@ from storage.shard import embedding_bytes
 from storage.shard_layout import ShardLayout
 from storage.space import Space
 from storage.store import require_store
-from storage.versions import list_versions, read_manifest, resolve, version_path
+from storage.versions import list_versions, version_path
 
 __all__ = ["Batch", "FeatureSet", "SetDescription", "open_set", "read_description"]
 
@@ -247,7 +248,8 @@ class FeatureSet:
 def open_set(uri: str | Path | SetName) -> FeatureSet:
     """Open `ROOT/TEAM/SET[@VERSION|@TAG]` for reading; without '@' the newest version.
 
-    Raises UsageError (malformed name), NotFoundError (no such store, set, version or tag), DamagedError.
+    Where the newest version is lost, the newest that is left, and a warning is logged. Raises UsageError (malformed name), NotFoundError
+    (no such store, set, version or tag), DamagedError (also for a version or tag that is lost).
     """
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
@@ -256,8 +258,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     if not versions:
         require_some_version(name)
         raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
-    version = resolve(name, versions)
-    manifest = read_manifest(name.folder, version)
+    manifest = read_asked(name, versions)
     if manifest.space_id != description.space.id:
-        raise DamagedError(f"{version_path(name.folder, version)} is of another feature space than the set's set.json")
+        raise DamagedError(f"{version_path(name.folder, manifest.version)} is of another feature space than the set's set.json")
     return FeatureSet(name, description, manifest)

@@ -12,7 +12,7 @@ from typing import Any
 from storage.absent import absent_versions
 from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.expected_versions import hinted_newest, hinted_tags
+from storage.expected_versions import Hint, hinted_newest, hinted_tags
 from storage.files import write_atomic
 from storage.lost_tombstones import takedowns_told
 from storage.names import SetName
@@ -25,21 +25,22 @@ from storage.web_root import CATALOG, HINT
 logger = logging.getLogger(__name__)
 
 
-def leave_hints(name: SetName, removed_tags: Collection[str] = (), given_up: Collection[str] = ()) -> None:
+def leave_hints(name: SetName, removed_tags: Collection[str] = (), given_up: Collection[str] = (), told: Hint = Hint()) -> None:
     """Bring the hints up to date after a commit, a tag or an expiry. given_up: names of records of takedowns, to be told of no more.
+    told: versions and tags to tell of, too, though they are not there.
 
     A store that refuses them is no worse for all other readers.
     """
     try:
-        _leave(name, removed_tags, given_up)
+        _leave(name, removed_tags, given_up, told)
     except (OSError, PermafrostError) as error:
         logger.warning("the hints for readers over the web could not be written: %s", error)
 
 
-def _leave(name: SetName, removed_tags: Collection[str], given_up: Collection[str]) -> None:
+def _leave(name: SetName, removed_tags: Collection[str], given_up: Collection[str], told: Hint) -> None:
     versions = list_versions(name.folder)
-    newest = max([hinted_newest(name), *versions])  # a newest version that is lost stays told of, and so does a tag
-    tags = {*hinted_tags(name), *tag_names(name)} - ({*removed_tags} - {*tag_names(name)})
+    newest = max([hinted_newest(name), told.newest, *versions])  # a newest version that is lost stays told of, and so does a tag
+    tags = {*hinted_tags(name), *told.tags, *tag_names(name)} - ({*removed_tags} - {*tag_names(name)})
     hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": sorted(tags)}
     _replace(name.folder / HINT, hint)
     there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too

@@ -13,9 +13,9 @@ from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
 from storage.takedown_cache import honour_takedowns
 from storage.web_root import CATALOG, TAKEDOWNS, WebRoot
+from storage.web_root import STORE_FILE as STORE_FILE
 
 STORE_FORMAT = 1
-STORE_FILE = "permafrost.json"
 
 
 def ensure_store(root: Place) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from storage.announce import announce
+from storage.asked_version import read_asked
 from storage.errors import ConflictError, NotFoundError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.files import exists, read_bytes, remove, write_atomic
 from storage.moment import moment_of
 from storage.names import SetName, check_name
 from storage.sealed import seal
-from storage.versions import Tag, list_versions, read_tag, resolve, tag_place, version_path
+from storage.versions import Tag, list_versions, read_tag, tag_place, version_path
 
 
 def move_tag(name: SetName, tag: str) -> Tag:
@@ -25,7 +26,7 @@ def move_tag(name: SetName, tag: str) -> Tag:
     versions = list_versions(name.folder)
     if not versions:
         raise NotFoundError(f"the set {name.folder} has no committed version yet")
-    moved = Tag(tag, resolve(name, versions), datetime.now(UTC).isoformat(timespec="seconds"))
+    moved = Tag(tag, read_asked(name, versions).version, datetime.now(UTC).isoformat(timespec="seconds"))
     place = tag_place(name, tag)
     before = read_bytes(place) if exists(place) else None
     write_atomic(place, seal({"version": moved.version, "moved": moved.moved}))

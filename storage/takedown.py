@@ -16,10 +16,12 @@ from typing import Any
 
 from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
+from storage.expected_versions import missing_versions
 from storage.feature_set import read_description
 from storage.files import remove
 from storage.foreign_files import foreign_in_set, foreign_in_store
 from storage.heads import heads_on
+from storage.lost_tombstones import takedowns_told
 from storage.more import nor_more
 from storage.names import SetName
 from storage.place import Place, RemotePlace
@@ -125,10 +127,11 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
         read_description(name)
     stone = request.tombstone(name)
     scans, before = [SetScan(each) for each in names], taken_before(root, name)
+    is_new_to_keys = bool(request.keys) and not _was_left(root, stone)  # of a repeated one, others may be lost that are to be repeated, too
     foreseen = (
-        [foresee(scan, read_tombstones(scan.name, coming=stone).adding(stone)) for scan in scans] if request.keys or not do_it else []
+        [foresee(scan, read_tombstones(scan.name, coming=stone).adding(stone)) for scan in scans] if is_new_to_keys or not do_it else []
     )
-    if request.keys and not any(each.files or each.logs for each in foreseen) and not _was_left(root, stone):
+    if is_new_to_keys and not any(each.files or each.logs for each in foreseen):
         raise NotFoundError(
             f"nothing in {name} has the key {request.keys[0]!r}{nor_more(request.keys)}"
             + (f" in corpus {request.corpus!r}" if request.corpus else "")
@@ -156,7 +159,10 @@ def _not_found(request: Request, scans: Sequence[SetScan], before: frozenset[str
 
 def _was_left(root: Place, stone: Tombstone) -> bool:
     """Whether this takedown was begun before, though its tombstone may have been lost since."""
-    return f"{stone.id}.json" in takedown_names(root) or any(entry.startswith(f"{stone.id}.") for entry in receipt_names(root))
+    tombstone = f"{stone.id}.json"
+    return tombstone in takedown_names(root) | takedowns_told(root) or any(
+        entry.startswith(f"{stone.id}.") for entry in receipt_names(root)
+    )
 
 
 def _clean_all(scans: Sequence[SetScan]) -> tuple[tuple[SetTakedown, ...], list[PermafrostError | OSError]]:
@@ -209,6 +215,8 @@ def _unreached(root: Place, only: SetName | None, names: Sequence[SetName], sets
         for status in run_statuses(name):
             if status.state in ("running", "unreadable"):
                 yield f"run {status.run} is at work on {done.set}: repeat the takedown when it has ended"
+        for version in missing_versions(name):
+            yield f"version {version} of {done.set} is lost: `permafrost store repair --from` brings it back from a copy, and cleans it"
         for path in done.unreadable:
             yield f"{done.set}/{path} cannot be read: look into it, or remove it"
         told = {*done.unreadable, *(gone.path for gone in done.files)}

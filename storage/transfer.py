@@ -6,7 +6,7 @@ Listed files go first and manifests last, so a copy that was cut off is a set wi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ from functools import partial
 
 from storage.absent import note_absent
 from storage.announce import announce
+from storage.asked_version import read_asked
 from storage.card import read_card, write_card
 from storage.carried_tombstones import carry_tombstones
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
+from storage.expected_versions import Hint, hinted_tags, missing_versions
 from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
 from storage.manifest import Manifest
@@ -29,7 +31,7 @@ from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
-from storage.versions import Tag, list_tags, list_versions, read_manifest, resolve, version_path
+from storage.versions import Tag, list_tags, list_versions, read_manifest, version_path
 
 THREADS = 8
 
@@ -42,6 +44,17 @@ class Transfer:
     copied: int  # files
     skipped: int  # files that were there
     bytes: int  # copied
+    lost: tuple[str, ...] = ()  # paths of what should be in the source and is not; the copy is told of it, and misses it as well
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """lost: versions, and lost_tags: tags, that should be there."""
+
+    manifests: Mapping[int, Manifest]
+    tags: Sequence[Tag]
+    lost: frozenset[int] = frozenset()
+    lost_tags: tuple[str, ...] = ()
 
 
 def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], None] = lambda done, total: None) -> Transfer:
@@ -56,9 +69,10 @@ def copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], Non
 
 def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], None]) -> Transfer:
     _require_places(source, target)
-    manifests, tags = _wanted(source)
+    wanted = _wanted(source)
+    manifests = wanted.manifests
     ensure_store(target.root)
-    _require_same_history(source, target, manifests)
+    _require_same_history(source, target, wanted.lost)
     seen = _require_not_taken_down(source, target, manifests)
     carry_tombstones(source, target)
     listed = list(listed_files(manifests).values())
@@ -68,12 +82,13 @@ def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], No
             copied += is_new
             size += (listed[done - 1].bytes or 0) * is_new
             on_file(done, len(listed))
-    new = _publish(source, target, manifests)
+    new = _publish(source, target, wanted)
     if takedown_names(target.root) - seen:
         clean_set(SetScan(target))
-    for tag in tags:
+    for tag in wanted.tags:
         move_tag(SetName(target.root, target.team, target.name, str(tag.version)), tag.name)
-    return Transfer(tuple(manifests), new, tuple(tag.name for tag in tags), copied, len(listed) - copied, size)
+    lost = (*(f"versions/{version:08d}.json" for version in sorted(wanted.lost)), *(f"tags/{tag}.json" for tag in wanted.lost_tags))
+    return Transfer(tuple(manifests), new, tuple(tag.name for tag in wanted.tags), copied, len(listed) - copied, size, lost)
 
 
 def _require_places(source: SetName, target: SetName) -> None:
@@ -85,32 +100,40 @@ def _require_places(source: SetName, target: SetName) -> None:
         raise UsageError(f"{target} is the set itself")
 
 
-def _wanted(source: SetName) -> tuple[dict[int, Manifest], list[Tag]]:
-    """Manifests by version, ascending, and tags."""
+def _wanted(source: SetName) -> _Wanted:
+    """Manifests by version, ascending, tags, and what is lost of either where all are wanted."""
     versions = list_versions(source.folder)
     if not versions:
         raise NotFoundError(f"the set {source.folder} has no committed version yet")
     tags = list_tags(source)
     if source.at:
-        chosen = resolve(source, versions)
-        return {chosen: read_manifest(source.folder, chosen)}, [tag for tag in tags if tag.name == source.at]
-    return {version: read_manifest(source.folder, version) for version in versions}, [tag for tag in tags if tag.version in versions]
+        chosen = read_asked(source, versions)
+        return _Wanted({chosen.version: chosen}, [tag for tag in tags if tag.name == source.at])
+    manifests, lost = {}, set(missing_versions(source))
+    for version in versions:
+        try:
+            manifests[version] = read_manifest(source.folder, version)
+        except NotFoundError:  # behind a web server versions are not listed but told
+            lost.add(version)
+    here = [tag for tag in tags if tag.version in manifests]
+    lost_tags = sorted({*(tag.name for tag in tags), *hinted_tags(source)} - {tag.name for tag in here})
+    return _Wanted(manifests, here, frozenset(lost), tuple(lost_tags))
 
 
-def _require_same_history(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> None:
-    """What the target has already must be a copy of the source."""
+def _require_same_history(source: SetName, target: SetName, lost: frozenset[int]) -> None:
+    """What the target has already must be a copy of the source; of versions that are lost there it may have copies yet."""
     if not exists(target.folder / "set.json"):
         return
     if read_bytes(target.folder / "set.json") != read_bytes(source.folder / "set.json"):
         raise ConflictError(f"{target.folder} is another set than {source.folder}, and not a copy of it: choose another name")
-    there = set(list_versions(target.folder))
-    for version in sorted(there & set(list_versions(source.folder))):
+    there, versions = set(list_versions(target.folder)) - lost, list_versions(source.folder)
+    for version in sorted(there & set(versions)):
         if read_bytes(version_path(target.folder, version)) != read_bytes(version_path(source.folder, version)):
             raise ConflictError(
                 f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}. If something "
                 "was taken down in one of the two since it was copied, take it down in the other, too: then they are alike again"
             )
-    if ahead := sorted(version for version in there if version > max(list_versions(source.folder))):
+    if ahead := sorted(version for version in there if version > versions[-1]):
         raise ConflictError(f"{target.folder} has gone on by itself: it has version {ahead[0]}, which {source.folder} has not")
 
 
@@ -146,11 +169,11 @@ def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:
     return True
 
 
-def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> tuple[int, ...]:
+def _publish(source: SetName, target: SetName, wanted: _Wanted) -> tuple[int, ...]:
     """Create what makes the files count; returns the new versions."""
     new = []
-    note_absent(target, coming=manifests)
-    for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in manifests)]:
+    note_absent(target, coming=wanted.manifests, lost=wanted.lost)
+    for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in wanted.manifests)]:
         if exists(target.folder / path):  # compared before anything was copied
             continue
         try:
@@ -158,9 +181,9 @@ def _publish(source: SetName, target: SetName, manifests: Mapping[int, Manifest]
         except AlreadyExistsError:
             raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
         new += [version] if version else []
-    note_absent(target)
+    note_absent(target, lost=wanted.lost)
     _copy_card(source, target)
-    announce(target)
+    announce(target, told=Hint(max(wanted.lost, default=0), tags=wanted.lost_tags))
     return tuple(new)
 
 

@@ -1,4 +1,4 @@
-"""The versions of a set: their numbers and manifests, and the tags and dates by which they go too."""
+"""The versions of a set: their numbers and manifests, and the tags by which they go too."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from storage.errors import DamagedError, NotFoundError
 from storage.files import list_names
 from storage.manifest import Manifest
-from storage.moment import moment_of
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed
@@ -41,24 +39,6 @@ def version_path(set_folder: Place, version: int) -> Place:
 def read_manifest(set_folder: Place, version: int) -> Manifest:
     path = version_path(set_folder, version)
     return Manifest.from_dict(read_sealed(path, "manifest"), path)
-
-
-def resolve(name: SetName, versions: Sequence[int]) -> int:
-    """The version that `name.at` means: a number, a day or time (the newest version of then), a tag, or None for the newest.
-
-    versions: all that there are, ascending; some. Raises NotFoundError, DamagedError.
-    """
-    if name.at is None:
-        return versions[-1]
-    if name.at.isdigit():  # check_name has seen to it that these are ASCII
-        version = int(name.at)
-    elif moment_of(name.at):
-        return _newest_until(name, versions)
-    else:
-        version = read_tag(name, name.at).version
-    if version not in versions:
-        raise NotFoundError(f"{name.folder} has no version {version}; it has {in_ranges(versions)}")
-    return version
 
 
 def in_ranges(numbers: Sequence[int]) -> str:
@@ -95,14 +75,3 @@ def read_tag(name: SetName, tag: str) -> Tag:
 
 def tag_place(name: SetName, tag: str) -> Place:
     return name.folder / "tags" / f"{tag}.json"
-
-
-def _newest_until(name: SetName, versions: Sequence[int]) -> int:
-    """Looked for from the newest one back: the clocks of writers may differ, the order of versions counts."""
-    moment = moment_of(str(name.at))
-    assert moment is not None
-    for version in reversed(versions):
-        created = read_manifest(name.folder, version).created
-        if datetime.fromisoformat(created) <= moment:
-            return version
-    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {versions[0]} is of {created}")

@@ -1,15 +1,25 @@
-"""Bytes behind a web server: read only, and without listing. What is there, the store's own hints say (`storage.hints`)."""
+"""Bytes behind a web server: read only, and without listing. What is there, the store's own hints say (`storage.hints`).
+
+Not every server answers 404 for what is not there: some have a page for any path, and S3 answers 403 to who may not list.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from storage.bucket import Bucket
+from storage.bucket import Bucket, RefusedError
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.sealed import unseal
 
+logger = logging.getLogger(__name__)
+
+STORE_FILE = "permafrost.json"  # in the root of each store
 CATALOG = "catalog.json"  # in the root of the store: its sets, and the names of its tombstones
 TAKEDOWNS = "takedowns"
 HINT = "hint.json"  # in the folder of a set: newest version, absent ones, tags
@@ -22,6 +32,24 @@ class WebRoot(Bucket):
     """url: scheme and host, such as https://features.example.org; the path is part of the key. root: key of the store's root."""
 
     root: str = ""
+
+    def read(self, key: str) -> bytes:
+        with self._missing_told(key):
+            data = super().read(key)
+        if key.endswith(".json") and data.lstrip().startswith(b"<"):
+            raise FileNotFoundError(f"{self.url}/{key} is not there: the server answers with a page")
+        return data
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        with self._missing_told(key):
+            yield from super().chunks(key)
+
+    def _head(self, key: str) -> Any:
+        try:
+            with self._missing_told(key):
+                return super()._head(key)
+        except FileNotFoundError:
+            return None
 
     def names(self, key: str) -> list[str]:
         """Of the root and its teams, and of the versions and tags of a set; nothing else can be known.
@@ -60,12 +88,32 @@ class WebRoot(Bucket):
         raise self._read_only()
 
     def _versions(self, folder: str, hint: dict[str, Any]) -> list[int]:
-        """A hint may be older than the newest version, never newer: so onwards from there, one by one."""
+        """A hint may be older than the newest version, never newer: so onwards from there, one by one, up to what is no manifest."""
         newest = int(hint.get("newest", 0))
-        while self.size(f"{folder}/versions/{newest + 1:08d}.json") is not None:
+        while self._is_manifest(f"{folder}/versions/{newest + 1:08d}.json", newest + 1):
             newest += 1
         absent = set(hint.get("absent", []))
         return [version for version in range(1, newest + 1) if version not in absent]
+
+    def _is_manifest(self, key: str, version: int) -> bool:
+        """Read, since that the server has an answer says nothing."""
+        try:
+            return bool(unseal(self.read(key), f"{self.url}/{key}", "manifest").get("version") == version)
+        except FileNotFoundError:
+            return False
+        except DamagedError as error:
+            logger.warning("version %d is passed over, and no newer one is looked for: %s", version, error)
+            return False
+
+    @contextmanager
+    def _missing_told(self, key: str) -> Iterator[None]:
+        """A 403 is a FileNotFoundError where the server lets in to the store."""
+        try:
+            yield
+        except RefusedError:
+            if key == self._under(STORE_FILE) or not _lets_in(self):
+                raise
+            raise FileNotFoundError(f"{self.url}/{key} is not there, or must not be read") from None
 
     def _under(self, name: str) -> str:
         return f"{self.root}/{name}" if self.root else name
@@ -93,3 +141,9 @@ class WebRoot(Bucket):
         return UsageError(
             f"{self.url}/{self.root} is behind a web server, where nothing can be written: name the store's own folder or bucket"
         )
+
+
+@lru_cache(maxsize=64)
+def _lets_in(root: WebRoot) -> bool:
+    """Whether the store can be read; asked once."""
+    return Bucket(root.url).size(root._under(STORE_FILE)) is not None

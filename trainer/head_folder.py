@@ -182,6 +182,7 @@ def _first_line(error: Exception) -> str:
 def _describe(fitted: FittedHead) -> dict[str, Any]:
     description = fitted.feature_set.description.plain
     return {
+        "set_created": description.created,  # tells the set from another one that is made under its name
         "format": MULTI_LABEL_FORMAT if fitted.options.multi_label else HEAD_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "space": (fitted.input_space or description.space).to_dict(),

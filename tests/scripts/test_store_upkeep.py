@@ -47,6 +47,31 @@ def test_tags_are_made_moved_listed_and_removed(say: Said, uri: str) -> None:
         assert (got, message in err) == (code, True), err
 
 
+def test_readers_name_what_is_lost_and_go_on(say: Said, uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    (Path(uri) / "versions" / "00000003.json").unlink()
+    (Path(uri) / "tags" / "prod.json").unlink()
+    for words in (("ls", "store"), ("show", uri), ("versions", uri), ("diff", f"{uri}@1"), ("export", uri, "all.npz")):
+        caplog.clear()
+        code, out, err = say("store", *words)
+        assert (code, f"version 3 of {uri} is lost" in err + caplog.text) == (0, True), (words, err)
+        if words[0] in ("ls", "show", "versions"):
+            told = json.loads(say("store", *words, "--json")[1])
+            assert (told["sets"][0] if words[0] == "ls" else told)["lost"] == [3]
+    code, out, err = say("store", "tag", uri, "--json")
+    assert (code, json.loads(out)["lost"], "tags that are lost: prod" in err) == (0, ["prod"], True)
+    for at in ("3", "prod", "2100-01-01"):
+        code, _, err = say("store", "show", f"{uri}@{at}")
+        assert (code, "lost" in err) == (1, True)
+
+
+def test_a_copy_of_a_set_that_has_lost_a_version_says_so(say: Said, uri: str) -> None:
+    (Path(uri) / "versions" / "00000001.json").unlink()
+    code, out, _ = say("store", "copy", uri, "copy/team/set")
+    assert (code, "lost      versions/00000001.json" in out, "let it go in both" in out) == (3, True, True), out
+    code, out, _ = say("store", "copy", uri, "copy/team/set", "--json")
+    assert (code, json.loads(out)["lost"]) == (3, ["versions/00000001.json"])
+
+
 def test_versions_are_told_apart(say: Said, uri: str) -> None:
     code, out, _ = say("store", "diff", f"{uri}@prod", uri)
     assert code == 0
@@ -173,7 +198,12 @@ def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> Non
     assert (code, "would delete" in out, "give --yes" in out) == (0, True, True)
     assert json.loads(say("store", "gc", uri, "--yes", "--json")[1])["done"]
     assert say("store", "verify", uri, "--full")[0] == 0
-    assert "would remove" in say("store", "rm", uri)[1]
+    head = Path("store/heads/me/best")
+    head.mkdir(parents=True)
+    (head / "head.json").write_text(json.dumps({"set": uri, "version": 2}))
+    assert "would remove" in (told := say("store", "rm", uri)[1])
+    assert "heads         me/best: fitted on it, and stay in store/heads" in told
+    assert json.loads(say("store", "rm", uri, "--json")[1])["heads"] == ["me/best"]
     assert say("store", "rm", uri, "--yes")[0] == 0
     assert not Path(uri).exists()
 

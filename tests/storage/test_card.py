@@ -15,9 +15,12 @@ from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
 from storage.card import Card, read_card, set_card
 from storage.card_page import FILE, MARK, leave_page
+from storage.commit import create_set
 from storage.errors import DamagedError, UsageError
+from storage.expected_versions import missing_versions
 from storage.expire import expire_versions
 from storage.heads import heads_on, is_in_store
+from storage.removal import remove_set
 from storage.repair import repair_set
 from storage.store import init_store
 from storage.tags import move_tag
@@ -154,6 +157,19 @@ def test_heads_on_the_set_are_told_with_how_good_they_are(made: MadeSet) -> None
     assert "| me/best | mlp | 2 | 1 | accuracy 0.937 (test) |" in page(made)
     assert is_in_store(folder, made.name)
     assert not is_in_store(made.name.root / "elsewhere", made.name)
+
+
+def test_a_set_that_is_made_anew_has_none_of_the_heads_of_the_old_one(made: MadeSet) -> None:
+    """Those of older versions, which do not tell when their set was made, are older than the new one."""
+    fit_head(made, "me", "best", version=9, set_created=made.description.created)
+    fit_head(made, "you", "old", version=8, created="2025-06-01T12:00:00+00:00")
+    assert [head.name for head in heads_on(made.name)] == ["me/best", "you/old"]
+    assert set(missing_versions(made.name)) == {*range(2, 10)}
+    remove_set(made.name, remove_it=True)
+    anew = MadeSet(made.name, replace(made.description, created="2026-01-01T00:00:00+00:00"))
+    create_set(anew.name, anew.description)
+    anew.commit("one", {"a": 1})
+    assert (heads_on(anew.name), verify_set(anew.name, full=True).findings) == ([], ())
 
 
 def test_a_head_holds_its_version_though_the_set_was_named_without_one(made: MadeSet) -> None:

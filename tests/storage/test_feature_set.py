@@ -294,7 +294,7 @@ def test_an_unknown_tag_is_answered_with_those_that_are(made: MadeSet) -> None:
 
 def test_a_tag_of_a_version_that_is_gone_is_told(made: MadeSet) -> None:
     create_exclusive(made.folder / "tags" / "prod.json", seal({"version": 7}))
-    with pytest.raises(NotFoundError, match="no version 7"):
+    with pytest.raises(DamagedError, match=r"version 7 of .* is lost"):
         storage.open(f"{made.uri}@prod")
 
 

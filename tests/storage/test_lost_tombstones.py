@@ -10,7 +10,7 @@ import pytest
 
 from scripts.made_set import MadeSet
 from storage.changes import append
-from storage.errors import DamagedError
+from storage.errors import DamagedError, NotFoundError
 from storage.repair import repair_set
 from storage.takedown import Request, Takedown, take_down
 from storage.takedown_receipts import receipt_names
@@ -183,6 +183,22 @@ def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool, is_damaged
     take_down(made.name.root, name, request, do_it=True)
     assert (path.exists(), verify_set(made.name, full=True).findings) == (True, ())
     append(made.uri, ["new"], made.embeddings([9]))
+
+
+def test_all_takedowns_are_made_anew_where_nothing_is_left_but_the_catalog(made: MadeSet) -> None:
+    """Keys that nothing has are believed where the catalog names that takedown, and each is made anew though another is lost."""
+    requests = [Request(keys=("a",)), Request(keys=("b",))]
+    for request in requests:
+        take_down(made.name.root, made.name, request, do_it=True)
+    shutil.rmtree(Path(made.name.root) / "takedowns")
+    with pytest.raises(DamagedError, match="repeat that takedown"):
+        take_down(made.name.root, made.name, requests[0], do_it=True)  # the other one is lost yet
+    for request in reversed(requests):
+        take_down(made.name.root, made.name, request, do_it=True)
+    append(made.uri, ["new"], made.embeddings([9]))
+    assert repair_set(made.name, give_up=True).left.sound
+    with pytest.raises(NotFoundError, match=r"nothing in .* has the key 'never'"):
+        take_down(made.name.root, made.name, Request(keys=("never",)), do_it=True)
 
 
 def test_without_it_items_are_not_given_up(made: MadeSet, done: Takedown) -> None:

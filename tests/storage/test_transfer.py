@@ -22,6 +22,7 @@ from storage.errors import ConflictError, DamagedError, DiskFullError, NotFoundE
 from storage.files import read_bytes
 from storage.names import SetName
 from storage.place import Place
+from storage.repair import repair_set
 from storage.store import init_store
 from storage.transfer import copy_set
 from storage.verify import verify_set
@@ -72,6 +73,28 @@ def test_all_versions_and_tags_are_copied(made: MadeSet, root: Place) -> None:
         assert keys == expected_keys
         np.testing.assert_array_equal(embeddings, expected)
     assert [(tag.name, tag.version) for tag in list_tags(target)] == [("prod", 2)]
+
+
+@pytest.mark.parametrize("lost", ["versions/00000002.json", "versions/00000003.json", "tags/prod.json"])
+def test_what_is_lost_is_not_absent_on_purpose_in_the_copy(made: MadeSet, lost: str, tmp_path: Path) -> None:
+    sound = shutil.copytree(made.name.root, tmp_path / "sound")
+    (Path(made.folder) / lost).unlink()
+    target = at(tmp_path / "copies", made)
+    told = {lost, "tags/prod.json"} if lost == "versions/00000002.json" else {lost}  # which means it
+    assert {*copy_set(made.name, target).lost} == told
+    assert {finding.path for finding in verify_set(target, full=True).findings if finding.is_damage} == told
+    assert copy_set(replace(made.name, at="1"), target).lost == ()
+    repair_set(made.name, [sound])
+    assert copy_set(made.name, target).lost == ()
+    assert verify_set(target, full=True).findings == ()
+
+
+def test_a_copy_that_has_what_the_set_has_lost_keeps_it(made: MadeSet, tmp_path: Path) -> None:
+    target = at(tmp_path / "copies", made)
+    copy_set(made.name, target)
+    (Path(made.folder) / "versions/00000003.json").unlink()
+    assert copy_set(made.name, target).lost == ("versions/00000003.json",)
+    assert verify_set(target, full=True).findings == ()
 
 
 def test_a_copy_takes_what_is_new_and_sends_nothing_twice(made: MadeSet, root: Place) -> None:

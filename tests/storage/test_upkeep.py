@@ -22,6 +22,8 @@ from storage.gc import collect_garbage
 from storage.manifest import Manifest
 from storage.removal import remove_set
 from storage.runs import RunFolder
+from storage.sealed import seal
+from storage.tags import move_tag, remove_tag
 from storage.verify import verify_set
 from storage.versions import list_versions
 
@@ -91,7 +93,7 @@ def test_a_head_holds_the_version_that_it_was_fitted_on(made: MadeSet) -> None:
     head.mkdir(parents=True)
     (head / "head.json").write_text(json.dumps({"set": f"{made.name}@1"}))
     assert expire_versions(made.name, 1, None, remove_them=True).leaving == ()
-    (head / "head.json").write_text("garbage")
+    (head / "head.json").unlink()
     assert expire_versions(made.name, 1, None, remove_them=True).leaving == (1,)
 
 
@@ -99,6 +101,28 @@ def test_a_head_holds_the_version_that_it_was_fitted_on(made: MadeSet) -> None:
 def test_a_request_without_sense_is_refused(made: MadeSet, keep: int | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         expire_versions(made.name, keep, None, remove_them=True)
+
+
+def test_nothing_expires_that_a_lost_tag_may_mean(made: MadeSet) -> None:
+    move_tag(replace(made.name, at="1"), "kept")
+    (Path(made.folder) / "tags" / "kept.json").unlink()
+    for remove_them in (False, True):
+        with pytest.raises(DamagedError, match=r"the tag 'kept' of .* is lost .*--from ROOT.*tag .*/set kept --delete"):
+            expire_versions(made.name, 1, None, remove_them)
+    remove_tag(made.name, "kept")
+    assert 1 in expire_versions(made.name, 1, None, remove_them=True).leaving
+
+
+@pytest.mark.parametrize("harm", [b"{", None], ids=["cut off", "another bit"])
+def test_nothing_expires_that_a_damaged_head_may_need(made: MadeSet, harm: bytes | None) -> None:
+    head = Path(made.name.root) / "heads" / "me" / "best" / "head.json"
+    head.parent.mkdir(parents=True)
+    sound = seal({"set": str(made.name), "version": 1})
+    head.write_bytes(harm or sound.replace(b'"version": 1', b'"version": 3'))
+    with pytest.raises(DamagedError, match=r"heads/me/best/head.json is damaged, and nobody knows .* remove its folder"):
+        expire_versions(made.name, 1, None, remove_them=True)
+    head.write_bytes(sound)
+    assert expire_versions(made.name, 1, None, remove_them=True).staying[1] == "head me/best"
 
 
 def test_garbage_is_what_no_version_lists(made: MadeSet) -> None:

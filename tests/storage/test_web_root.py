@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -15,10 +19,10 @@ import pytest
 import storage
 from scripts.made_set import MadeSet
 from storage.card import set_card
-from storage.catalog import list_sets
+from storage.catalog import list_manifests, list_sets
 from storage.changes import remove
 from storage.compact import compact_set
-from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.import_features import import_features
@@ -47,6 +51,42 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class PageForAll(Quiet):
+    """As of an application in the browser, which looks at the path itself."""
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        if Path(self.translate_path(self.path)).is_file():
+            return super().send_head()
+        page = b"<!doctype html><html>hello</html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        return io.BytesIO(page)
+
+
+class JsonForAll(Quiet):
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        if "/versions/" not in self.path or Path(self.translate_path(self.path)).is_file():
+            return super().send_head()
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        return io.BytesIO(b"{}")
+
+
+class Forbidding(Quiet):
+    """As S3 answers who may not list."""
+
+    instead = 403
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        super().send_error(self.instead if code == HTTPStatus.NOT_FOUND else code, message, explain)
+
+
+class Gone(Forbidding):
+    instead = 410
+
+
 @pytest.fixture
 def made(make_set: Callable[..., MadeSet]) -> MadeSet:
     made = make_set()
@@ -56,16 +96,21 @@ def made(make_set: Callable[..., MadeSet]) -> MadeSet:
     return made
 
 
-@pytest.fixture
-def url(made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Of the store of `made`, some folders below the server's own."""
-    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
-    root = Path(made.name.root)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root.parent)))
+@contextmanager
+def published(root: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
+    """The address of a store, some folders below the server's own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(root.parent)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/{root.name}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def url(made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
+    with published(Path(made.name.root)) as address:
+        yield address
 
 
 def test_a_set_is_read_by_version_tag_and_day(made: MadeSet, url: str) -> None:
@@ -113,6 +158,37 @@ def test_versions_that_are_newer_than_the_hint_are_found(made: MadeSet, url: str
     assert storage.open(f"{url}/team/set").version == 5
     (Path(made.folder) / "hint.json").unlink()
     assert storage.open(f"{url}/team/set").version == 5
+
+
+def test_a_lost_newest_version_is_noted_over_the_web_too(made: MadeSet, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    (Path(made.folder) / "versions" / "00000002.json").unlink()
+    assert storage.open(f"{url}/team/set").version == 1
+    assert "version 2 of" in caplog.text
+    assert [(each.version, each.lost) for each in list_sets(parse_root(url))] == [(1, (2,))]
+    assert [each.version for each in list_manifests(f"{url}/team/set")] == [1]
+    for at in ("2", "2100-01-01"):
+        with pytest.raises(DamagedError, match=r"version 2 of .* is lost"):
+            storage.open(f"{url}/team/set@{at}")
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("handler", [PageForAll, JsonForAll, Forbidding, Gone])
+def test_a_server_that_has_other_answers_than_404_is_read_as_well(
+    made: MadeSet, handler: type[Quiet], caplog: pytest.LogCaptureFixture
+) -> None:
+    with published(Path(made.name.root), handler) as url:
+        assert storage.open(f"{url}/team/set").to_numpy()[0] == ["0", "1", "2"]
+        assert ("version 3 is passed over, and no newer one is looked for" in caplog.text) == (handler is JsonForAll)
+        assert [each.name for each in list_sets(parse_root(url))] == ["team/set"]
+        assert verify_set(SetName(parse_root(url), "team", "set"), full=True).findings == ()
+        with pytest.raises(NotFoundError, match="has no version 9"):
+            storage.open(f"{url}/team/set@9")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_server_that_does_not_let_in_is_told(made: MadeSet) -> None:
+    with published(Path(made.name.root), Forbidding) as url, pytest.raises(PermafrostError, match=r"does not let you in: .*403"):
+        storage.open(f"{url}x/team/set")
 
 
 def test_what_was_taken_down_leaves_the_cache_of_readers(made: MadeSet, url: str) -> None:

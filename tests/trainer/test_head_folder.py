@@ -64,6 +64,7 @@ def test_the_description_says_what_it_was_fitted_on(fitted: FittedHead, head_fol
     value = json.loads((head_folder / "head.json").read_text())
     assert value["set"] == str(fitted.feature_set.name)
     assert (value["version"], value["space_id"], value["feature_shape"]) == (1, fitted.feature_set.space.id, [8])
+    assert value["set_created"] == fitted.feature_set.description.created
     assert value["options"]["head"] == "linear"
     assert {"train", "validation", "test"} == set(value["metrics"])
 
