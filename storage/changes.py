@@ -24,6 +24,7 @@ from storage.item_change import ItemChange, commit_change
 from storage.items import sorted_items
 from storage.more import nor_more
 from storage.names import SetName, check_name
+from storage.requests import keys_of, require_several, texts_by_key
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.stated_space import STATED
@@ -67,8 +68,8 @@ def replace(
 
     Raises NotFoundError (no such key), ConflictError (another writer has changed one of them meanwhile), UsageError, DamagedError.
     """
-    feature_set = open_set(uri)
-    return _put(feature_set, corpus or corpus_of(feature_set, keys), keys, embeddings, columns, are_new=False)
+    feature_set, asked = open_set(uri), keys_of(keys)
+    return _put(feature_set, corpus or corpus_of(feature_set, asked), asked, embeddings, columns, are_new=False)
 
 
 def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | None = None) -> Changed:
@@ -77,7 +78,8 @@ def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | No
     An extraction of a folder that still has them would put them back. Raises as `replace` does.
     """
     feature_set = open_set(uri)
-    change = ItemChange(corpus or corpus_of(feature_set, keys), "", tuple(dict.fromkeys(keys)))
+    asked = keys_of(keys)
+    change = ItemChange(corpus or corpus_of(feature_set, asked), "", tuple(dict.fromkeys(asked)))
     return _commit(feature_set, change, "remove", {})
 
 
@@ -93,15 +95,15 @@ def relabel(
     An extraction of a folder gives them again what the folder says. Raises as `replace` does.
     """
     feature_set = open_set(uri)
-    keys = pa.array(dict.fromkeys([*(labels or {}), *(splits or {})]), pa.string())
+    given = {"label": texts_by_key(labels, "labels"), "split": texts_by_key(splits, "splits")}
+    keys = pa.array(dict.fromkeys([*given["label"], *given["split"]]), pa.string())
     owner = corpus or corpus_of(feature_set, keys.to_pylist())
     blocks = item_blocks(feature_set.manifest.corpora.get(owner), feature_set.name.folder)
     found = [with_keys(block, keys) for block in blocks]
     items = pa.concat_tables(found) if found else PLAIN_ITEMS.empty_table()
     held = items["key"].to_pylist()
-    for name, values in (("label", labels), ("split", splits)):
-        old = items[name].to_pylist()
-        new = [values.get(key, value) if values else value for key, value in zip(held, old, strict=True)]
+    for name, values in given.items():
+        new = [values.get(key, old) for key, old in zip(held, items[name].to_pylist(), strict=True)]
         items = items.set_column(items.schema.get_field_index(name), PLAIN_ITEMS.field(name), pa.array(new, pa.string()))
     if missing := set(keys.to_pylist()) - set(held):
         raise NotFoundError(f"{feature_set.name.folder} has no item {min(missing)!r} in corpus {owner!r}{nor_more(missing)}")
@@ -134,6 +136,7 @@ def _put(
 ) -> Changed:
     name, description = feature_set.name, feature_set.description
     check_name(corpus, "corpus")
+    require_several(keys, "keys")
     flat = ArraysFlat(keys, embeddings, columns)
     if len(feature_set.views) > 1:
         raise UsageError(f"{name.folder} has {len(feature_set.views)} views of each image, and single embeddings cannot be put beside them")

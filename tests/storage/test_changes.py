@@ -135,6 +135,14 @@ def test_a_key_of_several_corpora_needs_one_named(made: MadeSet) -> None:
         (lambda uri: append(uri, ["n"], vectors(1), row=[1]), UsageError, "'row' cannot be an attribute"),
         (lambda uri: append(uri, ["n"], vectors(1), corpus="a/b"), UsageError, "corpus 'a/b' is not a usable name"),
         (lambda uri: append(f"{uri}x", ["n"], vectors(1)), NotFoundError, "no feature set"),
+        (lambda uri: append(uri, "pq", vectors(1, 2)), UsageError, "several keys, got one text, 'pq'"),
+        (lambda uri: append(uri, ["n", "o"], vectors(1, 2), label="xy"), UsageError, "several values of label, got one text"),
+        (lambda uri: replace(uri, "ab", vectors(1, 2)), UsageError, "several keys, got one text, 'ab'"),
+        (lambda uri: remove(uri, "ab"), UsageError, "several keys, got one text, 'ab'"),
+        (lambda uri: remove(uri, [3]), UsageError, "keys are texts; got 3"),
+        (lambda uri: relabel(uri, {"b": 5}), UsageError, "labels are texts, or None to take one away; got 5 for 'b'"),
+        (lambda uri: relabel(uri, None, {3: "train"}), UsageError, "keys are texts; got 3"),
+        (lambda uri: relabel(uri, [("a", "b")]), UsageError, "expected labels as a dict of a text .* by key; got list"),
     ],
 )
 def test_a_request_without_sense_changes_nothing(made: MadeSet, act: Callable[[str], Any], error: type[Exception], message: str) -> None:
