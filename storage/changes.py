@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage.corpus_items import PLAIN_ITEMS, item_blocks, seen_keys, with_keys
+from storage.corpus_items import PLAIN_ITEMS, item_blocks, seen_keys, with_keys, without_keys
 from storage.errors import NotFoundError, UsageError
 from storage.feature_set import FeatureSet, open_set
 from storage.flat_arrays import ArraysFlat
@@ -22,6 +22,7 @@ from storage.import_columns import attribute_names, read_attributes
 from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import ItemChange, commit_change
 from storage.items import sorted_items
+from storage.kept_columns import keep_columns
 from storage.more import nor_more
 from storage.names import SetName, check_name
 from storage.requests import keys_of, require_several, texts_by_key
@@ -65,6 +66,9 @@ def replace(
     uri: str | Path | SetName, keys: Sequence[str], embeddings: npt.ArrayLike, *, corpus: str | None = None, **columns: Any
 ) -> Changed:
     """Put other images in the place of items, as for `append`. corpus: None for the one that has the keys.
+
+    Labels, splits and attributes that are not given stay as they are, and so do items whose new embedding cannot be stored
+    (`Changed.rejected` names them).
 
     Raises NotFoundError (no such key), ConflictError (another writer has changed one of them meanwhile), UsageError, DamagedError.
     """
@@ -124,11 +128,17 @@ def corpus_of(feature_set: FeatureSet, keys: Collection[str]) -> str:
     return found[0]
 
 
-def change_of(imported: Imported, source: str, are_new: bool) -> ItemChange:
-    """The change that puts rows which have been written to shards into their corpus."""
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-    keys = tuple(dict.fromkeys([*items["key"].to_pylist(), *rejects["key"].to_pylist()]))
-    return ItemChange(imported.corpus, source, keys, items, rejects, tuple(imported.shards), are_new)
+def change_of(imported: Imported, items: pa.Table, source: str, are_new: bool) -> ItemChange:
+    """The change that puts rows which have been written to shards into their corpus. items: those of them that can be stored.
+
+    What cannot be stored takes the place of nothing: the item that is there stays.
+    """
+    rejects, good = imported.rejects_table(), dict.fromkeys(items["key"].to_pylist())
+    bad = tuple(dict.fromkeys(key for key in rejects["key"].to_pylist() if key not in good))
+    if are_new:
+        return ItemChange(imported.corpus, source, (*good, *bad), items, rejects, tuple(imported.shards), are_new)
+    rejects = without_keys(rejects, pa.array(bad, pa.string()))
+    return ItemChange(imported.corpus, source, tuple(good), items, rejects, tuple(imported.shards), staying=bad)
 
 
 def _put(
@@ -153,7 +163,8 @@ def _put(
     write_rows(flat, rows, imported, feature_set, stones, name.folder, shard_format(description.shard_format), layout)
     _require_none_taken(name, imported.taken)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
-    return _commit(feature_set, change_of(imported, "", are_new), "append" if are_new else "replace", rejected)
+    items = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
+    return _commit(feature_set, change_of(imported, items, "", are_new), "append" if are_new else "replace", rejected)
 
 
 def _require_none_taken(name: SetName, taken: int) -> None:
@@ -166,4 +177,5 @@ def _commit(feature_set: FeatureSet, change: ItemChange, operation: str, rejecte
     stated = {"space": STATED} if change.shards else {}
     after, is_new = commit_change(feature_set.name, base, change, base.golden, feature_set.space.id, {"operation": operation, **stated})
     named = f"{feature_set.name.folder}"
-    return Changed(named, after.version, is_new, change.corpus, len(change.keys), rejected)
+    asked = len(change.keys) + len(change.staying)
+    return Changed(named, after.version, is_new, change.corpus, asked, rejected)

@@ -24,6 +24,7 @@ from storage.import_options import APPEND, MIRROR, ImportOptions
 from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import commit_change
 from storage.items import sorted_items
+from storage.kept_columns import keep_columns
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
@@ -58,6 +59,7 @@ class ImportResult:
     bytes: int  # of these
     space_id: str
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows that are passed over, by reason: those that were taken down
+    kept: tuple[str, ...] = ()  # keys to replace whose new embedding is a reject: the items that the set had of them stay
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,20 +121,23 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     }
     there = base.manifest.shards if base else ()
     before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
+    state = before.corpora.get(corpus) if before else None
+    items, rejects = keep_columns(sorted_items(imported.items_table()), flat.further, state, name.folder), imported.rejects_table()
+    staying: tuple[str, ...] = ()
     if options.mode == MIRROR:
-        state = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=skipped), name, before)
-        manifest = commit_state(name, before, corpus, state, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
+        after = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=skipped), name, before)
+        manifest = commit_state(name, before, corpus, after, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
         is_new = manifest is not before
     else:
-        change = change_of(imported, source_path, are_new=options.mode == APPEND)
+        change = change_of(imported, items, source_path, are_new=options.mode == APPEND)
+        staying = change.staying
         manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
     new_shards = set(manifest.shards) & set(imported.shards) - set(there)
     return ImportResult(
         str(name), manifest.version, is_new, listed, items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, imported.held, imported.others,
         sum(row.digest is not None for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, skipped,
+        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, skipped, staying,
     )  # fmt: skip
 
 

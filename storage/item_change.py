@@ -39,6 +39,7 @@ class ItemChange:
     rejects: pa.Table = field(default_factory=REJECT_SCHEMA.empty_table)
     shards: tuple[FileEntry, ...] = ()  # new ones that the items point at
     are_new: bool = False  # whether no key may be there yet; else each must be
+    staying: tuple[str, ...] = ()  # further keys that must be there, and of which nothing can be changed
 
     @property
     def wanted(self) -> dict[str, Seen]:
@@ -66,7 +67,7 @@ def commit_change(
     base: the version that the change was computed from. golden: of a set that has no version yet. Memory: the changed items.
     Raises AlreadyExistsError or NotFoundError (the keys are not as `change.are_new` says), ConflictError, DamagedError.
     """
-    keys = pa.array(change.keys, pa.string())
+    keys = pa.array([*change.keys, *change.staying], pa.string())
     before = seen_keys(base.corpora.get(change.corpus) if base else None, name.folder, keys)
     with StoredRows(name, [*(base.shards if base else ()), *change.shards]) as rows:
         _require_sense(name, change, before, _comparison(rows))
@@ -93,7 +94,7 @@ def commit_change(
 
 def _require_sense(name: SetName, change: ItemChange, before: Mapping[str, Seen], same: Same) -> None:
     """What is wrong whoever else is at work."""
-    if not change.are_new and (missing := [key for key in change.keys if key not in before]):
+    if not change.are_new and (missing := [key for key in (*change.keys, *change.staying) if key not in before]):
         raise NotFoundError(f"{name.folder} has no {missing[0]!r} in corpus {change.corpus!r}{nor_more(missing)}")
     if not change.are_new:
         return

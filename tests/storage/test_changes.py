@@ -83,10 +83,29 @@ def test_items_are_replaced(made: MadeSet) -> None:
     done = replace(made.uri, ["b"], vectors(7), label=["new"])
     assert (done.corpus, done.version) == ("one", 3)
     assert held(made, "one") == {**before, "b": [7, 7, 7]}
-    assert labels(made)["b"] == ("new", None)
-    replace(made.uri, ["b"], vectors(8), label=["new"])
-    assert held(made, "one")["b"] == [8, 8, 8]
+    assert labels(made)["b"] == ("new", "train"), "what is not given stays"
+    replace(made.uri, ["b"], vectors(8), split=[None])
+    assert (held(made, "one")["b"], labels(made)["b"]) == ([8, 8, 8], ("new", None))
     assert made.open().manifest.corpora["one"].listed == 4
+
+
+def test_attributes_stay_unless_a_replacement_brings_them(made: MadeSet) -> None:
+    append(made.uri, ["m", "n"], vectors(7, 8), price=[3, 4], colour=["red", "blue"])
+    replace(made.uri, ["m"], vectors(9), price=[5], size=[1])
+    rows = {row["key"]: row for row in made.open().items.to_pylist()}
+    assert [[rows[key][name] for name in ("price", "colour", "size")] for key in "mn"] == [[5, "red", 1], [4, "blue", None]]
+
+
+def test_an_item_whose_new_embedding_cannot_be_stored_stays(made: MadeSet) -> None:
+    before = held(made, "one")
+    done = replace(made.uri, ["b", "c"], np.array([[np.nan, 0, 0], [7, 7, 7]]))
+    assert (done.version, done.keys, done.rejected) == (3, 2, {"b": "non-finite"})
+    assert held(made, "one") == {**before, "c": [7, 7, 7]}
+    assert made.open().rejects["key"].to_pylist() == ["bad"]
+    assert not replace(made.uri, ["b"], np.array([[np.nan, 0, 0]])).committed
+    with pytest.raises(NotFoundError, match="has no 'zz' in corpus 'one'"):
+        replace(made.uri, ["zz"], np.array([[np.nan, 0, 0]]), corpus="one")
+    assert verify_set(made.name, full=True).findings == ()
 
 
 def test_items_and_rejects_are_removed(made: MadeSet) -> None:
