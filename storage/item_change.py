@@ -39,6 +39,7 @@ class ItemChange:
     rejects: pa.Table = field(default_factory=REJECT_SCHEMA.empty_table)
     shards: tuple[FileEntry, ...] = ()  # new ones that the items point at
     are_new: bool = False  # whether no key may be there yet; else each must be
+    were_pending: bool = False  # whether the corpus counts the new items already
     staying: tuple[str, ...] = ()  # further keys that must be there, and of which nothing can be changed
 
     @property
@@ -155,13 +156,15 @@ def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left:
     new_items, new_rejects = with_keys(change.items, keys), with_keys(change.rejects, keys)
     items.add(new_items)
     rejects.add(new_rejects)
+    pending = state.pending if state else 0
+    back = min(pending, new_items.num_rows) if change.were_pending else 0
     settled = Settled(
         change.corpus,
         _source(state.source, change.source) if state else change.source,
-        (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows,
+        (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows - back,
         items.blocks(),
         rejects.blocks(),
-        state.pending if state else 0,
+        pending - back,
         state.skipped if state else {},
     )
     return write_state(settled, name, latest)

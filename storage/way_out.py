@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from storage.card import FILE as CARD
+from storage.changes import DEFAULT_CORPUS
 from storage.errors import PermafrostError
 from storage.finding import Finding, Verification
 from storage.import_options import APPEND, REPLACE
@@ -94,7 +95,11 @@ def _maker(name: SetName, corpus: str, manifests: list[Manifest]) -> str:
     source = source_in_words(manifests[0].corpora[corpus].source)
     made_by = next((each for each in _operations(corpus, manifests) if each in (*_IMPORTS, "extract")), "")
     if made_by in _IMPORTS or (not made_by and manifests[0].provenance.get("space") == STATED):
-        return f"`permafrost store import`, of {source or 'what was imported'} into {name} as before"
+        own = f" --corpus-id {corpus}" if corpus != DEFAULT_CORPUS else ""
+        files = f"before older versions expire, FILE being each that it was made of ({source or 'from memory'})"
+        return (
+            f"`permafrost store import FILE {name} --pending --like {name}{own}`, {files}: they come as they were, and nothing else changes"
+        )
     return f"`permafrost extract {source or 'FOLDER'} {name}`, with the options that it had"
 
 
