@@ -23,8 +23,24 @@ from storage.errors import HungError, PermafrostError, UsageError
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
+class _WrongWords(UsageError):
+    """The words do not parse. usage: of the command that they are for."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to `main` how a mistake is told, as JSON too; its subparsers are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("permafrost").lstrip()
+        raise _WrongWords(f"{command}: {message}" if command else message, self.format_usage())
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="permafrost",
         description="Embed each image once with a frozen network, keep the features, train heads in seconds.",
         epilog="example: permafrost extract photos features/me/photos --backbone mobilenet_v2",
@@ -40,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if sys.stdout is None:  # the shell closed it (>&-)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        args = build_parser().parse_args(words)
+    except _WrongWords as error:
+        print(error.usage, end="", file=sys.stderr)
+        return _fail(str(error), "--json" in words, EXIT_USAGE)
     _show_notes_of("extractor")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:

@@ -156,6 +156,23 @@ def test_failures_are_one_json_document_too(say: Said) -> None:
     assert json.loads(out)["error"] in err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["store", "ls", "features", "--bogus"], "permafrost: unrecognized arguments: --bogus"),
+        (["store", "ls"], "permafrost: store ls: the following arguments are required: ROOT"),
+        (["store"], "permafrost: store: the following arguments are required: ACTION"),
+        (["store", "gc", "a/b/c", "--grace"], "permafrost: store gc: argument --grace: expected one argument"),
+    ],
+)
+def test_words_that_do_not_parse_are_one_json_document_too(say: Said, words: list[str], said: str) -> None:
+    code, out, err = say(*words, "--json")
+    assert (code, said in err, "usage: permafrost" in err) == (2, True, True), err
+    told = json.loads(out)
+    assert (told["exit_code"], err.endswith(f"\npermafrost: {told['error']}\n")) == (2, True), err
+    assert say(*words)[:2] == (2, "")
+
+
 @pytest.mark.slow
 def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     corpus = make_corpus(60)
