@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -13,13 +14,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
 from scripts import evaluate, extract, layers, leaderboard, predict, runs, store, sweep, train
-from scripts.console import print_json
+from scripts.console import print_json, warn
 from storage.errors import HungError, PermafrostError, UsageError
+from storage.patience import FULL
 
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -62,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _WrongWords as error:
         print(error.usage, end="", file=sys.stderr)
         return _fail(str(error), "--json" in words, EXIT_USAGE)
-    _show_notes_of("extractor")
+    for package in ("extractor", "storage"):
+        _show_notes_of(package)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:
         code: int = args.run(args)
@@ -78,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
         return EXIT_FAILED
     except OSError as error:  # no room, no permission, a network folder gone: the user's to mend, with the file named
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", args.json, EXIT_FAILED)
+        return _fail(_in_words(error), args.json, EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
 
@@ -93,13 +97,30 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
+def _in_words(error: OSError) -> str:
+    """With the file, or the folder of one that is private to a writer, and the way out."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
+    where = f" ({path.parent if path.name.startswith('.') else path})" if path else ""
+    told = f"{error.strerror or error}{where}"
+    if error.errno in FULL:
+        return f"{told}: no room is left there; what was finished is kept, run the same command again when there is room"
+    if error.errno in _REFUSED:
+        return (
+            f"{told}: this user may not do that there. To read a store needs no right to write, to change it does: run it as one who has it"
+        )
+    return told
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
 def _show_notes_of(package: str) -> None:
     """Warnings that a package logs look like all other notes."""
     logger = logging.getLogger(package)
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("permafrost: note: %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Notes())
 
 
 def _fail(message: str, as_json: bool, code: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -50,6 +52,32 @@ def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, .
     code, out, _ = say(*command, "--help")
     assert code == 0
     assert "example: permafrost" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "No space left on device (features): no room is left there"),
+        (errno.EROFS, "Read-only file system (features): this user may not do that there"),
+        (errno.ENOTDIR, "Not a directory (features)"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_the_folder_and_the_way_out(
+    say: Said, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("storage.disk.os.fsync", refused)
+    code, out, err = say("store", "init", "features", "--json")
+    assert (code, f"permafrost: {said}" in err) == (1, True), err
+    assert said in json.loads(out)["error"]
+
+
+def test_notes_of_the_store_look_like_all_others(say: Said, capsys: pytest.CaptureFixture[str]) -> None:
+    say("store", "init", "features")
+    logging.getLogger("storage.hints").warning("the hints could not be written: %s", "no room")
+    assert capsys.readouterr().err == "permafrost: note: the hints could not be written: no room\n"
 
 
 def test_every_leaf_command_takes_json() -> None:
