@@ -58,6 +58,9 @@ class FeatureSet:
     description: SetDescription
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        return f"<FeatureSet {self.name.folder}@{self.version}: {self.rows} x {list(self.shape)} {self.description.dtype}>"
+
     @property
     def space(self) -> Space:
         return self.description.space

@@ -47,12 +47,22 @@ class ItemChange:
         return seen_in(self.rejects) | seen_in(self.items)
 
 
-def keys_to_change(change: ItemChange, base: Mapping[str, Seen], latest: Mapping[str, Seen], same: Same) -> list[str]:
-    """The keys of which the newest version is still to be changed. Raises ConflictError. Pure."""
+def keys_to_change(
+    change: ItemChange, base: Mapping[str, Seen], latest: Mapping[str, Seen], same: Same, at: str | None = None
+) -> list[str]:
+    """The keys of which the newest version is still to be changed. at: the version that the change was asked of, None for the newest.
+
+    Raises ConflictError. Pure.
+    """
     wanted = change.wanted
     left = [key for key in change.keys if not same(key, latest.get(key), wanted.get(key))]
     moved = [key for key in left if not same(key, latest.get(key), base.get(key))]
     if moved:
+        if at:
+            raise ConflictError(
+                f"a version after '@{at}' has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r}. Nothing was committed: "
+                f"leave out '@{at}' to change what the newest version has"
+            )
         raise ConflictError(
             f"another writer has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r} since the version that this was "
             "computed from. Nothing was committed: look at the newest version, and run it again if it is still meant"
@@ -82,7 +92,7 @@ def commit_change(
         known = [*(base.shards if base else ()), *(latest.shards if latest else ()), *change.shards]
         with StoredRows(name, known) as rows:
             same = _comparison(rows)
-            left = keys_to_change(change, before, now, same)
+            left = keys_to_change(change, before, now, same, name.at)
             is_new = latest is None or bool(left)
             if latest and not left:
                 return latest

@@ -72,7 +72,8 @@ def require_store(root: Place) -> dict[str, Any]:
     """
     path = root / STORE_FILE
     if not exists(path):
-        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
+        here = " (this folder: a set is named ROOT/TEAM/SET)" if str(root) == "." else ""
+        raise NotFoundError(f"{root}{here} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
     description = read_sealed(path, "store description")
     if description.get("format") != STORE_FORMAT:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")

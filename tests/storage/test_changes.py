@@ -183,7 +183,7 @@ def test_a_change_computed_from_an_older_version_goes_by_key(made: MadeSet) -> N
     append(made.uri, ["n"], vectors(7))
     remove(f"{made.uri}@2", ["b"])
     assert {*held(made, "one"), *held(made, "imported")} == {"a", "c", "n"}
-    with pytest.raises(ConflictError, match="another writer has changed 'b' of corpus 'one' since"):
+    with pytest.raises(ConflictError, match="a version after '@2' has changed 'b' of corpus 'one'"):
         replace(f"{made.uri}@2", ["b"], vectors(8))
 
 
