@@ -25,7 +25,7 @@ from scripts import (
 from scripts.console import human_bytes, print_json, print_pairs, print_table, visible
 from scripts.store_verify import EXIT_DAMAGED
 from storage.card import Card, read_card
-from storage.catalog import SetQuery, list_manifests, look_through
+from storage.catalog import SetQuery, look_through, look_through_versions
 from storage.feature_set import FeatureSet
 from storage.heads import HeadNote, heads_on
 from storage.names import parse_root, parse_set
@@ -113,12 +113,13 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_versions(args: argparse.Namespace) -> int:
-    manifests = list_manifests(args.target)
+    manifests, damaged = look_through_versions(args.target)
     tags = list_tags(parse_set(args.target))
     named = {m.version: [tag.name for tag in tags if tag.version == m.version] for m in manifests}
     if args.json:
-        print_json({"set": args.target, "versions": [{**m.to_dict(), "tags": named[m.version]} for m in manifests]})
-        return 0
+        told = [{**m.to_dict(), "tags": named[m.version]} for m in manifests]
+        print_json({"set": args.target, "versions": told, "damaged": [{"version": v, "message": why} for v, why in damaged.items()]})
+        return EXIT_DAMAGED if damaged else 0
     rows = [
         (
             m.version,
@@ -134,7 +135,10 @@ def run_versions(args: argparse.Namespace) -> int:
         for m in manifests
     ]
     print_table(["version", "created", "rows", "rejected", "pending", "shards", "size", "made by", "tags"], rows)
-    return 0
+    if damaged:
+        print()
+        print_table(["damaged version", "why"], [(version, visible(why)) for version, why in damaged.items()])
+    return EXIT_DAMAGED if damaged else 0
 
 
 def _print_set(feature_set: FeatureSet, card: Card, tags: Sequence[Tag], heads: Sequence[HeadNote]) -> None:

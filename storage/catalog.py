@@ -115,7 +115,15 @@ def _set_folders(root: Place) -> list[SetName]:
 
 
 def list_manifests(uri: str | Path) -> list[Manifest]:
-    """The manifests of all versions of a set, oldest first."""
+    """The manifests of all versions of a set, oldest first. Raises DamagedError if one cannot be read."""
+    manifests, damaged = look_through_versions(uri)
+    for why in damaged.values():
+        raise DamagedError(why)
+    return manifests
+
+
+def look_through_versions(uri: str | Path) -> tuple[list[Manifest], dict[int, str]]:
+    """(the manifests of all versions of a set, oldest first; of those that cannot be read, why)."""
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: all versions are listed; leave out '@{name.at}'")
@@ -123,15 +131,17 @@ def list_manifests(uri: str | Path) -> list[Manifest]:
     read_description(name)
     if not (versions := list_versions(name.folder)):
         require_some_version(name)
-    return [read_manifest(name.folder, version) for version in versions]
+    manifests, damaged = [], {}
+    for version in versions:
+        try:
+            manifests.append(read_manifest(name.folder, version))
+        except DamagedError as error:
+            damaged[version] = str(error)
+    return manifests, damaged
 
 
 def _summarise_if_set(name: SetName) -> SetSummary | None:
-    if exists(name.folder / "set.json"):
-        return _summarise(name)
-    if list_versions(name.folder):
-        raise DamagedError(f"{name.folder} has versions, and no set.json, which says what they are")
-    return None
+    return _summarise(name) if exists(name.folder / "set.json") or list_versions(name.folder) else None
 
 
 def _summarise(name: SetName) -> SetSummary:

@@ -19,7 +19,7 @@ from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
 from storage.card_page import require_sealed
-from storage.damage import raise_outage
+from storage.damage import MEND, raise_outage
 from storage.damage_scope import DamageScope
 from storage.errors import NotFoundError, PermafrostError, UsageError
 from storage.expected_versions import expected_versions
@@ -181,7 +181,7 @@ class _JsonFiles:
             self.findings.append(Finding("missing", path, str(error), versions))
         except (PermafrostError, OSError) as error:
             raise_outage(error)
-            self.findings.append(Finding("damaged", path, str(error), versions))
+            self.findings.append(Finding("damaged", path, str(error).removesuffix(f". {MEND}"), versions))
         return None
 
 

@@ -71,6 +71,9 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
             )
         case _ if finding.kind == "unfinished":
             return f"{finding.path.removeprefix('../../')}: {finding.message}"
+        case _ if f"/{TAKEDOWNS}/" in finding.path and finding.kind == "dangling":
+            told = f"{finding.path.removeprefix('../../')}: {finding.message}, and nothing is committed without one"
+            return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
         case _ if f"/{TAKEDOWNS}/" in finding.path:
             told = f"{finding.path.removeprefix('../../')} says what was taken down, and nothing is committed without it"
             return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
