@@ -131,7 +131,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     items, rejects = keep_columns(sorted_items(imported.items_table()), flat.further, state, name.folder), imported.rejects_table()
     staying: tuple[str, ...] = ()
     if options.mode == MIRROR:
-        after = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=+skipped), name, before)
+        after = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=dict(+skipped)), name, before)
         manifest = commit_state(name, before, corpus, after, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
         is_new = manifest is not before
     else:
@@ -145,7 +145,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         str(name), manifest.version, is_new, listed, items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, imported.held, imported.others,
         sum(row.digest is not None for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, +skipped, staying,
+        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, dict(+skipped), staying,
     )  # fmt: skip
 
 
