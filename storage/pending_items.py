@@ -6,14 +6,14 @@ file is lost, too, nobody knows what it was: then each key that could have been 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.corpus_items import PLAIN_ITEMS, blocks_of_file, item_blocks, reject_blocks, without_keys
+from storage.corpus_items import PLAIN_ITEMS, blocks_of_file, item_blocks, reject_blocks
 from storage.errors import DamagedError, PermafrostError, UsageError
 from storage.feature_set import FeatureSet
 from storage.import_rows import Imported, Row
@@ -30,7 +30,7 @@ Between = tuple[str | None, str | None]  # the keys before and behind a lost ite
 
 @dataclass
 class _Lost:
-    """By the repairs of a corpus. items: all that the versions before them have."""
+    """By the repairs of a corpus. items: those that the versions before them have, and the newest has not."""
 
     items: list[pa.Table] = field(default_factory=list)
     between: list[Between] = field(default_factory=list)
@@ -40,17 +40,22 @@ class PendingItems:
     """Those of a corpus in the newest version. Memory: its keys, and the pending items."""
 
     def __init__(self, base: FeatureSet | None, corpus: str) -> None:
-        """Raises UsageError where nothing is pending, DamagedError."""
+        """Raises UsageError where nothing is pending, or nobody knows what; DamagedError."""
         state = base.manifest.corpora.get(corpus) if base else None
         if base is None or state is None or not state.pending:
             raise UsageError(f"no items of corpus {corpus!r} are pending: leave out --pending, or name another --corpus-id")
+        befores = list(_before_repairs(base.name, base.manifest, corpus))
+        if not befores:
+            raise UsageError(
+                f"{state.pending} items of corpus {corpus!r} are pending, and no version tells any more which they are, since older ones "
+                "have expired: a plain import mirrors the file, --append adds its rows to what is there"
+            )
         self.corpus, folder, lost = corpus, base.name.folder, _Lost()
-        for before in _before_repairs(base.name, base.manifest, corpus):
-            _note_lost(before, folder, lost)
         here = [table["key"] for blocks in (item_blocks(state, folder), reject_blocks(state, folder)) for table in blocks]
         self._here = {key for column in here for key in column.to_pylist()}
-        present = pa.array(self._here, pa.string())
-        found = joined_items([PLAIN_ITEMS.empty_table(), *(without_keys(table, present) for table in lost.items)], None)
+        for before in befores:
+            _note_lost(before, folder, self._here, lost)
+        found = joined_items([PLAIN_ITEMS.empty_table(), *lost.items], None)
         newest_first = {key: number for number, key in reversed([*enumerate(found["key"].to_pylist())])}
         self._items, self._between = found.take(pa.array(newest_first.values(), pa.int64())), lost.between
         self._digests: dict[str, bytes] = dict(zip(newest_first, self._items["digest"].to_pylist(), strict=True))
@@ -105,15 +110,17 @@ def _before_repairs(name: SetName, newest: Manifest, corpus: str) -> Iterator[Co
             after = before
 
 
-def _note_lost(before: CorpusState, folder: Place, lost: _Lost) -> None:
-    """What a version has that was sound, and between which keys an item file of it is missing."""
+def _note_lost(before: CorpusState, folder: Place, here: Collection[str], lost: _Lost) -> None:
+    """What a version has, and between which keys an item file of it is missing."""
     ends: list[tuple[str, str] | None] = []
     for entry in before.items:
         try:
-            lost.items += (tables := list(blocks_of_file(entry, folder)))
-            ends.append((tables[0]["key"][0].as_py(), tables[-1]["key"][-1].as_py()))
+            blocks = [(table["key"].to_pylist(), table) for table in blocks_of_file(entry, folder)]
         except DamagedError:
             ends.append(None)
+            continue
+        lost.items += [table.filter(pa.array([key not in here for key in keys], pa.bool_())) for keys, table in blocks]
+        ends.append((blocks[0][0][0], blocks[-1][0][-1]))
     for number, own in enumerate(ends):
         if own is None:
             low = next((each[1] for each in reversed(ends[:number]) if each), None)

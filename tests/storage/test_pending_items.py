@@ -104,6 +104,13 @@ def test_another_embedding_of_a_pending_key_is_passed_over(desk: Desk) -> None:
     assert open_set(desk.uri).manifest.counts["pending"] == 9
 
 
+def test_when_older_versions_have_expired_nobody_knows_what_is_pending(desk: Desk) -> None:
+    lose_first_shard(desk)
+    expire_versions(parse_set(desk.uri), 1, None, remove_them=True)
+    with pytest.raises(UsageError, match="10 items of corpus 'imported' are pending, and no version tells any more which they are"):
+        desk.read_in(KEYS, VALUES)
+
+
 def test_of_a_lost_item_file_all_keys_come_that_could_have_been_in_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rows in {"MIN_ROWS": 2, "MEAN_ROWS": 4, "MAX_ROWS": 5}.items():
         monkeypatch.setattr(item_borders, name, rows)
