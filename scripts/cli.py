@@ -23,7 +23,7 @@ from scripts.console import print_json, warn
 from storage.errors import HungError, PermafrostError, UsageError
 from storage.patience import FULL
 
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM})
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -106,8 +106,10 @@ def _in_words(error: OSError) -> str:
         return f"{told}: no room is left there; what was finished is kept, run the same command again when there is room"
     if error.errno in _REFUSED:
         return (
-            f"{told}: this user may not do that there. To read a store needs no right to write, to change it does: run it as one who has it"
+            f"{told}: this user may not do that there. Reading a store takes no right to write, changing it does: run it as one who has it"
         )
+    if error.errno == errno.EROFS:
+        return f"{told}: nothing can be written there. A store can be read all the same; to change it, name it where it can be written"
     return told
 
 

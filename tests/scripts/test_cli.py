@@ -58,7 +58,8 @@ def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, .
     ("number", "said"),
     [
         (errno.ENOSPC, "No space left on device (features): no room is left there"),
-        (errno.EROFS, "Read-only file system (features): this user may not do that there"),
+        (errno.EACCES, "Permission denied (features): this user may not do that there"),
+        (errno.EROFS, "Read-only file system (features): nothing can be written there"),
         (errno.ENOTDIR, "Not a directory (features)"),
     ],
 )
