@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
@@ -20,12 +22,30 @@ from scripts import advise, cuts, evaluate, export, extract, layers, leaderboard
 from scripts.console import print_json, warn
 from scripts.recipes import expanded
 from storage.errors import HungError, PermafrostError, UsageError
+from storage.patience import FULL
 
+_REFUSED = frozenset({errno.EACCES, errno.EPERM})
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
+class _WrongWords(UsageError):
+    """The words do not parse. usage: of the command that they are for."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to `main` how a mistake is told, as JSON too; its subparsers are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("permafrost").lstrip()
+        raise _WrongWords(f"{command}: {message}" if command else message, self.format_usage())
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="permafrost",
         description="Embed each image once with a frozen network, keep the features, train heads in seconds.",
         epilog="example: permafrost extract photos features/me/photos --backbone mobilenet_v2",
@@ -41,14 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if sys.stdout is None:  # the shell closed it (>&-)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        words, told = expanded(sys.argv[1:] if argv is None else argv)
+        words, told = expanded(words)
+        args = build_parser().parse_args(words)
+    except _WrongWords as error:
+        print(error.usage, end="", file=sys.stderr)
+        return _fail(str(error), "--json" in words, EXIT_USAGE)
     except UsageError as error:
-        return _fail(str(error), "--json" in (argv or sys.argv), EXIT_USAGE)
-    args = build_parser().parse_args(words)
+        return _fail(str(error), "--json" in words, EXIT_USAGE)
     if told:
         warn(told)
-    _show_notes_of("extractor")
+    for package in ("extractor", "storage"):
+        _show_notes_of(package)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
     try:
         code: int = args.run(args)
@@ -64,8 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
         return EXIT_FAILED
     except OSError as error:  # no room, no permission, a network folder gone: the user's to mend, with the file named
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", args.json, EXIT_FAILED)
+        return _fail(_in_words(error), args.json, EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
 
@@ -79,13 +103,32 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
+def _in_words(error: OSError) -> str:
+    """With the file, or the folder of one that is private to a writer, and the way out."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
+    where = f" ({path.parent if path.name.startswith('.') else path})" if path else ""
+    told = f"{error.strerror or error}{where}"
+    if error.errno in FULL:
+        return f"{told}: no room is left there; what was finished is kept, run the same command again when there is room"
+    if error.errno in _REFUSED:
+        return (
+            f"{told}: this user may not do that there. Reading a store takes no right to write, changing it does: run it as one who has it"
+        )
+    if error.errno == errno.EROFS:
+        return f"{told}: nothing can be written there. A store can be read all the same; to change it, name it where it can be written"
+    return told
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
 def _show_notes_of(package: str) -> None:
     """Warnings that a package logs look like all other notes."""
     logger = logging.getLogger(package)
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("permafrost: note: %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Notes())
 
 
 def _fail(message: str, as_json: bool, code: int) -> int:

@@ -26,7 +26,7 @@ from scripts.console import human_bytes, print_json, print_pairs, print_table, v
 from scripts.store_verify import EXIT_DAMAGED
 from storage.asked_version import lost_in_words, lost_versions
 from storage.card import Card, read_card
-from storage.catalog import SetQuery, list_manifests, look_through
+from storage.catalog import SetQuery, look_through, look_through_versions
 from storage.expected_versions import read_hint
 from storage.feature_set import FeatureSet
 from storage.heads import HeadNote, heads_on
@@ -120,14 +120,16 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_versions(args: argparse.Namespace) -> int:
-    manifests = list_manifests(args.target)
+    manifests, damaged = look_through_versions(args.target)
     name = parse_set(args.target)
     tags = list_tags(name)
     named = {m.version: [tag.name for tag in tags if tag.version == m.version] for m in manifests}
     if args.json:
-        lost = lost_versions(name, list(named), read_hint(name)) if named else ()
-        print_json({"set": args.target, "versions": [{**m.to_dict(), "tags": named[m.version]} for m in manifests], "lost": list(lost)})
-        return 0
+        lost = lost_versions(name, [*named, *damaged], read_hint(name)) if named else ()
+        told = [{**m.to_dict(), "tags": named[m.version]} for m in manifests]
+        unread = [{"version": version, "message": why} for version, why in damaged.items()]
+        print_json({"set": args.target, "versions": told, "damaged": unread, "lost": list(lost)})
+        return EXIT_DAMAGED if damaged else 0
     rows = [
         (
             m.version,
@@ -143,7 +145,10 @@ def run_versions(args: argparse.Namespace) -> int:
         for m in manifests
     ]
     print_table(["version", "created", "rows", "rejected", "pending", "shards", "size", "made by", "tags"], rows)
-    return 0
+    if damaged:
+        print()
+        print_table(["damaged version", "why"], [(version, visible(why)) for version, why in damaged.items()])
+    return EXIT_DAMAGED if damaged else 0
 
 
 def _print_set(feature_set: FeatureSet, card: Card, tags: Sequence[Tag], heads: Sequence[HeadNote]) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import storage
 from scripts.console import print_json, print_pairs, print_table
 from storage.errors import UsageError
+from storage.feature_set import FeatureSet
 from storage.names import SetName, parse_set
+from storage.place import same_place
 from storage.version_diff import KINDS, VersionDiff, diff_versions
 
 SHOWN = 20
@@ -32,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.old} without '@' is the newest version: expected an older one, or a second set")
     before, now = storage.open(args.old), storage.open(args.new or str(SetName(old.root, old.team, old.name)))
     found = diff_versions(before, now)
-    sides = {"old": f"{before.name.team}/{before.name.name}@{before.version}", "new": f"{now.name.team}/{now.name.name}@{now.version}"}
+    of_one_store = same_place(before.name.root, now.name.root)
+    sides = {side: _named(each, of_one_store) for side, each in (("old", before), ("new", now))}
     if args.json:
         print_json({**sides, "counts": found.counts, "changes": [_plain(row) for row in _rows(found, None if args.all else SHOWN)]})
         return 0
@@ -44,6 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if limit and total > limit:
         print(f"... and {total - limit:,} more: --all")
     return 0
+
+
+def _named(feature_set: FeatureSet, of_one_store: bool) -> str:
+    name = feature_set.name
+    return f"{f'{name.team}/{name.name}' if of_one_store else name.folder}@{feature_set.version}"
 
 
 def _rows(found: VersionDiff, limit: int | None) -> list[dict[str, Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts.console import counts_text, human_bytes, print_json, print_pairs, share, warn
+from scripts.console import counts_text, human_bytes, print_json, print_pairs, share, visible, warn
 from storage.flat_file import FlatNames
 from storage.import_features import ImportResult, import_features
-from storage.import_options import APPEND, MIRROR, REPLACE, ImportOptions
+from storage.import_options import APPEND, MIRROR, PENDING, REPLACE, ImportOptions
+from storage.more import and_more
 from storage.shard import SHARD_FORMATS
 from storage.shard_layout import STORED_DTYPES
 
@@ -20,7 +21,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "import",
         help="make a version of embeddings from elsewhere",
         description="Mirror the rows of a file in a feature set: .npy with --keys, .npz, .parquet or .h5. Importing again mirrors anew; "
-        "with --append or --replace the other items stay.",
+        "with --append, --replace or --pending the other items stay.",
         epilog="example: permafrost store import clip.npz features/me/clip --space clip.json",
     )
     action.add_argument("file", metavar="FILE", help="embeddings with keys; an export of ours brings its space, other files need one")
@@ -41,8 +42,10 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     how = action.add_mutually_exclusive_group()
     append_help = "add the rows to the corpus, whose other items stay (default: the rows become the corpus)"
     how.add_argument("--append", dest="mode", action="store_const", const=APPEND, default=MIRROR, help=append_help)
-    replace_help = "put the rows in the place of the corpus' items of these keys; the others stay"
+    replace_help = "put the rows in the place of the corpus' items of these keys; the others stay, and so do labels without a column here"
     how.add_argument("--replace", dest="mode", action="store_const", const=REPLACE, help=replace_help)
+    pending_help = "bring back the rows that are pending since a repair gave them up, as they were; nothing else changes"
+    how.add_argument("--pending", dest="mode", action="store_const", const=PENDING, help=pending_help)
     action.add_argument("--add", action="store_true", help="put the corpus into a set that holds others")
     action.add_argument("--max-rejects", type=share, default=0.01, metavar="SHARE", help="more rejects mean exit code 3 (default 1%%)")
     action.add_argument("--json", action="store_true", help="print one JSON document")
@@ -75,6 +78,9 @@ def _print(result: ImportResult) -> None:
     pairs: list[tuple[str, object]] = [("set", result.set), ("version", version), ("account", account)]
     if result.reasons:
         pairs.append(("reasons", counts_text(dict(result.reasons))))
+    if result.kept:
+        stay = f"{visible(result.kept[0])}{and_more(result.kept)}: the new embedding cannot be stored, and the item that was there stays"
+        pairs.append(("not replaced", stay))
     if result.skipped:
         pairs.append(("skipped", counts_text(dict(result.skipped))))
     digests = f"{result.image_digests} of images, {stand_ins} stand-ins (which hit no cache), {result.copies} repeated"

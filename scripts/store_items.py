@@ -62,6 +62,7 @@ def _tell(changed: Changed, done: str, as_json: bool) -> int:
     if as_json:
         print_json(asdict(changed))
         return 0
-    version = f"{changed.version}" + ("" if changed.committed else " (which had it so already)")
-    print_pairs([("set", changed.set), ("version", version), (done, f"{changed.keys} items of corpus {changed.corpus}")])
+    items = f"{changed.keys} items of corpus {changed.corpus}"
+    told = items if changed.committed else f"nothing: version {changed.version} has {items} so already"
+    print_pairs([("set", changed.set), ("version", changed.version), (done, told)])
     return 0

@@ -67,9 +67,12 @@ def _lines(file: str | None) -> list[str]:
     if file is None:
         return []
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read as text: {error}") from None
+    if not any(lines):
+        raise UsageError(f"{file} is empty: expected what to take down, one a line")
+    return lines
 
 
 def _print(found: Takedown, target: str) -> None:

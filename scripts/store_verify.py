@@ -35,7 +35,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--give-up",
         action="store_true",
         help="what no copy has: remove damaged shards, and make a version in which items of damaged shards and item files are pending, so "
-        "that `extract` or `store import` makes them again; let lost and damaged versions go, with the tags that mean them",
+        "that `extract` or `store import --pending` makes them again; let lost and damaged versions go, with the tags that mean them",
     )
     action.add_argument("--json", action="store_true", help="print one JSON document")
     action.set_defaults(run=run_repair)

@@ -26,6 +26,9 @@ RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=PATIENCE_SE
 _GONE = "status code: 410 "  # how obstore 0.12 tells it, which knows 404 alone as a file that is not there
 CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
 
+# A web server that answers GET alone; obstore 0.12 tells it as a file that is not there.
+_NO_HEAD = "status code: 405 "
+
 
 class RefusedError(PermafrostError):
     """A 403: good credentials, or none, and this is not allowed."""
@@ -97,7 +100,12 @@ class Bucket:
 
     def _head(self, key: str) -> Any:
         with _told(self.url), suppress(FileNotFoundError):
-            return _obstore().head(_client(self.url), key)
+            try:
+                return _obstore().head(_client(self.url), key)
+            except FileNotFoundError as error:
+                if _NO_HEAD not in str(error):
+                    raise
+                return _obstore().get(_client(self.url), key).meta  # the body is not read
         return None
 
     def _try_to_create(self, key: str, data: bytes) -> OSError | None:

@@ -117,7 +117,16 @@ def _set_folders(root: Place) -> list[SetName]:
 
 
 def list_manifests(uri: str | Path) -> list[Manifest]:
-    """The manifests of all versions of a set, oldest first. Of versions that are lost a warning is logged."""
+    """The manifests of all versions of a set, oldest first. Raises DamagedError if one cannot be read; of lost ones a warning is logged."""
+    manifests, damaged = look_through_versions(uri)
+    for why in damaged.values():
+        raise DamagedError(why)
+    return manifests
+
+
+def look_through_versions(uri: str | Path) -> tuple[list[Manifest], dict[int, str]]:
+    """(the manifests of all versions of a set, oldest first; of those that cannot be read, why). Of those that are lost a warning is
+    logged."""
     name = parse_set(uri)
     if name.at:
         raise UsageError(f"{uri}: all versions are listed; leave out '@{name.at}'")
@@ -125,25 +134,23 @@ def list_manifests(uri: str | Path) -> list[Manifest]:
     read_description(name)
     if not (versions := list_versions(name.folder)):
         require_some_version(name)
-        return []
-    found, gone = [], set(lost_versions(name, versions, read_hint(name)))
+        return [], {}
+    manifests, damaged, gone = [], dict[int, str](), set(lost_versions(name, versions, read_hint(name)))
     for version in versions:
         try:
-            found.append(read_manifest(name.folder, version))
+            manifests.append(read_manifest(name.folder, version))
+        except DamagedError as error:
+            damaged[version] = str(error)
         except NotFoundError:  # behind a web server versions are not listed but told
             gone.add(version)
-    if not found:
+    if not manifests and gone:
         raise DamagedError(lost_in_words(name, gone))
     note_lost(name, gone)
-    return found
+    return manifests, damaged
 
 
 def _summarise_if_set(name: SetName) -> SetSummary | None:
-    if exists(name.folder / "set.json"):
-        return _summarise(name)
-    if list_versions(name.folder):
-        raise DamagedError(f"{name.folder} has versions, and no set.json, which says what they are")
-    return None
+    return _summarise(name) if exists(name.folder / "set.json") or list_versions(name.folder) else None
 
 
 def _summarise(name: SetName) -> SetSummary:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage.corpus_items import PLAIN_ITEMS, item_blocks, seen_keys, with_keys
+from storage.corpus_items import PLAIN_ITEMS, item_blocks, seen_keys, with_keys, without_keys
 from storage.errors import NotFoundError, UsageError
 from storage.feature_set import FeatureSet, open_set
 from storage.flat_arrays import ArraysFlat
@@ -22,8 +22,10 @@ from storage.import_columns import attribute_names, read_attributes
 from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import ItemChange, commit_change
 from storage.items import sorted_items
+from storage.kept_columns import keep_columns
 from storage.more import nor_more
 from storage.names import SetName, check_name
+from storage.requests import keys_of, require_several, texts_by_key
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.stated_space import STATED
@@ -65,10 +67,13 @@ def replace(
 ) -> Changed:
     """Put other images in the place of items, as for `append`. corpus: None for the one that has the keys.
 
+    Labels, splits and attributes that are not given stay as they are, and so do items whose new embedding cannot be stored
+    (`Changed.rejected` names them).
+
     Raises NotFoundError (no such key), ConflictError (another writer has changed one of them meanwhile), UsageError, DamagedError.
     """
-    feature_set = open_set(uri)
-    return _put(feature_set, corpus or corpus_of(feature_set, keys), keys, embeddings, columns, are_new=False)
+    feature_set, asked = open_set(uri), keys_of(keys)
+    return _put(feature_set, corpus or corpus_of(feature_set, asked), asked, embeddings, columns, are_new=False)
 
 
 def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | None = None) -> Changed:
@@ -77,7 +82,8 @@ def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | No
     An extraction of a folder that still has them would put them back. Raises as `replace` does.
     """
     feature_set = open_set(uri)
-    change = ItemChange(corpus or corpus_of(feature_set, keys), "", tuple(dict.fromkeys(keys)))
+    asked = keys_of(keys)
+    change = ItemChange(corpus or corpus_of(feature_set, asked), "", tuple(dict.fromkeys(asked)))
     return _commit(feature_set, change, "remove", {})
 
 
@@ -93,15 +99,15 @@ def relabel(
     An extraction of a folder gives them again what the folder says. Raises as `replace` does.
     """
     feature_set = open_set(uri)
-    keys = pa.array(dict.fromkeys([*(labels or {}), *(splits or {})]), pa.string())
+    given = {"label": texts_by_key(labels, "labels"), "split": texts_by_key(splits, "splits")}
+    keys = pa.array(dict.fromkeys([*given["label"], *given["split"]]), pa.string())
     owner = corpus or corpus_of(feature_set, keys.to_pylist())
     blocks = item_blocks(feature_set.manifest.corpora.get(owner), feature_set.name.folder)
     found = [with_keys(block, keys) for block in blocks]
     items = pa.concat_tables(found) if found else PLAIN_ITEMS.empty_table()
     held = items["key"].to_pylist()
-    for name, values in (("label", labels), ("split", splits)):
-        old = items[name].to_pylist()
-        new = [values.get(key, value) if values else value for key, value in zip(held, old, strict=True)]
+    for name, values in given.items():
+        new = [values.get(key, old) for key, old in zip(held, items[name].to_pylist(), strict=True)]
         items = items.set_column(items.schema.get_field_index(name), PLAIN_ITEMS.field(name), pa.array(new, pa.string()))
     if missing := set(keys.to_pylist()) - set(held):
         raise NotFoundError(f"{feature_set.name.folder} has no item {min(missing)!r} in corpus {owner!r}{nor_more(missing)}")
@@ -122,11 +128,17 @@ def corpus_of(feature_set: FeatureSet, keys: Collection[str]) -> str:
     return found[0]
 
 
-def change_of(imported: Imported, source: str, are_new: bool) -> ItemChange:
-    """The change that puts rows which have been written to shards into their corpus."""
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
-    keys = tuple(dict.fromkeys([*items["key"].to_pylist(), *rejects["key"].to_pylist()]))
-    return ItemChange(imported.corpus, source, keys, items, rejects, tuple(imported.shards), are_new)
+def change_of(imported: Imported, items: pa.Table, source: str, are_new: bool) -> ItemChange:
+    """The change that puts rows which have been written to shards into their corpus. items: those of them that can be stored.
+
+    What cannot be stored takes the place of nothing: the item that is there stays.
+    """
+    rejects, good = imported.rejects_table(), dict.fromkeys(items["key"].to_pylist())
+    bad = tuple(dict.fromkeys(key for key in rejects["key"].to_pylist() if key not in good))
+    if are_new:
+        return ItemChange(imported.corpus, source, (*good, *bad), items, rejects, tuple(imported.shards), are_new)
+    rejects = without_keys(rejects, pa.array(bad, pa.string()))
+    return ItemChange(imported.corpus, source, tuple(good), items, rejects, tuple(imported.shards), staying=bad)
 
 
 def _put(
@@ -134,6 +146,7 @@ def _put(
 ) -> Changed:
     name, description = feature_set.name, feature_set.description
     check_name(corpus, "corpus")
+    require_several(keys, "keys")
     flat = ArraysFlat(keys, embeddings, columns)
     if len(feature_set.views) > 1:
         raise UsageError(f"{name.folder} has {len(feature_set.views)} views of each image, and single embeddings cannot be put beside them")
@@ -150,7 +163,8 @@ def _put(
     write_rows(flat, rows, imported, feature_set, stones, name.folder, shard_format(description.shard_format), layout)
     _require_none_taken(name, imported.taken)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
-    return _commit(feature_set, change_of(imported, "", are_new), "append" if are_new else "replace", rejected)
+    items = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
+    return _commit(feature_set, change_of(imported, items, "", are_new), "append" if are_new else "replace", rejected)
 
 
 def _require_none_taken(name: SetName, taken: int) -> None:
@@ -163,4 +177,5 @@ def _commit(feature_set: FeatureSet, change: ItemChange, operation: str, rejecte
     stated = {"space": STATED} if change.shards else {}
     after, is_new = commit_change(feature_set.name, base, change, base.golden, feature_set.space.id, {"operation": operation, **stated})
     named = f"{feature_set.name.folder}"
-    return Changed(named, after.version, is_new, change.corpus, len(change.keys), rejected)
+    asked = len(change.keys) + len(change.staying)
+    return Changed(named, after.version, is_new, change.corpus, asked, rejected)

@@ -103,6 +103,10 @@ def private_path(folder: Path, owner: str = "") -> Iterator[Path]:
     path = folder / f".{owner}{secrets.token_hex(8)}.partial"
     try:
         yield path
+    except OSError as error:
+        if error.errno and not error.filename:  # writing to an open file names none; errors of ours have no number
+            error.filename = os.fspath(folder)
+        raise
     finally:
         path.unlink(missing_ok=True)
 

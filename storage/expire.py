@@ -38,7 +38,7 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
     if keep is None and before is None:
-        raise UsageError("expected how many versions to keep, or the age of those that may leave")
+        raise UsageError("expected how many versions to keep, the age of those that may leave, or both: --keep 5, --older-than 30d")
     if keep is not None and keep < 1:
         raise UsageError(f"expected at least 1 version to keep, got {keep}")
     require_writable(name.root)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from storage.asked_version import read_asked
 from storage.digest_lookup import DigestLookup
-from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError
 from storage.expected_versions import require_some_version
 from storage.files import FileEntry
 from storage.golden import GoldenImages, read_golden
@@ -25,6 +25,7 @@ from storage.manifest import Manifest
 from storage.more import and_more
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
+from storage.requests import keys_of, positions_of, require_range, require_whole
 from storage.rewritten import rewriting_told
 from storage.row_reader import RowReader
 from storage.set_description import SetDescription, read_description
@@ -57,6 +58,9 @@ class FeatureSet:
     name: SetName
     description: SetDescription
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        return f"<FeatureSet {self.name.folder}@{self.version}: {self.rows} x {list(self.shape)} {self.description.dtype}>"
 
     @property
     def space(self) -> Space:
@@ -146,8 +150,7 @@ class FeatureSet:
         ahead, and memory is that of `threads` + 1 batches. Batches are the same.
         """
         size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // (len(self.views) * self.embedding_bytes))
-        if size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {size}")
+        require_whole(size, "batch_size", 1)
         keys = self._places["key"].combine_chunks()
         wanted = None if positions is None else self._inside(positions)
         with self._rewriting_told():
@@ -161,8 +164,7 @@ class FeatureSet:
 
     def read(self, start: int, stop: int, view: int | None = 0) -> Batch:
         """Items start to stop (exclusive), in item order: only what they stand in is read. Raises UsageError for a range outside."""
-        if not 0 <= start <= stop <= self.rows:
-            raise UsageError(f"rows {start}:{stop} are outside 0:{self.rows} of {self.name}")
+        require_range(start, stop, self.rows, str(self.name))
         return self._batch(np.arange(start, stop), view)
 
     def by_key(self, keys: Sequence[str], corpus: str | None = None, view: int | None = 0) -> Batch:
@@ -171,8 +173,8 @@ class FeatureSet:
         Raises NotFoundError that names a key that is not there (`positions_of_keys` says which are), UsageError for one that several
         corpora have, if none is named.
         """
-        positions = self.positions_of_keys(keys, corpus)
-        self._require_found(positions, [repr(key) for key in keys], "key", "positions_of_keys")
+        positions = self.positions_of_keys(asked := keys_of(keys), corpus)
+        self._require_found(positions, [repr(key) for key in asked], "key", "positions_of_keys")
         return self._batch(positions, view)
 
     def by_digest(self, digests: Sequence[bytes], view: int | None = 0) -> Batch:
@@ -183,10 +185,9 @@ class FeatureSet:
 
     def positions_of_keys(self, keys: Sequence[str], corpus: str | None = None) -> npt.NDArray[np.int64]:
         """Where the items of these keys are in `items` [n]; -1 for what is not there. Raises UsageError as `by_key`."""
-        if isinstance(keys, str):
-            raise UsageError(f"expected several keys, got one text, {keys!r}: put it into a list")
+        asked = keys_of(keys)
         with self._rewriting_told():
-            return self._keys.find(keys, corpus)
+            return self._keys.find(asked, corpus)
 
     def positions_of_digests(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
         """Where the first item of each of these images is in `items` [n]; -1 for what is not there.
@@ -200,12 +201,7 @@ class FeatureSet:
         return FeatureSet, (self.name, self.description, self.manifest)  # without what was read of it
 
     def _inside(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        found = np.asarray(positions, np.int64)
-        if outside := found[(found < 0) | (found >= self.rows)].tolist():
-            raise UsageError(
-                f"positions must be from 0 to {self.rows - 1} in {self.name}, got {outside[0]}; -1 stands for what is not there"
-            )
-        return found
+        return positions_of(positions, self.rows, str(self.name))
 
     def _rewriting_told(self) -> AbstractContextManager[None]:
         return rewriting_told(self.name, self.manifest)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from storage.errors import UsageError
 from storage.flat_file import require_embeddings
 from storage.origin import Origin
+from storage.requests import require_several
 
 
 class ArraysFlat:
@@ -41,6 +42,7 @@ class ArraysFlat:
         """The arrays are the caller's."""
 
     def _column(self, name: str, values: Sequence[Any]) -> pa.Array:
+        require_several(values, f"values of {name}")
         if len(values) != self.rows:
             raise UsageError(f"{name} has {len(values)} values for {self.rows} keys; each key needs its own, or None")
         try:

@@ -66,18 +66,23 @@ def _unknown_in_store(root: Place) -> Iterator[str]:
         yield from _without(root, f"{HEADS}/{entry}", "head.json")
     for entry in list_names(root):
         if entry not in {STORE_FILE, CATALOG, HEADS, TAKEDOWNS}:
-            yield from _without(root, entry, "set.json")
+            yield from _without(root, entry, "set.json", "versions")
 
 
 def _unknown(folder: Place, path: str, known: re.Pattern[str]) -> Iterator[str]:
     yield from (f"{path}/{entry}" for entry in list_names(folder / path) if not known.fullmatch(entry))
 
 
-def _without(root: Place, team: str, mark: str) -> list[str]:
-    """What in a team's folder is no set, or no head; the folder itself where none is."""
+def _without(root: Place, team: str, mark: str, further: str = "") -> list[str]:
+    """What in a team's folder is no set, or no head; the folder itself where none is. mark, further: a file and a folder, of which such a
+    one has either."""
     inside = list_names(root / team)
-    foreign = [f"{team}/{entry}" for entry in inside if not exists(root / team / entry / mark)]
+    foreign = [f"{team}/{entry}" for entry in inside if not _is_marked(root / team / entry, mark, further)]
     return foreign if len(foreign) < len(inside) else [team]
+
+
+def _is_marked(place: Place, mark: str, further: str) -> bool:
+    return exists(place / mark) or bool(further and list_names(place / further))
 
 
 def _is_there(place: Place) -> bool:

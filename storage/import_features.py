@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -20,13 +21,15 @@ from storage.files import exists
 from storage.flat_file import FlatFile, open_flat, text_cell
 from storage.golden import GoldenImages, no_golden_images, write_golden
 from storage.import_columns import attribute_names, own_column, read_attributes
-from storage.import_options import APPEND, MIRROR, ImportOptions
+from storage.import_options import APPEND, MIRROR, PENDING, ImportOptions
 from storage.import_rows import Imported, read_rows, without_taken, write_rows
 from storage.item_change import commit_change
 from storage.items import sorted_items
+from storage.kept_columns import keep_columns
 from storage.manifest import Manifest
 from storage.names import SetName, parse_set
 from storage.origin import Origin
+from storage.pending_items import NOT_PENDING, PendingItems
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
 from storage.space import Space, require_same_space
@@ -58,6 +61,7 @@ class ImportResult:
     bytes: int  # of these
     space_id: str
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows that are passed over, by reason: those that were taken down
+    kept: tuple[str, ...] = ()  # keys to replace whose new embedding is a reject: the items that the set had of them stay
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,11 +92,15 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         source = _source(flat, options, name)
         corpus = options.corpus_id or options.corpus or _corpus_of(flat)
         stones = read_tombstones(name)
-        rows, skipped = without_taken(read_rows(flat, options.images, options.corpus), stones, corpus)
-        chosen = [row for row in rows if row]
-        if not chosen and not skipped:
+        rows, taken = without_taken(read_rows(flat, options.images, options.corpus), stones, corpus)
+        skipped = Counter(taken)
+        if not any(rows) and not skipped:
             raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
         base = open_newest(name)
+        pending = PendingItems(base, corpus) if options.mode == PENDING else None
+        if pending:
+            rows, skipped[NOT_PENDING] = pending.chosen(rows, str(file))
+        chosen = [row for row in rows if row]
         accept = _acceptance(name, corpus, options.add or options.mode != MIRROR)
         if base:
             accept(base.manifest)
@@ -103,7 +111,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
         kept, left_out = attribute_names(flat)
         imported = Imported(corpus, read_attributes(flat, kept))
         write_rows(flat, rows, imported, base, stones, name.folder, shard_format(description.shard_format), layout)
-        skipped = {TAKEN_DOWN: taken} if (taken := sum(skipped.values()) + imported.taken) else {}
+        skipped[TAKEN_DOWN] += imported.taken
         listed = len(chosen) - imported.taken
         if not listed:
             raise UsageError(f"all rows of {file} were taken down in {name.root}: there is nothing to import")
@@ -119,20 +127,25 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     }
     there = base.manifest.shards if base else ()
     before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
-    items, rejects = sorted_items(imported.items_table()), imported.rejects_table()
+    state = before.corpora.get(corpus) if before else None
+    items, rejects = keep_columns(sorted_items(imported.items_table()), flat.further, state, name.folder), imported.rejects_table()
+    staying: tuple[str, ...] = ()
     if options.mode == MIRROR:
-        state = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=skipped), name, before)
-        manifest = commit_state(name, before, corpus, state, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
+        after = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=dict(+skipped)), name, before)
+        manifest = commit_state(name, before, corpus, after, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
         is_new = manifest is not before
     else:
-        change = change_of(imported, source_path, are_new=options.mode == APPEND)
+        change = pending.change(imported) if pending else change_of(imported, items, source_path, are_new=options.mode == APPEND)
+        others = items.num_rows - change.items.num_rows  # other embeddings than those that are pending
+        listed, items, staying = listed - others, change.items, change.staying
+        skipped[NOT_PENDING] += others
         manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
     new_shards = set(manifest.shards) & set(imported.shards) - set(there)
     return ImportResult(
         str(name), manifest.version, is_new, listed, items.num_rows, rejects.num_rows, 0,
         imported.reasons, imported.copies, imported.differing, imported.held, imported.others,
         sum(row.digest is not None for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, skipped,
+        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, dict(+skipped), staying,
     )  # fmt: skip
 
 

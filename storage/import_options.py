@@ -11,7 +11,7 @@ from storage.names import check_name
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import STORED_DTYPES
 
-MIRROR, APPEND, REPLACE = "mirror", "append", "replace"
+MIRROR, APPEND, REPLACE, PENDING = "mirror", "append", "replace", "pending"
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class ImportOptions:
     corpus_id: str | None = None  # None: that of the file if it is an export, else "imported"
     corpus: str | None = None  # only the rows of this one of several corpora in the file
     add: bool = False  # True: the corpus may enter a set that holds others
-    mode: str = MIRROR  # the rows become the corpus; or are appended to it; or take the place of items of their keys
+    mode: str = MIRROR  # the rows become the corpus; or are appended to it; or take the place of items of their keys; or are pending
 
     @property
     def operation(self) -> str:
         """What provenance calls it."""
-        return "import" if self.mode == MIRROR else self.mode
+        return self.mode if self.mode in (APPEND, REPLACE) else "import"
 
     def __post_init__(self) -> None:
         shard_format(self.format or DEFAULT_FORMAT)
-        if self.mode not in (MIRROR, APPEND, REPLACE):
-            raise UsageError(f"an import can {MIRROR}, {APPEND} or {REPLACE}, got {self.mode!r}")
+        if self.mode not in (MIRROR, APPEND, REPLACE, PENDING):
+            raise UsageError(f"the mode of an import is {MIRROR}, {APPEND}, {REPLACE} or {PENDING}, got {self.mode!r}")
         if self.space and self.like:
             raise UsageError("--space and --like both name the feature space; pass one of them")
         if self.dtype is not None and self.dtype not in STORED_DTYPES:

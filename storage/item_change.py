@@ -39,18 +39,30 @@ class ItemChange:
     rejects: pa.Table = field(default_factory=REJECT_SCHEMA.empty_table)
     shards: tuple[FileEntry, ...] = ()  # new ones that the items point at
     are_new: bool = False  # whether no key may be there yet; else each must be
+    were_pending: bool = False  # whether the corpus counts the new items already
+    staying: tuple[str, ...] = ()  # further keys that must be there, and of which nothing can be changed
 
     @property
     def wanted(self) -> dict[str, Seen]:
         return seen_in(self.rejects) | seen_in(self.items)
 
 
-def keys_to_change(change: ItemChange, base: Mapping[str, Seen], latest: Mapping[str, Seen], same: Same) -> list[str]:
-    """The keys of which the newest version is still to be changed. Raises ConflictError. Pure."""
+def keys_to_change(
+    change: ItemChange, base: Mapping[str, Seen], latest: Mapping[str, Seen], same: Same, at: str | None = None
+) -> list[str]:
+    """The keys of which the newest version is still to be changed. at: the version that the change was asked of, None for the newest.
+
+    Raises ConflictError. Pure.
+    """
     wanted = change.wanted
     left = [key for key in change.keys if not same(key, latest.get(key), wanted.get(key))]
     moved = [key for key in left if not same(key, latest.get(key), base.get(key))]
     if moved:
+        if at:
+            raise ConflictError(
+                f"a version after '@{at}' has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r}. Nothing was committed: "
+                f"leave out '@{at}' to change what the newest version has"
+            )
         raise ConflictError(
             f"another writer has changed {moved[0]!r}{and_more(moved)} of corpus {change.corpus!r} since the version that this was "
             "computed from. Nothing was committed: look at the newest version, and run it again if it is still meant"
@@ -66,7 +78,7 @@ def commit_change(
     base: the version that the change was computed from. golden: of a set that has no version yet. Memory: the changed items.
     Raises AlreadyExistsError or NotFoundError (the keys are not as `change.are_new` says), ConflictError, DamagedError.
     """
-    keys = pa.array(change.keys, pa.string())
+    keys = pa.array([*change.keys, *change.staying], pa.string())
     before = seen_keys(base.corpora.get(change.corpus) if base else None, name.folder, keys)
     with StoredRows(name, [*(base.shards if base else ()), *change.shards]) as rows:
         _require_sense(name, change, before, _comparison(rows))
@@ -80,7 +92,7 @@ def commit_change(
         known = [*(base.shards if base else ()), *(latest.shards if latest else ()), *change.shards]
         with StoredRows(name, known) as rows:
             same = _comparison(rows)
-            left = keys_to_change(change, before, now, same)
+            left = keys_to_change(change, before, now, same, name.at)
             is_new = latest is None or bool(left)
             if latest and not left:
                 return latest
@@ -93,7 +105,7 @@ def commit_change(
 
 def _require_sense(name: SetName, change: ItemChange, before: Mapping[str, Seen], same: Same) -> None:
     """What is wrong whoever else is at work."""
-    if not change.are_new and (missing := [key for key in change.keys if key not in before]):
+    if not change.are_new and (missing := [key for key in (*change.keys, *change.staying) if key not in before]):
         raise NotFoundError(f"{name.folder} has no {missing[0]!r} in corpus {change.corpus!r}{nor_more(missing)}")
     if not change.are_new:
         return
@@ -154,13 +166,15 @@ def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left:
     new_items, new_rejects = with_keys(change.items, keys), with_keys(change.rejects, keys)
     items.add(new_items)
     rejects.add(new_rejects)
+    pending = state.pending if state else 0
+    back = min(pending, new_items.num_rows) if change.were_pending else 0
     settled = Settled(
         change.corpus,
         _source(state.source, change.source) if state else change.source,
-        (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows,
+        (state.listed if state else 0) - gone + new_items.num_rows + new_rejects.num_rows - back,
         items.blocks(),
         rejects.blocks(),
-        state.pending if state else 0,
+        pending - back,
         state.skipped if state else {},
     )
     return write_state(settled, name, latest)

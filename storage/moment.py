@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time
 
+_BEGINS_LIKE_A_DAY = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?![0-9])")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def looks_like_moment(text: str) -> bool:
+    """Also one that there is not, such as 2026-13-45, which nobody must take for a day."""
+    return _BEGINS_LIKE_A_DAY.match(text) is not None
 
 
 def moment_of(text: str) -> datetime | None:

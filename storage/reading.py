@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.damage import MEND_LISTED
-from storage.errors import DamagedError, UsageError
+from storage.errors import DamagedError
 from storage.files import FileEntry, open_listed, size_of
 from storage.names import SetName
 from storage.read_plan import ShardRead, by_shard, in_batches, runs
+from storage.requests import require_view, require_whole
 from storage.shard import ShardReader, shard_format
 from storage.shard_layout import ShardLayout
 
@@ -79,11 +80,9 @@ class Embeddings:
 
     def _offset(self, view: int | None) -> Offset:
         """What is added to the row of view 0."""
+        require_view(view, self.views, str(self.name.folder))
         if view is None:
             return np.arange(len(self.views))
-        if not 0 <= view < len(self.views):
-            known = ", ".join(f"{number} {name}" for number, name in enumerate(self.views))
-            raise UsageError(f"{self.name.folder} has no view {view}; it has {known}")
         return view
 
     def _fill(self, reader: ShardReader, read: ShardRead, shard: str, offset: Offset, out: Array, at: Positions) -> None:
@@ -162,8 +161,7 @@ def _reads(items: pa.Table, wanted: Positions | None = None) -> tuple[list[str],
 
 def _in_order(jobs: Iterable[T], work: Callable[[T], R], threads: int) -> Iterator[R]:
     """What `work` makes of each job, in their order; with more than one thread, that many jobs are done or under way ahead of time."""
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
+    require_whole(threads, "threads", 1)
     if threads == 1:
         yield from map(work, jobs)
         return

@@ -63,9 +63,14 @@ class SetDescription:
 
 
 def read_description(name: SetName) -> SetDescription:
-    """The set's `set.json`; NotFoundError lists the sets that are there."""
+    """The set's `set.json`; NotFoundError lists the sets that are there. Raises DamagedError for a set that has lost it."""
     path = name.folder / "set.json"
     if not exists(path):
+        if list_names(name.folder / "versions"):
+            raise DamagedError(
+                f"{name.folder} has versions, and no set.json, which says what they are: "
+                f"`permafrost store repair {name.folder} --from ROOT` takes it from a copy of the store"
+            )
         there: list[str] = []
         with suppress(PermafrostError):  # of a web server that has no list of them
             there += _set_labels(name)

@@ -34,9 +34,12 @@ def init_store(root: Place) -> dict[str, Any]:
     """
     require_writable(root)
     require_possible_root(root)
-    if not exists(root / STORE_FILE):
+    is_new = not exists(root / STORE_FILE)
+    if is_new:
+        _require_outside(root)
+    _probe(root)
+    if is_new:
         kind = "folder" if isinstance(root, Path) else "bucket"
-        _probe(root)
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
             create_exclusive(root / STORE_FILE, seal({"format": STORE_FORMAT, "backend": {"kind": kind, "exclusive_create": True}}))
     return require_store(root)
@@ -69,12 +72,25 @@ def require_store(root: Place) -> dict[str, Any]:
     """
     path = root / STORE_FILE
     if not exists(path):
-        raise NotFoundError(f"{root} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
+        here = " (this folder: a set is named ROOT/TEAM/SET)" if str(root) == "." else ""
+        raise NotFoundError(f"{root}{here} is not a feature store (it has no {STORE_FILE}); {_way_to_a_store(root)}")
     description = read_sealed(path, "store description")
     if description.get("format") != STORE_FORMAT:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
     honour_takedowns(root)
     return description
+
+
+def _require_outside(root: Place) -> None:
+    """Raise UsageError if `root` is a folder in a store: what is in it belongs to that one, whose commands would take it for their own."""
+    place = root.resolve() if isinstance(root, Path) else root
+    while place.parent != place:
+        place = place.parent
+        is_store = False
+        with suppress(PermissionError, PermafrostError):  # credentials may be for this prefix alone
+            is_store = exists(place / STORE_FILE)
+        if is_store:
+            raise UsageError(f"{root} is a folder of the store {place}: expected one outside of it, or {place} itself")
 
 
 def _way_to_a_store(root: Place) -> str:

@@ -9,7 +9,7 @@ from storage.asked_version import read_asked
 from storage.errors import ConflictError, NotFoundError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.files import exists, read_bytes, remove, write_atomic
-from storage.moment import moment_of
+from storage.moment import looks_like_moment, moment_of
 from storage.names import SetName, check_name
 from storage.sealed import seal
 from storage.versions import Tag, list_versions, read_tag, tag_place, version_path
@@ -21,7 +21,7 @@ def move_tag(name: SetName, tag: str) -> Tag:
     Raises UsageError for a tag that would be taken for a version or a time, NotFoundError, ConflictError (the version has just expired).
     """
     check_name(tag, "tag")
-    if tag.isdigit() or moment_of(tag):
+    if tag.isdigit() or moment_of(tag) or looks_like_moment(tag):
         raise UsageError(f"the tag {tag!r} would be taken for a version or a time: choose a name with letters")
     versions = list_versions(name.folder)
     if not versions:

@@ -60,7 +60,11 @@ class Request:
 
     def __post_init__(self) -> None:
         if bool(self.images) == bool(self.keys):
-            raise UsageError("expected images or keys to take down, and not both")
+            raise UsageError(
+                "expected images or keys to take down, and not both"
+                if self.images
+                else "expected images or keys to take down: --image, --images, --key or --keys"
+            )
         if "" in self.keys:
             raise UsageError("an empty key names no item: is a shell variable not set, or a line of the file of keys empty?")
         if self.images and self.corpus is not None:
@@ -103,11 +107,14 @@ def image_digest(text: str) -> str:
     if len(text) == _HEX_DIGITS and set(text.lower()) <= set("0123456789abcdef"):
         return text.lower()
     try:
-        return hashlib.sha256(Path(text).read_bytes()).hexdigest()
+        data = Path(text).read_bytes()
     except IsADirectoryError:
         raise UsageError(f"{text!r} is a folder: expected an image file, or the sha256 of one") from None
     except OSError as error:
         raise NotFoundError(f"{text!r} is neither a sha256 (64 hex digits) nor a file that can be read ({error.strerror})") from None
+    if not data:
+        raise UsageError(f"{text!r} is an empty file, and no image")
+    return hashlib.sha256(data).hexdigest()
 
 
 def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) -> Takedown:
@@ -132,9 +139,11 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
         [foresee(scan, read_tombstones(scan.name, coming=stone).adding(stone)) for scan in scans] if is_new_to_keys or not do_it else []
     )
     if is_new_to_keys and not any(each.files or each.logs for each in foreseen):
+        gone = not _not_found(request, [], before)
         raise NotFoundError(
             f"nothing in {name} has the key {request.keys[0]!r}{nor_more(request.keys)}"
             + (f" in corpus {request.corpus!r}" if request.corpus else "")
+            + (": it was taken down before, and is kept out" if gone else "")
         )
     beyond = tuple(_beyond(root))
     if not do_it:

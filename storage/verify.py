@@ -19,9 +19,9 @@ from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
 from storage.card_page import require_sealed
-from storage.damage import raise_outage
+from storage.damage import MEND, raise_outage
 from storage.damage_scope import DamageScope
-from storage.errors import NotFoundError, PermafrostError
+from storage.errors import NotFoundError, PermafrostError, UsageError
 from storage.expected_versions import expected_versions
 from storage.feature_set import SetDescription
 from storage.files import FileEntry, exists, list_names, sha256_of, size_of
@@ -56,8 +56,10 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
     Of a remote set, the copies of its files in this machine's cache are checked too, in full, and removed if they have changed.
-    Raises NotFoundError for a set that is not there, OSError where the store cannot be reached.
+    Raises NotFoundError for a set that is not there, UsageError for a single version, OSError where the store cannot be reached.
     """
+    if name.at:
+        raise UsageError(f"{name}: all versions are verified, and mended, together; leave out '@{name.at}'")
     if not exists(name.folder / "set.json") and not list_names(name.folder):  # a set may have lost even that
         require_store(name.root)
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
@@ -179,7 +181,7 @@ class _JsonFiles:
             self.findings.append(Finding("missing", path, str(error), versions))
         except (PermafrostError, OSError) as error:
             raise_outage(error)
-            self.findings.append(Finding("damaged", path, str(error), versions))
+            self.findings.append(Finding("damaged", path, str(error).removesuffix(f". {MEND}"), versions))
         return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from storage.damage import MEND
 from storage.errors import DamagedError, NotFoundError
 from storage.files import list_names
 from storage.manifest import Manifest
@@ -37,8 +38,13 @@ def version_path(set_folder: Place, version: int) -> Place:
 
 
 def read_manifest(set_folder: Place, version: int) -> Manifest:
+    """Raises NotFoundError, DamagedError."""
     path = version_path(set_folder, version)
-    return Manifest.from_dict(read_sealed(path, "manifest"), path)
+    try:
+        value = read_sealed(path, "manifest")
+    except DamagedError as error:
+        raise DamagedError(f"{error}. {MEND}") from None
+    return Manifest.from_dict(value, path)
 
 
 def in_ranges(numbers: Sequence[int]) -> str:

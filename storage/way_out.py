@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from storage.card import FILE as CARD
+from storage.changes import DEFAULT_CORPUS
 from storage.errors import PermafrostError
 from storage.finding import Finding, Verification
 from storage.import_options import APPEND, REPLACE
@@ -70,6 +71,9 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
             )
         case _ if finding.kind == "unfinished":
             return f"{finding.path.removeprefix('../../')}: {finding.message}"
+        case _ if f"/{TAKEDOWNS}/" in finding.path and finding.kind == "dangling":
+            told = f"{finding.path.removeprefix('../../')}: {finding.message}, and nothing is committed without one"
+            return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
         case _ if f"/{TAKEDOWNS}/" in finding.path:
             told = f"{finding.path.removeprefix('../../')} says what was taken down, and nothing is committed without it"
             return f"{told}: {copy}, or repeat that takedown, which leaves it anew"
@@ -94,7 +98,11 @@ def _maker(name: SetName, corpus: str, manifests: list[Manifest]) -> str:
     source = source_in_words(manifests[0].corpora[corpus].source)
     made_by = next((each for each in _operations(corpus, manifests) if each in (*_IMPORTS, "extract")), "")
     if made_by in _IMPORTS or (not made_by and manifests[0].provenance.get("space") == STATED):
-        return f"`permafrost store import`, of {source or 'what was imported'} into {name} as before"
+        own = f" --corpus-id {corpus}" if corpus != DEFAULT_CORPUS else ""
+        files = f"before older versions expire, FILE being each that it was made of ({source or 'from memory'})"
+        return (
+            f"`permafrost store import FILE {name} --pending --like {name}{own}`, {files}: they come as they were, and nothing else changes"
+        )
     return f"`permafrost extract {source or 'FOLDER'} {name}`, with the options that it had"
 
 

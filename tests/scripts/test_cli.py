@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -50,6 +52,33 @@ def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, .
     code, out, _ = say(*command, "--help")
     assert code == 0
     assert "example: permafrost" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "No space left on device (features): no room is left there"),
+        (errno.EACCES, "Permission denied (features): this user may not do that there"),
+        (errno.EROFS, "Read-only file system (features): nothing can be written there"),
+        (errno.ENOTDIR, "Not a directory (features)"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_the_folder_and_the_way_out(
+    say: Said, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("storage.disk.os.fsync", refused)
+    code, out, err = say("store", "init", "features", "--json")
+    assert (code, f"permafrost: {said}" in err) == (1, True), err
+    assert said in json.loads(out)["error"]
+
+
+def test_notes_of_the_store_look_like_all_others(say: Said, capsys: pytest.CaptureFixture[str]) -> None:
+    say("store", "init", "features")
+    logging.getLogger("storage.hints").warning("the hints could not be written: %s", "no room")
+    assert capsys.readouterr().err == "permafrost: note: the hints could not be written: no room\n"
 
 
 def test_every_leaf_command_takes_json() -> None:
@@ -154,6 +183,23 @@ def test_failures_are_one_json_document_too(say: Said) -> None:
     assert code == 1
     assert json.loads(out)["exit_code"] == 1
     assert json.loads(out)["error"] in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["store", "ls", "features", "--bogus"], "permafrost: unrecognized arguments: --bogus"),
+        (["store", "ls"], "permafrost: store ls: the following arguments are required: ROOT"),
+        (["store"], "permafrost: store: the following arguments are required: ACTION"),
+        (["store", "gc", "a/b/c", "--grace"], "permafrost: store gc: argument --grace: expected one argument"),
+    ],
+)
+def test_words_that_do_not_parse_are_one_json_document_too(say: Said, words: list[str], said: str) -> None:
+    code, out, err = say(*words, "--json")
+    assert (code, said in err, "usage: permafrost" in err) == (2, True, True), err
+    told = json.loads(out)
+    assert (told["exit_code"], err.endswith(f"\npermafrost: {told['error']}\n")) == (2, True), err
+    assert say(*words)[:2] == (2, "")
 
 
 @pytest.mark.slow

@@ -84,6 +84,27 @@ def test_an_import_says_how_many_rows_it_passed_over_because_they_were_taken_dow
     assert "37 listed = 37 rows" in out
 
 
+def test_what_a_repair_gave_up_comes_back_by_command(say: Said) -> None:
+    say(*IMPORT)
+    say("store", "remove", "features/me/clip", "--key", "00.png")
+    [shard] = Path("features/me/clip/shards").iterdir()
+    shard.unlink()
+    code, out, _ = say("store", "repair", "features/me/clip", "--give-up")
+    assert (code, "store import FILE features/me/clip --pending --like features/me/clip`" in out) == (3, True), out
+    code, out, _ = say("store", "import", "clip.npz", "features/me/clip", "--pending", "--like", "features/me/clip", "--json")
+    told = json.loads(out)
+    assert (code, told["rows"], told["skipped"]) == (0, 39, {"not-pending": 1})
+    code, _, err = say("store", "import", "clip.npz", "features/me/clip", "--pending", "--like", "features/me/clip")
+    assert (code, "no items of corpus 'imported' are pending" in err) == (2, True), err
+
+
+def test_a_replacement_that_cannot_be_stored_is_told_with_what_stays(say: Said, tmp_path: Path) -> None:
+    say(*IMPORT)
+    np.savez(tmp_path / "nan.npz", keys=np.array(KEYS[:2]), embeddings=VALUES[:2] * [[np.nan], [-1]])
+    code, out, _ = say("store", "import", "nan.npz", "features/me/clip", "--replace", "--space", "clip.json")
+    assert (code, "not replaced   00.png: the new embedding cannot be stored, and the item that was there stays" in out) == (3, True), out
+
+
 def test_a_set_of_hdf5_shards_is_shown_with_a_snippet_for_h5py(say: Said) -> None:
     say(*IMPORT, "--format", "hdf5")
     code, out, _ = say("store", "show", "features/me/clip")

@@ -83,10 +83,19 @@ def test_what_nothing_had_is_named(say: Said, made: MadeSet) -> None:
     assert say("store", "verify", "store/team/set", "--full")[0] == 0
 
 
+def test_a_key_that_was_taken_down_with_others_is_told_as_such(say: Said, made: MadeSet) -> None:
+    assert say("store", "takedown", "store/team/set", "--key", "a", "--key", "c", "--yes")[0] == 0
+    code, _, err = say("store", "takedown", "store/team/set", "--key", "a", "--yes")
+    assert (code, "has the key 'a': it was taken down before, and is kept out" in err) == (1, True), err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("store",), 2, "expected images or keys"),
+        (("store",), 2, "expected images or keys to take down: --image, --images, --key or --keys"),
+        (("store/team/set", "--keys", "empty.txt", "--yes"), 2, "empty.txt is empty: expected what to take down, one a line"),
+        (("store", "--images", "empty.txt", "--yes"), 2, "empty.txt is empty"),
+        (("store", "--image", "empty.txt", "--yes"), 2, "'empty.txt' is an empty file, and no image"),
         (("store", "--key", "a"), 2, "a key belongs to a set"),
         (("store/team/set", "--key", "nope"), 1, "has the key 'nope'"),
         (("store/team/set", "--key", "nope", "--key", "nor", "--yes"), 1, "has the key 'nope', nor 1 more of the keys"),
@@ -102,5 +111,6 @@ def test_what_nothing_had_is_named(say: Said, made: MadeSet) -> None:
 )
 def test_a_request_that_cannot_be_meant_is_refused(say: Said, made: MadeSet, words: tuple[str, ...], code: int, message: str) -> None:
     Path("gap.txt").write_text("a\n\nb\n")
+    Path("empty.txt").write_text("")
     got, _, err = say("store", "takedown", *words)
     assert (got, message in err) == (code, True), err

@@ -23,7 +23,7 @@ from storage.catalog import list_manifests, list_sets
 from storage.changes import remove as remove_items
 from storage.commit import commit, create_set
 from storage.digests import DigestMap, words_of
-from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError
+from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import list_names, read_bytes, remove, write_atomic
 from storage.gc import collect_garbage
 from storage.lending import copy_embeddings, find_lenders
@@ -102,6 +102,8 @@ def test_making_a_store_twice_keeps_it_and_leaves_no_probe(server: str) -> None:
     assert init_store(place) == first
     assert first["backend"] == {"kind": "bucket", "exclusive_create": True}
     assert list_names(place) == ["permafrost.json"]
+    with pytest.raises(UsageError, match=r"/team is a folder of the store s3://"):
+        init_store(place / "team")
 
 
 def test_many_writers_of_many_corpora_all_land(made: MadeSet) -> None:

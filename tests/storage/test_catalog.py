@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.catalog import SetQuery, SetSummary, list_manifests, list_sets, look_through
+from storage.catalog import SetQuery, SetSummary, list_manifests, list_sets, look_through, look_through_versions
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.files import write_atomic
 from storage.store import ensure_store
+from storage.verify import verify_set
 from storage.versions import version_path
 
 if TYPE_CHECKING:
@@ -133,6 +134,32 @@ def test_a_set_that_has_lost_its_only_version_is_named(make_set: MakeSet) -> Non
         with pytest.raises(DamagedError, match=r"version 1 should be there \(hint.json tells of it\).*store repair"):
             read()
     assert list_manifests(other.uri) == []
+
+
+def test_a_damaged_manifest_hides_no_other_version_and_tells_the_way_out(make_set: MakeSet) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1})
+    made.commit("one", {"a": 2})
+    version_path(made.folder, 1).write_bytes(b"x")
+    manifests, damaged = look_through_versions(made.uri)
+    assert ([manifest.version for manifest in manifests], [*damaged]) == ([2], [1])
+    assert "00000001.json is not valid JSON" in damaged[1]
+    for read in (lambda: made.open("1"), lambda: list_manifests(made.uri)):
+        with pytest.raises(DamagedError, match=r"`permafrost store repair` takes it from a copy of the store \(--from ROOT\), or gives up"):
+            read()
+    [finding] = [each for each in verify_set(made.name, full=True).findings if each.is_damage]
+    assert "repair" not in finding.message
+
+
+def test_a_set_that_has_lost_its_description_is_damaged_and_foreign_to_nobody(make_set: MakeSet) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1})
+    (made.folder / "set.json").unlink()
+    with pytest.raises(
+        DamagedError, match=r"no set\.json, which says what they are: `permafrost store repair .*/set --from ROOT` takes it"
+    ):
+        made.open()
+    assert [finding.path for finding in verify_set(made.name, full=True).findings] == ["set.json"]
 
 
 @pytest.fixture(scope="module")

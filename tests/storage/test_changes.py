@@ -83,10 +83,29 @@ def test_items_are_replaced(made: MadeSet) -> None:
     done = replace(made.uri, ["b"], vectors(7), label=["new"])
     assert (done.corpus, done.version) == ("one", 3)
     assert held(made, "one") == {**before, "b": [7, 7, 7]}
-    assert labels(made)["b"] == ("new", None)
-    replace(made.uri, ["b"], vectors(8), label=["new"])
-    assert held(made, "one")["b"] == [8, 8, 8]
+    assert labels(made)["b"] == ("new", "train"), "what is not given stays"
+    replace(made.uri, ["b"], vectors(8), split=[None])
+    assert (held(made, "one")["b"], labels(made)["b"]) == ([8, 8, 8], ("new", None))
     assert made.open().manifest.corpora["one"].listed == 4
+
+
+def test_attributes_stay_unless_a_replacement_brings_them(made: MadeSet) -> None:
+    append(made.uri, ["m", "n"], vectors(7, 8), price=[3, 4], colour=["red", "blue"])
+    replace(made.uri, ["m"], vectors(9), price=[5], size=[1])
+    rows = {row["key"]: row for row in made.open().items.to_pylist()}
+    assert [[rows[key][name] for name in ("price", "colour", "size")] for key in "mn"] == [[5, "red", 1], [4, "blue", None]]
+
+
+def test_an_item_whose_new_embedding_cannot_be_stored_stays(made: MadeSet) -> None:
+    before = held(made, "one")
+    done = replace(made.uri, ["b", "c"], np.array([[np.nan, 0, 0], [7, 7, 7]]))
+    assert (done.version, done.keys, done.rejected) == (3, 2, {"b": "non-finite"})
+    assert held(made, "one") == {**before, "c": [7, 7, 7]}
+    assert made.open().rejects["key"].to_pylist() == ["bad"]
+    assert not replace(made.uri, ["b"], np.array([[np.nan, 0, 0]])).committed
+    with pytest.raises(NotFoundError, match="has no 'zz' in corpus 'one'"):
+        replace(made.uri, ["zz"], np.array([[np.nan, 0, 0]]), corpus="one")
+    assert verify_set(made.name, full=True).findings == ()
 
 
 def test_items_and_rejects_are_removed(made: MadeSet) -> None:
@@ -135,6 +154,14 @@ def test_a_key_of_several_corpora_needs_one_named(made: MadeSet) -> None:
         (lambda uri: append(uri, ["n"], vectors(1), row=[1]), UsageError, "'row' cannot be an attribute"),
         (lambda uri: append(uri, ["n"], vectors(1), corpus="a/b"), UsageError, "corpus 'a/b' is not a usable name"),
         (lambda uri: append(f"{uri}x", ["n"], vectors(1)), NotFoundError, "no feature set"),
+        (lambda uri: append(uri, "pq", vectors(1, 2)), UsageError, "several keys, got one text, 'pq'"),
+        (lambda uri: append(uri, ["n", "o"], vectors(1, 2), label="xy"), UsageError, "several values of label, got one text"),
+        (lambda uri: replace(uri, "ab", vectors(1, 2)), UsageError, "several keys, got one text, 'ab'"),
+        (lambda uri: remove(uri, "ab"), UsageError, "several keys, got one text, 'ab'"),
+        (lambda uri: remove(uri, [3]), UsageError, "keys are texts; got 3"),
+        (lambda uri: relabel(uri, {"b": 5}), UsageError, "labels are texts, or None to take one away; got 5 for 'b'"),
+        (lambda uri: relabel(uri, None, {3: "train"}), UsageError, "keys are texts; got 3"),
+        (lambda uri: relabel(uri, [("a", "b")]), UsageError, "expected labels as a dict of a text .* by key; got list"),
     ],
 )
 def test_a_request_without_sense_changes_nothing(made: MadeSet, act: Callable[[str], Any], error: type[Exception], message: str) -> None:
@@ -156,7 +183,7 @@ def test_a_change_computed_from_an_older_version_goes_by_key(made: MadeSet) -> N
     append(made.uri, ["n"], vectors(7))
     remove(f"{made.uri}@2", ["b"])
     assert {*held(made, "one"), *held(made, "imported")} == {"a", "c", "n"}
-    with pytest.raises(ConflictError, match="another writer has changed 'b' of corpus 'one' since"):
+    with pytest.raises(ConflictError, match="a version after '@2' has changed 'b' of corpus 'one'"):
         replace(f"{made.uri}@2", ["b"], vectors(8))
 
 

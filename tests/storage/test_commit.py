@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage.commit import commit, create_set, open_newest
-from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, SpaceMismatchError
+from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, SpaceMismatchError, UsageError
 from storage.expire import expire_versions
 from storage.feature_set import open_set
 from storage.files import create_exclusive, list_names, to_json
@@ -62,6 +62,16 @@ def test_a_store_stays_as_it_is(tmp_path: Path) -> None:
     before = (tmp_path / "permafrost.json").stat()
     ensure_store(tmp_path)
     assert (tmp_path / "permafrost.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_folder_in_a_store_becomes_none(tmp_path: Path) -> None:
+    ensure_store(tmp_path)
+    (tmp_path / "team" / "set").mkdir(parents=True)
+    for inner in (tmp_path / "team", tmp_path / "team" / "set", tmp_path / "team" / "set" / "deeper"):
+        with pytest.raises(UsageError, match=rf"{inner} is a folder of the store {tmp_path}: expected one outside of it"):
+            ensure_store(inner)
+    assert list(tmp_path.rglob("*.json")) == [tmp_path / "permafrost.json"]
+    ensure_store(tmp_path.parent / "beside")
 
 
 def test_threads_may_make_one_store_at_once(tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ def test_items_are_sorted_by_corpus_and_key_and_complete(made: MadeSet) -> None:
     assert items["label"].to_pylist() == ["label-1", "label-0", "label-0", None, "label-2", "label-1", None, "label-0", "label-0"]
 
 
+def test_a_set_is_told_in_one_line(made: MadeSet) -> None:
+    assert repr(made.open()) == f"<FeatureSet {made.folder}@{made.open().version}: {made.open().rows} x [3] float16>"
+
+
 def test_two_items_may_share_a_row(made: MadeSet) -> None:
     items = made.open("1").items.to_pylist()
     places = {item["key"]: (item["shard"], item["row"]) for item in items}

@@ -152,6 +152,31 @@ def test_rows_are_appended_to_a_corpus_or_take_the_place_of_its_items(desk: Desk
     assert desk.open().manifest.provenance["operation"] == "replace"
 
 
+@pytest.mark.parametrize("mode", ["mirror", "replace"])
+def test_what_a_file_has_no_column_for_stays(desk: Desk, mode: str) -> None:
+    desk.write("npz", KEYS, values(), label=list("abcd"), price=[1, 2, 3, 4])
+    desk.read_in()
+    desk.write("npz", KEYS, -values())
+    assert desk.read_in(mode=mode).others == 4
+    columns = desk.open().columns("key", "label", "price").to_pylist()
+    assert sorted(tuple(row.values()) for row in columns) == sorted(zip(KEYS, "abcd", [1, 2, 3, 4], strict=True))
+    desk.write("npz", KEYS, -values(), label=["e", "", "", ""])
+    desk.read_in(mode=mode)
+    assert desk.open().columns("label")["label"].drop_null().to_pylist() == ["e"], "an empty column takes labels away"
+
+
+def test_a_row_to_replace_that_cannot_be_stored_leaves_the_one_that_is_there(desk: Desk) -> None:
+    desk.write("npz", KEYS, values())
+    desk.read_in()
+    broken = -values()
+    broken[0, 0] = np.nan
+    desk.write("npz", KEYS, broken)
+    result = desk.read_in(mode="replace")
+    assert (result.rows, result.rejected, result.reasons, result.kept) == (3, 1, {"non-finite": 1}, ("b.png",))
+    assert by_key(desk.open()) == {key: row.tobytes() for key, row in zip(KEYS, [values()[0], *broken[1:]], strict=True)}
+    assert desk.open().manifest.counts["rejected"] == 0
+
+
 def test_a_corpus_tells_its_first_source_and_the_latest(desk: Desk) -> None:
     desk.write("npz", KEYS, values())
     first = desk.file

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from scripts.made_set import MadeSet
 from storage import item_borders
 from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.feature_set import FeatureSet
 from storage.files import open_listed
 from storage.items import ITEM_SCHEMA
 from storage.reading import _in_order
@@ -68,6 +70,37 @@ def test_wrong_positions_and_one_text_for_several_keys_are_told(made: MadeSet) -
             next(made.open().batches(positions=positions))
     with pytest.raises(UsageError, match=r"got one text, .000\.jpg.: put it into a list"):
         made.open().by_key("000.jpg")
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda made: made.embeddings([True] * 63), r"got truth values: np\.flatnonzero\(mask\)"),
+        (lambda made: made.embeddings([0.9]), "one row of whole numbers, got shape .1. of float64"),
+        (lambda made: made.embeddings([[1, 2]]), "one row of whole numbers"),
+        (lambda made: made.embeddings([[1], [2, 3]]), "rows of different lengths"),
+        (lambda made: made.row_reader([True, False]), "truth values"),
+        (lambda made: made.embeddings(view="plain"), "has no view 'plain'; it has 0 plain, 1 flip"),
+        (lambda made: made.to_numpy(view=True), "has no view True"),
+        (lambda made: made.by_key([3]), "keys are texts; got 3"),
+        (lambda made: made.positions_of_keys([None]), "keys are texts; got None"),
+        (lambda made: made.read(0.5, 2), r"whole numbers, got 0\.5:2"),
+        (lambda made: made.read("a", 2), "whole numbers, got 'a':2"),
+        (lambda made: next(made.batches(2.5)), r"batch_size must be a whole number, at least 1; got 2\.5"),
+        (lambda made: next(made.batches(0)), "batch_size must be"),
+        (lambda made: next(made.batches(threads=0)), "threads must be a whole number, at least 1; got 0"),
+    ],
+)
+def test_a_mistake_of_the_caller_is_told_as_one(made: MadeSet, ask: Callable[[FeatureSet], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ask(made.open())
+
+
+def test_positions_come_in_any_kind_of_whole_numbers(made: MadeSet) -> None:
+    whole = made.open().embeddings()
+    for positions in (range(3, 5), np.array([3, 4], np.uint8), (3, 4)):
+        assert made.open().embeddings(positions).tobytes() == whole[3:5].tobytes()
+    assert made.open().embeddings([]).shape == (0, 2, 3)
 
 
 def test_attributes_are_columns_too(make_set: Callable[..., MadeSet]) -> None:
@@ -190,7 +223,7 @@ def test_no_more_is_read_ahead_than_there_are_threads() -> None:
     results = _in_order(range(100), lambda job: begun.append(job) or job, 3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(begun) <= 10 + 3
-    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="threads must be a whole number, at least 1; got 0"):
         next(_in_order([1], str, 0))
 
 

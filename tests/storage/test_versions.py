@@ -68,7 +68,7 @@ def test_a_tag_moves_and_is_listed(made: MadeSet) -> None:
         remove_tag(made.name, "prod")
 
 
-@pytest.mark.parametrize("tag", ["7", "2026-11-24", "20261124T120000Z"])
+@pytest.mark.parametrize("tag", ["7", "2026-11-24", "20261124T120000Z", "2026-13-45", "20261345-x"])
 def test_a_tag_that_would_be_taken_for_something_else_is_refused(made: MadeSet, tag: str) -> None:
     with pytest.raises(UsageError, match="would be taken for"):
         move_tag(made.name, tag)

@@ -241,3 +241,11 @@ def test_nothing_can_be_written(url: str, made: MadeSet) -> None:
 def test_what_is_no_store_is_told(url: str) -> None:
     with pytest.raises(NotFoundError, match=r"is not a feature store .*; name the folder of the web server in which permafrost.json"):
         storage.open(f"{url}x/team/set")
+
+
+def test_a_server_that_answers_no_head_is_read_by_get(made: MadeSet, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quiet, "do_HEAD", lambda self: self.send_error(405))
+    assert storage.open(f"{url}/team/set").to_numpy()[0] == ["0", "1", "2"]
+    assert verify_set(SetName(parse_root(url), "team", "set"), full=True).sound
+    with pytest.raises(NotFoundError, match="is not a feature store"):
+        storage.open(f"{url}x/team/set")
