@@ -93,6 +93,9 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
         images = _images(second, of_set, args.corpus if of_set == args.set else [])
         other = trainer.evaluate_head(second, of_set, args.labels, args.split, label_options=options, images=images)
         against = (args.against, compare(result, other))
+        for message in other.warnings:
+            if message not in result.warnings:
+                warn(f"{args.against}: {message}")
         if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
             warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")
     return Answers(

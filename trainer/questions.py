@@ -102,7 +102,10 @@ def label_errors_of(result: SetEvaluation) -> LabelErrors:
     """Raises UsageError where they cannot be told."""
     evaluation = result.evaluation
     if result.is_seen:
-        raise UsageError("the head has seen these items, so it agrees with their labels, wrong or not: pass --split test or validation")
+        raise UsageError(
+            "the head has seen these items, so it agrees with their labels, wrong or not: pass --split test (validation, of a head of few "
+            "shots), or train with --folds and --report, which looks among all items but the test"
+        )
     if not isinstance(evaluation, Evaluation) or evaluation.outcomes.probabilities is None:
         raise UsageError("label errors are told of items with one class each, and up to 67 million probabilities: choose fewer items")
     return label_errors(evaluation.outcomes.truth, evaluation.outcomes.probabilities)
