@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path, PurePath
 
 from scripts.console import print_json, print_table, visible, warn
+from scripts.store_verify import EXIT_DAMAGED
 from storage.errors import NotFoundError
 from storage.leaderboard import Board, leaderboards
 from storage.names import parse_root
@@ -28,21 +29,24 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     if args.labels and not Path(args.labels).is_file():
         raise NotFoundError(f"no such label file: {args.labels}")
-    boards = leaderboards(parse_root(args.root), args.set, Path(args.labels) if args.labels else None)
+    found = leaderboards(parse_root(args.root), args.set, Path(args.labels) if args.labels else None)
+    boards = found.boards
+    for name, why in found.damaged.items():
+        warn(f"the head {name} is not ranked: {visible(why)}. Train it again, or restore it from a copy")
     if not boards:
         which = "".join([f" on {args.set}" if args.set else "", f" with {args.labels}" if args.labels else ""])
         raise NotFoundError(
             f"no tested head{which} in {args.root}/heads: `permafrost train ... --out {args.root}/heads/TEAM/HEAD` makes one"
         )
     if args.json:
-        print_json({"boards": [board.to_dict() for board in boards]})
-        return 0
+        print_json({"boards": [board.to_dict() for board in boards], "damaged": dict(found.damaged)})
+        return EXIT_DAMAGED if found.damaged else 0
     for number, board in enumerate(boards):
         print("\n" * bool(number), end="")
         _print(board)
     if len(boards) > 1:
         warn("heads of different tables were tested on different items: their numbers cannot be compared")
-    return 0
+    return EXIT_DAMAGED if found.damaged else 0
 
 
 def _print(board: Board) -> None:
