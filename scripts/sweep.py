@@ -14,7 +14,7 @@ from scripts.report_options import add_report_options, check_report_options, rep
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
-from storage.heads import is_in_store
+from storage.heads import is_in_store, require_head_place
 
 if TYPE_CHECKING:
     from trainer.sweep_options import SweepOptions
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
     check_report_options(args)
+    require_head_place(Path(args.out))
     import_tensorflow()
     import trainer
     from trainer.sweep_state import remove_state
