@@ -68,7 +68,7 @@ def fit(
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
+        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *labelled.warnings],
         positions={name: joined.positions[each.numbers] for name, each in measured.items()},
         tested=digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None,
         chosen=chosen,

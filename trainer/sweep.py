@@ -118,7 +118,7 @@ def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: F
         labels=joined.report,
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
+        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *work.data.warnings],
         positions={name: joined.positions[split.positions(name)] for name in metrics},
         tested=digest_of_tested(work.data.digests[test], work.data.y[test], work.data.classes) if len(test) else None,
     )
