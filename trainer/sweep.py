@@ -17,6 +17,7 @@ import numpy.typing as npt
 import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.asked import require_a
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import LabelledFeatures, read_labelled
@@ -51,9 +52,9 @@ def sweep(
     how many epochs of how many there are for all heads together; heads that stop early leave some out. tell: told at once what the user
     should know. Raises UsageError (as `fit`; no validation items; every candidate diverged), NotFoundError, DamagedError.
     """
-    started = time.perf_counter()
+    started, options = time.perf_counter(), SweepOptions() if options is None else options
+    require_a(SweepOptions, options, "options")
     feature_set = storage.open(uri)
-    options = options or SweepOptions()
     if alien := [head for head in options.heads if head not in WAYS]:
         raise UsageError(f"the head {alien[0]!r} cannot be swept: expected one of {', '.join(WAYS)}")
     base = options.base.for_features(feature_set.shape)
