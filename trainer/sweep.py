@@ -49,8 +49,9 @@ def sweep(
     """Sweep on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
 
     state: a folder that keeps what is done, so that the same call goes on after it was stopped; None: nothing is kept. on_progress: told
-    how many epochs of how many there are for all heads together; heads that stop early leave some out. tell: told at once what the user
-    should know. Raises UsageError (as `fit`; no validation items; every candidate diverged), NotFoundError, DamagedError.
+    how many epochs of how many there are for all heads together (heads that stop early leave some out), or how many heads, if all are
+    exact. tell: told at once what the user should know. Raises UsageError (as `fit`; no validation items; every candidate diverged),
+    NotFoundError, DamagedError.
     """
     started, options = time.perf_counter(), SweepOptions() if options is None else options
     require_a(SweepOptions, options, "options")

@@ -118,6 +118,11 @@ class SweepOptions:
         return tuple(axis)
 
     @property
+    def exact(self) -> bool:
+        """Whether all heads are found exactly, without epochs."""
+        return all(head in HEADS and HEADS[head].build is None for head in self.heads)
+
+    @property
     def ranked_by(self) -> str:
         return self.metric or next(iter(MULTI_LABEL_METRICS if self.base.multi_label else METRICS))
 
