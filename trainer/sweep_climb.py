@@ -88,6 +88,7 @@ class _Count:
 
     def __init__(self, on_progress: OnProgress, everyone: Sequence[Trial], plan: Sequence[Rung], exact: bool) -> None:
         self._on_progress, self._plan, self._exact, self._done, self._begun = on_progress, plan, exact, 0, False
+        self._told = 0
         a_candidate = len(everyone) / plan[0].candidates
         self._total = round(sum(rung.candidates * self._epochs(i) for i, rung in enumerate(plan)) * a_candidate)
 
@@ -107,8 +108,9 @@ class _Count:
             self.tell()
 
     def tell(self) -> None:
-        self._begun = True
-        self._on_progress(min(self._total, self._done), self._total)
+        if not self._begun or self._done > self._told:
+            self._on_progress(min(self._total, self._done), self._total)
+        self._begun, self._told = True, self._done
 
 
 def _by_candidate(latest: Mapping[Trial, Outcome]) -> dict[int, list[Outcome]]:

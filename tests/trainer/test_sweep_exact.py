@@ -63,7 +63,8 @@ def test_progress_is_told_in_heads_and_of_few_shots_no_refit(noisy_set: str) -> 
     calls: list[tuple[int, int]] = []
     options = SweepOptions(FitOptions("ridge", shots=5), {"alpha": (1.0, 10.0, 100.0)}, seeds=2)
     found = sweep(noisy_set, options=options, on_progress=lambda *call: calls.append(call))
-    assert (calls[0], calls[-1], options.exact, found.fitted.refitted) == ((0, 6), (6, 6), True, False)
+    assert calls == [(0, 6), (3, 6), (6, 6)]
+    assert (options.exact, found.fitted.refitted) == (True, False)
     assert not SweepOptions(axes={"head": ("ridge", "linear")}).exact
 
 
