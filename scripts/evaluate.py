@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--near-duplicates takes a cosine, from -1 to 1; got {args.near_duplicates:g}")
     import_tensorflow()
     import trainer
+    from trainer.slices import require_column
 
+    for column in args.slice_by:
+        require_column(column, storage.open(args.set).items.column_names)
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
         images = _images(head, args.set, args.corpus)

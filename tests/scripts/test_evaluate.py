@@ -65,6 +65,9 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     for told in ("accuracy", "95%", "calibration error", "by label, worst first", "likely label errors", "near-duplicates in train"):
         assert told in out
 
+    code, _, err = say("evaluate", "features/heads/me/one", "features/me/photos", "--slice-by", "nope")
+    assert (code, "no item has a column 'nope'" in err, "evaluating" in err) == (2, True, False)
+
     make_photos(tmp_path / "photos", 25)
     import_set(say, tmp_path / "photos")
     code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos")
