@@ -25,7 +25,7 @@ Rows = npt.NDArray[np.int64]
 
 OF_SET = "the head was fitted on items of this very set: the numbers are too good unless --split names what it has not seen"
 OF_TRAIN = "the head was fitted on items of train: the numbers are too good"
-OF_BOTH = "the head was fitted on train and validation together: the numbers on validation are too good, those of --split test are not"
+OF_BOTH = "the head has learned from train and validation together: the numbers on validation are too good, those of --split test are not"
 NOT_AS_TESTED = (
     "these are not the items that the head was tested on (other images, labels or splits): it may have been fitted on some of them, and "
     "then the numbers are too good"
@@ -110,7 +110,10 @@ def _is_tested(head: Head, feature_set: FeatureSet, joined: Joined, rows: Rows) 
 
 
 def _learned_from_validation(head: Head) -> bool:
-    """Of few shots, and when it is fine-tuned, a head is not fitted again on train and validation together."""
-    options, rows = (head.description.get(name, {}) for name in ("options", "rows_by_split"))
+    """Of few shots, and when it is fine-tuned, a head is not fitted again on train and validation together; but the head that fine-tuning
+    was started from (--from) may have been."""
+    options, rows, frozen = (head.description.get(name, {}) for name in ("options", "rows_by_split", "frozen"))
+    if head.space.is_pixels and frozen.get("start", {}).get("head"):
+        return True
     few_shots = isinstance(options, dict) and bool(options.get("shots"))
     return not few_shots and not head.space.is_pixels and bool(rows.get(VALIDATION, 1))

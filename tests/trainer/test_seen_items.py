@@ -64,7 +64,10 @@ def test_a_head_from_images_has_not_learned_from_validation(write_set: WriteSet,
     splits = joined.given.numbers(SPLITS)
     asked = (feature_set, joined, splits, (splits == 1).nonzero()[0], VALIDATION)
     assert seen_items(head, *asked) == Seen(True, OF_BOTH)
-    assert seen_items(replace(head, space=space_of_pixels(8, "image-v1")), *asked) == Seen()
+    tuned = replace(head, space=space_of_pixels(8, "image-v1"))
+    assert seen_items(tuned, *asked) == Seen()
+    started = {**head.description, "frozen": {"start": {"head": "heads/linear"}}}
+    assert seen_items(replace(tuned, description=started), *asked) == Seen(True, OF_BOTH)
 
 
 def test_other_splits_than_those_it_was_tested_by_are_told(
