@@ -14,7 +14,8 @@ from scripts.report_options import add_report_options, check_report_options, rep
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
-from storage.heads import is_in_store, require_head_place
+from storage.head_place import require_head_place
+from storage.heads import is_in_store
 
 if TYPE_CHECKING:
     from trainer.sweep_options import SweepOptions

@@ -21,7 +21,8 @@ from scripts.train_images import (
     remove_checkpoint_of,
 )
 from storage.card_page import leave_page
-from storage.heads import is_in_store, require_head_place
+from storage.head_place import require_head_place
+from storage.heads import is_in_store
 
 if TYPE_CHECKING:
     from trainer import FittedHead

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import PermafrostError, UsageError
-from storage.files import is_writable, list_names, read_json
-from storage.names import SetName, check_name, parse_set
+from storage.errors import PermafrostError
+from storage.files import list_names, read_json
+from storage.names import SetName, parse_set
 from storage.place import Place
-from storage.store import STORE_FILE
 
 FOLDER = "heads"
 _TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
@@ -53,24 +52,6 @@ def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
 def is_in_store(head: Path, name: SetName) -> bool:
     """Whether the folder of a head is where the set's store has heads."""
     return isinstance(name.root, Path) and head.resolve().parent.parent == (name.root / FOLDER).resolve()
-
-
-def require_head_place(head: Path) -> None:
-    """Raise UsageError for a folder that this user may not write to, and for one in a store that is none of its heads: nobody would rank
-    it, and `verify` would call it foreign."""
-    path = head.resolve()
-    if not is_writable(path):
-        raise UsageError(f"you may not write to the folder {head}: choose another --out")
-    root = next((folder for folder in path.parents if (folder / STORE_FILE).is_file()), None)
-    if root is None:
-        return
-    place = path.relative_to(root).parts
-    if place[0] != FOLDER or len(place) != 3:
-        raise UsageError(
-            f"{head} is in the store {root}, whose heads are at {root / FOLDER}/TEAM/HEAD: choose such an --out, or one outside"
-        )
-    for name, what in zip(place[1:], ("team", "head"), strict=True):
-        check_name(name, what)
 
 
 def _note(name: str, at: str | None, value: Mapping[str, Any]) -> HeadNote:

@@ -17,7 +17,7 @@ from storage.card import Card, read_card, set_card
 from storage.card_page import FILE, MARK, leave_page
 from storage.errors import DamagedError, UsageError
 from storage.expire import expire_versions
-from storage.heads import heads_on, is_in_store, require_head_place
+from storage.heads import heads_on, is_in_store
 from storage.repair import repair_set
 from storage.store import init_store
 from storage.tags import move_tag
@@ -154,20 +154,6 @@ def test_heads_on_the_set_are_told_with_how_good_they_are(made: MadeSet) -> None
     assert "| me/best | mlp | 2 | 1 | accuracy 0.937 (test) |" in page(made)
     assert is_in_store(folder, made.name)
     assert not is_in_store(made.name.root / "elsewhere", made.name)
-
-
-def test_a_head_in_a_store_has_a_team_and_a_name(made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = made.name.root
-    for place in (root / "heads" / "me" / "best", tmp_path / "anywhere" / "else", root.parent / "head"):
-        require_head_place(place)
-    for place in ("heads/best", "heads/a/b/c", "me/best", "heads"):
-        with pytest.raises(UsageError, match=r"whose heads are at .*heads/TEAM/HEAD"):
-            require_head_place(root / place)
-    with pytest.raises(UsageError, match=r"head '\.best' is not a usable name"):
-        require_head_place(root / "heads" / "me" / ".best")
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(UsageError, match="you may not write"):
-        require_head_place(root / "heads" / "me" / "best")
 
 
 def test_a_head_holds_its_version_though_the_set_was_named_without_one(made: MadeSet) -> None:
