@@ -144,7 +144,7 @@ def write_labels(task: Task, pixels: Mapping[str, Pixels], path: Path, most: int
         if seen[kinds[key]] <= min(task.per_class, most or task.per_class):
             train.add(key)
     names = sorted(set(labels.values()))
-    wrong = {key for key in train if random.random() < task.noise}
+    wrong = {key for key in sorted(train) if random.random() < task.noise}
     told = {key: str(random.choice([n for n in names if n != label])) if key in wrong else label for key, label in labels.items()}
     with open(path, "w", newline="", encoding="utf-8") as file:
         rows = ((key, told[key], "train" if key in train else "test") for key in sorted(labels))

@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--near-duplicates takes a cosine, from -1 to 1; got {args.near_duplicates:g}")
     import_tensorflow()
     import trainer
+    from trainer.slices import require_column
 
+    for column in args.slice_by:
+        require_column(column, storage.open(args.set).items.column_names)
     head = trainer.load_head(Path(args.head))
     with progress("evaluating", "reading labels") as show:
         images = _images(head, args.set, args.corpus)
@@ -93,6 +96,9 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
         images = _images(second, of_set, args.corpus if of_set == args.set else [])
         other = trainer.evaluate_head(second, of_set, args.labels, args.split, label_options=options, images=images)
         against = (args.against, compare(result, other))
+        for message in other.warnings:
+            if message not in result.warnings:
+                warn(f"{args.against}: {message}")
         if (found := against[1].rows) < max(len(result.positions), len(other.positions)):
             warn(f"compared on the {found} images that both sets hold, of {len(result.positions)} and {len(other.positions)}")
     return Answers(

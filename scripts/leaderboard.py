@@ -6,9 +6,13 @@ import argparse
 from pathlib import Path, PurePath
 
 from scripts.console import print_json, print_table, visible, warn
-from storage.errors import NotFoundError
+from scripts.store_verify import EXIT_DAMAGED
+from storage.errors import NotFoundError, UsageError
+from storage.files import list_names
+from storage.heads import FOLDER
 from storage.leaderboard import Board, leaderboards
 from storage.names import parse_root
+from storage.store import require_store
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,21 +32,36 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     if args.labels and not Path(args.labels).is_file():
         raise NotFoundError(f"no such label file: {args.labels}")
-    boards = leaderboards(parse_root(args.root), args.set, Path(args.labels) if args.labels else None)
+    root = parse_root(args.root)
+    of_set = args.set and _team_and_set(args.set)
+    found = leaderboards(root, of_set, Path(args.labels) if args.labels else None)
+    boards = found.boards
+    for name, why in found.damaged.items():
+        warn(f"the head {name} is not ranked: {visible(why)}. Train it again, or restore it from a copy")
     if not boards:
+        if not list_names(root / FOLDER):
+            require_store(root)
         which = "".join([f" on {args.set}" if args.set else "", f" with {args.labels}" if args.labels else ""])
         raise NotFoundError(
             f"no tested head{which} in {args.root}/heads: `permafrost train ... --out {args.root}/heads/TEAM/HEAD` makes one"
         )
     if args.json:
-        print_json({"boards": [board.to_dict() for board in boards]})
-        return 0
+        print_json({"boards": [board.to_dict() for board in boards], "damaged": dict(found.damaged)})
+        return EXIT_DAMAGED if found.damaged else 0
     for number, board in enumerate(boards):
         print("\n" * bool(number), end="")
         _print(board)
     if len(boards) > 1:
         warn("heads of different tables were tested on different items: their numbers cannot be compared")
-    return 0
+    return EXIT_DAMAGED if found.damaged else 0
+
+
+def _team_and_set(text: str) -> str:
+    """TEAM/SET, of that or of a set's whole name; heads of all its versions are compared. Raises UsageError."""
+    parts = text.rstrip("/").partition("@")[0].split("/")
+    if len(parts) < 2 or not all(parts[-2:]):
+        raise UsageError(f"--set takes TEAM/SET, such as products/resnet50; got {text!r}")
+    return "/".join(parts[-2:])
 
 
 def _print(board: Board) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.report_pictures import ItemPictures
 from storage.errors import NotFoundError, UsageError
+from storage.files import is_writable
 
 if TYPE_CHECKING:
     from trainer import FittedHead
@@ -27,10 +28,33 @@ def check_report_options(args: argparse.Namespace) -> None:
     """Raise UsageError or NotFoundError before the work, rather than after it."""
     if not args.report and args.images:
         raise UsageError("--images is about the report: pass --report FILE.html, too")
-    if args.report and not Path(args.report).absolute().parent.is_dir():
-        raise NotFoundError(f"no folder to write the report {args.report} to: make it first")
+    if args.report:
+        _check_report(Path(args.report))
+    if getattr(args, "tensorboard", None):
+        _check_log(Path(args.tensorboard))
     if args.images and not Path(args.images).is_dir():
         raise NotFoundError(f"no such folder of images: {args.images}")
+
+
+def _check_report(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise NotFoundError(f"no folder to write the report {path} to: make it first")
+    if path.is_dir():
+        raise UsageError(f"--report {path} is a folder: name a file in it, such as {path}/report.html")
+    _require_writable(folder, f"--report {path}")
+
+
+def _check_log(folder: Path) -> None:
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise UsageError(f"--tensorboard {folder} must be a folder, there or to be made: {above} is a file")
+    _require_writable(above, f"--tensorboard {folder}")
+
+
+def _require_writable(folder: Path, option: str) -> None:
+    if not is_writable(folder):
+        raise UsageError(f"{option}: you may not write to the folder {folder}. Name another place")
 
 
 def report_fit(fitted: FittedHead, args: argparse.Namespace, candidates: Sequence[Mapping[str, Any]] = ()) -> None:

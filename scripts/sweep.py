@@ -14,6 +14,7 @@ from scripts.report_options import add_report_options, check_report_options, rep
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
+from storage.head_place import require_head_place
 from storage.heads import is_in_store
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SWEEP_FILE = "sweep.json"
 MAX_TABLE_ROWS = 30
+UNITS = {True: "heads", False: "epochs of heads"}  # of progress: heads that are found exactly have no epochs
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
     require_labels(args.labels)
     check_report_options(args)
+    require_head_place(Path(args.out))
     import_tensorflow()
     import trainer
     from trainer.sweep_state import remove_state
@@ -93,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     out, options = Path(args.out), _options(args)
     trainer.check_head_target(out)
     state = Path(args.state) if args.state else out.absolute().parent / f".{out.absolute().name}.sweep"
-    with progress("epochs of heads", first="reading") as show:
+    with progress(UNITS[options.exact], first="reading") as show:
         result = trainer.sweep(args.set, args.labels, options, state, show, warn)
     trainer.save_head(result.fitted, out)
     write_atomic(out / SWEEP_FILE, to_json(result.to_dict()))
@@ -136,7 +139,8 @@ def _print(result: SweepResult, out: Path) -> None:
     print_table(columns, [_row(candidate, varied, options.ranked_by, by_epochs) for candidate in shown], title=title)
     print()
     rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
-    print_table(["split", "rows", *next(iter(fitted.metrics.values())).headline()], rows, title="the best, fitted on train and validation")
+    title = f"the best, fitted on {'train and validation' if fitted.refitted else 'the shots of train alone'}"
+    print_table(["split", "rows", *next(iter(fitted.metrics.values())).headline()], rows, title=title)
     print()
     chosen = ", ".join(
         [

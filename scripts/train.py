@@ -21,6 +21,7 @@ from scripts.train_images import (
     remove_checkpoint_of,
 )
 from storage.card_page import leave_page
+from storage.head_place import require_head_place
 from storage.heads import is_in_store
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     check_fine_tuning(args, feature_set)
     require_labels(args.labels)
     check_report_options(args)
+    require_head_place(Path(args.out))
     import_tensorflow()
     import trainer
 

@@ -6,16 +6,18 @@ A head's `tested_sha256` stands for these. Numbers of different test items are n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.damage import raise_outage
 from storage.disk import sha256_file
 from storage.errors import PermafrostError
-from storage.heads import descriptions
+from storage.files import list_names, parse_json, read_bytes
+from storage.heads import FOLDER
 from storage.names import parse_set
 from storage.place import Place
+from storage.sealed import CHECKSUM, unseal
 from storage.takedown_cache import honour_takedowns
 
 FEATURE_EXTRACTION = "feature-extraction"  # also that of heads of older versions, which do not say
@@ -53,24 +55,55 @@ class Board:
         return {"tested_sha256": self.tested, "heads": [asdict(standing) for standing in self.standings]}
 
 
-def leaderboards(root: Place, set_name: str | None = None, labels: Path | None = None) -> list[Board]:
-    """The boards of a store, that with the most heads first; heads that do not say what they were tested on come last.
+@dataclass(frozen=True)
+class Leaderboards:
+    """boards: that with the most heads first; heads that do not say what they were tested on come last. damaged: what is wrong with heads
+    that cannot be ranked for it, by TEAM/HEAD."""
+
+    boards: tuple[Board, ...]
+    damaged: Mapping[str, str]
+
+
+def leaderboards(root: Place, set_name: str | None = None, labels: Path | None = None) -> Leaderboards:
+    """The boards of a store.
 
     set_name: TEAM/SET, for heads fitted on it alone; labels: a label file, for heads fitted with it alone.
     """
     honour_takedowns(root)
     digest = sha256_file(labels) if labels else None
     groups: dict[str | None, list[Standing]] = {}
-    for name, value in descriptions(root):
-        with suppress(PermafrostError, AttributeError, KeyError, TypeError, ValueError):
-            standing = _standing(name, value)
-            if set_name in (None, standing.set) and (digest is None or digest in standing.label_digests):
-                groups.setdefault(standing.tested, []).append(standing)
+    damaged: dict[str, str] = {}
+    for team in list_names(root / FOLDER):
+        for head in list_names(root / FOLDER / team):
+            name, place = f"{team}/{head}", root / FOLDER / team / head / "head.json"
+            try:
+                standing = _tested_head(name, place)
+            except (PermafrostError, OSError) as error:
+                raise_outage(error)
+                damaged[name] = str(error)
+            except (AttributeError, KeyError, TypeError, ValueError, StopIteration):
+                damaged[name] = f"{place} does not describe a head"
+            else:
+                if standing and set_name in (None, standing.set) and (digest is None or digest in standing.label_digests):
+                    groups.setdefault(standing.tested, []).append(standing)
     boards = [
         Board(tested, tuple(standings if tested is None else sorted(standings, key=lambda each: -each.score)))
         for tested, standings in groups.items()
     ]
-    return sorted(boards, key=lambda board: (board.tested is None, -len(board.standings), board.tested or ""))
+    return Leaderboards(tuple(sorted(boards, key=lambda board: (board.tested is None, -len(board.standings), board.tested or ""))), damaged)
+
+
+def _tested_head(name: str, place: Place) -> Standing | None:
+    """None for a folder without a head, and for a head that was tested on nothing. Raises DamagedError, KeyError and the like for one that
+    is damaged; heads of older versions have no checksum."""
+    try:
+        data = read_bytes(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    value = parse_json(data, place, "head description")
+    if CHECKSUM in value:
+        value = unseal(data, place, "head description")
+    return _standing(name, value) if "test" in value["metrics"] else None
 
 
 def _kind(value: Mapping[str, Any]) -> str:
@@ -80,7 +113,7 @@ def _kind(value: Mapping[str, Any]) -> str:
 
 
 def _standing(name: str, value: Mapping[str, Any]) -> Standing:
-    """Raises KeyError and the like for a head that was tested on nothing, or whose description is not one."""
+    """Raises KeyError and the like where the description is not one."""
     fitted_on, test, labels = parse_set(str(value["set"])), value["metrics"]["test"], value.get("labels", {})
     measure = next(measure for measure in SCORES if measure in test) if set(SCORES) & set(test) else SCORES[0]
     interval = test.get("intervals", {}).get(measure)

@@ -13,8 +13,9 @@ from storage.errors import PermafrostError
 from storage.feature_set import FeatureSet, open_set
 from trainer.drift import Drift, Moments, mean_distance, moments_of
 from trainer.evaluate import share_interval
-from trainer.evaluate_set import SetEvaluation, is_own
+from trainer.evaluate_set import SetEvaluation
 from trainer.head_folder import Head
+from trainer.seen_items import is_own
 
 Mask = npt.NDArray[np.bool_]
 

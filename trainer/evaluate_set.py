@@ -15,6 +15,7 @@ import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from trainer.arrays import Numbers
+from trainer.asked import require_a
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.given_splits import TEST, VALIDATION
@@ -22,6 +23,7 @@ from trainer.head_folder import Head
 from trainer.images import Images
 from trainer.label_column import LabelColumn
 from trainer.labels import Joined, LabelOptions, LabelReport, join, labels_for
+from trainer.seen_items import seen_items
 from trainer.splits import TRAIN, normal_split
 from trainer.task import Probabilities, Targets
 
@@ -34,8 +36,8 @@ class SetEvaluation:
     """A head's numbers on a set. `unknown`: labels by class that the head does not know.
 
     An item whose one class is unknown cannot be predicted right and is no part of `evaluation`; `unknown_rows` counts them. With any
-    number of classes an item stays, without its unknown ones, and `unknown_rows` is 0. `is_seen`: whether the head may have been fitted on
-    these items.
+    number of classes an item stays, without its unknown ones, and `unknown_rows` is 0. `is_seen`: whether the head was fitted on these
+    items, or some of them.
     """
 
     feature_set: FeatureSet
@@ -85,6 +87,7 @@ def evaluate_head(
 
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
+    require_a(Head, head, "the head (trainer.load_head gives one of a folder)")
     feature_set, split = storage.open(uri), normal_split(split) if split else None
     if not images:
         head.require_space_of(feature_set)
@@ -105,6 +108,8 @@ def evaluate_head(
     labelled = (joined.positions[rows], column)
     batches = read(feature_set, labelled[0], images)
     evaluation = head.task.evaluate(_predictions(head, batches, labelled, order, show), head.classes, head.temperature)
+    seen = seen_items(head, feature_set, joined, splits, rows, split)
+    noted = [*_names_used(options), *_warnings(head, joined.report, unknown), *filter(None, [seen.note])]
     return SetEvaluation(
         feature_set=feature_set,
         split=split,
@@ -113,8 +118,8 @@ def evaluate_head(
         unknown=unknown,
         unknown_rows=len(chosen) - len(rows),
         labels=joined.report,
-        warnings=[*_names_used(options), *_warnings(head, feature_set, joined.report, split, unknown)],
-        is_seen=is_own(head, feature_set) and split in (None, TRAIN),
+        warnings=noted,
+        is_seen=seen.sure,
         trained=joined.positions[splits == SPLITS.index(TRAIN)],
     )
 
@@ -168,19 +173,12 @@ def _names_used(options: LabelOptions) -> list[str]:
     return [f"labels are merged and chosen as for the head ({' '.join(told)})"] if told and options.lenient else []
 
 
-def _warnings(head: Head, feature_set: FeatureSet, report: LabelReport, split: str | None, unknown: Mapping[str, int]) -> list[str]:
+def _warnings(head: Head, report: LabelReport, unknown: Mapping[str, int]) -> list[str]:
     found = report.warnings()
     if unknown:
         left = "left out of these items' labels" if head.task.multi_label else "their items are left out of the numbers"
         found.append(f"the head does not know {sum(unknown.values())} labels of {len(unknown)} classes ({_some(unknown)}): {left}")
-    if not split and is_own(head, feature_set):
-        found.append("the head was fitted on items of this very set: the numbers are too good unless --split names what it has not seen")
     return found
-
-
-def is_own(head: Head, feature_set: FeatureSet) -> bool:
-    """Whether the head was fitted on a version of this set."""
-    return head.fitted_on.partition("@")[0] == str(feature_set.name).partition("@")[0]
 
 
 def _some(names: Iterable[str]) -> str:

@@ -123,12 +123,12 @@ class RidgeFit:
     validation (without one: on train, which makes them too sure)."""
 
     data: FitData
-    _seen: list[tuple[FeatureSums, TargetSums]] = field(default_factory=list)
+    _seen: list[tuple[Numbers, FeatureSums, TargetSums]] = field(default_factory=list)
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         parts = [train, validation] if len(validation) and self.data.options.class_weights is None else [train]
-        self._seen = self._all_sums(parts)
-        ridge = Ridge(*self._seen[0])
+        self._seen = [(numbers, *found) for numbers, found in zip(parts, self._all_sums(parts), strict=True)]
+        ridge = Ridge(*self._seen[0][1:])
         asked = self.data.options.alpha
         alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
         heads = ridge.path(alphas) if len(alphas) > 1 else [ridge.one(alphas[0])]
@@ -138,10 +138,13 @@ class RidgeFit:
         return FirstFit(self.data.model(ridge.moments, heads[best].times(factor)), chosen, path=path)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        """Without class weights, which depend on who trains, the sums of train and validation are those of both."""
+        """Without class weights, which depend on who trains, the sums of train and validation are those of both; of few shots `numbers` are
+        those of train alone."""
         if self.data.options.class_weights is None:
-            (features, targets), (more_features, more_targets) = self._seen
-            ridge = Ridge(features.plus(more_features), targets.plus(more_targets))
+            (_, features, targets), *more = [seen for seen in self._seen if np.isin(seen[0], numbers).all()]
+            for _, more_features, more_targets in more:
+                features, targets = features.plus(more_features), targets.plus(more_targets)
+            ridge = Ridge(features, targets)
         else:
             ridge = Ridge(*self._sums(numbers))
         return self.data.model(ridge.moments, ridge.one(first.chosen["alpha"]).times(first.chosen["temperature"]))

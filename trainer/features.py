@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from storage.digests import Words, to_words
 from storage.feature_set import FeatureSet
+from trainer.feature_spread import spread_warnings
 from trainer.label_column import require_two_classes
 from trainer.labels import Joined, LabelSet, join
 from trainer.room import aligned_room
@@ -38,6 +39,7 @@ class LabelledFeatures(LabelledItems):
 
     features: npt.NDArray[np.generic]
     views: int
+    warnings: tuple[str, ...] = ()  # of the features
 
 
 def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledItems:
@@ -64,7 +66,7 @@ def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, view
     count = len(feature_set.views) if views == RANDOM else 1
     features = read_features(feature_set, positions, None if views == RANDOM else 0)
     require_sizes(MemoryRows(features, count, feature_set.columns("key")["key"].take(pa.array(positions))))
-    return LabelledFeatures(**vars(items), features=features, views=count)
+    return LabelledFeatures(**vars(items), features=features, views=count, warnings=tuple(spread_warnings(features)))
 
 
 def read_features(

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from trainer.asked import require_a
 from trainer.cross_validation import cross_validate
 from trainer.fitted import FittedHead
 from trainer.heads import HEADS
@@ -34,8 +35,9 @@ def fit(
     Raises UsageError (labels that fit nothing, one class only, an empty train split, features that are no numbers), NotFoundError,
     DamagedError.
     """
-    started = time.perf_counter()
-    prepared = prepare(uri, labels, options or FitOptions(), tail)
+    started, options = time.perf_counter(), FitOptions() if options is None else options
+    require_a(FitOptions, options, "options")
+    prepared = prepare(uri, labels, options, tail)
     labelled, data, split, options = prepared.labelled, prepared.data, prepared.split, prepared.options
     joined = labelled.joined
     crossed = cross_validate(prepared, folds) if folds is not None else None
@@ -68,7 +70,7 @@ def fit(
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
+        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *labelled.warnings],
         positions={name: joined.positions[each.numbers] for name, each in measured.items()},
         tested=digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None,
         chosen=chosen,

@@ -44,6 +44,11 @@ class FittedHead:
     input_space: Space | None = None  # that `model` reads, if not the set's
     fit_seconds: float = 0.0  # of `seconds`: the fit and its refit, without reading and measuring
 
+    @property
+    def refitted(self) -> bool:
+        """Whether the kept head learned from the validation items too, after they were measured."""
+        return bool(self.rows.get("validation")) and not self.options.shots and self.input_space is None
+
 
 def summary(fitted: FittedHead) -> dict[str, Any]:
     """What `head.json` and `--json` say of a fit."""

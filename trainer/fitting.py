@@ -32,5 +32,6 @@ class Fitting(Protocol):
         ...
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        """The same head with what `first` chose, fitted on the items `numbers`: those it was trained and validated on."""
+        """The same head with what `first` chose, fitted on the items `numbers` alone: those it was trained and validated on, or (of few
+        shots) those it was trained on."""
         ...

@@ -64,5 +64,5 @@ def normal_split(name: str) -> str:
     """train, validation or test, from any of their spellings; raises UsageError."""
     try:
         return _SPELLINGS[name.strip().lower()]
-    except KeyError:
+    except (KeyError, AttributeError):  # the latter of what is no text
         raise UsageError(f"unknown split {name!r}: expected train, validation (val, valid) or test") from None

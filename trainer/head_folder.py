@@ -140,6 +140,8 @@ def load_head(folder: str | Path) -> Head:
         value = read_sealed(folder / "head.json", "head description")
     elif OLDER_CHECKSUM in value and value[OLDER_CHECKSUM] != checksum(value):  # still older heads have none
         raise DamagedError(f"{folder}/head.json was changed after it was written: train again, or restore it from a copy")
+    if not (folder / MODEL_FILE).is_file():
+        raise DamagedError(f"the head at {folder} has no {MODEL_FILE}, only its description: train again, or restore it from a copy")
     try:
         if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:
             raise DamagedError(f"{folder / MODEL_FILE} is not the model that head.json describes: train again, or restore both from a copy")

@@ -53,6 +53,9 @@ def join(items: pa.Table, label_set: LabelSet) -> Joined:
     Raises UsageError, with a key of either side, if nothing matches; also for items without a label if the options refuse them, and
     for classes to merge or to choose that no label has.
     """
+    if not len(label_set.labels):
+        empty = f"all its labels are empty, of {len(label_set.keys)} keys: fill the column label"
+        raise UsageError(f"there is no label in {label_set.source}: {empty if len(label_set.keys) else 'it has no rows'}")
     numbers = label_set.keys.numbers_of(items)
     exact = _exact_ids(items, label_set, numbers)
     label_of = _find(label_set.label_ids, exact, numbers)

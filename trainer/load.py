@@ -20,6 +20,7 @@ import tensorflow as tf
 import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.asked import require_a
 from trainer.features import RANDOM, READERS, VIEWS, LabelledItems, label_items, read_features
 from trainer.input_pipeline import InMemory, Source, rows_per_batch, stream
 from trainer.label_column import Rows
@@ -63,6 +64,9 @@ class LoadOptions:
     readers: int = READERS
 
     def __post_init__(self) -> None:
+        require_a(LabelOptions, self.labels, "labels (a file is an argument of its own)")
+        for name in ("shuffle", "multi_label"):
+            require_a(bool, getattr(self, name), name)
         Share(*self.share)
         _ = self.splitting  # it checks itself, and the seed
         if self.split is not None:
@@ -212,7 +216,8 @@ def open_stream(uri: str | Path, labels: str | Path | None = None, options: Load
     No feature is read yet. Raises UsageError (labels that fit nothing, one class only, a split without items), NotFoundError,
     DamagedError.
     """
-    options = options or LoadOptions()
+    options = LoadOptions() if options is None else options
+    require_a(LoadOptions, options, "options")
     feature_set = storage.open(uri)
     label_set = labels_for(feature_set, labels, options.multi_label, options.labels)
     items = label_items(feature_set, label_set, task_of(options.multi_label))

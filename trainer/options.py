@@ -8,6 +8,7 @@ from math import prod
 from typing import Self
 
 from storage.errors import UsageError
+from trainer.asked import require_a
 from trainer.class_weights import check_class_weights
 from trainer.features import RANDOM, VIEWS
 from trainer.heads import HEADS, HeadOptions, require_range
@@ -55,6 +56,7 @@ class FitOptions(HeadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_a(LabelOptions, self.labels, "labels (a file is an argument of its own)")
         check_class_weights(self.class_weights)
         if self.views not in VIEWS:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from storage.errors import UsageError
+from trainer.asked import require_a
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Position:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what `to_dict` gave, perhaps by way of JSON. Raises UsageError."""
+        require_a(Mapping, values, "a saved position")
         if set(values) != {"dataset", "seed", "epoch", "batch"}:
             raise UsageError(f"a position has dataset, seed, epoch and batch; got {', '.join(map(str, values)) or 'nothing'}")
         return cls(**values)

@@ -102,9 +102,17 @@ def label_errors_of(result: SetEvaluation) -> LabelErrors:
     """Raises UsageError where they cannot be told."""
     evaluation = result.evaluation
     if result.is_seen:
-        raise UsageError("the head has seen these items, so it agrees with their labels, wrong or not: pass --split test or validation")
-    if not isinstance(evaluation, Evaluation) or evaluation.outcomes.probabilities is None:
-        raise UsageError("label errors are told of items with one class each, and up to 67 million probabilities: choose fewer items")
+        raise UsageError(
+            "the head has seen these items, so it agrees with their labels, wrong or not: pass --split test (validation, of a head of few "
+            "shots), or train with --folds and --report, which looks among all items but the test"
+        )
+    if not isinstance(evaluation, Evaluation):
+        raise UsageError("label errors are told of items with one class each, and this head gives an item any number of them")
+    if evaluation.outcomes.probabilities is None:
+        raise UsageError(
+            f"label errors need the probabilities of all {evaluation.rows} items and {len(evaluation.classes)} classes, which are kept up "
+            "to 256 MiB (67 million): choose fewer items, with --split or a shorter label file"
+        )
     return label_errors(evaluation.outcomes.truth, evaluation.outcomes.probabilities)
 
 

@@ -55,6 +55,7 @@ def report_of_fit(
         sweep=sweep,
         slices=slices or {},
         warnings=fitted.warnings,
+        refitted=fitted.refitted,
     )
 
 

@@ -71,6 +71,7 @@ class Report:
     comparison: tuple[str, Comparison] | None = None  # with the name of the second head
     drift: Drift | None = None
     warnings: Sequence[str] = ()
+    refitted: bool = True  # whether the head learned from validation after that was measured
 
     @property
     def evaluation(self) -> AnyEvaluation:

@@ -83,6 +83,8 @@ def _splits(report: Report) -> Markup:
         for name, evaluation in report.evaluations.items()
     ]
     note = "Validation was measured on the head before its refit on train and validation together."
+    if not report.refitted:
+        note = "The head was fitted on train alone, and chosen by validation."
     return tag(
         "section", tag("h2", "Splits"), table(["split", "#items", *(f"#{name}" for name in names)], rows), tag("p", note, class_="soft")
     )

@@ -9,6 +9,7 @@ from trainer.label_join import Joined
 from trainer.splits import TEST, TRAIN, UNUSED, VALIDATION, Split
 
 SHOWN = 5  # classes named
+HELD_OUT_OF_NONE = 3  # images of a class of which a stratified split holds none out, by the shares that are the default ones
 
 
 def require_all_classes(joined: Joined, split: Split) -> None:
@@ -28,7 +29,7 @@ def split_warnings(joined: Joined, split: Split, unvalidated: str) -> list[str]:
         (VALIDATION, "validate", unvalidated),
     ):
         if not len(split.positions(name)):
-            found.append(f"no item was left to {doing} on: {so}")
+            found.append(f"no item was left to {doing} on: {so}{_way_out(joined, split)}")
         elif absent := _absent(joined, split, name):
             found.append(f"the {name} split has no item of {_some(absent)}: its numbers say nothing of that")
     if split.straddling:
@@ -44,6 +45,11 @@ def split_warnings(joined: Joined, split: Split, unvalidated: str) -> list[str]:
     if unused := len(split.positions(UNUSED)):
         found.append(f"{unused} training items were left out: more than the shots")
     return found
+
+
+def _way_out(joined: Joined, split: Split) -> str:
+    few = not split.given and joined.column.counts().max() <= HELD_OUT_OF_NONE
+    return ". So few images a class leave none of each to hold out: --split-by hash holds out a share of all images" if few else ""
 
 
 def _absent(joined: Joined, split: Split, name: str) -> list[str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from trainer.asked import require_a
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import LabelledFeatures, read_labelled
@@ -48,12 +49,13 @@ def sweep(
     """Sweep on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
 
     state: a folder that keeps what is done, so that the same call goes on after it was stopped; None: nothing is kept. on_progress: told
-    how many epochs of how many there are for all heads together; heads that stop early leave some out. tell: told at once what the user
-    should know. Raises UsageError (as `fit`; no validation items; every candidate diverged), NotFoundError, DamagedError.
+    how many epochs of how many there are for all heads together (heads that stop early leave some out), or how many heads, if all are
+    exact. tell: told at once what the user should know. Raises UsageError (as `fit`; no validation items; every candidate diverged),
+    NotFoundError, DamagedError.
     """
-    started = time.perf_counter()
+    started, options = time.perf_counter(), SweepOptions() if options is None else options
+    require_a(SweepOptions, options, "options")
     feature_set = storage.open(uri)
-    options = options or SweepOptions()
     if alien := [head for head in options.heads if head not in WAYS]:
         raise UsageError(f"the head {alien[0]!r} cannot be swept: expected one of {', '.join(WAYS)}")
     base = options.base.for_features(feature_set.shape)
@@ -118,7 +120,7 @@ def _refit(work: Work, winner: CandidateResult, kept: SweepState, feature_set: F
         labels=joined.report,
         rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
         straddling_duplicates=split.straddling,
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings()],
+        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *work.data.warnings],
         positions={name: joined.positions[split.positions(name)] for name in metrics},
         tested=digest_of_tested(work.data.digests[test], work.data.y[test], work.data.classes) if len(test) else None,
     )

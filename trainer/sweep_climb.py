@@ -38,7 +38,7 @@ class Climb:
         staying = list(range(len(self.work.candidates)))
         latest: dict[Trial, Outcome] = {}
         rung_of: dict[int, int] = {}
-        self._count = _Count(self.on_progress, everyone, self.plan)
+        self._count = _Count(self.on_progress, everyone, self.plan, self.options.exact)
         for number, rung in enumerate(self.plan):
             staying = self._best(latest, staying)[: rung.candidates] if number else staying
             chosen = set(staying)
@@ -83,14 +83,18 @@ class Climb:
 
 
 class _Count:
-    """Progress in epochs of heads, over all rungs. What a state holds already is told at once, before the first that is new."""
+    """Progress in epochs of heads, over all rungs; in heads, where all are exact, which are found in the first rung. What a state holds
+    already is told at once, before the first that is new."""
 
-    def __init__(self, on_progress: OnProgress, everyone: Sequence[Trial], plan: Sequence[Rung]) -> None:
-        self._on_progress, self._plan, self._done, self._begun = on_progress, plan, 0, False
+    def __init__(self, on_progress: OnProgress, everyone: Sequence[Trial], plan: Sequence[Rung], exact: bool) -> None:
+        self._on_progress, self._plan, self._exact, self._done, self._begun = on_progress, plan, exact, 0, False
+        self._told = 0
         a_candidate = len(everyone) / plan[0].candidates
         self._total = round(sum(rung.candidates * self._epochs(i) for i, rung in enumerate(plan)) * a_candidate)
 
     def _epochs(self, rung: int) -> int:
+        if self._exact:
+            return 0 if rung else 1
         return self._plan[rung].epochs - (self._plan[rung - 1].epochs if rung else 0)
 
     def show(self, rung: int, group: Sequence[Trial], epoch: int) -> None:
@@ -104,8 +108,9 @@ class _Count:
             self.tell()
 
     def tell(self) -> None:
-        self._begun = True
-        self._on_progress(min(self._total, self._done), self._total)
+        if not self._begun or self._done > self._told:
+            self._on_progress(min(self._total, self._done), self._total)
+        self._begun, self._told = True, self._done
 
 
 def _by_candidate(latest: Mapping[Trial, Outcome]) -> dict[int, list[Outcome]]:

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from storage.errors import UsageError
+from trainer.asked import require_a
 from trainer.heads import HEADS
 from trainer.options import FitOptions
 
@@ -75,6 +76,8 @@ class SweepOptions:
     metric: str = ""  # one of METRICS; "": the first of the task's
 
     def __post_init__(self) -> None:
+        require_a(FitOptions, self.base, "the base of a sweep")
+        require_a(Mapping, self.axes, "the axes of a sweep")
         for name, low, high in (("seeds", 1, 100), ("eta", 2, 100), ("budget", 1, MAX_CANDIDATES)):
             value = getattr(self, name)
             if not (type(value) is int and low <= value <= high) and not (name == "budget" and value is None):
@@ -93,6 +96,8 @@ class SweepOptions:
             raise UsageError(f"{name!r} cannot be swept: expected one of {', '.join(AXES)}")
         if isinstance(axis, Range):
             self._check_range(name, axis)
+        elif not isinstance(axis, (tuple, list)):
+            raise UsageError(f'the values of {name} must be several, such as (0.1, 1.0) or ("linear", "mlp"), or a Range; got {axis!r}')
         elif not axis or len({repr(value) for value in axis}) < len(axis):
             raise UsageError(f"the values of {name} must be there, and each once; got {axis!r}")
         if not any(takes(head, name) for head in self.heads):
@@ -109,8 +114,13 @@ class SweepOptions:
     @property
     def heads(self) -> tuple[str, ...]:
         axis = self.axes.get("head", (self.base.head,))
-        assert isinstance(axis, tuple)
-        return axis
+        assert not isinstance(axis, Range)
+        return tuple(axis)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all heads are found exactly, without epochs."""
+        return all(head in HEADS and HEADS[head].build is None for head in self.heads)
 
     @property
     def ranked_by(self) -> str:

@@ -65,6 +65,9 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     for told in ("accuracy", "95%", "calibration error", "by label, worst first", "likely label errors", "near-duplicates in train"):
         assert told in out
 
+    code, _, err = say("evaluate", "features/heads/me/one", "features/me/photos", "--slice-by", "nope")
+    assert (code, "no item has a column 'nope'" in err, "evaluating" in err) == (2, True, False)
+
     make_photos(tmp_path / "photos", 25)
     import_set(say, tmp_path / "photos")
     code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos")
@@ -80,14 +83,28 @@ def test_a_report_that_cannot_be_written_is_told_before_the_work(say: Said, tmp_
     make_photos(tmp_path / "photos", 4)
     import_set(say, tmp_path / "photos")
     train = ["train", "features/me/photos", "--out", "head"]
+    Path("file").write_text("")
     for words, told in (
         (["--report", "nowhere/report.html"], "no folder to write the report"),
+        (["--report", "photos"], "--report photos is a folder: name a file in it, such as photos/report.html"),
+        (["--tensorboard", "file"], "--tensorboard file must be a folder, there or to be made"),
+        (["--tensorboard", "file/log"], "is a file"),
         (["--images", "photos"], "pass --report"),
         (["--report", "r.html", "--images", "nowhere"], "no such folder of images: nowhere"),
     ):
         code, _, err = say(*train, *words)
         assert code in (1, 2)
         assert told in err
+        assert not Path("head").exists()
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(say: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photos(tmp_path / "photos", 4)
+    import_set(say, tmp_path / "photos")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "photos")  # root may write everywhere
+    for words in (["--report", "photos/r.html"], ["--tensorboard", "photos/new/log"]):
+        code, _, err = say("train", "features/me/photos", "--out", "head", *words)
+        assert (code, f"{words[0]} {words[1]}: you may not write to the folder" in err) == (2, True)
         assert not Path("head").exists()
 
 

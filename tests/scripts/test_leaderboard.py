@@ -15,6 +15,22 @@ def test_the_command_shows_tables_and_says_what_cannot_be_compared(say: Said, tm
     assert "their numbers cannot be compared" in err
     code, out, _ = say("leaderboard", tmp_path, "--set", "me/photos", "--json")
     assert (code, len(json.loads(out)["boards"])) == (0, 3)
+    for name in (f"{tmp_path}/me/photos", "me/photos@2", "me/photos/"):
+        code, whole, _ = say("leaderboard", tmp_path, "--set", name, "--json")
+        assert (code, whole) == (0, out)
+    code, _, err = say("leaderboard", tmp_path, "--set", "photos")
+    assert (code, "--set takes TEAM/SET" in err) == (2, True)
+    code, _, err = say("leaderboard", "nope")
+    assert (code, "nope is not a feature store" in err) == (1, True)
     code, _, err = say("leaderboard", tmp_path, "--set", "no/one")
     assert (code, "no tested head on no/one" in err) == (1, True)
     assert say("leaderboard", tmp_path, "--labels", "no.csv")[0] == 1
+
+
+def test_a_damaged_head_is_told_and_the_exit_code_says_so(say: Said, tmp_path: Path) -> None:
+    put_heads(tmp_path)
+    (tmp_path / "heads" / "me" / "good" / "head.json").write_text("{")
+    for words in ([], ["--json"]):
+        code, out, err = say("leaderboard", tmp_path, *words)
+        assert (code, "the head me/good is not ranked: the head description at" in err) == (3, True)
+    assert list(json.loads(out)["damaged"]) == ["me/good"]

@@ -55,6 +55,21 @@ def test_a_head_learns_keeps_and_predicts(
     assert head.predict(features[:0]).shape == (0, 3)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_of_few_shots_the_kept_head_has_learned_from_train_alone(write_set: Callable[..., str], name: str) -> None:
+    """Where nothing was left open, it is the head that validation was measured on."""
+    random = np.random.default_rng(0)
+    splits = ["train", "train", "validation", "validation", "test"] * 6
+    rows = [Row(f"{i:02d}", random.normal(0, 1, 4).astype(np.float16), "ab"[i % 2], split) for i, split in enumerate(splits)]
+    strength: dict[str, Any] = {"logistic": {"c": 0.1}, "ridge": {"alpha": 1.0}, "knn": {"k": 1}}.get(name, {})
+    steps: dict[str, Any] = {"max_epochs": 1} if HEADS[name].build else {}
+    fitted = fit(write_set(rows), options=FitOptions(head=name, shots=3, **strength, **steps))
+    assert fitted.rows == {"train": 6, "validation": 12, "test": 6}
+    x = np.stack([rows[i].embedding for i in fitted.positions["validation"]]).astype(np.float32)
+    measured = fitted.metrics["validation"].outcomes.probabilities  # type: ignore[union-attr]
+    np.testing.assert_allclose(fitted.model.predict_on_batch(x), measured, atol=1e-4)
+
+
 def test_the_same_seed_gives_the_same_mlp_with_dropout(separable_set: str) -> None:
     options = replace(FAST, head="mlp", hidden=(16,), dropout=0.5, max_epochs=3, validation=0)
     one, two, other = (fit(separable_set, options=replace(options, seed=seed)) for seed in (0, 0, 1))

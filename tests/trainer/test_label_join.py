@@ -55,6 +55,17 @@ def label_file(tmp_path: Path, rows: list[dict[str, Any]], suffix: str = ".jsonl
     return path
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("key,label\n", "it has no rows"), ("key,label\na,\na,\nb,\n", "all its labels are empty, of 2 keys")],
+)
+def test_a_file_without_any_label_is_told(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"there is no label in .*labels.csv: {why}"):
+        join(FIVE, read_labels(path))
+
+
 def by_key(**labels: Any) -> list[dict[str, Any]]:
     return [{"key": key, "label": label} for key, label in labels.items()]
 
@@ -86,7 +97,7 @@ def test_a_join_by_key_equals_that_of_dictionaries(tmp_path: Path, rows: dict[An
     found = [place if place in labels else (None, place[1]) for place in sorted(places)]
     expected = [i for i, place in enumerate(found) if place in labels]
     if not expected:
-        with pytest.raises(UsageError, match="fits any of the"):
+        with pytest.raises(UsageError, match="fits any of the" if labels else "there is no label in"):
             join(table, label_set)
         return
     result = join(table, label_set)

@@ -90,6 +90,12 @@ def test_label_errors_are_those_of_items_that_the_head_has_not_seen(
     result = evaluate_head(head, write_set([*rows[:surest], wrong, *rows[surest + 1 :]], "others/set"))
     found = label_errors_of(result)
     assert result.keys(result.positions[found.positions]) == [wrong.key]
+    of_many = replace(result, evaluation=evaluate_head(replace(head, task=MultiLabel()), write_set(rows, "tags/set")).evaluation)
+    with pytest.raises(UsageError, match="this head gives an item any number of them"):
+        label_errors_of(of_many)
+    without = replace(result.evaluation, outcomes=replace(result.evaluation.outcomes, probabilities=None))
+    with pytest.raises(UsageError, match="need the probabilities of all 30 items and 3 classes, which are kept up to"):
+        label_errors_of(replace(result, evaluation=without))
     with pytest.raises(UsageError, match="the head has seen these items"):
         label_errors_of(evaluate_head(head, separable_set))
 

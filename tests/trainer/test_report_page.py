@@ -43,6 +43,11 @@ class Page(HTMLParser):
             self.text += data
 
 
+def test_it_is_said_whether_the_head_learned_from_validation() -> None:
+    assert "before its refit on train and validation together" in Page(render(make_report())).text
+    assert "fitted on train alone, and chosen by validation" in Page(render(make_report(refitted=False))).text
+
+
 def test_the_page_shows_what_there_is_to_know() -> None:
     report = make_report()
     page = Page(render(report))

@@ -313,6 +313,13 @@ def test_nothing_is_said_of_a_good_split() -> None:
     assert split_warnings(joined(["coat", "hat"] * 3), Split(np.array([0, 0, 1, 1, 2, 2], np.int8), False), UNVALIDATED) == []
 
 
+def test_classes_too_small_to_hold_out_of_have_a_way_out() -> None:
+    for images, told in ((2, True), (4, False)):
+        labels = joined([f"class {i}" for i in range(9)] * images)
+        split = split_joined(table([f"class {i}" for i in range(9)] * images), labels, SplitOptions())
+        assert any("--split-by hash holds out" in warning for warning in split_warnings(labels, split, UNVALIDATED)) == told
+
+
 def test_what_given_splits_do_wrong_is_said() -> None:
     result = Split(np.array([0, 0, 1, 2], np.int8), True, 2, 3)
     warnings = split_warnings(joined(["coat", "hat", "coat", "hat"], ["train", None, "val", "test"]), result, UNVALIDATED)

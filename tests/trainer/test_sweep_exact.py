@@ -59,6 +59,15 @@ def test_a_candidate_is_the_head_of_train(noisy_set: str, head: str, strengths: 
 
 
 @pytest.mark.slow
+def test_progress_is_told_in_heads_and_of_few_shots_no_refit(noisy_set: str) -> None:
+    calls: list[tuple[int, int]] = []
+    options = SweepOptions(FitOptions("ridge", shots=5), {"alpha": (1.0, 10.0, 100.0)}, seeds=2)
+    found = sweep(noisy_set, options=options, on_progress=lambda *call: calls.append(call))
+    assert calls == [(0, 6), (3, 6), (6, 6)]
+    assert (options.exact, found.fitted.refitted) == (True, False)
+    assert not SweepOptions(axes={"head": ("ridge", "linear")}).exact
+
+
 def test_all_kinds_in_one_sweep(noisy_set: str) -> None:
     axes = {"head": ("linear", "logistic", "ridge"), "class_weights": (None, "balanced")}
     result = sweep(noisy_set, options=SweepOptions(FitOptions(max_epochs=12, batch_size=64), axes, seeds=2))
