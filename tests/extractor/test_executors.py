@@ -36,7 +36,7 @@ RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(lambda: LocalExecutor((RECIPE,), 1), id="local-1"),
+        pytest.param(lambda: LocalExecutor((RECIPE,), 1), id="local-1", marks=pytest.mark.full),
         pytest.param(lambda: LocalExecutor((RECIPE,), 2), id="local-2", marks=pytest.mark.slow),
         pytest.param(lambda: BreakingRayExecutor((RECIPE,), 2), id="ray-2", marks=pytest.mark.slow),
     ],

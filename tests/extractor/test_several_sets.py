@@ -168,15 +168,15 @@ def test_a_full_disk_is_that_of_the_set_that_found_no_room_and_all_sets_say_so(m
     corpus, wanted = make_corpus(12), replace(options([], tmp_path), also=(large,))
     try:
         with pytest.raises(DiskFullError, match=rf"no room is left to write in {large.set} .*0 of 12 images to read were finished"):
-            extract(corpus, f"{tmp_path}/team/last", wanted, limit)
+            extract(corpus, f"{tmp_path}/here/team/last", wanted, limit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
-    for name in (f"{tmp_path}/team/last", large.set):
+    for name in (f"{tmp_path}/here/team/last", large.set):
         [status] = run_statuses(parse_set(name))
         assert (status.state, status.total) == ("failed", 12)
         assert f"no room is left to write in {large.set} " in status.message
-    assert [each.rows for each in extract(corpus, f"{tmp_path}/team/last", wanted).all_sets] == [12, 12]
+    assert [each.rows for each in extract(corpus, f"{tmp_path}/here/team/last", wanted).all_sets] == [12, 12]
 
 
 def test_an_image_that_breaks_the_worker_is_a_reject_in_each_set(make_corpus: MakeCorpus, tmp_path: Path) -> None:
