@@ -15,6 +15,8 @@ from extractor.image_policy import Decoder, decode_in_graph, decode_with_pillow,
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.orientation_in_graph import orientation_in_graph
 
+pytestmark = pytest.mark.slow
+
 SIZE = 48
 ORIENTATION = 0x0112
 decode_here = tf.function(decode_batch, autograph=False)

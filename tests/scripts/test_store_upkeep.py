@@ -17,6 +17,8 @@ from storage.runs import RunFolder
 from tests.scripts.conftest import Said
 from tests.storage.conftest import make_set  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def uri(make_set: Callable[..., MadeSet], tmp_path: Path) -> str:  # noqa: F811

@@ -34,7 +34,7 @@ from storage.version_diff import diff_versions
 from storage.versions import list_tags, read_manifest
 from tests.storage.traces import traces
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 Make = Callable[..., MadeSet]
 FORMATS = pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
@@ -362,7 +362,6 @@ def test_in_a_bucket_with_its_cache(server: str, make_set: Make, shard_format: s
     assert isinstance(made.folder, RemotePlace)
 
 
-@pytest.mark.slow
 def test_whatever_opens_a_store_elsewhere_cleans_the_cache_there(
     server: str, make_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

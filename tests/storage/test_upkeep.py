@@ -27,6 +27,8 @@ from storage.tags import move_tag, remove_tag
 from storage.verify import verify_set
 from storage.versions import list_versions
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 

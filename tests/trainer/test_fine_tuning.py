@@ -25,6 +25,8 @@ from trainer.memory import require_room
 from trainer.network_depth import weighted_layers
 from trainer.options import FitOptions
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGED: dict[str, Any] = {"stages": (0, 1), "max_epochs": 3, "weight_decay": 0.01, "label_smoothing": 0.1}
 

@@ -16,6 +16,8 @@ from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.options import FitOptions
 
+pytestmark = pytest.mark.slow
+
 # Small steps are for real features; these are few and far apart.
 FAST = FitOptions(learning_rate=0.03, max_epochs=40, batch_size=64)
 EXACT = FitOptions("class-mean")  # where any head will do: a tenth of the time
@@ -47,7 +49,6 @@ def test_the_model_maps_features_to_probabilities(fitted: FittedHead, separable_
     assert np.mean([name == row.label for name, row in zip(predicted, rows, strict=True)]) > 0.95
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_head(fitted: FittedHead, separable_set: str) -> None:
     again = fit(separable_set, options=FAST)
     for a, b in zip(fitted.model.weights, again.model.weights, strict=True):
@@ -56,25 +57,21 @@ def test_the_same_seed_gives_the_same_head(fitted: FittedHead, separable_set: st
     assert (fitted.epochs, fitted.rows) == (again.epochs, again.rows)
 
 
-@pytest.mark.slow
 def test_another_seed_splits_otherwise(fitted: FittedHead, separable_set: str) -> None:
     other = fit(separable_set, options=replace(FAST, seed=1))
     assert fitted.history["loss"][0] != other.history["loss"][0]
 
 
-@pytest.mark.slow
 def test_maps_are_learned(write_set: WriteSet, separable_rows: MakeRows) -> None:
     fitted = fit(write_set(separable_rows(shape=(2, 3, 4))), options=FAST)
     assert fitted.model.input_shape == (None, 2, 3, 4)
     assert fitted.metrics["test"].accuracy > 0.95
 
 
-@pytest.mark.slow
 def test_float32_sets_are_learned(write_set: WriteSet, separable_rows: MakeRows) -> None:
     assert fit(write_set(separable_rows(), dtype="float32"), options=EXACT).metrics["test"].accuracy > 0.95
 
 
-@pytest.mark.slow
 def test_dead_units_do_not_blow_up(write_set: WriteSet, separable_rows: MakeRows) -> None:
     rows = [replace(row, embedding=np.concatenate([row.embedding, [0.0, 7.0, 0.0]])) for row in separable_rows()]
     fitted = fit(write_set(rows), options=FAST)
@@ -86,7 +83,6 @@ def test_dead_units_do_not_blow_up(write_set: WriteSet, separable_rows: MakeRows
     assert np.mean([fitted.classes[i] == row.label for i, row in zip(probabilities.argmax(axis=1), rows, strict=True)]) > 0.95
 
 
-@pytest.mark.slow
 def test_labels_come_from_a_file(write_set: WriteSet, separable_rows: MakeRows, write_csv: WriteCsv) -> None:
     rows = separable_rows()
     uri = write_set([replace(row, label=None) for row in rows])
@@ -102,14 +98,12 @@ def test_labels_come_from_a_file(write_set: WriteSet, separable_rows: MakeRows, 
     assert len(fitted.labels.digest or "") == 64
 
 
-@pytest.mark.slow
 def test_given_splits_are_kept(write_set: WriteSet, separable_rows: MakeRows) -> None:
     names = ["train"] * 7 + ["val"] + ["test"] * 2
     rows = [replace(row, split=names[i % 10]) for i, row in enumerate(separable_rows())]
     assert fit(write_set(rows), options=EXACT).rows == {"train": 84, "validation": 12, "test": 24}
 
 
-@pytest.mark.slow
 def test_an_item_without_split_beside_given_ones_is_told(write_set: WriteSet, separable_rows: MakeRows) -> None:
     names = ["train"] * 6 + [None, "val"] + ["test"] * 2
     rows = [replace(row, split=names[i % 10]) for i, row in enumerate(separable_rows())]
@@ -117,7 +111,6 @@ def test_an_item_without_split_beside_given_ones_is_told(write_set: WriteSet, se
     assert fitted.warnings == ["12 labelled items have no split and were trained on"]
 
 
-@pytest.mark.slow
 def test_duplicates_on_both_sides_of_given_splits_are_told(write_set: WriteSet, separable_rows: MakeRows) -> None:
     rows = [replace(row, split="test" if i % 4 == 0 else "train") for i, row in enumerate(separable_rows())]
     twin = replace(rows[0], key="coat/twin.jpg", split="train", image=rows[0].key)
@@ -132,14 +125,12 @@ def test_without_validation_all_epochs_are_run(separable_set: str) -> None:
     assert (fitted.epochs, list(fitted.metrics), fitted.rows["train"]) == (3, ["train"], 120)
 
 
-@pytest.mark.slow
 def test_fitting_stops_when_validation_gets_no_better(separable_set: str) -> None:
     fitted = fit(separable_set, options=replace(FAST, learning_rate=5.0, patience=2, max_epochs=60))
     assert len(fitted.history["val_loss"]) < 60
     assert fitted.epochs == int(np.argmin(fitted.history["val_loss"])) + 1
 
 
-@pytest.mark.slow
 def test_a_stronger_l2_gives_smaller_weights(fitted: FittedHead, separable_set: str) -> None:
     def size(one: FittedHead) -> float:
         return float(np.square(keras.ops.convert_to_numpy(one.model.get_layer("logits").kernel)).sum())
@@ -147,7 +138,6 @@ def test_a_stronger_l2_gives_smaller_weights(fitted: FittedHead, separable_set: 
     assert size(fit(separable_set, options=replace(FAST, c=1e-4))) < size(fitted)
 
 
-@pytest.mark.slow
 def test_an_older_version_is_fitted_by_its_number(write_set: WriteSet, separable_rows: MakeRows) -> None:
     write_set(separable_rows())
     uri = write_set(separable_rows(classes=("coat", "hat")))

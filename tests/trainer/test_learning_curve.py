@@ -14,6 +14,8 @@ from trainer.learning_curve import LearningCurve, _law, _part, learning_curve
 from trainer.options import FitOptions
 from trainer.units import Units
 
+pytestmark = pytest.mark.slow
+
 SIZES = np.array([50.0, 100.0, 200.0, 400.0])
 
 

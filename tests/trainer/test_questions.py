@@ -24,6 +24,8 @@ from trainer.questions import Answers, compare, label_errors_of, near_duplicates
 from trainer.report import report_of_evaluation, report_of_fit, write_report
 from trainer.task import MultiLabel
 
+pytestmark = pytest.mark.slow
+
 MakeRows = Callable[..., list[Any]]
 WriteSet = Callable[..., str]
 

@@ -24,6 +24,8 @@ from trainer.options import FitOptions
 from trainer.questions import label_errors_of
 from trainer.seen_items import NOT_AS_TESTED, OF_BOTH, OF_SET, OF_TRAIN, Seen, seen_items
 
+pytestmark = pytest.mark.slow
+
 WriteSet = Callable[..., str]
 SPLITS = (TRAIN, VALIDATION, TEST)
 

@@ -25,6 +25,8 @@ from trainer.sweep_ways import WAYS
 from trainer.sweep_work import Work, frontend_of
 from trainer.task import task_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def noisy_set(write_set: Callable[..., str], separable_rows: Callable[..., list[Row]]) -> str:
@@ -58,7 +60,6 @@ def test_a_candidate_is_the_head_of_train(noisy_set: str, head: str, strengths: 
         np.testing.assert_allclose(work.model(options, state.best).predict_on_batch(x), expected, atol=2e-3)
 
 
-@pytest.mark.slow
 def test_progress_is_told_in_heads_and_of_few_shots_no_refit(noisy_set: str) -> None:
     calls: list[tuple[int, int]] = []
     options = SweepOptions(FitOptions("ridge", shots=5), {"alpha": (1.0, 10.0, 100.0)}, seeds=2)
