@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os._exit(EXIT_FAILED)  # Python would wait for the threads that read
     except PermafrostError as error:
         return _fail(str(error), args.json, EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+    except UnicodeEncodeError as error:  # a word of the command line, or of a file, with half a character
+        return _fail(f"text that is not valid UTF-8: {ascii(error.object)[:80]}", args.json, EXIT_USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
         return EXIT_FAILED

@@ -21,6 +21,7 @@ from storage.names import parse_set
 from storage.removal import remove_set
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+MAX_AGE_SECONDS = 36525 * 86400
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,7 +127,10 @@ def age_seconds(text: str, option: str) -> float:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text)
     if not found:
         raise UsageError(f"{option} {text!r}: expected a number with s, m, h, d or w, such as 30d")
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > MAX_AGE_SECONDS:
+        raise UsageError(f"{option} {text}: expected a hundred years at most")
+    return seconds
 
 
 def _note(done: bool) -> str:

@@ -23,7 +23,7 @@ from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
 RUN_JSON = ("cancel.json", "end.json", "heartbeat.json", "plan.json", "report.json")
-_OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, STATISTICS, "set.json", "versions", "tags", "runs"}
+OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, STATISTICS, "set.json", "versions", "tags", "runs"}  # in its folder
 _BY_CONTENT = re.compile(r"[0-9a-f]{64}\.(parquet|h5)")
 _IN_SET = {
     **dict.fromkeys(LISTED_FOLDERS, _BY_CONTENT),
@@ -48,7 +48,7 @@ def foreign_in_store(root: Place) -> list[str]:
 
 
 def _unknown_in_set(name: SetName) -> Iterator[str]:
-    yield from (entry for entry in list_names(name.folder) if entry not in _OF_SET)
+    yield from (entry for entry in list_names(name.folder) if entry not in OF_SET)
     for kind, known in _IN_SET.items():
         yield from _unknown(name.folder, kind, known)
     for run in run_folders(name):

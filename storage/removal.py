@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+from storage.card_page import FILE as PAGE
 from storage.errors import ConflictError, NotFoundError, UsageError
 from storage.files import exists, list_names, remove, remove_folder
+from storage.foreign_files import OF_SET
 from storage.names import SetName
 from storage.place import Place
 from storage.run_watch import run_statuses
@@ -24,8 +27,10 @@ def remove_set(name: SetName, remove_it: bool) -> int:
         raise UsageError(f"{name}: a whole set is removed; leave out '@{name.at}', or use `store expire` for versions")
     require_writable(name.root)  # nor can anything be listed there
     require_store(name.root)
-    if not list_names(name.folder):
-        raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
+    if _is_link(name.folder):
+        raise UsageError(f"{name.folder} is a link to {Path(str(name.folder)).resolve()}: name the set where it is, or remove the link")
+    if not (OF_SET - {PAGE}).intersection(list_names(name.folder)):
+        raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}: nothing is removed that is no part of one")
     if running := [status for status in run_statuses(name, None if remove_it else time.time) if status.state == "running"]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): cancel it first")
     files = list(_files(name.folder))
@@ -40,9 +45,14 @@ def remove_set(name: SetName, remove_it: bool) -> int:
     return len(files)
 
 
+def _is_link(place: Place) -> bool:
+    return isinstance(place, Path) and place.is_symlink()
+
+
 def _files(folder: Place) -> Iterator[Place]:
+    """A link inside is removed as the file that it is, and what it leads to stays."""
     for entry in list_names(folder):
-        if exists(folder / entry):
+        if _is_link(folder / entry) or exists(folder / entry):
             yield folder / entry
         else:
             yield from _files(folder / entry)

@@ -285,6 +285,7 @@ def test_a_set_without_a_store_in_its_name_is_looked_for_here(say: Said, uri: st
     [
         (("expire",), "how many versions to keep, the age of those that may leave, or both: --keep 5, --older-than 30d"),
         (("expire", "--older-than", "30"), "such as 30d"),
+        (("expire", "--older-than", "999999d"), "a hundred years at most"),
         (("gc", "--grace", "1y"), "such as 30d"),
         (("gc", "--grace", "59s", "--yes"), "expected 1m at least"),
     ],
@@ -292,3 +293,9 @@ def test_a_set_without_a_store_in_its_name_is_looked_for_here(say: Said, uri: st
 def test_a_request_that_cannot_be_meant_is_refused(say: Said, uri: str, words: tuple[str, ...], message: str) -> None:
     code, _, err = say("store", words[0], uri, *words[1:])
     assert (code, message in err) == (2, True)
+
+
+def test_half_a_character_is_told_in_words(say: Said, uri: str) -> None:
+    code, out, err = say("store", "remove", uri, "--key", "\udcff", "--json")
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+    assert "text that is not valid UTF-8: '\\udcff'" in err

@@ -201,6 +201,25 @@ def test_with_a_version_that_cannot_be_read_nothing_is_collected(made: MadeSet) 
         collect_garbage(made.name, delete=True, grace_seconds=0)
 
 
+def test_what_is_no_set_is_not_removed(made: MadeSet) -> None:
+    folder = Path(made.folder)
+    team, elsewhere = folder.parent, folder.parent.parent.parent / "elsewhere"
+    for kept in (team / "notes" / "precious", elsewhere / "precious"):
+        kept.parent.mkdir()
+        kept.write_bytes(b"x")
+    (team / "alias").symlink_to(folder)
+    (team / "out").symlink_to(elsewhere)
+    for name, error in (("notes", NotFoundError), ("alias", UsageError), ("out", UsageError)):
+        with pytest.raises(error, match=r"no part of one|is a link to"):
+            remove_set(replace(made.name, name=name), remove_it=True)
+    assert verify_set(made.name, full=True).sound
+    (folder / "shards" / "link").symlink_to(elsewhere)
+    remove_set(made.name, remove_it=True)
+    assert not folder.exists()
+    assert (elsewhere / "precious").exists()
+    assert (team / "notes" / "precious").exists()
+
+
 def test_a_set_is_removed_with_all_it_has(made: MadeSet, make_set: Callable[..., MadeSet]) -> None:
     other = fill(make_set(root=made.name.root, name="other"))
     count = remove_set(made.name, remove_it=False)
