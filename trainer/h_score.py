@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
+from trainer.arrays import Matrix
 
 
 def h_score(features: npt.NDArray[np.generic], y: npt.NDArray[np.integer[Any]], classes: int) -> float:

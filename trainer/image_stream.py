@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.arrays import Numbers
 from trainer.augmentation import Augmentation
-from trainer.images import Images, Numbers, Pixels
+from trainer.images import Images, Pixels
 from trainer.python_calls import awaited_at_exit
 from trainer.softening import Softening
+from trainer.task import Targets
 
-Targets = npt.NDArray[np.generic]
 MAKERS, WAITING = 2, 2
 # The images may come out of a stream of tf.data themselves, whose calls of Python wait for threads of the shared pool: threads of its own
 # for the outer one, or on two cores both would wait for ever.

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from trainer.adam_by_part import AdamByPart
+from trainer.arrays import Numbers
 from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
 from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
-from trainer.images import Numbers
 from trainer.memory import require_room
 from trainer.network_depth import HEAD, DepthGroups
 from trainer.task import Loss

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Numbers = npt.NDArray[np.int64]
+from trainer.arrays import Numbers
+
 Pixels = npt.NDArray[np.uint8]
 BATCH_IMAGES = 32  # that are measured at a time
 

@@ -14,11 +14,12 @@ import numpy.typing as npt
 import storage
 from storage.space import space_of_pixels
 from tests.trainer.conftest import Row, write_set_to
+from trainer.arrays import Numbers
 from trainer.fine_tuning import ImageNetwork, fine_tune
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
 from trainer.image_training import Told
-from trainer.images import Numbers, Pixels
+from trainer.images import Pixels
 from trainer.options import FitOptions
 
 COUNT, SIZE = 24, 8
