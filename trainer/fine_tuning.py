@@ -22,7 +22,7 @@ from trainer.heads import HeadOptions, with_activation
 from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
-from trainer.measured import calibrated, digest_of_tested, measure
+from trainer.measured import calibrated, digest_of_tested, evenly, measure
 from trainer.network_depth import HEAD
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
@@ -85,8 +85,8 @@ def fine_tune(
     model = with_activation(logits, task.activation())
     rows = ImageRows(images, joined.positions, prepared.feature_set.columns("key")["key"].take(joined.positions))
     data = FitData(rows, y, prepared.labelled.classes, task, prepared.options)
-    seen = train if len(train) <= MEASURED_TRAIN else train[:: -(-len(train) // MEASURED_TRAIN)]
-    measured = {name: measure(model, data, part) for name, part in ((TRAIN, seen), (VALIDATION, validation), (TEST, test)) if len(part)}
+    parts = ((TRAIN, evenly(train, MEASURED_TRAIN)), (VALIDATION, validation), (TEST, test))
+    measured = {name: measure(model, data, part) for name, part in parts if len(part)}
     return FittedHead(
         model=model,
         classes=prepared.labelled.classes,

@@ -10,7 +10,7 @@ from trainer.asked import require_a
 from trainer.cross_validation import cross_validate
 from trainer.fitted import FittedHead
 from trainer.heads import HEADS
-from trainer.measured import Measured, calibrated, digest_of_tested, measure
+from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
 from trainer.options import FitOptions
 from trainer.prepared import prepare
 from trainer.split_checks import split_warnings
@@ -55,7 +55,7 @@ def fit(
         # Of few shots the validation items are not among what the head may learn from.
         model = fitting.refit(train if options.shots else split.positions(TRAIN, VALIDATION), first)
         fit_seconds += time.perf_counter()
-    seen = train if not prepared.streamed or len(train) <= MEASURED_TRAIN else train[:: -(-len(train) // MEASURED_TRAIN)]
+    seen = evenly(train, MEASURED_TRAIN) if prepared.streamed else train
     measured |= {name: measure(model, data, numbers) for name, numbers in ((TRAIN, seen), (TEST, test)) if len(numbers)}
     measured = {name: measured[name] for name in (TRAIN, VALIDATION, TEST) if name in measured}
     return FittedHead(

@@ -66,6 +66,11 @@ def calibrated(metrics: Mapping[str, AnyEvaluation]) -> Metrics:
     return {name: evaluation.with_temperature(temperature) for name, evaluation in metrics.items()}
 
 
+def evenly(numbers: Numbers, most: int) -> Numbers:
+    """Of these at most so many, at even distances."""
+    return numbers if len(numbers) <= most else numbers[:: -(-len(numbers) // most)]
+
+
 def digest_of_tested(digests: Words, y: Targets, classes: Sequence[str]) -> str:
     """sha256 of which images were tested as which classes, whatever their order: heads with the same one were asked the same questions."""
     rows = digests.astype(">u8").view(np.uint8)
