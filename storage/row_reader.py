@@ -61,6 +61,10 @@ class RowReader:
     def layout(self) -> ShardLayout:
         return self._embeddings.layout
 
+    def in_shard_order(self, numbers: Positions) -> Positions:
+        """The same numbers in the order in which the shards hold them, so that a pass over them goes through each shard once."""
+        return numbers[np.argsort((self._shards[numbers] << 32) + self._rows[numbers], kind="stable")]
+
     def read(self, numbers: Positions, views: Positions | int, out: npt.NDArray[np.generic]) -> Positions:
         """Read the embeddings of n items, each in its view, into the first n rows of `out` [m, *shape], in the order of the shards.
 

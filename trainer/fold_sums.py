@@ -16,6 +16,7 @@ from storage.names import SetName
 from storage.statistics import FOLDS, FoldSums, fold_of, gram_of, keep_statistics, kept_versions, read_statistics, triangle_of
 from trainer.arrays import Numbers
 from trainer.ridge import FeatureSums
+from trainer.room import as_tensor
 from trainer.rows import StoredRows, require_finite, vectors
 
 MAX_WIDTH = 2048  # features: the sums of 20 folds then have 640 MiB
@@ -117,7 +118,7 @@ def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: F
     rows = StoredRows(feature_set, positions, block_bytes=BLOCK_BYTES)
     for part, block in rows.blocks(np.arange(len(positions))):
         order = np.argsort(folds[part], kind="stable")
-        x = tf.cast(tf.gather(tf.convert_to_tensor(block.reshape(len(part), width)), order), tf.float32)
+        x = tf.cast(tf.gather(as_tensor(block.reshape(len(part), width)), order), tf.float32)
         if pivot is None:
             pivot = np.asarray(tf.reduce_mean(x, 0))
         # np.asarray looks at TensorFlow's memory, where .numpy() copies it.

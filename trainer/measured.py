@@ -17,6 +17,7 @@ from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.exact_fits import FitData
+from trainer.room import as_tensor
 from trainer.rows import require_finite
 from trainer.splits import VALIDATION
 from trainer.task import Probabilities, Targets
@@ -49,7 +50,7 @@ def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list
     for part, block in data.rows.blocks(numbers):
         order.append(part)
         for start in range(0, len(part), size):
-            x = tf.cast(tf.constant(block[start : start + size, 0]), tf.float32)
+            x = tf.cast(as_tensor(block[start : start + size, 0]), tf.float32)
             probabilities = np.asarray(model.predict_on_batch(x), np.float32)
             if not np.isfinite(probabilities).all():
                 require_finite(data.rows, numbers)

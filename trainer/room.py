@@ -6,8 +6,9 @@ import weakref
 from math import prod
 
 import numpy as np
+import tensorflow as tf
 
-from trainer.arrays import Array
+from trainer.arrays import Array, Tensor
 
 # TensorFlow takes NumPy's memory from `tf.numpy_function` as it is if it begins at a multiple of this (EIGEN_MAX_ALIGN_BYTES), else it
 # copies it; large arrays of NumPy begin 16 bytes after one.
@@ -29,6 +30,17 @@ def aligned(features: Array) -> Array:
     copy = aligned_room(features.shape, features.dtype)
     copy[...] = features
     return copy
+
+
+def as_tensor(features: Array) -> Tensor:
+    """A tensor of the array's own memory, if that is aligned and may be written to; else of a copy. Do not change the array afterwards.
+
+    `tf.constant` always copies, and memory of NumPy a second time, because it is not aligned: 6.6 ms for 32 MiB. TensorFlow ends the
+    process where DLPack hands it memory that is not aligned, and NumPy hands over none that is read-only.
+    """
+    if features.flags.c_contiguous and features.flags.writeable and features.ctypes.data % ALIGNMENT == 0 and features.size:
+        return tf.experimental.dlpack.from_dlpack(features.__dlpack__())  # type: ignore[misc]  # of numbers only, says NumPy's stub
+    return tf.constant(features)
 
 
 class Rooms:

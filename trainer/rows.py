@@ -6,7 +6,9 @@ L labelled items by number, V rows each (their views together); shape is that of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Protocol
 
@@ -16,9 +18,12 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from storage.row_reader import RowReader
 from trainer.arrays import Array, Numbers, Tensor
+from trainer.room import Rooms, as_tensor
 
 BLOCK_BYTES = 64 << 20  # 64 MiB of float32: matrix products are at full speed from about 4,000 rows of 2,048
+READERS = 2  # threads that read a block
 EXAMPLES = 5
 # Features are squared, and the squares summed, in float32, which ends at 3e38 and begins at 1e-38. float16 cannot leave this range.
 LARGEST, SMALLEST = 1e15, 1e-15
@@ -79,10 +84,32 @@ class StoredRows:
         return self.feature_set.shape
 
     def blocks(self, numbers: Numbers, every_view: bool = False) -> Iterator[tuple[Numbers, Array]]:
-        view = None if every_view and self.views > 1 else 0
-        size = _items_per_block(self.shape, self.views if view is None else 1, self.block_bytes)
-        for batch in self.feature_set.batches(size, self.positions[np.sort(numbers)], view, threads=2):
-            yield np.searchsorted(self.positions, batch.positions), batch.embeddings.reshape(len(batch.positions), -1, *self.shape)
+        """A block is read while the one before it is used, into memory that is used again: fresh pages for each, which the kernel fills
+        with zeros first, take a pass over a million float16 vectors of 2,048 from 0.7 to 1.9 s."""
+        views = np.arange(self.views if every_view else 1)
+        size = _items_per_block(self.shape, len(views), self.block_bytes)
+        rooms = Rooms((min(size, len(numbers)) * len(views), *self.shape), self.feature_set.description.dtype)
+        ordered = self._reader.in_shard_order(numbers)
+
+        def read(start: int) -> tuple[Numbers, Array]:
+            part, room = ordered[start : start + size], rooms.take()
+            places = self._reader.read(np.repeat(part, len(views)), np.tile(views, len(part)), room)
+            # Views of items that share an embedding come between each other.
+            found = room[: len(places)] if (np.diff(places) == 1).all() else room[places]
+            return part, found.reshape(len(part), len(views), *self.shape)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="permafrost-block") as ahead:
+            waiting = None
+            for start in range(0, len(ordered), size):
+                waiting, done = ahead.submit(read, start), waiting
+                if done is not None:
+                    yield done.result()
+            if waiting is not None:
+                yield waiting.result()
+
+    @cached_property
+    def _reader(self) -> RowReader:
+        return self.feature_set.row_reader(self.positions, READERS)
 
     def names(self, numbers: Numbers) -> list[str]:
         keys = self.feature_set.columns("key")["key"]
@@ -97,7 +124,7 @@ def vectors(rows: Rows, numbers: Numbers, pooling: str = "", every_view: bool = 
     """(numbers [m], float32 vectors [m * V, D]): pooled if they are maps, by a pooling that nothing is learned in."""
     for part, block in rows.blocks(numbers, every_view):
         # Cast in TensorFlow: NumPy has no vector code from float16 (0.28 s for 32,768 x 2,048, and 0.04 s here, on 2 cores).
-        x = tf.cast(tf.convert_to_tensor(np.ascontiguousarray(block).reshape(-1, *rows.shape)), tf.float32)
+        x = tf.cast(as_tensor(block.reshape(-1, *rows.shape)), tf.float32)
         yield part, pooled(x, pooling)
 
 

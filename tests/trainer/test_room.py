@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.room import ALIGNMENT, Rooms, aligned, aligned_room
+from trainer.room import ALIGNMENT, Rooms, aligned, aligned_room, as_tensor
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,31 @@ def test_only_what_tensorflow_would_copy_is_copied() -> None:
         assert (copy == other).all()
         assert copy.flags.c_contiguous
         assert copy.ctypes.data % ALIGNMENT == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_a_tensor_is_the_memory_of_a_room_and_keeps_it(dtype: str) -> None:
+    rooms = Rooms((4, 16), dtype)
+    room = rooms.take()
+    room[:] = 3
+    tensor = as_tensor(room)
+    room[:] = 7
+    assert (tensor.numpy() == 7).all()
+    del room
+    gc.collect()
+    rooms.take()[:] = 1
+    assert (tensor.numpy() == 7).all()
+
+
+def test_memory_that_tensorflow_cannot_take_is_copied() -> None:
+    room = aligned_room((4, 3), "float16")
+    room[:] = 1
+    read_only = room.view()
+    read_only.flags.writeable = False
+    for other in (room[1:], room[:, :2], room.T, read_only, room[:0]):
+        tensor = as_tensor(other)
+        np.testing.assert_array_equal(tensor.numpy(), other)
+    assert (as_tensor(read_only).numpy() == 1).all()
 
 
 def test_a_room_is_used_again_when_nobody_holds_it() -> None:
