@@ -213,12 +213,15 @@ def bench_cosines(results: Results, real: Sequence[str], images: Images, precisi
     """How far embeddings of networks with real weights move from those of this machine's CPU in float32."""
     for text in real:
         backbone = build(parse_real(text))
+        cells = [Cell(text.rsplit("/", 1)[-1], precision, len(images)) for precision in precisions]
+        with ThreadPoolExecutor(len(cells)) as pool:
+            engines = list(pool.map(lambda cell: compile_cell(cell, backbone), cells))  # noqa: B023 - used in this round
         expected = JaxEngine(backbone, 16, device=jax.devices("cpu")[0])(images)
-        for precision in precisions:
-            other, matmul = in_precision(backbone, precision)
-            values = cosines(expected, JaxEngine(other, len(images), matmul_precision=matmul)(images))
+        for cell, engine in zip(cells, engines, strict=True):
+            assert not isinstance(engine, str), engine
+            values = cosines(expected, engine(images))
             found = {"least": float(values.min()), "median": float(np.median(values)), "images": len(images)}
-            results.add("cosines", {"network": text.rsplit("/", 1)[-1], "precision": precision, **found})
+            results.add("cosines", {"network": cell.network, "precision": cell.precision, **found})
 
 
 def parse_real(text: str) -> Recipe:
