@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from extractor.applications import IMAGENET_CLASSES, build_network, build_without_values
 from extractor.backbone_source import IMAGENET, OWN, RANDOM, is_file
@@ -23,6 +22,8 @@ from extractor.recipe import Recipe
 from extractor.weights_file import WeightsFile, open_weights
 from storage.errors import PermafrostError, UsageError
 from storage.space import PLAIN_VIEWS, Space
+
+BACKENDS = ("tensorflow", "jax")  # of Keras, that an engine is for
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def build_together(recipes: Sequence[Recipe]) -> list[list[tuple[int, Backbone]]
 
     Each comes with its position in `recipes`. Raises as `build` does.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' for extraction")
+    if keras.backend.backend() not in BACKENDS:
+        raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()!r}: set it to 'tensorflow' or 'jax' for extraction")
     groups: dict[tuple[Recipe, bool], list[int]] = {}
     for i, recipe in enumerate(recipes):
         of_top = recipe.name in BACKBONES and has_top(recipe)
@@ -143,7 +144,7 @@ def _application(recipe: Recipe, top: bool) -> keras.Model:
         return _downloaded(recipe, top)
     if recipe.weights.startswith(RANDOM):
         # On the CPU, because initialisers are only reproducible on one kind of device.
-        with tf.device("CPU"):
+        with keras.device("cpu"):
             keras.utils.set_random_seed(int(recipe.weights.removeprefix(RANDOM)))
             return build_network(recipe, top * IMAGENET_CLASSES)
     with open_weights(recipe.weights) as file:

@@ -7,8 +7,8 @@ import keras
 from extractor.applications import build_without_values
 from extractor.backbone_table import BACKBONES
 from extractor.backbones import whole_network
+from extractor.batch_size import at_fixed_size
 from extractor.cuts import Cut, cut_for_last, valid_cuts
-from extractor.engine import at_fixed_size
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 

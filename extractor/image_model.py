@@ -13,7 +13,7 @@ PIXELS = "pixels"  # the name of the input
 
 
 def image_model(backbone: Backbone) -> keras.Model:
-    """uint8 [N, size, size, 3], made by the image policy, to features float32 [N, *shape]: what `extractor.engine` computes."""
+    """uint8 [N, size, size, 3], made by the image policy, to features float32 [N, *shape]: what an engine computes."""
     size, mode = backbone.recipe.input_size, backbone.recipe.preprocessing
     pixels = keras.Input((size, size, 3), dtype="uint8", name=PIXELS)
     x = keras.ops.cast(pixels, "float32")

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from extractor.backbones import Backbone, build_together
-from extractor.engine import TensorFlowEngine
+from extractor.engine import Engine, OutOfMemoryError
 from extractor.input_kind import InputKind, input_kind
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from storage.space import Space
 from storage.stored import to_stored
 
@@ -48,7 +49,7 @@ class Network:
     def __init__(self, backbones: Sequence[tuple[int, Backbone]]) -> None:
         """backbones: cuts of one network (`build_together`), each with the number of its set."""
         first, *further = (backbone for _, backbone in backbones)
-        self._engine = TensorFlowEngine(first, further=further)
+        self._engine: Engine = TensorFlowEngine(first, further=further)
         self.kind: InputKind = input_kind(first.recipe)
         self.outputs = [
             Output(number, backbone.space, backbone.recipe.dtype, shape)
@@ -72,7 +73,7 @@ class Network:
             images = tf.gather(images, [i * views + view for i in wanted for view in range(views)])
         try:
             features = self._engine.embed(images)
-        except tf.errors.ResourceExhaustedError:  # the engine tried one image at a time; which of them was it?
+        except OutOfMemoryError:  # the engine tried one image at a time; which of them was it?
             return self._embed_alone([positions[i] for i in wanted], [claimed[i] for i in wanted], images)
         parts = []
         for output, of_output in zip(self.outputs, features, strict=True):

@@ -15,8 +15,8 @@ import tensorflow as tf
 from extractor import backbones
 from extractor.applications import build_network
 from extractor.backbones import Backbone
-from extractor.engine import TensorFlowEngine
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from storage.errors import UsageError
 from storage.golden import cosines
 from tests.extractor.plain import decode

@@ -9,10 +9,10 @@ from extractor import backbones
 from extractor.applications import build_without_values
 from extractor.backbones import Backbone
 from extractor.cut import cut, has_layer, layers_of
-from extractor.engine import TensorFlowEngine
 from extractor.fingerprint import graph_digest, output_layer_name
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from storage.errors import UsageError
 
 

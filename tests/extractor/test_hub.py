@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from extractor import backbones
-from extractor.engine import TensorFlowEngine, image_bytes
+from extractor.batch_size import image_bytes
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from storage.errors import NotFoundError, UsageError
 
 SIZE = 64

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from extractor.backbones import Backbone, build
-from extractor.engine import TensorFlowEngine
 from extractor.image_model import image_model, resizing
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.jpeg_in_graph import resize
 from extractor.recipe import PREPROCESSINGS, Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 
 SIZE = 32
 

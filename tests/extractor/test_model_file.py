@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 
 from extractor import backbones
-from extractor.engine import TensorFlowEngine
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from storage.errors import NotFoundError, UsageError
 
 SIZE = 32

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import storage
 from extractor import ExtractOptions, ExtractResult, Progress, Recipe, backbones, extract, image_policy
+from extractor.engine import OutOfMemoryError
 from extractor.golden_images import draw_golden_images
 from extractor.network import Network
 from storage.errors import SpaceMismatchError
@@ -228,7 +229,7 @@ class Small:
 
     def embed(self, images: Any) -> Any:
         if len(images) > V:
-            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+            raise OutOfMemoryError("out of memory")
         return self._engine.embed(images)
 
 

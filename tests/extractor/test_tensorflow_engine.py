@@ -14,9 +14,9 @@ from PIL import Image
 
 from extractor import backbones
 from extractor.backbones import Backbone
-from extractor.engine import TensorFlowEngine
 from extractor.network import Network
 from extractor.recipe import Recipe
+from extractor.tensorflow_engine import TensorFlowEngine
 from extractor.worker import Worker
 from storage.golden import cosines
 from tests.extractor.plain import decode
@@ -54,54 +54,6 @@ def engine(small_backbone: Backbone) -> TensorFlowEngine:
     return TensorFlowEngine(small_backbone, BATCH)
 
 
-@pytest.fixture(scope="module")
-def larger_backbone() -> Backbone:
-    """At 64 pixels, so that there is something to pool (2x2)."""
-    return backbones.build(Recipe("mobilenet_v2", weights="random:3", input_size=64))
-
-
-@pytest.mark.parametrize(("pooling", "shape"), [("avg", (1280,)), ("max", (1280,)), ("none", (2, 2, 1280))])
-def test_it_equals_plain_keras_for_each_pooling(larger_backbone: Backbone, pooling: str, shape: tuple[int, ...]) -> None:
-    backbone = with_options(larger_backbone, pooling=pooling)
-    engine = TensorFlowEngine(backbone, BATCH)
-    assert engine.shape == shape
-    batch = images(BATCH, 64)
-    assert cosines(engine(tf.constant(batch)), plain_keras(backbone, batch)).min() >= 0.99999
-
-
-@pytest.mark.parametrize("preprocessing", ["caffe", "torch", "none"])
-def test_it_equals_plain_keras_for_each_preprocessing(small_backbone: Backbone, preprocessing: str) -> None:
-    backbone = with_options(small_backbone, preprocessing=preprocessing)
-    batch = images(2)
-    assert cosines(TensorFlowEngine(backbone, 2)(tf.constant(batch)), plain_keras(backbone, batch)).min() >= 0.99999
-
-
-@pytest.mark.parametrize("n", range(1, BATCH + 1))
-def test_a_batch_of_any_size_equals_plain_keras(engine: TensorFlowEngine, small_backbone: Backbone, n: int) -> None:
-    embedded = engine(tf.constant(images(n)))
-    assert embedded.shape == (n, 1280)
-    assert embedded.dtype == np.float32
-    assert cosines(embedded, plain_keras(small_backbone, images(n))).min() >= 0.99999
-
-
-def test_neighbours_and_padding_do_not_move_a_row(engine: TensorFlowEngine) -> None:
-    batch = images(BATCH)
-    together = engine(tf.constant(batch))
-    alone = np.concatenate([engine(tf.constant(batch[i : i + 1])) for i in range(BATCH)])
-    assert cosines(together, alone).min() >= 0.99999
-
-
-def test_the_same_batch_gives_the_same_bytes(engine: TensorFlowEngine) -> None:
-    batch = tf.constant(images(BATCH))
-    assert engine(batch).tobytes() == engine(batch).tobytes()
-
-
-def test_different_images_have_different_embeddings(engine: TensorFlowEngine) -> None:
-    black_white = tf.constant(np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)]))
-    first, second = engine(black_white)
-    assert cosines(first[None], second[None])[0] < 0.999
-
-
 def test_it_is_traced_once(engine: TensorFlowEngine) -> None:
     function = engine._function
     for n in (1, BATCH, 2):
@@ -131,14 +83,6 @@ class Hungry(keras.layers.Layer):
 def hungry_backbone(small_backbone: Backbone) -> Backbone:
     inputs = keras.Input((32, 32, 3))
     return with_options(replace(small_backbone, model=keras.Model(inputs, Hungry()(inputs))), preprocessing="none")
-
-
-def test_the_batch_halves_until_the_memory_suffices_and_stays_so(hungry_backbone: Backbone) -> None:
-    engine = TensorFlowEngine(hungry_backbone, 8)
-    batch = images(7)
-    assert np.allclose(engine(tf.constant(batch)), batch.mean(axis=(1, 2)), atol=1e-3)
-    assert engine.batch_size == 2
-    assert len(engine(tf.constant(batch))) == 7
 
 
 def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(

@@ -1,0 +1,86 @@
+"""The frozen network compiled by XLA through JAX: for GPUs, and for machines without TensorFlow. Needs KERAS_BACKEND=jax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from extractor.backbones import Backbone
+from extractor.batch_size import plan_batch_size
+from extractor.engine import BatchEngine, OutOfMemoryError, embed_in_graph, network_of
+
+# XLA computes float32 convolutions and products on recent GPUs in TF32 unless it is told otherwise
+# (https://docs.jax.dev/en/latest/201/precision.html); precision float32 means float32.
+FULL_FLOAT32 = "highest"
+
+
+class JaxEngine(BatchEngine):
+    """Preprocessing, network and pooling in one compiled function; uint8 images go to the device, the weights stay there as arguments."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        batch_size: int | None = None,
+        further: Sequence[Backbone] = (),
+        device: jax.Device | None = None,
+        matmul_precision: str = FULL_FLOAT32,
+    ) -> None:
+        """further: other cuts of the same network (`backbones.build_together`). device: the first one that JAX lists if None.
+
+        matmul_precision: how float32 is multiplied, as JAX names it; for benchmarks, since no feature space has another one.
+        """
+        device = device or jax.devices()[0]
+        backbones = (backbone, *further)
+        self._matmul_precision = matmul_precision
+        self.network = JaxNetwork(backbones, device)
+        super().__init__(backbones, batch_size or plan_batch_size(backbones, device.platform != "cpu"))
+
+    def compile(self, batch_size: int) -> list[tuple[int, ...]]:
+        lowered = self.network.lower(batch_size, self._matmul_precision)
+        self.compiled = _or_out_of_memory(lowered.compile)
+        return [tuple(output.shape[1:]) for output in lowered.out_info]
+
+    def start(self, images: npt.NDArray[np.uint8]) -> Any:
+        """images: an array of NumPy, a tensor on the CPU, or a JAX array on the device."""
+        pixels = images if isinstance(images, jax.Array) else np.asarray(images)
+        return _or_out_of_memory(lambda: self.compiled(self.network.weights, pixels))
+
+    def finish(self, pending: Any) -> list[npt.NDArray[np.generic]]:
+        return _or_out_of_memory(lambda: jax.device_get(pending))  # type: ignore[no-any-return]
+
+    def pad(self, images: npt.NDArray[np.uint8], rows: int) -> npt.NDArray[np.uint8]:
+        return np.pad(np.asarray(images), [(0, rows), (0, 0), (0, 0), (0, 0)])
+
+
+class JaxNetwork:
+    """The network before it is compiled: `weights` on the device, and the function of them and of the images."""
+
+    def __init__(self, backbones: Sequence[Backbone], device: jax.Device) -> None:
+        self._backbones = backbones
+        self._model = network_of(backbones)
+        variables = (self._model.trainable_variables, self._model.non_trainable_variables)
+        self.weights = jax.device_put([[variable.value for variable in each] for each in variables], device)
+
+    def lower(self, batch_size: int, matmul_precision: str = FULL_FLOAT32) -> Any:
+        """A `jax.stages.Lowered` of `__call__` for batches of this size."""
+        size = self._backbones[0].recipe.input_size
+        images = jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8)
+        with jax.default_matmul_precision(matmul_precision):
+            return jax.jit(self.__call__).lower(self.weights, images)
+
+    def __call__(self, weights: Any, images: Any) -> list[Any]:
+        """Embeddings of uint8 [n, size, size, 3], float32 [n, *shape] of each cut; to be traced."""
+        return embed_in_graph(images, self._backbones, lambda x: self._model.stateless_call(*weights, x, training=False)[0])
+
+
+def _or_out_of_memory(call: Any) -> Any:
+    try:
+        return call()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise OutOfMemoryError(str(error).splitlines()[0]) from error
+        raise

@@ -1,0 +1,210 @@
+"""The checks of `test_engines`: run as a program with an engine's name under its Keras backend, it prints what came of each as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.golden import cosines
+
+BATCH = 4
+SIZE, DEPTH = 32, 32
+CHECKS: dict[str, Callable[[Any], None]] = {}  # name -> what raises AssertionError; its argument is a Bench
+Images = npt.NDArray[np.uint8]
+
+
+def check(function: Callable[[Any], None]) -> Callable[[Any], None]:
+    CHECKS[function.__name__] = function
+    return function
+
+
+def images(n: int, seed: int = 0) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (n, SIZE, SIZE, 3), np.uint8)
+
+
+def small_network() -> Any:
+    """What the networks of the table are made of, in eight layers: XLA compiles it in no time. It ends in 2x2, so that there is pooling."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(16, 4, strides=4, padding="same", use_bias=False)(inputs)
+    x = keras.layers.BatchNormalization(name="middle")(x)
+    x = keras.layers.ReLU(6.0)(x)
+    y = keras.layers.DepthwiseConv2D(3, padding="same")(x)
+    x = keras.layers.Add()([x, keras.layers.Activation("gelu")(y)])
+    return keras.Model(inputs, keras.layers.Conv2D(DEPTH, 3, strides=4, padding="valid")(x))
+
+
+class Bench:
+    """An engine's class, and one small network built under its backend."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from extractor import backbones
+        from extractor.recipe import Recipe
+
+        if name == "jax":
+            from extractor.jax_engine import JaxEngine as Engine
+        else:
+            from extractor.tensorflow_engine import TensorFlowEngine as Engine  # type: ignore[assignment]
+        self.name = name
+        self.make: Any = Engine
+        small_network().save(folder / "small.keras")
+        self.backbone = backbones.build(Recipe(str(folder / "small.keras"), preprocessing="tf"))
+        self.engine = self.make(self.backbone, BATCH)
+
+    def under(self, **options: str) -> Any:
+        """The same network under other options; only what the engine reads is changed."""
+        return replace(self.backbone, recipe=replace(self.backbone.recipe, **options))
+
+    def greedy(self, over: int) -> Any:
+        """A network that passes images on, and has no memory for a batch of more than so many."""
+        import keras
+
+        name = self.name
+
+        def refuse(x: Images) -> Images:
+            raise MemoryError
+
+        class Greedy(keras.layers.Layer):
+            def call(self, x: Any) -> Any:
+                if not isinstance(x.shape[0], int) or x.shape[0] <= over:
+                    return x
+                if name == "tensorflow":  # which asks for 16 TiB for ten seconds before it gives up
+                    import tensorflow as tf
+
+                    return tf.ensure_shape(tf.numpy_function(refuse, [x], tf.float32), x.shape)
+                numbers = keras.ops.arange(1 << 21, dtype="float32") * x[0, 0, 0, 0]
+                return x + 0 * keras.ops.sort(numbers[:, None] + numbers)[0, 0]
+
+        inputs = keras.Input((SIZE, SIZE, 3))
+        return replace(self.under(preprocessing="none"), model=keras.Model(inputs, Greedy()(inputs)))
+
+    def plain(self, batch: Images, model: Any = None, pooling: str = "avg", preprocessing: str = "tf") -> npt.NDArray[np.float32]:
+        """What anyone would write: preprocess, call, pool."""
+        import keras
+
+        x = batch.astype(np.float32)
+        if preprocessing != "none":
+            x = keras.applications.imagenet_utils.preprocess_input(x, mode=preprocessing)
+        features = np.asarray(keras.ops.convert_to_numpy((model or self.backbone.model)(x, training=False)), np.float32)
+        pool = {"avg": lambda f: f.mean(axis=(1, 2)), "max": lambda f: f.max(axis=(1, 2)), "none": lambda f: f}
+        return np.asarray(pool[pooling](features), np.float32)
+
+
+@check
+def poolings_and_their_shapes(bench: Bench) -> None:
+    for pooling, shape in {"max": (DEPTH,), "none": (2, 2, DEPTH)}.items():
+        engine = bench.make(bench.under(pooling=pooling), BATCH)
+        assert engine.shapes == [shape]
+        assert cosines(engine(images(BATCH)), bench.plain(images(BATCH), pooling=pooling)).min() >= 0.99999
+
+
+@check
+def preprocessings(bench: Bench) -> None:
+    for mode in ("caffe", "none"):
+        embedded = bench.make(bench.under(preprocessing=mode), BATCH)(images(BATCH))
+        assert cosines(embedded, bench.plain(images(BATCH), preprocessing=mode)).min() >= 0.99999
+
+
+@check
+def batches_of_any_size(bench: Bench) -> None:
+    for n in (1, 3, BATCH, BATCH + 1, 3 * BATCH + 2):
+        embedded = bench.engine(images(n))
+        assert embedded.shape == (n, DEPTH)
+        assert embedded.dtype == np.float32
+        assert cosines(embedded, bench.plain(images(n))).min() >= 0.99999
+
+
+@check
+def neighbours_and_padding_do_not_move_a_row(bench: Bench) -> None:
+    together = bench.engine(images(BATCH))
+    alone = np.concatenate([bench.engine(images(BATCH)[i : i + 1]) for i in range(BATCH)])
+    assert cosines(together, alone).min() >= 0.99999
+
+
+@check
+def the_same_batch_gives_the_same_bytes(bench: Bench) -> None:
+    assert bench.engine(images(BATCH)).tobytes() == bench.engine(images(BATCH)).tobytes()
+
+
+@check
+def different_images_have_different_embeddings(bench: Bench) -> None:
+    black_white = np.stack([np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 255, np.uint8)])
+    first, second = bench.engine(black_white)
+    assert cosines(first[None], second[None])[0] < 0.999
+
+
+@check
+def several_cuts_of_one_network(bench: Bench) -> None:
+    from extractor.backbones import build_together
+
+    middle = replace(bench.backbone.recipe, layer="middle")
+    [[(_, first), (_, second)]] = build_together([bench.backbone.recipe, middle])
+    engine = bench.make(first, BATCH, further=[second])
+    embedded = engine.embed(images(BATCH + 1))
+    assert engine.shapes == [each.shape[1:] for each in embedded]
+    for each, backbone in zip(embedded, (first, second), strict=True):
+        assert cosines(each, bench.plain(images(BATCH + 1), backbone.model)).min() >= 0.99999
+
+
+@check
+def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
+    from extractor.compute_precision import in_precision
+
+    for precision in ("bfloat16", "float16"):
+        embedded = bench.make(bench.under(precision=precision), BATCH)(images(2 * BATCH))
+        assert embedded.dtype == np.float32
+        same = cosines(embedded, bench.plain(images(2 * BATCH), in_precision(bench.backbone.model, precision)))
+        assert same.min() >= 0.99, (precision, same)
+        assert np.median(same) >= 0.999, (precision, same)
+        assert not np.array_equal(embedded, bench.engine(images(2 * BATCH))), precision
+
+
+@check
+def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
+    engine = bench.make(bench.greedy(over=2), 8)
+    assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)
+    assert engine.batch_size == 2
+    assert len(engine(images(7))) == 7
+
+
+@check
+def memory_that_does_not_suffice_for_one_image_is_an_error(bench: Bench) -> None:
+    from extractor.engine import OutOfMemoryError
+
+    try:
+        bench.make(bench.greedy(over=0), 2)(images(2))
+    except OutOfMemoryError:
+        return
+    raise AssertionError("expected an OutOfMemoryError")
+
+
+def main() -> None:
+    name = sys.argv[1]
+    if name == "jax":
+        sys.modules["tensorflow"] = None  # type: ignore[assignment] - an import of it fails, as where it is not installed
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(name, Path(folder))
+        print(json.dumps({check: outcome(function, bench) for check, function in CHECKS.items()}))
+
+
+def outcome(function: Callable[[Bench], None], bench: Bench) -> str:
+    try:
+        function(bench)
+    except Exception:  # noqa: BLE001 - whatever it is, it is told with the check's name
+        return traceback.format_exc()
+    return ""
+
+
+if __name__ == "__main__":
+    main()
