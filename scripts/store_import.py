@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if result.differing:
         warn(f"{result.differing} rows have the digest of an earlier row and another embedding; the earlier one stands for both")
     if result.left_out:
-        warn(f"not kept as attributes: {', '.join(result.left_out)} (names of the set's own, or no short value a row)")
+        told = ", ".join(visible(name) or "a column without a name" for name in result.left_out)
+        warn(f"not kept as attributes: {told} (names of the set's own, or no short value a row)")
     if args.json:
         print_json(result.to_dict())
     else:

@@ -247,6 +247,13 @@ def test_images_and_other_embeddings_in_a_table_are_left_out_and_tags_are_kept(d
     }  # fmt: skip
 
 
+def test_a_column_without_a_name_is_left_out_and_odd_names_are_kept(desk: Desk) -> None:
+    odd = {" ": [1] * 4, "a.b": [2] * 4, "label.x": [3] * 4, "ü\n": [4] * 4}
+    desk.write("parquet", KEYS, values(), **odd, **{"": [0] * 4})
+    assert desk.read_in().left_out == ("",)
+    assert [desk.open().columns("key", name)[name].to_pylist() for name in odd] == list(odd.values())
+
+
 def test_attributes_of_rejects_go_with_them(desk: Desk) -> None:
     desk.write("npz", ["a.png", "a.png", "b.png"], values(3), stock=np.array([1, 2, 3]))
     assert desk.read_in().rejected == 1
