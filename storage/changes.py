@@ -166,7 +166,7 @@ def _put(
     write_rows(flat, rows, imported, feature_set, stones, name.folder, shard_format(description.shard_format), layout)
     _require_none_taken(name, imported.taken)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
-    items = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
+    items, _ = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
     return _commit(feature_set, change_of(imported, items, "", are_new), "append" if are_new else "replace", rejected)
 
 
