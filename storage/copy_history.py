@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage.absent import FILE as ABSENT
 from storage.errors import PermafrostError
 from storage.files import read_bytes
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.versions import in_ranges, list_versions, read_manifest, read_tag
 from storage.web_root import HINT
+
+_TELL_OF_VERSIONS = frozenset({HINT, "absent.json"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class CopyHistory:
                 return self.has_in_common(int(entry.removesuffix(".json")))
             case "tags":
                 return self.has_in_common(read_tag(self.copy, entry.removesuffix(".json")).version)
-        return path not in (HINT, ABSENT) or not self.other
+        return path not in _TELL_OF_VERSIONS or not self.other
 
     def in_words(self) -> str:
         """Of two that parted."""
