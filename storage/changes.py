@@ -118,11 +118,13 @@ def relabel(
 
 def corpus_of(feature_set: FeatureSet, keys: Collection[str]) -> str:
     """The one corpus of a version that has any of these keys. Raises NotFoundError, UsageError (several have)."""
+    if not keys:
+        raise UsageError("no keys are named, so nothing can be changed")
     wanted = pa.array(keys, pa.string())
     found = [corpus for corpus, state in feature_set.manifest.corpora.items() if seen_keys(state, feature_set.name.folder, wanted)]
     if not found:
         raise NotFoundError(
-            f"version {feature_set.version} of {feature_set.name.folder} has none of the keys, such as {next(iter(keys), '')!r}"
+            f"version {feature_set.version} of {feature_set.name.folder} has none of the keys, such as {next(iter(keys))!r}"
         )
     if len(found) > 1:
         raise UsageError(f"the keys are in several corpora of {feature_set.name.folder}: say in which one, {', '.join(found)}")

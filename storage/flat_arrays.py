@@ -46,7 +46,7 @@ class ArraysFlat:
         try:
             given = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else values
             count, column = len(given), pa.array(given)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, LookupError) as error:
             raise UsageError(f"the values of {name} cannot be a column: {error}") from None
         if count != self.rows:
             raise UsageError(f"{name} has {count} values for {self.rows} keys; each key needs its own, or None")
@@ -58,6 +58,8 @@ def _as_array(embeddings: npt.ArrayLike) -> npt.NDArray[np.generic]:
         array = np.asarray(embeddings)
     except (ValueError, TypeError) as error:
         raise UsageError(f"expected embeddings as an array of numbers [N, ...], with rows of one shape: {error}") from None
+    if np.ma.is_masked(embeddings):
+        raise UsageError("the embeddings have masked values, and an embedding has none that is missing: leave out these rows")
     if array.dtype.hasobject or array.dtype.kind in "SU":
         raise UsageError(f"expected embeddings as an array of numbers [N, ...]; got {type(embeddings).__name__} of {array.dtype}")
     return array

@@ -111,7 +111,7 @@ class _Done:
     kept: tuple[str, ...] = ()
 
 
-def import_features(file: Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
+def import_features(file: str | Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
     """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as a corpus of the set `ROOT/TEAM/SET`, or put them into one.
 
     Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),
@@ -121,7 +121,7 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     if name.at:
         raise UsageError(f"{uri}: an import makes the next version; leave out '@{name.at}'")
     require_writable(name.root)
-    with closing(open_flat(file, options.names, options.keys)) as flat:
+    with closing(open_flat(Path(file), options.names, options.keys)) as flat:
         job = _job(flat, name, options)
         description = _description(job)
         attributes, left_out = attribute_names(flat)

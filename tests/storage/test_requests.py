@@ -88,6 +88,7 @@ WRITES: dict[str, tuple[Callable[[str, Any], Any], list[Any]]] = {
             TWO * 1j,
             ONE,
             object(),
+            np.ma.masked_array(TWO, TWO > 0),
         ],
     ),
     "append label": (
@@ -104,9 +105,12 @@ WRITES: dict[str, tuple[Callable[[str, Any], Any], list[Any]]] = {
     "replace keys": (lambda uri, wrong: replace(uri, wrong, TWO), [*NO_LIST, [HALF, "a"], ["a"]]),
     "replace embeddings": (lambda uri, wrong: replace(uri, ["a"], wrong), [None, [[1.0], [1.0, 2.0]], np.ones((1, 3), int)]),
     "replace corpus": (lambda uri, wrong: replace(uri, ["a"], ONE, corpus=wrong), NO_TEXT),
-    "remove": (lambda uri, wrong: remove(uri, wrong), [None, 5, "ab", b"ab", [None], [5], [["a"]], [HALF]]),
+    "remove": (lambda uri, wrong: remove(uri, wrong), [None, 5, "ab", b"ab", [None], [5], [["a"]], [HALF], []]),
     "remove corpus": (lambda uri, wrong: remove(uri, ["a"], corpus=wrong), NO_TEXT),
-    "relabel": (lambda uri, wrong: relabel(uri, wrong), ["a", 5, ["a"], {"a": 5}, {5: "x"}, {"a": HALF}, {HALF: "x"}, {"a": ["x"]}]),
+    "relabel": (
+        lambda uri, wrong: relabel(uri, wrong),
+        ["a", 5, ["a"], None, {}, {"a": 5}, {5: "x"}, {"a": HALF}, {HALF: "x"}, {"a": ["x"]}],
+    ),
     "relabel splits": (lambda uri, wrong: relabel(uri, None, wrong), ["a", 5, ["a"], {"a": 5}, {5: "x"}]),
     "relabel corpus": (lambda uri, wrong: relabel(uri, {"a": "x"}, corpus=wrong), NO_TEXT),
 }
