@@ -16,6 +16,7 @@ from extractor.corpus import Item
 from extractor.crc32c import masked_crc32c
 from extractor.limits import MAX_FILE_BYTES
 from extractor.part import ByteRange, ParquetRow, RecordImage, split_part
+from storage.bucket_options import require_sound_options
 from storage.errors import PermafrostError
 from storage.remote_errors import remote_error
 
@@ -200,4 +201,6 @@ def open_remote(location: str) -> tuple[Any, str]:
 def _store(url: str) -> Any:
     from obstore.store import from_url
 
+    if url.startswith("s3://"):
+        require_sound_options()
     return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -60,11 +61,14 @@ def counts_text(counts: dict[str, int]) -> str:
 
 
 def share(text: str) -> float:
-    """'1%' or '0.01' to 0.01."""
+    """'1%' or '0.01' to 0.01; nothing below 0 or above 1."""
     try:
-        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a share such as 1% or 0.01, got {text!r}") from None
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0% to 100%, such as 1% or 0.01; got {text!r}")
+    return value
 
 
 class ShowProgress(Protocol):

@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     if result.differing:
         warn(f"{result.differing} rows have the digest of an earlier row and another embedding; the earlier one stands for both")
     if result.left_out:
-        warn(f"not kept as attributes: {', '.join(result.left_out)} (names of the set's own, or no short value a row)")
+        told = ", ".join(visible(name) or "a column without a name" for name in result.left_out)
+        warn(f"not kept as attributes: {told} (names of the set's own, or no short value a row)")
+    if args.mode == PENDING and not result.listed:
+        warn(f"no item of the corpus is pending in version {result.version}, so nothing was to be brought back")
     if args.json:
         print_json(result.to_dict())
     else:
@@ -76,6 +79,9 @@ def _print(result: ImportResult) -> None:
     account = f"{result.listed} listed = {result.rows} rows + {result.rejected} rejected + {result.pending} pending"
     stand_ins = result.listed - result.image_digests
     pairs: list[tuple[str, object]] = [("set", result.set), ("version", version), ("account", account)]
+    if result.before:
+        gone = f"; {result.left} of those before have left: they are no good rows of the file" if result.left else ""
+        pairs.append(("corpus", f"{result.before} rows before, {result.after} now{gone}"))
     if result.reasons:
         pairs.append(("reasons", counts_text(dict(result.reasons))))
     if result.kept:

@@ -18,6 +18,7 @@ from storage.files import exists
 from storage.manifest import Manifest
 from storage.moment import moment_of
 from storage.names import SetName
+from storage.store import is_behind_web
 from storage.versions import in_ranges, read_manifest, read_tag, version_path
 
 logger = logging.getLogger(__name__)
@@ -103,10 +104,16 @@ def _read(name: SetName, version: int) -> Manifest:
 
 def _not_there(name: SetName, version: int, versions: Sequence[int]) -> NotFoundError | DamagedError:
     if version in absent_versions(name):
-        return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here; it has {in_ranges(versions)}")
+        return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here; {_there(name, versions)}")
     if version in missing_versions(name):
         return DamagedError(lost_in_words(name, [version]))
-    return NotFoundError(f"{name.folder} has no version {version}; it has {in_ranges(versions)}")
+    return NotFoundError(f"{name.folder} has no version {version}; {_there(name, versions)}")
+
+
+def _there(name: SetName, versions: Sequence[int]) -> str:
+    """Behind a web server versions are not listed but told, and one that is told of may be lost."""
+    which = f"version{'s' if len(versions) > 1 else ''} {in_ranges(versions)}"
+    return f"its hint tells of {which}" if is_behind_web(name.root) else f"it has {which}"
 
 
 def _newest_until(name: SetName, versions: Sequence[int]) -> Manifest:

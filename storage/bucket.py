@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from storage.bucket_options import require_sound_options
 from storage.disk import CHUNK_BYTES
 from storage.errors import AlreadyExistsError, PermafrostError
 from storage.patience import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS
@@ -28,6 +29,7 @@ CLIENT: Any = {"timeout": "60s", "connect_timeout": "10s", "allow_http": True}
 
 # A web server that answers GET alone; obstore 0.12 tells it as a file that is not there.
 _NO_HEAD = "status code: 405 "
+_PANIC = "PanicException"  # of Rust, through pyo3: no Exception, and it cannot be imported
 
 
 class RefusedError(PermafrostError):
@@ -144,6 +146,10 @@ def _told(url: str, writing: bool = False) -> Iterator[None]:
         if _GONE in str(error):
             raise FileNotFoundError(remote_error(error)) from None
         raise ConnectionError(f"{url} cannot be reached: {remote_error(error)}") from None
+    except BaseException as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        raise PermafrostError(f"{url}: obstore ended in a panic: {remote_error(error)}. Look at the options in the environment") from None
 
 
 def _obstore() -> Any:
@@ -156,4 +162,6 @@ def _obstore() -> Any:
 def _client(url: str) -> Any:
     from obstore.store import from_url
 
+    if url.startswith("s3://"):
+        require_sound_options()
     return from_url(url, client_options=CLIENT, retry_config=RETRIES)

@@ -25,13 +25,14 @@ from storage.items import sorted_items
 from storage.kept_columns import keep_columns
 from storage.more import nor_more
 from storage.names import SetName, check_name
-from storage.requests import keys_of, require_several, texts_by_key
+from storage.requests import corpus_of_request, keys_in_order, keys_of, require_meant_names, texts_by_key
 from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
 from storage.stated_space import STATED
 from storage.tombstones import read_tombstones
 
 DEFAULT_CORPUS = "imported"
+_EMBEDDINGS = "the embeddings"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def append(
     Raises AlreadyExistsError (a key is there with something else: replace it), ConflictError (another writer did that meanwhile),
     NotFoundError, UsageError, DamagedError.
     """
-    feature_set = open_set(uri)
-    return _put(feature_set, corpus, keys, embeddings, columns, are_new=True)
+    feature_set, asked = open_set(uri), keys_in_order(keys, _EMBEDDINGS)
+    return _put(feature_set, corpus, asked, embeddings, columns, are_new=True)
 
 
 def replace(
@@ -72,8 +73,8 @@ def replace(
 
     Raises NotFoundError (no such key), ConflictError (another writer has changed one of them meanwhile), UsageError, DamagedError.
     """
-    feature_set, asked = open_set(uri), keys_of(keys)
-    return _put(feature_set, corpus or corpus_of(feature_set, asked), asked, embeddings, columns, are_new=False)
+    feature_set, asked = open_set(uri), keys_in_order(keys, _EMBEDDINGS)
+    return _put(feature_set, corpus_of_request(corpus) or corpus_of(feature_set, asked), asked, embeddings, columns, are_new=False)
 
 
 def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | None = None) -> Changed:
@@ -83,7 +84,7 @@ def remove(uri: str | Path | SetName, keys: Collection[str], *, corpus: str | No
     """
     feature_set = open_set(uri)
     asked = keys_of(keys)
-    change = ItemChange(corpus or corpus_of(feature_set, asked), "", tuple(dict.fromkeys(asked)))
+    change = ItemChange(corpus_of_request(corpus) or corpus_of(feature_set, asked), "", tuple(dict.fromkeys(asked)))
     return _commit(feature_set, change, "remove", {})
 
 
@@ -101,7 +102,7 @@ def relabel(
     feature_set = open_set(uri)
     given = {"label": texts_by_key(labels, "labels"), "split": texts_by_key(splits, "splits")}
     keys = pa.array(dict.fromkeys([*given["label"], *given["split"]]), pa.string())
-    owner = corpus or corpus_of(feature_set, keys.to_pylist())
+    owner = corpus_of_request(corpus) or corpus_of(feature_set, keys.to_pylist())
     blocks = item_blocks(feature_set.manifest.corpora.get(owner), feature_set.name.folder)
     found = [with_keys(block, keys) for block in blocks]
     items = pa.concat_tables(found) if found else PLAIN_ITEMS.empty_table()
@@ -117,11 +118,13 @@ def relabel(
 
 def corpus_of(feature_set: FeatureSet, keys: Collection[str]) -> str:
     """The one corpus of a version that has any of these keys. Raises NotFoundError, UsageError (several have)."""
+    if not keys:
+        raise UsageError("no keys are named, so nothing can be changed")
     wanted = pa.array(keys, pa.string())
     found = [corpus for corpus, state in feature_set.manifest.corpora.items() if seen_keys(state, feature_set.name.folder, wanted)]
     if not found:
         raise NotFoundError(
-            f"version {feature_set.version} of {feature_set.name.folder} has none of the keys, such as {next(iter(keys), '')!r}"
+            f"version {feature_set.version} of {feature_set.name.folder} has none of the keys, such as {next(iter(keys))!r}"
         )
     if len(found) > 1:
         raise UsageError(f"the keys are in several corpora of {feature_set.name.folder}: say in which one, {', '.join(found)}")
@@ -146,7 +149,7 @@ def _put(
 ) -> Changed:
     name, description = feature_set.name, feature_set.description
     check_name(corpus, "corpus")
-    require_several(keys, "keys")
+    require_meant_names(columns)
     flat = ArraysFlat(keys, embeddings, columns)
     if len(feature_set.views) > 1:
         raise UsageError(f"{name.folder} has {len(feature_set.views)} views of each image, and single embeddings cannot be put beside them")
@@ -154,7 +157,9 @@ def _put(
         raise UsageError(f"the embeddings have shape {list(flat.shape)}, those of {name.folder} {list(description.shape)}")
     kept, left_out = attribute_names(flat)
     if left_out:
-        raise UsageError(f"{left_out[0]!r} cannot be an attribute: it is a name of the set's own, or has not one short value for each key")
+        raise UsageError(
+            f"{left_out[0]!r} cannot be an attribute: it is no name, or one of the set's own, or has not one short value for each key"
+        )
     stones = read_tombstones(name)
     rows, taken = without_taken(read_rows(flat, None), stones, corpus)
     _require_none_taken(name, sum(taken.values()))
@@ -163,7 +168,7 @@ def _put(
     write_rows(flat, rows, imported, feature_set, stones, name.folder, shard_format(description.shard_format), layout)
     _require_none_taken(name, imported.taken)
     rejected = {row.key: reason for row, reason, _ in imported.rejects}
-    items = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
+    items, _ = keep_columns(sorted_items(imported.items_table()), flat.further, feature_set.manifest.corpora.get(corpus), name.folder)
     return _commit(feature_set, change_of(imported, items, "", are_new), "append" if are_new else "replace", rejected)
 
 

@@ -26,8 +26,9 @@ def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
 def fitting(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Schema:
     """The same, with text for each column that has a value which its type does not hold: of integers and floats 2**53 + 1, say."""
     for table in tables:
+        there = set(table.column_names)
         for number, field in enumerate(schema):
-            if field.name in table.column_names and not _holds(field.type, table[field.name]):
+            if field.name in there and not _holds(field.type, table[field.name]):
                 schema = schema.set(number, pa.field(field.name, pa.string()))
     return schema
 

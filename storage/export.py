@@ -34,6 +34,7 @@ BATCH_BYTES = 4 << 20  # 4 MiB: a row group, a chunk
 _FIRST = ["key", "corpus", "label", "split", "digest"]
 _INTERNAL = {"stamp", "shard", "row"}  # mean nothing outside the store
 TEXTS_AT_ONCE = 1 << 16
+LONGEST_NAME = 10_000  # characters of an attribute, in other files than Parquet: a zip has room for 65,535 bytes
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,10 @@ def _require_names(names: Sequence[str], path: Path) -> None:
     """Raise UsageError for attributes that such a file could not hold beside what it holds anyway."""
     taken = {*NPZ_NAMES.values(), ORIGIN_KEY} if path.suffix == ".npz" else {ORIGIN_KEY}
     for name in names:
-        if name not in NPZ_NAMES and (name in taken or not name or name == "." or "/" in name or "\0" in name):
-            raise UsageError(f"{path.name} cannot hold the attribute {name!r} beside the embeddings: export to .parquet instead")
+        if name not in NPZ_NAMES and (name in taken or not name or name == "." or "/" in name or "\0" in name or len(name) > LONGEST_NAME):
+            raise UsageError(
+                f"{path.name} cannot hold the attribute {name[:LONGEST_NAME]!r} beside the embeddings: export to .parquet instead"
+            )
 
 
 def _numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:

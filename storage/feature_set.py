@@ -25,7 +25,15 @@ from storage.manifest import Manifest
 from storage.more import and_more
 from storage.names import SetName, parse_set
 from storage.reading import Embeddings
-from storage.requests import keys_of, positions_of, require_range, require_whole
+from storage.requests import (
+    corpus_of_request,
+    digests_in_order,
+    keys_in_order,
+    positions_of,
+    require_column_names,
+    require_range,
+    require_whole,
+)
 from storage.rewritten import rewriting_told
 from storage.row_reader import RowReader
 from storage.set_description import SetDescription, read_description
@@ -39,6 +47,8 @@ __all__ = ["Batch", "FeatureSet", "SetDescription", "open_set", "read_descriptio
 
 DEFAULT_BATCH_BYTES = 16 << 20  # 16 MiB of embeddings a batch, all views of it counted
 THREADS = 4  # that read into one array: on 2 cores as fast as 2, in a bucket they wait for the network together
+
+_RESULT = "what is to be read"
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ class FeatureSet:
 
     def columns(self, *names: str) -> pa.Table:
         """These columns of all items, in item order; the others are not read. Raises UsageError for one that no item has."""
+        require_column_names(names)
         with self._rewriting_told():
             if "items" not in self.__dict__:
                 return read_items(self._item_files, self.name.folder, names)
@@ -159,6 +170,7 @@ class FeatureSet:
 
     def row_reader(self, positions: Sequence[int] | npt.NDArray[np.int64], readers: int = 1) -> RowReader:
         """Reads the items at these positions, by their numbers among them, again and again in any order. readers: threads for one read."""
+        require_whole(readers, "readers", 1)
         wanted = self._places.select(["shard", "row"]).take(pa.array(self._inside(positions)))
         return RowReader(self._embeddings, wanted, self._rewriting_told, readers)
 
@@ -173,29 +185,30 @@ class FeatureSet:
         Raises NotFoundError that names a key that is not there (`positions_of_keys` says which are), UsageError for one that several
         corpora have, if none is named.
         """
-        positions = self.positions_of_keys(asked := keys_of(keys), corpus)
+        positions = self.positions_of_keys(asked := keys_in_order(keys, _RESULT), corpus)
         self._require_found(positions, [repr(key) for key in asked], "key", "positions_of_keys")
         return self._batch(positions, view)
 
     def by_digest(self, digests: Sequence[bytes], view: int | None = 0) -> Batch:
         """The first item of each of these images (sha256, 32 bytes), in their order. Raises NotFoundError."""
-        positions = self.positions_of_digests(digests)
-        self._require_found(positions, [digest.hex() for digest in digests], "digest", "positions_of_digests")
+        positions = self.positions_of_digests(asked := digests_in_order(digests, _RESULT))
+        self._require_found(positions, [digest.hex() for digest in asked], "digest", "positions_of_digests")
         return self._batch(positions, view)
 
     def positions_of_keys(self, keys: Sequence[str], corpus: str | None = None) -> npt.NDArray[np.int64]:
         """Where the items of these keys are in `items` [n]; -1 for what is not there. Raises UsageError as `by_key`."""
-        asked = keys_of(keys)
+        asked = keys_in_order(keys, _RESULT)
         with self._rewriting_told():
-            return self._keys.find(asked, corpus)
+            return self._keys.find(asked, corpus_of_request(corpus))
 
     def positions_of_digests(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
         """Where the first item of each of these images is in `items` [n]; -1 for what is not there.
 
         The first call reads all digests: 0.15 s a million. Raises UsageError for what is no sha256.
         """
+        asked = digests_in_order(digests, _RESULT)
         with self._rewriting_told():
-            return self._digests.find(digests)
+            return self._digests.find(asked)
 
     def __reduce__(self) -> tuple[type[FeatureSet], tuple[SetName, SetDescription, Manifest]]:
         return FeatureSet, (self.name, self.description, self.manifest)  # without what was read of it

@@ -26,17 +26,21 @@ def own_column(flat: FlatFile, name: str) -> list[Any]:
 def attribute_names(flat: FlatFile) -> tuple[list[str], list[str]]:
     """(columns that become attributes, columns that are left out).
 
-    Left out are names that a set uses itself, and what is no short value a row: images, further embeddings.
+    Left out are names that a set uses itself, empty ones, and what is no short value a row: images, further embeddings.
     """
     others = [name for name in flat.further if name not in _OWN]
-    kept = [name for name in others if name not in RESERVED_COLUMNS and _is_attribute(flat.further[name])]
-    return kept, [name for name in others if name not in kept]
+    kept = {name: _is_name(name) and _is_attribute(flat.further[name]) for name in others}
+    return [name for name in others if kept[name]], [name for name in others if not kept[name]]
 
 
 def read_attributes(flat: FlatFile, names: list[str]) -> pa.Table:
     """The named columns, row i of row i of the file."""
     columns = {name: flat.column(name) for name in names}
     return pa.table(columns) if columns else pa.table({"": pa.nulls(flat.rows)}).select([])
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name not in RESERVED_COLUMNS
 
 
 def _is_attribute(kind: pa.DataType | None) -> bool:

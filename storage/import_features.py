@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from storage.changes import DEFAULT_CORPUS, change_of
+from storage.changes import change_of
 from storage.commit import create_set, open_newest
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import ConflictError, UsageError
-from storage.feature_set import SetDescription, open_set, read_description
-from storage.files import exists
-from storage.flat_file import FlatFile, open_flat, text_cell
-from storage.golden import GoldenImages, no_golden_images, write_golden
-from storage.import_columns import attribute_names, own_column, read_attributes
-from storage.import_options import APPEND, MIRROR, PENDING, ImportOptions
-from storage.import_rows import Imported, read_rows, without_taken, write_rows
+from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.feature_set import FeatureSet, SetDescription
+from storage.files import FileEntry
+from storage.flat_file import FlatFile, open_flat
+from storage.golden import no_golden_images, write_golden
+from storage.import_columns import attribute_names, read_attributes
+from storage.import_options import APPEND, MIRROR, PENDING, REPLACE, ImportOptions
+from storage.import_rows import Imported, Row, read_rows, without_taken, write_rows
+from storage.import_source import Source, corpus_of_file, require_fit, set_for, source_of
 from storage.item_change import commit_change
 from storage.items import sorted_items
 from storage.kept_columns import keep_columns
-from storage.manifest import Manifest
+from storage.manifest import CorpusState, Manifest
 from storage.names import SetName, parse_set
-from storage.origin import Origin
-from storage.pending_items import NOT_PENDING, PendingItems
-from storage.shard import DEFAULT_FORMAT, shard_format
+from storage.pending_items import NOT_PENDING, PendingItems, pending_items
+from storage.shard import shard_format
 from storage.shard_layout import ShardLayout
-from storage.space import Space, require_same_space
-from storage.stated_space import STATED, read_space
-from storage.store import require_possible_root, require_writable
-from storage.tombstones import TAKEN_DOWN, read_tombstones
+from storage.stated_space import STATED
+from storage.store import require_writable
+from storage.tombstones import TAKEN_DOWN, Tombstones, read_tombstones
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,57 @@ class ImportResult:
     space_id: str
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows that are passed over, by reason: those that were taken down
     kept: tuple[str, ...] = ()  # keys to replace whose new embedding is a reject: the items that the set had of them stay
+    before: int = 0  # rows that the corpus had
+    after: int = 0  # rows that it has now
+    left: int = 0  # of those that it had, such as a mirror took out: they are not among the rows of the file, or are rejects now
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class _Source:
-    """The space that the embeddings are in, the recipe that goes with it, and golden images if any are known."""
+class _Job:
+    """What is to be written. rows: of the file, None for those that are passed over, which `skipped` counts by reason."""
 
-    space: Space
-    backbone: Mapping[str, Any]
-    golden: GoldenImages | None = None
+    name: SetName
+    options: ImportOptions
+    flat: FlatFile
+    source: Source
+    corpus: str
+    base: FeatureSet | None
+    stones: Tombstones
+    rows: list[Row | None]
+    skipped: Counter[str]
+    pending: PendingItems | None
+
+    @property
+    def before(self) -> Manifest | None:
+        return self.base.manifest if self.base else None
+
+    @property
+    def state(self) -> CorpusState | None:
+        """The corpus before."""
+        return self.before.corpora.get(self.corpus) if self.before else None
+
+    @property
+    def file(self) -> str:
+        return str(self.flat.path.absolute())
 
 
-def import_features(file: Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
+@dataclass(frozen=True)
+class _Done:
+    """The version that has the rows. listed: of the file; items: how many became items; left: how many the corpus had, and has no more;
+    kept: as in `ImportResult`."""
+
+    manifest: Manifest
+    is_new: bool
+    listed: int
+    items: int
+    left: int = 0
+    kept: tuple[str, ...] = ()
+
+
+def import_features(file: str | Path, uri: str | Path, options: ImportOptions = ImportOptions()) -> ImportResult:
     """Mirror the rows of a file (.npy with keys, .npz, .parquet, .h5) as a corpus of the set `ROOT/TEAM/SET`, or put them into one.
 
     Memory: the keys and attributes, and a batch of embeddings. Raises UsageError (also for files that do not hold embeddings),
@@ -86,132 +121,128 @@ def import_features(file: Path, uri: str | Path, options: ImportOptions = Import
     if name.at:
         raise UsageError(f"{uri}: an import makes the next version; leave out '@{name.at}'")
     require_writable(name.root)
-    with closing(open_flat(file, options.names, options.keys)) as flat:
-        if not flat.rows:
-            raise UsageError(f"{file} has no rows, so there is nothing to import")
-        source = _source(flat, options, name)
-        corpus = options.corpus_id or options.corpus or _corpus_of(flat)
-        stones = read_tombstones(name)
-        rows, taken = without_taken(read_rows(flat, options.images, options.corpus), stones, corpus)
-        skipped = Counter(taken)
-        if not any(rows) and not skipped:
-            raise UsageError(f"{file} has no rows of the corpus {options.corpus!r}")
-        base = open_newest(name)
-        pending = PendingItems(base, corpus) if options.mode == PENDING else None
-        if pending:
-            rows, skipped[NOT_PENDING] = pending.chosen(rows, str(file))
-        chosen = [row for row in rows if row]
-        accept = _acceptance(name, corpus, options.add or options.mode != MIRROR)
-        if base:
-            accept(base.manifest)
-        description = _set_for(name, flat, source, options)
-        description.require_format(options.format, name)
-        _require_fit(description, name, flat, source)
-        layout = ShardLayout(description.shape, description.dtype, description.space.id)
-        kept, left_out = attribute_names(flat)
-        imported = Imported(corpus, read_attributes(flat, kept))
-        write_rows(flat, rows, imported, base, stones, name.folder, shard_format(description.shard_format), layout)
-        skipped[TAKEN_DOWN] += imported.taken
-        listed = len(chosen) - imported.taken
-        if not listed:
-            raise UsageError(f"all rows of {file} were taken down in {name.root}: there is nothing to import")
-        _require_any(imported, flat)
-        _require_fit(create_set(name, description), name, flat, source)  # only now: a file that fails leaves no set behind
-    golden = source.golden or no_golden_images(description.shape, description.dtype)
-    golden_entry = base.manifest.golden if base else write_golden(golden, name.folder)
-    provenance = {
-        "operation": options.operation,
+    with closing(open_flat(Path(file), options.names, options.keys)) as flat:
+        job = _job(flat, name, options)
+        description = _description(job)
+        attributes, left_out = attribute_names(flat)
+        imported = Imported(job.corpus, read_attributes(flat, attributes))
+        if job.base and options.mode == PENDING and not job.pending:
+            return _result(job, imported, _Done(job.base.manifest, False, 0, 0), left_out)
+        _write(job, imported, description)
+    return _result(job, imported, _commit(job, imported, description), left_out)
+
+
+def _job(flat: FlatFile, name: SetName, options: ImportOptions) -> _Job:
+    """Choose the rows and look at the set that they are for."""
+    if not flat.rows:
+        raise UsageError(f"{flat.path} has no rows, so there is nothing to import")
+    source = source_of(flat, options, name)
+    corpus = options.corpus_id or options.corpus or corpus_of_file(flat)
+    stones = read_tombstones(name)
+    rows, taken = without_taken(read_rows(flat, options.images, options.corpus), stones, corpus)
+    if not any(rows) and not taken:
+        raise UsageError(f"{flat.path} has no rows of the corpus {options.corpus!r}")
+    base, skipped, pending = open_newest(name), Counter(taken), None
+    if options.mode in (REPLACE, PENDING) and not base:
+        raise NotFoundError(f"there is no version of {name.folder} yet: leave out --{options.mode} to make one of {flat.path}")
+    if options.mode == PENDING and base:
+        pending = pending_items(base, corpus)
+        rows, skipped[NOT_PENDING] = pending.chosen(rows, str(flat.path)) if pending else _none_of(rows)
+    return _Job(name, options, flat, source, corpus, base, stones, rows, skipped, pending)
+
+
+def _none_of(rows: Sequence[Row | None]) -> tuple[list[Row | None], int]:
+    return [None] * len(rows), len(rows) - rows.count(None)
+
+
+def _description(job: _Job) -> SetDescription:
+    """Of the set that is there, or of the one to make, which fits the file."""
+    if job.before:
+        _acceptance(job)(job.before)
+    description = set_for(job.name, job.flat, job.source, job.options)
+    description.require_format(job.options.format, job.name)
+    require_fit(description, job.name, job.flat, job.source)
+    return description
+
+
+def _write(job: _Job, imported: Imported, description: SetDescription) -> None:
+    """Write the embeddings, and then make the set: a file that fails leaves none behind."""
+    layout, kind = ShardLayout(description.shape, description.dtype, description.space.id), shard_format(description.shard_format)
+    write_rows(job.flat, job.rows, imported, job.base, job.stones, job.name.folder, kind, layout)
+    job.skipped[TAKEN_DOWN] += imported.taken
+    if not imported.items and not imported.rejects:
+        raise UsageError(f"all rows of {job.flat.path} were taken down in {job.name.root}: there is nothing to import")
+    _require_any(imported, job.flat)
+    require_fit(create_set(job.name, description), job.name, job.flat, job.source)
+
+
+def _commit(job: _Job, imported: Imported, description: SetDescription) -> _Done:
+    golden = job.source.golden or no_golden_images(description.shape, description.dtype)
+    entry = job.before.golden if job.before else write_golden(golden, job.name.folder)
+    items, there = keep_columns(sorted_items(imported.items_table()), job.flat.further, job.state, job.name.folder)
+    if job.options.mode == MIRROR:
+        return _mirror(job, imported, items, there, entry, description.space.id)
+    return _change(job, imported, items, entry, description.space.id)
+
+
+def _mirror(job: _Job, imported: Imported, items: pa.Table, there: int, golden: FileEntry, space_id: str) -> _Done:
+    """The rows become the corpus. there: how many of the items it had."""
+    listed, shards = len(imported.items) + len(imported.rejects), job.before.shards if job.before else ()
+    settled = Settled(job.corpus, job.file, listed, [items], [imported.rejects_table()], skipped=dict(+job.skipped))
+    after = write_state(settled, job.name, job.before)
+    manifest = commit_state(
+        job.name, job.before, job.corpus, after, [*shards, *imported.shards], golden, space_id, _provenance(job), _acceptance(job)
+    )
+    return _Done(manifest, manifest is not job.before, listed, items.num_rows, job.state.rows - there if job.state else 0)
+
+
+def _change(job: _Job, imported: Imported, items: pa.Table, golden: FileEntry, space_id: str) -> _Done:
+    """The rows are put into the corpus, whose other items stay."""
+    are_new = job.options.mode == APPEND
+    change = job.pending.change(imported) if job.pending else change_of(imported, items, job.file, are_new)
+    others = items.num_rows - change.items.num_rows  # other embeddings than those that are pending
+    job.skipped[NOT_PENDING] += others
+    manifest, is_new = commit_change(job.name, job.before, change, golden, space_id, _provenance(job))
+    listed = len(imported.items) + len(imported.rejects) - others
+    return _Done(manifest, is_new, listed, change.items.num_rows, kept=change.staying)
+
+
+def _provenance(job: _Job) -> dict[str, object]:
+    return {
+        "operation": job.options.operation,
         "environment": {"engine": "unknown (imported)", "numpy": np.__version__},
-        "file": file.name,
-        "space": "of the export" if flat.origin else STATED,
+        "file": job.flat.path.name,
+        "space": "of the export" if job.flat.origin else STATED,
     }
-    there = base.manifest.shards if base else ()
-    before, space_id, source_path = base.manifest if base else None, description.space.id, str(file.absolute())
-    state = before.corpora.get(corpus) if before else None
-    items, rejects = keep_columns(sorted_items(imported.items_table()), flat.further, state, name.folder), imported.rejects_table()
-    staying: tuple[str, ...] = ()
-    if options.mode == MIRROR:
-        after = write_state(Settled(corpus, source_path, listed, [items], [rejects], skipped=dict(+skipped)), name, before)
-        manifest = commit_state(name, before, corpus, after, [*there, *imported.shards], golden_entry, space_id, provenance, accept)
-        is_new = manifest is not before
-    else:
-        change = pending.change(imported) if pending else change_of(imported, items, source_path, are_new=options.mode == APPEND)
-        others = items.num_rows - change.items.num_rows  # other embeddings than those that are pending
-        listed, items, staying = listed - others, change.items, change.staying
-        skipped[NOT_PENDING] += others
-        manifest, is_new = commit_change(name, before, change, golden_entry, space_id, provenance)
-    new_shards = set(manifest.shards) & set(imported.shards) - set(there)
+
+
+def _result(job: _Job, imported: Imported, done: _Done, left_out: Sequence[str]) -> ImportResult:
+    new = set(done.manifest.shards) & set(imported.shards) - set(job.before.shards if job.before else ())
     return ImportResult(
-        str(name), manifest.version, is_new, listed, items.num_rows, rejects.num_rows, 0,
-        imported.reasons, imported.copies, imported.differing, imported.held, imported.others,
-        sum(row.digest is not None for row in chosen), tuple(left_out), manifest.golden.rows,
-        len(new_shards), sum(shard.bytes for shard in new_shards), space_id, dict(+skipped), staying,
-    )  # fmt: skip
-
-
-def _source(flat: FlatFile, options: ImportOptions, name: SetName) -> _Source:
-    if options.like:
-        other = open_set(options.like)
-        source = _Source(
-            other.description.plain.space, other.description.plain.backbone, other.golden().plain
-        )  # a file has one embedding a row
-        if flat.shape != other.shape:
-            raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, {options.like} of {list(other.shape)}")
-    elif options.space:
-        source = _Source(*read_space(options.space, options.dtype or _usual_dtype(flat, name)))
-    elif flat.origin:
-        source = _Source(flat.origin.space, flat.origin.backbone)
-    else:
-        raise UsageError(
-            f"{flat.path} does not say which feature space its embeddings are in: pass --space FILE.json with a statement of their origin "
-            '(such as {"model": ..., "weights": ..., "preprocessing": ...}), or --like ROOT/TEAM/SET if they are in the space of that set'
-        )
-    if flat.origin:
-        _require_own_space(flat, flat.origin, source)
-    if options.dtype and source.space.dtype != options.dtype:
-        raise UsageError(f"the feature space stores {source.space.dtype}; leave out --dtype {options.dtype}")
-    return source
-
-
-def _usual_dtype(flat: FlatFile, name: SetName) -> str:
-    """That of the set that is there; else that of the file, as far as it can be stored."""
-    if exists(name.folder / "set.json"):
-        return read_description(name).dtype
-    return "float16" if flat.dtype.itemsize == 2 else "float32"
-
-
-def _require_own_space(flat: FlatFile, origin: Origin, source: _Source) -> None:
-    way_out = "The file says itself which space it is in: leave out --space and --like"
-    require_same_space(origin.space, source.space, f"the file {flat.path}", "the space that was passed", way_out)
-
-
-def _corpus_of(flat: FlatFile) -> str:
-    """The corpus of an export, so that a set can come back as it went; else the one that imports have."""
-    if not flat.origin:
-        return DEFAULT_CORPUS
-    corpora = sorted({text for value in own_column(flat, "corpus") if (text := text_cell(value, flat.path))})
-    if len(corpora) > 1:
-        raise UsageError(
-            f"{flat.path} holds the corpora {', '.join(corpora)}: pass --corpus ID to import one of them (and --add with each further "
-            "one), or --corpus-id ID to make one corpus of all of them"
-        )
-    return corpora[0] if corpora else DEFAULT_CORPUS
-
-
-def _set_for(name: SetName, flat: FlatFile, source: _Source, options: ImportOptions) -> SetDescription:
-    """The set that is there, or the one to make."""
-    require_possible_root(name.root)
-    if exists(name.folder / "set.json"):
-        return read_description(name)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return SetDescription(source.space, options.format or DEFAULT_FORMAT, flat.shape, source.space.dtype, source.backbone, created)
-
-
-def _require_fit(description: SetDescription, name: SetName, flat: FlatFile, source: _Source) -> None:
-    way_out = "Choose another set name, or state the space that the embeddings are really in"
-    require_same_space(description.space, source.space, f"the set {name.folder}", f"the file {flat.path}", way_out)
-    if description.shape != flat.shape:
-        raise UsageError(f"{flat.path} holds embeddings of shape {list(flat.shape)}, the set {name.folder} of {list(description.shape)}")
+        set=str(job.name),
+        version=done.manifest.version,
+        committed=done.is_new,
+        listed=done.listed,
+        rows=done.items,
+        rejected=len(imported.rejects),
+        pending=0,
+        reasons=imported.reasons,
+        copies=imported.copies,
+        differing=imported.differing,
+        held=imported.held,
+        others=imported.others,
+        image_digests=sum(row.digest is not None for row in job.rows if row),
+        left_out=tuple(left_out),
+        golden=done.manifest.golden.rows,
+        shards=len(new),
+        bytes=sum(shard.bytes for shard in new),
+        space_id=done.manifest.space_id,
+        skipped=dict(+job.skipped),
+        kept=done.kept,
+        before=job.state.rows if job.state else 0,
+        after=done.manifest.corpora[job.corpus].rows,
+        left=done.left,
+    )
 
 
 def _require_any(imported: Imported, flat: FlatFile) -> None:
@@ -221,16 +252,16 @@ def _require_any(imported: Imported, flat: FlatFile) -> None:
         raise UsageError(f"no row of {flat.path} can be imported; the first, {row.key!r}, is {reason}: {message}")
 
 
-def _acceptance(name: SetName, corpus: str, add: bool) -> Callable[[Manifest], None]:
+def _acceptance(job: _Job) -> Callable[[Manifest], None]:
     """Raises ConflictError for versions that do not hold the corpus, unless it may be added."""
 
     def accept(manifest: Manifest) -> None:
-        if add or corpus in manifest.corpora:
+        if job.options.add or job.options.mode != MIRROR or job.corpus in manifest.corpora:
             return
         for known, state in manifest.corpora.items():
             raise ConflictError(
-                f"{name.folder} mirrors corpus {known!r} ({state.source}), not {corpus!r}. To put the rows of this file in its place pass "
-                f"--corpus-id {known}; to have both in the set pass --add"
+                f"{job.name.folder} mirrors corpus {known!r} ({state.source}), not {job.corpus!r}. To put the rows of this file in its "
+                f"place pass --corpus-id {known}; to have both in the set pass --add"
             )
 
     return accept

@@ -80,9 +80,7 @@ class Imported:
         }
         table = pa.table({name: pa.array(values, ITEM_SCHEMA.field(name).type) for name, values in columns.items()}, schema=ITEM_SCHEMA)
         attributes = self.attributes.take(pa.array([row.number for row in rows], pa.int64()))
-        for name in attributes.column_names:
-            table = table.append_column(name, attributes[name])
-        return table
+        return pa.table([*table.columns, *attributes.columns], schema=pa.schema([*table.schema, *attributes.schema]))
 
     def rejects_table(self) -> pa.Table:
         columns = {

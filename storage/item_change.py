@@ -7,8 +7,9 @@ anything else is a conflict. So changes of different keys commute, whatever they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -151,6 +152,16 @@ def _source(first: str, latest: str) -> str:
     """Where a corpus is from, and where the latest change of it is from that tells."""
     first = first.partition(_THEN)[0]
     return f"{first}{_THEN}{latest}" if latest not in ("", first) else first
+
+
+def all_sources(told: Iterable[str]) -> list[str]:
+    """Where a corpus is from in all, oldest first: what it was made of last, and what was put into it since.
+
+    told: the source that each version tells of, newest version first.
+    """
+    parts = [source.partition(_THEN) for source in told]
+    since = takewhile(lambda part: part[0] == parts[0][0], parts)
+    return [*dict.fromkeys([*(part[0] for part in parts[:1]), *reversed([part[2] for part in since])])]
 
 
 def _rewritten(name: SetName, latest: Manifest | None, change: ItemChange, left: list[str]) -> CorpusState:

@@ -139,7 +139,7 @@ def read_items(entries: Sequence[FileEntry], set_folder: Place, columns: Sequenc
 
 
 def require_columns(names: Iterable[str], there: Iterable[str]) -> None:
-    known = list(there)
+    known = dict.fromkeys(there)
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no item has a column {unknown[0]!r}; there are {', '.join(known)}")
 

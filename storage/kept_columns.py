@@ -15,13 +15,14 @@ from storage.place import Place
 _OF_THE_EMBEDDING = frozenset({"key", "corpus", "digest", "stamp", "shard", "row"})
 
 
-def keep_columns(items: pa.Table, brought: Collection[str], state: CorpusState | None, set_folder: Place) -> pa.Table:
+def keep_columns(items: pa.Table, brought: Collection[str], state: CorpusState | None, set_folder: Place) -> tuple[pa.Table, int]:
     """items: those that are to take the place of the ones of their keys in the corpus; returned with the columns that those have and
-    nobody brings, after their own. brought: the columns of the file, also those that take labels away. Raises DamagedError."""
+    nobody brings, after their own, and how many of them the corpus has. brought: the columns of the file, also those that take labels
+    away. Raises DamagedError."""
     keys = items["key"].combine_chunks()
     found = [with_keys(block, keys) for block in item_blocks(state, set_folder)]
     if not any(block.num_rows for block in found):
-        return items
+        return items, 0
     old = joined_items(found, None)
     rows = old.take(pc.index_in(keys, value_set=old["key"].combine_chunks()))
     for name in old.column_names:
@@ -29,4 +30,4 @@ def keep_columns(items: pa.Table, brought: Collection[str], state: CorpusState |
             continue
         number = items.schema.get_field_index(name)
         items = items.append_column(name, rows[name]) if number < 0 else items.set_column(number, items.schema.field(number), rows[name])
-    return items
+    return items, old.num_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ _RESERVED_TEAMS = {
 }
 WEB = ("http", "https")
 BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
-EXAMPLE = "features/products/resnet50 or features/products/resnet50@3"
+EXAMPLE_VERSION = "features/products/resnet50@3"
+EXAMPLE = f"features/products/resnet50 or {EXAMPLE_VERSION}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class SetName:
     team: str
     name: str
     at: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.root, Place):
+            raise UsageError(f"the root of a SetName is a Path; got {self.root!r}. `parse_set` makes a SetName of ROOT/TEAM/SET")
 
     @property
     def folder(self) -> Place:
@@ -50,7 +56,7 @@ def team_names(root: Place) -> list[str]:
 
 def check_name(name: str, what: str) -> str:
     """Return `name` if it is safe as one path component, else raise UsageError."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"{what} {name!r} is not a usable name: expected 1 to 100 of A-Z a-z 0-9 . _ -, starting with a letter or digit")
     return name
 
@@ -63,6 +69,7 @@ def parse_root(uri: str | Path) -> Place:
     """
     text = str(uri)
     scheme, marker, rest = text.partition("://")
+    _require_path(text, is_local=not marker or scheme.lower() == "file")
     if not marker:
         return Path(text)
     if scheme.lower() == "file":
@@ -73,6 +80,16 @@ def parse_root(uri: str | Path) -> Place:
     if scheme.lower() not in BUCKETS or not bucket:
         raise UsageError(f"{text!r} can be no store: expected a folder, or a bucket such as s3://features ({', '.join(BUCKETS)})")
     return RemotePlace(Bucket(f"{scheme.lower()}://{bucket}"), key)
+
+
+def _require_path(text: str, is_local: bool) -> None:
+    """Raises UsageError for characters that no path can have."""
+    try:
+        encoded = os.fsencode(text) if is_local else text.encode()  # a name on a disk may be no UTF-8, which Python tells by surrogates
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise UsageError(f"{text!r} can be no path: it has a null character, or half of one (a lone surrogate)")
 
 
 def parse_set(uri: str | Path) -> SetName:

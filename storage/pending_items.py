@@ -39,11 +39,8 @@ class _Lost:
 class PendingItems:
     """Those of a corpus in the newest version. Memory: its keys, and the pending items."""
 
-    def __init__(self, base: FeatureSet | None, corpus: str) -> None:
-        """Raises UsageError where nothing is pending, or nobody knows what; DamagedError."""
-        state = base.manifest.corpora.get(corpus) if base else None
-        if base is None or state is None or not state.pending:
-            raise UsageError(f"no items of corpus {corpus!r} are pending: leave out --pending, or name another --corpus-id")
+    def __init__(self, base: FeatureSet, state: CorpusState, corpus: str) -> None:
+        """state: of the corpus, of which some are pending. Raises UsageError where nobody knows what; DamagedError."""
         befores = list(_before_repairs(base.name, base.manifest, corpus))
         if not befores:
             raise UsageError(
@@ -94,6 +91,15 @@ class PendingItems:
         if key in self._digests:
             return digest in (None, self._digests[key])
         return key not in self._here and any((a is None or a < key) and (b is None or key < b) for a, b in self._between)
+
+
+def pending_items(base: FeatureSet, corpus: str) -> PendingItems | None:
+    """None where nothing is pending. Raises UsageError for a corpus that the set has not, and as `PendingItems`."""
+    state = base.manifest.corpora.get(corpus)
+    if state is None:
+        known = ", ".join(base.manifest.corpora)
+        raise UsageError(f"{base.name.folder} has no corpus {corpus!r} of which items could be pending: --corpus-id names one of {known}")
+    return PendingItems(base, state, corpus) if state.pending else None
 
 
 def _before_repairs(name: SetName, newest: Manifest, corpus: str) -> Iterator[CorpusState]:

@@ -27,7 +27,7 @@ def is_refusal(error: Exception) -> bool:
     return _REFUSAL.search(str(error)) is not None
 
 
-def remote_error(error: Exception) -> str:
+def remote_error(error: BaseException) -> str:
     """The first line of what obstore raised; what stands behind a '?' may be a signature."""
     line = (str(error).strip().splitlines() or [""])[0]
     if _METADATA.search(line):

@@ -8,6 +8,7 @@ damaged. Versions that are lost, or whose manifest is damaged, are noted as abse
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
+from storage.copy_history import CopyHistory, compare_histories
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
 from storage.finding import Finding, Verification
@@ -34,6 +36,8 @@ from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones
 from storage.verify import verify_set
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
+
+logger = logging.getLogger(__name__)
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
 MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
@@ -60,12 +64,11 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
     mended: list[tuple[str, str]] = []
     require_writable(name.root)
     verification = verify_set(name, full=True)
-    for root in copies:
-        _require_copy(SetName(root, name.team, name.name))
+    histories = [_history(name, SetName(root, name.team, name.name)) for root in copies]
     taken_down = files_that_left(name)
     for _ in range(MAX_ROUNDS):
         wanted = [f for f in verification.findings if _is_mendable(f) and f.sha256 not in taken_down]
-        found = [(path, where) for path, where in ((f.path, _mend(name, f, copies)) for f in wanted) if where]
+        found = [(path, where) for path, where in ((f.path, _mend(name, f, histories)) for f in wanted) if where]
         mended += found
         if not found:
             break
@@ -112,13 +115,13 @@ def _is_mendable(finding: Finding) -> bool:
     return finding.kind in MENDABLE or lacks_another(finding)
 
 
-def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
+def _mend(name: SetName, finding: Finding, copies: Sequence[CopyHistory]) -> str | None:
     """Take a sound copy of a file; returns where it was. What is made of the rest is made again."""
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"
     if lacks_another(finding):
-        return take_what_lacks(name, finding, copies, partial(_take_entry, name))
+        return take_what_lacks(name, finding, [history.copy.root for history in copies], partial(_take_entry, name))
     catalog = f"{_UP}{CATALOG}"
     taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
     if not taken and finding.path in (HINT, catalog):
@@ -127,16 +130,15 @@ def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
     return taken
 
 
-def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
+def _take(name: SetName, finding: Finding, copies: Sequence[CopyHistory]) -> str | None:
     sha256, target = finding.sha256, _place(name, finding.path)
-    for root in copies:
-        copy = SetName(root, name.team, name.name)
+    for history in copies:
         with suppress(PermafrostError, OSError):
-            place = _place(copy, finding.path)
+            place = _place(history.copy, finding.path)
             if sha256 and sha256_of(place) == sha256:
                 _publish(place, target)
                 return str(place)
-            if not sha256 and _is_copy_of(copy, name, finding.path):
+            if not sha256 and _is_copy_of(history.copy, name, finding.path) and history.may_give(finding.path):
                 data = read_bytes(place)
                 unseal(data, place, "file")
                 write_atomic(target, data)
@@ -145,14 +147,19 @@ def _take(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | Non
 
 
 def _take_entry(name: SetName, entry: str, root: Place) -> bool:
-    return _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [root]) is not None
+    history = CopyHistory(SetName(root, name.team, name.name))
+    return _take(name, Finding("missing", f"{_UP}{TAKEDOWNS}/{entry}", ""), [history]) is not None
 
 
-def _require_copy(copy: SetName) -> None:
+def _history(name: SetName, copy: SetName) -> CopyHistory:
     """Raises NotFoundError: that a root is mistyped must not look as if the copy had nothing. Opens the store for this machine's cache."""
     honour_takedowns(copy.root)
     if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
         raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
+    history = compare_histories(name, copy)
+    if history.other:
+        logger.warning("%s", history.in_words())
+    return history
 
 
 def _require_readable(name: SetName, verification: Verification) -> None:

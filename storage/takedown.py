@@ -133,8 +133,9 @@ def take_down(root: Place, name: SetName | None, request: Request, do_it: bool) 
     if name:
         read_description(name)
     stone = request.tombstone(name)
-    scans, before = [SetScan(each) for each in names], taken_before(root, name)
-    is_new_to_keys = bool(request.keys) and not _was_left(root, stone)  # of a repeated one, others may be lost that are to be repeated, too
+    was_left = _was_left(root, stone)
+    scans, before = [SetScan(each) for each in names], taken_before(root, name, stone if was_left else None)
+    is_new_to_keys = bool(request.keys) and not was_left  # of a repeated one, others may be lost that are to be repeated, too
     foreseen = (
         [foresee(scan, read_tombstones(scan.name, coming=stone).adding(stone)) for scan in scans] if is_new_to_keys or not do_it else []
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from storage.errors import DamagedError
@@ -25,20 +25,28 @@ def without_keys(names: Sequence[str], keys: Iterable[str]) -> list[str]:
     return [hashed(name) if name in asked else name for name in names]
 
 
-def taken_before(root: Place, name: SetName | None) -> frozenset[str]:
+def taken_before(root: Place, name: SetName | None, again: Tombstone | None) -> frozenset[str]:
     """Digests of images and sha256 of keys that earlier takedowns of the set, or of all sets, found. One without a receipt was cut off:
-    what it is about counts as found."""
+    what it is about counts as found.
+
+    again: of a takedown that is repeated, whose tombstone may be lost.
+    """
     receipts = receipt_names(root)
     found: set[str] = set()
-    for entry in takedown_names(root):
-        stone = None
-        with suppress(DamagedError):  # `storage.verify` tells, and the same takedown makes it again
-            stone = read_one(root, entry)
-        if isinstance(stone, Tombstone) and stone.set in (None, set_label(name) if name else None):
+    for stone in [*_tombstones(root), *([again] if again else [])]:
+        if stone.set in (None, set_label(name) if name else None):
             missed = [_missed(root, receipt) for receipt in receipts if receipt.startswith(f"{stone.id}.")]
             about = {*stone.images, *(key for _, key in stone.keys)}
             found |= about - frozenset.intersection(*missed) if missed else about
     return frozenset(found)
+
+
+def _tombstones(root: Place) -> Iterator[Tombstone]:
+    for entry in takedown_names(root):
+        with suppress(DamagedError):  # `storage.verify` tells, and the same takedown makes it again
+            stone = read_one(root, entry)
+            if isinstance(stone, Tombstone):
+                yield stone
 
 
 def _missed(root: Place, receipt: str) -> frozenset[str]:

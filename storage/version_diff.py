@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.digests import to_words
+from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.files import FileEntry
 from storage.items import ITEM_SCHEMA, read_in_blocks
+from storage.names import EXAMPLE_VERSION
 from storage.place import Place
 from storage.row_file import RowFile, RowWriter, aligned
 
@@ -45,8 +47,11 @@ def diff_versions(old: FeatureSet, new: FeatureSet) -> VersionDiff:
     """Compare two versions by corpus and key. Item files that both list are not read. Memory: some 100 bytes for each key that came
     or went.
 
-    Raises DamagedError.
+    Raises DamagedError, UsageError for what is no opened version.
     """
+    for each in (old, new):
+        if not isinstance(each, FeatureSet):
+            raise UsageError(f"expected two opened versions, such as storage.open('{EXAMPLE_VERSION}'); got {each!r}")
     counts, writer = Counter(dict.fromkeys(KINDS, 0)), RowWriter(COLUMNS)
     for corpus in sorted({*old.manifest.corpora, *new.manifest.corpora}):
         for table in _changes(corpus, *_differing(old, new, corpus)):

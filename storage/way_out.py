@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from storage.card import FILE as CARD
@@ -10,6 +10,7 @@ from storage.changes import DEFAULT_CORPUS
 from storage.errors import PermafrostError
 from storage.finding import Finding, Verification
 from storage.import_options import APPEND, REPLACE
+from storage.item_change import all_sources
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.stated_space import STATED
@@ -99,11 +100,17 @@ def _maker(name: SetName, corpus: str, manifests: list[Manifest]) -> str:
     made_by = next((each for each in _operations(corpus, manifests) if each in (*_IMPORTS, "extract")), "")
     if made_by in _IMPORTS or (not made_by and manifests[0].provenance.get("space") == STATED):
         own = f" --corpus-id {corpus}" if corpus != DEFAULT_CORPUS else ""
-        files = f"before older versions expire, FILE being each that it was made of ({source or 'from memory'})"
+        files = f"before older versions expire, FILE being each that it was made of ({_all_sources(corpus, manifests)})"
         return (
             f"`permafrost store import FILE {name} --pending --like {name}{own}`, {files}: they come as they were, and nothing else changes"
         )
     return f"`permafrost extract {source or 'FOLDER'} {name}`, with the options that it had"
+
+
+def _all_sources(corpus: str, manifests: Sequence[Manifest]) -> str:
+    """What a program put in from memory has none."""
+    told = all_sources(manifest.corpora[corpus].source for manifest in manifests if corpus in manifest.corpora)
+    return ", ".join(source_in_words(source) for source in told if source) or "from memory"
 
 
 def _operations(corpus: str, manifests: list[Manifest]) -> Iterator[str]:

@@ -51,3 +51,9 @@ def test_a_uri_that_leads_nowhere_is_unreadable_in_words(location: str, monkeypa
     stamp = read_stamp(location)
     assert (stamp.value, stamp.reason, bool(stamp.message)) == ("", "", True)
     content._store.cache_clear()
+
+
+def test_an_endpoint_that_is_none_is_told_of_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+    found = read_content("s3://bucket-of-this-test/a.jpg", max_bytes=100)
+    assert (found.reason, "the variable AWS_ENDPOINT_URL of the environment is ''" in found.message) == ("unreadable", True)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from scripts import console
-from scripts.console import progress
+from scripts.console import progress, share
 
 
 def test_what_was_done_before_is_no_part_of_the_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +34,14 @@ def test_slow_work_is_told_by_the_minute(monkeypatch: pytest.MonkeyPatch, capsys
         now += 40
         show(10, 40)
     assert capsys.readouterr().err.splitlines()[-1] == "steps: 10 of 40, 15/min, 120 s left"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1%", 0.01), ("0.5", 0.5), ("0", 0), ("100%", 1), ("1", 1)])
+def test_a_share_is_of_a_whole(text: str, value: float) -> None:
+    assert share(text) == value
+
+
+@pytest.mark.parametrize("text", ["-1", "-1%", "nan", "nan%", "500%", "100.1%", "5", "inf", "", "%", "1%%", "some"])
+def test_no_share_is_less_than_nothing_or_more_than_all(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a share from 0% to 100%"):
+        share(text)

@@ -94,8 +94,16 @@ def test_what_a_repair_gave_up_comes_back_by_command(say: Said) -> None:
     code, out, _ = say("store", "import", "clip.npz", "features/me/clip", "--pending", "--like", "features/me/clip", "--json")
     told = json.loads(out)
     assert (code, told["rows"], told["skipped"]) == (0, 39, {"not-pending": 1})
-    code, _, err = say("store", "import", "clip.npz", "features/me/clip", "--pending", "--like", "features/me/clip")
-    assert (code, "no items of corpus 'imported' are pending" in err) == (2, True), err
+    code, out, err = say("store", "import", "clip.npz", "features/me/clip", "--pending", "--like", "features/me/clip")
+    assert (code, "no item of the corpus is pending in version 4" in err) == (0, True), err
+    assert "40 not-pending" in out
+
+
+def test_a_mirror_says_how_many_rows_leave(say: Said, tmp_path: Path) -> None:
+    say(*IMPORT)
+    np.savez(tmp_path / "clip.npz", keys=np.array([*KEYS[:3], "new"]), embeddings=VALUES[:4])
+    code, out, _ = say(*IMPORT)
+    assert (code, "40 rows before, 4 now; 37 of those before have left" in out) == (0, True), out
 
 
 def test_a_replacement_that_cannot_be_stored_is_told_with_what_stays(say: Said, tmp_path: Path) -> None:

@@ -296,6 +296,7 @@ def test_a_request_that_cannot_be_meant_is_refused(say: Said, uri: str, words: t
 
 
 def test_half_a_character_is_told_in_words(say: Said, uri: str) -> None:
-    code, out, err = say("store", "remove", uri, "--key", "\udcff", "--json")
-    assert (code, json.loads(out)["exit_code"]) == (2, 2)
-    assert "text that is not valid UTF-8: '\\udcff'" in err
+    remove, export = ("remove", uri, "--key", "\udcff"), ("export", uri, "\ud800.parquet")
+    for words, said in ((remove, "the key '\\udcff' has half a character"), (export, "text that is not valid UTF-8: '")):
+        code, out, err = say("store", *words, "--json")
+        assert (code, json.loads(out)["exit_code"], said in err) == (2, 2, True), err

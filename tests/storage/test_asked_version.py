@@ -49,7 +49,7 @@ def test_a_lost_newest_version_is_noted_by_who_reads_the_one_before(made: MadeSe
     assert [each.lost for each in list_sets(made.name.root)] == [(3,)]
     with pytest.raises(DamagedError, match=LOST.format(3)):
         made.open("3")
-    with pytest.raises(NotFoundError, match="has no version 4; it has 1 to 2"):
+    with pytest.raises(NotFoundError, match="has no version 4; it has versions 1 to 2"):
         made.open("4")
 
 
@@ -68,7 +68,7 @@ def test_of_versions_that_have_left_nobody_is_told(made: MadeSet, caplog: pytest
     for harm in (lambda: None, lambda: (Path(made.folder) / "hint.json").write_bytes(hint), (Path(made.folder) / "hint.json").unlink):
         harm()
         assert (made.open().version, caplog.text) == (3, "")
-    with pytest.raises(NotFoundError, match="has no version 2 any more, or it was not copied here; it has 3"):
+    with pytest.raises(NotFoundError, match="has no version 2 any more, or it was not copied here; it has version 3"):
         made.open("2")
 
 

@@ -154,7 +154,8 @@ def test_columns_of_any_type_become_text_where_there_is_nothing_else(make_set: M
 
 @pytest.mark.parametrize(
     ("ending", "column"),
-    [(".npz", name) for name in ("keys", "embeddings", "labels", "permafrost")] + [(".h5", name) for name in (".", "a/b", "permafrost")],
+    [(".npz", name) for name in ("keys", "embeddings", "labels", "permafrost", "x" * 70_000)]
+    + [(".h5", name) for name in (".", "a/b", "permafrost")],
 )
 def test_attributes_that_would_hide_something_else_are_refused(make_set: MakeSet, tmp_path: Path, ending: str, column: str) -> None:
     made = make_set()

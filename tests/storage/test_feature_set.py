@@ -266,7 +266,7 @@ def test_a_set_without_a_version_is_told(make_set: MakeSet) -> None:
 
 @pytest.mark.parametrize("at", ["0", "3", "99999999"])
 def test_a_version_out_of_range_is_answered_with_the_range(made: MadeSet, at: str) -> None:
-    with pytest.raises(NotFoundError, match=rf"has no version {at}; it has 1 to 2"):
+    with pytest.raises(NotFoundError, match=rf"has no version {at}; it has versions 1 to 2"):
         storage.open(f"{made.uri}@{at}")
 
 

@@ -247,6 +247,13 @@ def test_images_and_other_embeddings_in_a_table_are_left_out_and_tags_are_kept(d
     }  # fmt: skip
 
 
+def test_a_column_without_a_name_is_left_out_and_odd_names_are_kept(desk: Desk) -> None:
+    odd = {" ": [1] * 4, "a.b": [2] * 4, "label.x": [3] * 4, "ü\n": [4] * 4}
+    desk.write("parquet", KEYS, values(), **odd, **{"": [0] * 4})
+    assert desk.read_in().left_out == ("",)
+    assert [desk.open().columns("key", name)[name].to_pylist() for name in odd] == list(odd.values())
+
+
 def test_attributes_of_rejects_go_with_them(desk: Desk) -> None:
     desk.write("npz", ["a.png", "a.png", "b.png"], values(3), stock=np.array([1, 2, 3]))
     assert desk.read_in().rejected == 1
@@ -463,6 +470,9 @@ def test_importing_again_mirrors_the_corpus_anew(desk: Desk) -> None:
     desk.write("npz", ["new", *KEYS[:2]], values(3))
     third = desk.read_in()
     assert (third.version, third.committed, third.rows) == (2, True, 3)
+    assert (third.before, third.after, third.left) == (4, 3, 2), "what a mirror takes out is told"
+    fourth = desk.read_in(mode="append")
+    assert (fourth.before, fourth.after, fourth.left) == (3, 3, 0)
     assert desk.open().items["key"].to_pylist() == ["a.png", "b.png", "new"]
     assert len(desk.open().manifest.corpora) == 1
 
@@ -583,6 +593,14 @@ def test_an_import_that_fails_leaves_no_set_behind(desk: Desk) -> None:
         desk.read_in()
     assert not (Path(desk.uri) / "set.json").exists()
     assert not list(desk.folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("mode", ["replace", "pending"])
+def test_a_new_set_has_nothing_that_could_be_replaced_and_is_not_made(desk: Desk, mode: str) -> None:
+    desk.write("npz", KEYS, values())
+    with pytest.raises(NotFoundError, match=f"there is no version of .* yet: leave out --{mode} to make one of"):
+        desk.read_in(mode=mode)
+    assert not Path(desk.uri).exists()
 
 
 @ALL_KINDS

@@ -180,7 +180,7 @@ def test_the_same_takedown_makes_it_anew(made: MadeSet, by_key: bool, is_damaged
     if is_damaged:
         path.write_bytes(b"x")
     assert take_down(made.name.root, name, request, do_it=False).id == path.stem
-    take_down(made.name.root, name, request, do_it=True)
+    assert take_down(made.name.root, name, request, do_it=True).not_found == (), "it was found when it was taken down"
     assert (path.exists(), verify_set(made.name, full=True).findings) == (True, ())
     append(made.uri, ["new"], made.embeddings([9]))
 

@@ -21,6 +21,7 @@ from storage.import_options import ImportOptions
 from storage.names import parse_set
 from storage.repair import repair_set
 from storage.verify import verify_set
+from storage.versions import list_versions
 from storage.way_out import ways_to_pending
 
 KEYS = [f"{number:02d}" for number in range(12)]
@@ -87,8 +88,35 @@ def test_items_of_a_lost_shard_come_back_as_they_were_and_nothing_else(desk: Des
     assert (counts["listed"], counts["rows"], counts["pending"]) == (12, 12, 0)
     expire_versions(parse_set(desk.uri), 1, None, remove_them=True)
     assert verify_set(parse_set(desk.uri), full=True).sound
-    with pytest.raises(UsageError, match="no items of corpus 'imported' are pending: leave out --pending"):
-        desk.read_in(KEYS, VALUES)
+    versions = list_versions(parse_set(desk.uri).folder)
+    third = desk.read_in(KEYS, VALUES)
+    assert (third.listed, third.rows, third.committed, third.skipped) == (0, 0, False, {"not-pending": 12}), "nothing is left to bring back"
+    assert (third.before, third.after, third.version) == (12, 12, versions[-1])
+    assert list_versions(parse_set(desk.uri).folder) == versions
+
+
+def test_all_files_are_named_that_the_corpus_was_made_of(desk: Desk) -> None:
+    first, statement = desk.folder / "file.npz", desk.folder / "space.json"
+    for number in range(3):
+        file = desk.folder / f"more-{number}.npz"
+        np.savez(file, keys=np.array([f"more-{number}"]), embeddings=VALUES[number : number + 1] * 3)
+        import_features(file, desk.uri, ImportOptions(space=statement, mode="append"))
+    lose_first_shard(desk)
+    [way] = ways_to_pending(parse_set(desk.uri))
+    assert f"({', '.join(str(file) for file in (first, *(desk.folder / f'more-{number}.npz' for number in range(3))))})" in way
+    import_features(file, desk.uri, ImportOptions(space=statement))
+    [state] = open_set(desk.uri).manifest.corpora.values()
+    (Path(desk.uri) / "shards" / f"{state.shards[0]}.parquet").unlink()
+    repair_set(parse_set(desk.uri), give_up=True)
+    [way] = ways_to_pending(parse_set(desk.uri))
+    assert f"({file})" in way, "another file has taken the place of all"
+
+
+def test_items_can_be_pending_only_where_there_are_some(desk: Desk) -> None:
+    with pytest.raises(UsageError, match="has no corpus 'other' of which items could be pending: --corpus-id names one of imported"):
+        import_features(
+            desk.folder / "file.npz", desk.uri, ImportOptions(space=desk.folder / "space.json", mode="pending", corpus_id="other")
+        )
 
 
 def test_another_embedding_of_a_pending_key_is_passed_over(desk: Desk) -> None:

@@ -24,7 +24,7 @@ from storage.import_options import ImportOptions
 from storage.index import committed_index
 from storage.names import SetName
 from storage.repair import repair_set
-from storage.tags import remove_tag
+from storage.tags import move_tag, remove_tag
 from storage.takedown import Request, take_down
 from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
@@ -72,6 +72,27 @@ def test_a_set_of_the_same_name_is_no_copy(made: MadeSet, make_set: Callable[...
     path = made.folder / "versions" / "00000002.json"
     path.write_bytes(b"garbage")
     assert repair_set(made.name, [other.name.root]).mended == ()
+
+
+def test_of_a_copy_that_went_on_otherwise_only_what_both_have_is_taken(made: MadeSet, copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = replace(made, name=SetName(copy, made.name.team, made.name.name))
+    for each, picture in ((made, 50), (other, 60)):
+        each.commit("two", {"b/0": picture})
+        each.commit("two", {"b/0": picture + 1})
+        move_tag(replace(each.name, at="4"), "mine")
+    folder = Path(str(made.folder))
+    shard = folder / made.open("1").manifest.shards[0].path
+    before = {path: path.read_bytes() for path in files_of(made)}
+    for path in ("versions/00000002.json", "versions/00000004.json", "tags/mine.json", "tags/prod.json", "hint.json", "catalog.json"):
+        (folder.parents[1] if path == "catalog.json" else folder).joinpath(path).write_bytes(b"garbage")
+    shard.unlink()
+    repair = repair_set(made.name, [copy])
+    assert "has gone on by itself: version 5 is another one there. Taken from it are versions up to 3, which both have" in caplog.text
+    assert {path for path, _ in repair.mended} >= {"versions/00000002.json", "tags/prod.json", str(shard.relative_to(folder))}
+    assert [f.path for f in repair.left.findings if f.is_damage] == ["versions/00000004.json", "tags/mine.json"]
+    for path in set(before) - {folder / "versions/00000004.json", folder / "tags/mine.json", folder / "README.md"}:
+        assert path.read_bytes() == before[path], path
+    assert made.open().by_key(["b/0"]).embeddings.tolist() == [made.embedding(51).tolist()]
 
 
 def test_a_damaged_shard_without_a_copy_is_given_back_to_extraction(made: MadeSet) -> None:

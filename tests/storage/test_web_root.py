@@ -121,7 +121,7 @@ def test_a_set_is_read_by_version_tag_and_day(made: MadeSet, url: str) -> None:
     assert keys == [f"{i}" for i in range(5)]
     np.testing.assert_array_equal(embeddings, made.embeddings(range(5)))
     assert diff_versions(storage.open(f"{url}/team/set@1"), storage.open(f"{url}/team/set")).counts["removed"] == 2
-    with pytest.raises(NotFoundError, match="has no version 9"):
+    with pytest.raises(NotFoundError, match="has no version 9; its hint tells of versions 1 to 2"):
         storage.open(f"{url}/team/set@9")
     with pytest.raises(NotFoundError, match="its tags: prod"):
         storage.open(f"{url}/team/set@test")
@@ -181,7 +181,7 @@ def test_a_server_that_has_other_answers_than_404_is_read_as_well(
         assert ("version 3 is passed over, and no newer one is looked for" in caplog.text) == (handler is JsonForAll)
         assert [each.name for each in list_sets(parse_root(url))] == ["team/set"]
         assert verify_set(SetName(parse_root(url), "team", "set"), full=True).findings == ()
-        with pytest.raises(NotFoundError, match="has no version 9"):
+        with pytest.raises(NotFoundError, match="has no version 9; its hint tells of versions 1 to 2"):
             storage.open(f"{url}/team/set@9")
 
 
