@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,7 +128,8 @@ class Onnx:
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
         function = _frozen(exported)
-        model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+        own = {"Erfc": (_write_erfc, [])}  # of Keras' exact GELU; ONNX and tf2onnx have erf alone
+        model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, custom_op_handlers=own)
         onnx.helper.set_model_props(model, {"classes": json.dumps(exported.classes, ensure_ascii=False)})
         onnx.save(model, folder / self.file)
 
@@ -152,7 +153,9 @@ class LiteRt:
         module = tf.Module()
         module.pixels = _frozen(exported)
         with tempfile.TemporaryDirectory() as saved:
-            tf.saved_model.save(module, saved, signatures={PIXELS: module.pixels})
+            # Gradients of Keras' swish capture a variable that is a constant now, which is refused (EfficientNet). Nobody asks for them.
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(module, saved, signatures={PIXELS: module.pixels}, options=options)
             converted = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=[PIXELS]).convert()
         (folder / self.file).write_bytes(converted)
 
@@ -172,3 +175,12 @@ def _frozen(exported: ExportedModel) -> tf.types.experimental.PolymorphicFunctio
     traced = tf.function(lambda pixels: exported.model(pixels, training=False), input_signature=signature, autograph=False)
     constant = convert_variables_to_constants_v2(traced.get_concrete_function())
     return tf.function(lambda pixels: {PROBABILITIES: constant(pixels)[0]}, input_signature=signature, autograph=False)
+
+
+def _write_erfc(graph: Any, node: Any, name: str, _: Sequence[Any]) -> None:
+    """1 - erf(x); tf2onnx' interface for operations that it does not know (README, "Custom op handlers")."""
+    shape, dtype, inputs, outputs = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0]), node.input[:], node.output[:]
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", inputs)
+    one = graph.make_const(f"{name}_one", np.array(1, np.float32))
+    graph.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, shapes=[shape], dtypes=[dtype])

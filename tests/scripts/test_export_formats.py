@@ -1,0 +1,38 @@
+"""Each format answers as the model does, for operations that its converter once did not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from extractor.image_model import PIXELS
+from extractor.input_kind import InputKind
+from scripts.export_formats import FORMATS
+from scripts.export_model import PROBABILITIES, ExportedModel
+
+pytestmark = pytest.mark.slow
+SIZE, CLASSES = 8, ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def exported() -> ExportedModel:
+    """With what EfficientNet (swish, which has a gradient of its own) and ConvNeXt (exact GELU) are made of."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=PIXELS)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    x = keras.layers.Conv2D(4, 3, activation="swish")(x)
+    x = keras.layers.Conv2D(6, 3, activation=lambda x: keras.activations.gelu(x, approximate=False))(x)
+    x = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(pixels, keras.layers.Activation("linear", dtype="float32", name=PROBABILITIES)(x))
+    return ExportedModel(model, InputKind(SIZE, "image-v1"), CLASSES)
+
+
+@pytest.mark.parametrize("to", ["savedmodel", "onnx", "litert"])
+def test_it_answers_as_the_model(exported: ExportedModel, to: str, tmp_path: Path) -> None:
+    FORMATS[to].write(exported, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    found = FORMATS[to].load(tmp_path)[PIXELS](pixels)
+    np.testing.assert_allclose(found, exported.model(pixels).numpy(), atol=1e-6)
