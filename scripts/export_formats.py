@@ -128,7 +128,8 @@ class Onnx:
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
         function = _frozen(exported)
-        own: dict[str, tuple[Callable[..., None], list[Any]]] = {"Erfc": (_write_erfc, [])}  # of Keras' exact GELU; ONNX and tf2onnx have erf alone
+        # Of Keras' exact GELU; ONNX and tf2onnx have erf alone.
+        own: dict[str, tuple[Callable[..., None], list[Any]]] = {"Erfc": (_write_erfc, [])}
         model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, custom_op_handlers=own)
         onnx.helper.set_model_props(model, {"classes": json.dumps(exported.classes, ensure_ascii=False)})
         onnx.save(model, folder / self.file)
