@@ -65,7 +65,7 @@ def _require_all_names(name: SetName) -> None:
             f"`permafrost store repair {name} --from ROOT` takes it from a copy of the store, "
             f"`permafrost store tag {name} {lost[0]} --delete` lets it go"
         )
-    require_sound_heads(name.root)
+    require_sound_heads(name)
 
 
 def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
