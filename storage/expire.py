@@ -17,7 +17,7 @@ from storage.heads import heads_on, require_sound_heads
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.store import require_store, require_writable
-from storage.versions import list_tags, list_versions, read_manifest, tag_names, version_path
+from storage.versions import list_tags, list_versions, look_through_tags, read_manifest, tag_names, version_path
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def _require_all_names(name: SetName) -> None:
             f"`permafrost store repair {name} --from ROOT` takes it from a copy of the store, "
             f"`permafrost store tag {name} {lost[0]} --delete` lets it go"
         )
+    for tag, why in look_through_tags(name)[1].items():
+        raise DamagedError(f"nobody knows which version the tag {tag!r} of {name.folder} means, so nothing expires: {why}")
     require_sound_heads(name)
 
 

@@ -45,7 +45,8 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     refuses, is for sets that nobody else writes to.
 
     Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
-    be read, or is lost, stops it too, and so does a head of the store that cannot be read (DamagedError): nobody knows what they need. Raises NotFoundError, UsageError.
+    be read, or is lost, stops it too, and so does a head of the store that cannot be read (DamagedError): nobody knows what they need.
+    Raises NotFoundError, UsageError.
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")

@@ -234,8 +234,8 @@ def _unreached(root: Place, only: SetName | None, names: Sequence[SetName], sets
                 yield f"{done.set}/{entry} {_FOREIGN}"
         for path in _private_files(name):
             yield f"{done.set}/{path} is a writer's private file: repeat the takedown when the writer has ended"
-    for head, why in unread_heads(root).items():
-        yield f"head {head} may have been fitted on it, for its head.json {why}: look into it, or remove it"
+    for unread, why in unread_heads(root).items():
+        yield f"head {unread} may have been fitted on it, for its head.json {why}: look into it, or remove it"
     if only is None:
         yield from (f"{path} {_FOREIGN}" for path in foreign_in_store(root))
 

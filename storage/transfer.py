@@ -31,7 +31,7 @@ from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
-from storage.versions import Tag, list_tags, list_versions, read_manifest, version_path
+from storage.versions import Tag, list_versions, look_through_tags, read_manifest, version_path
 
 THREADS = 8
 
@@ -49,7 +49,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """lost: versions, and lost_tags: tags, that should be there."""
+    """lost: versions, and lost_tags: tags, that should be there, or cannot be read."""
 
     manifests: Mapping[int, Manifest]
     tags: Sequence[Tag]
@@ -105,7 +105,7 @@ def _wanted(source: SetName) -> _Wanted:
     versions = list_versions(source.folder)
     if not versions:
         raise NotFoundError(f"the set {source.folder} has no committed version yet")
-    tags = list_tags(source)
+    tags, damaged = look_through_tags(source)
     if source.at:
         chosen = read_asked(source, versions)
         return _Wanted({chosen.version: chosen}, [tag for tag in tags if tag.name == source.at])
@@ -116,7 +116,7 @@ def _wanted(source: SetName) -> _Wanted:
         except NotFoundError:  # behind a web server versions are not listed but told
             lost.add(version)
     here = [tag for tag in tags if tag.version in manifests]
-    lost_tags = sorted({*(tag.name for tag in tags), *hinted_tags(source)} - {tag.name for tag in here})
+    lost_tags = sorted({*(tag.name for tag in tags), *damaged, *hinted_tags(source)} - {tag.name for tag in here})
     return _Wanted(manifests, here, frozenset(lost), tuple(lost_tags))
 
 
