@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from functools import partial
 
 from storage.absent import absent_versions
+from storage.commit_times import commit_times
 from storage.errors import DamagedError, NotFoundError
 from storage.expected_versions import Hint, missing_versions, read_hint
 from storage.files import exists
@@ -21,6 +23,8 @@ from storage.names import SetName
 from storage.versions import in_ranges, read_manifest, read_tag, version_path
 
 logger = logging.getLogger(__name__)
+
+THREADS = 8  # that read manifests
 
 
 def read_asked(name: SetName, versions: Sequence[int]) -> Manifest:
@@ -110,18 +114,31 @@ def _not_there(name: SetName, version: int, versions: Sequence[int]) -> NotFound
 
 
 def _newest_until(name: SetName, versions: Sequence[int]) -> Manifest:
-    """Looked for from the newest one back: the clocks of writers may differ, the order of versions counts."""
+    """All manifests are read: of versions that were made before times were put in order, one with a wrong clock may follow any other."""
     moment = moment_of(str(name.at))
     assert moment is not None
-    after = max(read_hint(name).newest, versions[-1]) + 1
-    for version in reversed(versions):
-        manifest = _read(name, version)
-        if datetime.fromisoformat(manifest.created) <= moment:
-            _require_none_between(name, version, after)
-            return manifest
-        after = version
-    _require_none_between(name, 0, after)
-    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {versions[0]} is of {manifest.created}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        told = dict(zip(versions, pool.map(partial(_created, name), versions), strict=True))
+    times = commit_times({version: created for version, created in told.items() if isinstance(created, str)})
+    until = max((version for version, time in times.items() if time <= moment), default=0)
+    after = min((version for version in times if version > until), default=max(read_hint(name).newest, versions[-1]) + 1)
+    for version in range(until + 1, after):
+        if isinstance(damage := told.get(version), DamagedError):  # it may be the one of then
+            raise damage
+    _require_none_between(name, until, after)
+    if until:
+        return _read(name, until)
+    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {after} is of {times[after].isoformat()}")
+
+
+def _created(name: SetName, version: int) -> str | DamagedError | None:
+    """When a version was made, or why nobody can tell; None for one that is lost."""
+    try:
+        return read_manifest(name.folder, version).created
+    except NotFoundError:
+        return None
+    except DamagedError as error:
+        return error
 
 
 def _require_none_between(name: SetName, version: int, after: int) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from storage.absent import absent_versions
 from storage.announce import announce
+from storage.commit_times import after_parent
 from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
 from storage.expected_versions import hinted_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
@@ -82,6 +83,7 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
         manifest = make(latest)
         if manifest is latest:
             return manifest
+        manifest = after_parent(manifest, latest)
         seen = require_clean(name, manifest, latest)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         if _publish(name, manifest):

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from storage.absent import note_absent
 from storage.announce import announce
+from storage.commit_times import commit_times
 from storage.errors import AlreadyExistsError, DamagedError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.feature_set import read_description
@@ -86,7 +87,7 @@ def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
 
 def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep: int | None, before: datetime | None) -> Expiry:
     """held: versions that somebody names, and who. Pure."""
-    staying: dict[int, str] = {}
+    staying, times = dict[int, str](), commit_times({version: manifest.created for version, manifest in manifests.items()})
     newest = sorted(manifests, reverse=True)
     for place, version in enumerate(newest):
         if place == 0:
@@ -95,7 +96,7 @@ def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep
             staying[version] = held[version]
         elif keep is not None and place < keep:
             staying[version] = f"among the last {keep}"
-        elif before is not None and datetime.fromisoformat(manifests[version].created) >= before:
+        elif before is not None and times[version] >= before:
             staying[version] = "young"
     return Expiry(tuple(sorted(set(manifests) - set(staying))), dict(sorted(staying.items())))
 

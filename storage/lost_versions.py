@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from storage.absent import FILE, absent_versions, note_absent
 from storage.announce import announce
+from storage.commit_times import after_parent
 from storage.errors import DamagedError, PermafrostError
 from storage.expected_versions import hinted_tags, missing_versions
 from storage.files import create_exclusive, remove
@@ -61,7 +62,8 @@ def _make_again(name: SetName, base: int, version: int) -> None:
     manifest = read_manifest(name.folder, base)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     draft = replace(manifest, nonce=secrets.token_hex(16), created=now, provenance={"operation": "repair"})
-    create_exclusive(version_path(name.folder, version), seal(replace(succeed(manifest, draft), version=version).to_dict()))
+    made = after_parent(replace(succeed(manifest, draft), version=version), manifest)
+    create_exclusive(version_path(name.folder, version), seal(made.to_dict()))
 
 
 def _remove_tags(name: SetName) -> list[str]:
