@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from storage.absent import absent_versions
+from storage.absent import absent_among, is_absent
 from storage.commit_times import commit_times
 from storage.errors import DamagedError, NotFoundError
 from storage.expected_versions import Hint, missing_versions, read_hint
@@ -56,7 +56,7 @@ def read_newest(name: SetName, versions: Sequence[int]) -> tuple[Manifest, tuple
     for version in sorted({*versions, hint.newest} - lost, reverse=True):
         with suppress(NotFoundError):
             return read_manifest(name.folder, version), tuple(sorted(lost))
-        if version in absent_versions(name):
+        if is_absent(name, version):
             raise NotFoundError(f"{name.folder} has changed in this very moment, or its hint on the web server is old: try again")
         lost.add(version)
     raise DamagedError(lost_in_words(name, lost))
@@ -70,7 +70,7 @@ def lost_versions(name: SetName, versions: Collection[int], hint: Hint) -> tuple
     told = {*range(1, max(hint.newest, *versions) + 1)}
     gone = told - {*versions} - hint.absent
     with suppress(DamagedError):  # of a damaged list of absent versions `verify` tells
-        gone -= absent_versions(name) if gone else set()
+        gone -= absent_among(name, gone)
         return tuple(sorted(version for version in gone if not exists(version_path(name.folder, version))))
     return ()
 
@@ -102,15 +102,21 @@ def _read(name: SetName, version: int) -> Manifest:
     try:
         return read_manifest(name.folder, version)
     except NotFoundError:
+        if is_absent(name, version):  # in this very moment, or since the hint of a web server was left
+            raise _left(name, version) from None
         raise DamagedError(lost_in_words(name, [version])) from None
 
 
 def _not_there(name: SetName, version: int, versions: Sequence[int]) -> NotFoundError | DamagedError:
-    if version in absent_versions(name):
-        return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here; it has {in_ranges(versions)}")
+    if is_absent(name, version):
+        return _left(name, version, f"; it has {in_ranges(versions)}")
     if version in missing_versions(name):
         return DamagedError(lost_in_words(name, [version]))
     return NotFoundError(f"{name.folder} has no version {version}; it has {in_ranges(versions)}")
+
+
+def _left(name: SetName, version: int, further: str = "") -> NotFoundError:
+    return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here{further}")
 
 
 def _newest_until(name: SetName, versions: Sequence[int]) -> Manifest:
@@ -149,6 +155,6 @@ def _require_none_between(name: SetName, version: int, after: int) -> None:
     which = f"version {between[0]}" if len(between) == 1 else f"one of versions {in_ranges(between)}"
     then = f"{name.folder} at {name.at}: {which} may have been the newest then, and"
     there = f"; version {version} came before" if version else ""
-    if not (lost := {*between} - absent_versions(name)):
+    if not (lost := {*between} - absent_among(name, between)):
         raise NotFoundError(f"{then} has expired, or was not copied here{there}")
     raise DamagedError(f"{then} is not there{there}: {lost_in_words(name, lost)}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.absent import absent_among
 from storage.asked_version import lost_in_words, lost_versions, note_lost, read_newest
 from storage.card import read_card
 from storage.damage import raise_outage
@@ -143,6 +144,7 @@ def look_through_versions(uri: str | Path) -> tuple[list[Manifest], dict[int, st
             damaged[version] = str(error)
         except NotFoundError:  # behind a web server versions are not listed but told
             gone.add(version)
+    gone -= absent_among(name, gone)
     if not manifests and gone:
         raise DamagedError(lost_in_words(name, gone))
     note_lost(name, gone)

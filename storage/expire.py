@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.absent import note_absent
+from storage.absent import mark_absent, unmark_present
 from storage.announce import announce
 from storage.commit_times import commit_times
 from storage.errors import AlreadyExistsError, DamagedError, UsageError
@@ -49,9 +49,10 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     manifests = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
-        note_absent(name, expiry.leaving)
+        mark_absent(name, expiry.leaving)
         kept = _remove(name, expiry.leaving)
-        note_absent(name)
+        mark_absent(name, [version for version in expiry.leaving if version not in kept])
+        unmark_present(name)
         announce(name)
         expiry = Expiry(
             tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))

@@ -41,7 +41,7 @@ def _leave(name: SetName, removed_tags: Collection[str], given_up: Collection[st
     versions = list_versions(name.folder)
     newest = max([hinted_newest(name), told.newest, *versions])  # a newest version that is lost stays told of, and so does a tag
     tags = {*hinted_tags(name), *told.tags, *tag_names(name)} - ({*removed_tags} - {*tag_names(name)})
-    hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": sorted(tags)}
+    hint = {"newest": newest, "absent": sorted(absent_versions(name) - {*versions}), "tags": sorted(tags)}
     _replace(name.folder / HINT, hint)
     there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too
     sets = {*(there if there is not None else map(set_label, set_names(name.root))), set_label(name)}

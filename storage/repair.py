@@ -9,12 +9,15 @@ damaged. Versions that are lost, or whose manifest is damaged, are noted as abse
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from storage.absent import FOLDER as ABSENT
+from storage.absent import MARKER, write_marker
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.errors import DamagedError, NotFoundError, PermafrostError
@@ -37,6 +40,7 @@ from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
 MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
+_MARKER = re.compile(f"{ABSENT}/{MARKER.pattern}")
 MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gone
 
 
@@ -114,6 +118,9 @@ def _is_mendable(finding: Finding) -> bool:
 
 def _mend(name: SetName, finding: Finding, copies: Sequence[Place]) -> str | None:
     """Take a sound copy of a file; returns where it was. What is made of the rest is made again."""
+    if found := _MARKER.fullmatch(finding.path):
+        write_marker(name, int(found[1]))
+        return "the set itself"
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from storage.absent import note_absent
+from storage.absent import absent_among, mark_not_copied, unmark_present
 from storage.announce import announce
 from storage.asked_version import read_asked
 from storage.card import read_card, write_card
@@ -115,6 +115,7 @@ def _wanted(source: SetName) -> _Wanted:
             manifests[version] = read_manifest(source.folder, version)
         except NotFoundError:  # behind a web server versions are not listed but told
             lost.add(version)
+    lost -= absent_among(source, lost)  # a hint may be behind
     here = [tag for tag in tags if tag.version in manifests]
     lost_tags = sorted({*(tag.name for tag in tags), *damaged, *hinted_tags(source)} - {tag.name for tag in here})
     return _Wanted(manifests, here, frozenset(lost), tuple(lost_tags))
@@ -172,7 +173,7 @@ def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:
 def _publish(source: SetName, target: SetName, wanted: _Wanted) -> tuple[int, ...]:
     """Create what makes the files count; returns the new versions."""
     new = []
-    note_absent(target, coming=wanted.manifests, lost=wanted.lost)
+    mark_not_copied(target, wanted.manifests, wanted.lost)
     for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in wanted.manifests)]:
         if exists(target.folder / path):  # compared before anything was copied
             continue
@@ -181,7 +182,7 @@ def _publish(source: SetName, target: SetName, wanted: _Wanted) -> tuple[int, ..
         except AlreadyExistsError:
             raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
         new += [version] if version else []
-    note_absent(target, lost=wanted.lost)
+    unmark_present(target)
     _copy_card(source, target)
     announce(target, told=Hint(max(wanted.lost, default=0), tags=wanted.lost_tags))
     return tuple(new)

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from storage.absent import FILE, absent_versions
+from storage.absent import FOLDER as ABSENT
+from storage.absent import LIST, MARKER, absent_versions, is_absent, read_marker
 from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
@@ -133,7 +134,10 @@ class _JsonFiles:
     def _expected_versions(self) -> Mapping[int, str]:
         """And what tells of them. Where the list of absent ones is damaged, nobody knows what a gap means."""
         there = dict.fromkeys(list_versions(self._name.folder), "its manifest")
-        absent = self._read(FILE, lambda: absent_versions(self._name)) if exists(self._name.folder / FILE) else set()
+        for entry in list_names(self._name.folder / ABSENT):
+            if found := MARKER.fullmatch(entry):
+                self._read(f"{ABSENT}/{entry}", partial(read_marker, self._name, int(found[1])))
+        absent = self._read(LIST, lambda: absent_versions(self._name)) if exists(self._name.folder / LIST) else set()
         return there if absent is None else {**expected_versions(self._name), **there}
 
     @property
@@ -144,7 +148,7 @@ class _JsonFiles:
         try:
             self.manifests[version] = read_manifest(self._name.folder, version)
         except NotFoundError:
-            if version not in absent_versions(self._name):  # else it has expired in this very moment
+            if not is_absent(self._name, version):  # else it has expired in this very moment
                 raise NotFoundError(f"it is not there, and {teller} tells of it") from None
 
     def _read_tag(self, tag: str) -> None:
