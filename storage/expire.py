@@ -10,7 +10,7 @@ from datetime import datetime
 from storage.absent import mark_absent, unmark_present
 from storage.announce import announce
 from storage.commit_times import commit_times
-from storage.errors import AlreadyExistsError, DamagedError, UsageError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.feature_set import read_description
 from storage.files import create_exclusive, read_bytes, remove
@@ -46,7 +46,10 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     require_store(name.root)
     read_description(name)
     _require_all_names(name)
-    manifests = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
+    manifests = dict[int, Manifest]()
+    for version in list_versions(name.folder):
+        with suppress(NotFoundError):  # somebody else lets it expire
+            manifests[version] = read_manifest(name.folder, version)
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
         mark_absent(name, expiry.leaving)

@@ -32,6 +32,7 @@ def move_tag(name: SetName, tag: str) -> Tag:
     write_atomic(place, seal({"version": moved.version, "moved": moved.moved}))
     if not exists(version_path(name.folder, moved.version)):
         write_atomic(place, before) if before else remove(place)
+        announce(name, [tag])  # somebody may have told of it meanwhile
         raise ConflictError(f"version {moved.version} of {name.folder} has expired in this very moment; the tag {tag!r} is as it was")
     announce(name)
     return moved
