@@ -25,6 +25,7 @@ from storage.manifest import Manifest
 from storage.names import SetName
 from storage.patience import full_disk_told
 from storage.place import Place, same_place
+from storage.restored import require_none_restored
 from storage.store import ensure_store, require_store
 from storage.tags import move_tag
 from storage.takedown_scan import SetScan
@@ -71,6 +72,8 @@ def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], No
     _require_places(source, target)
     wanted = _wanted(source)
     manifests = wanted.manifests
+    for manifest in manifests.values():
+        require_none_restored(source, manifest)
     ensure_store(target.root)
     _require_same_history(source, target, wanted.lost)
     seen = _require_not_taken_down(source, target, manifests)

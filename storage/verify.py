@@ -32,6 +32,7 @@ from storage.hints import untold
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place, RemotePlace
+from storage.restored import restored_files, way_out
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
@@ -73,6 +74,7 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             if wrong:
                 findings.append(Finding(wrong[0], file.path, wrong[1], file.versions, scope.items(file.path, file.versions), file.sha256))
             on_file(done, len(expected))
+    findings += _restored(name, json_files.manifests, listed)
     if json_files.all_versions_read:  # else nobody knows what is listed
         findings += _unlisted(name, listed)
     if full and isinstance(name.root, RemotePlace):
@@ -218,6 +220,15 @@ def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
             for file, is_changed in zip(listed.values(), changed, strict=True)
             if is_changed
         ]
+
+
+def _restored(name: SetName, manifests: Mapping[int, Manifest], listed: Mapping[str, Expected]) -> Iterator[Finding]:
+    """What was taken down and is back."""
+    entries = {entry.path: entry for manifest in manifests.values() for entry in manifest.files}
+    for entry in restored_files(name, entries.values()):
+        versions = listed[entry.path].versions if entry.path in listed else ()
+        why = f"it had left for a takedown, and is back with what was taken down: {way_out(name)}"
+        yield Finding("unfinished", entry.path, why, versions, sha256=entry.sha256)
 
 
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:
