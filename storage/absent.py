@@ -62,9 +62,10 @@ def unmark_present(name: SetName) -> None:
     """Take away the markers of versions that are there, so that they are missed when they are lost."""
     _take_over_list(name)
     for version in sorted(absent_versions(name) & {*list_versions(name.folder)}):
-        remove(marker(name, version))
-        if not exists(version_path(name.folder, version)):  # it has left in this very moment
-            _mark(name, version)
+        if exists(version_path(name.folder, version)):
+            remove(marker(name, version))
+            if not exists(version_path(name.folder, version)):  # it has left in this very moment
+                _mark(name, version)
 
 
 def marker(name: SetName, version: int) -> Place:

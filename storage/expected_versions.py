@@ -46,6 +46,10 @@ def expected_versions(name: SetName) -> dict[int, str]:
 
 def missing_versions(name: SetName) -> dict[int, str]:
     """Those that should be there and are not. Raises DamagedError."""
+    return _missing(name) and _missing(name)  # of one that leaves, or comes back, in this very moment a second look finds where it went
+
+
+def _missing(name: SetName) -> dict[int, str]:
     there = set(list_versions(name.folder))
     gone = {
         version: teller

@@ -54,7 +54,6 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     if remove_them and expiry.leaving:
         mark_absent(name, expiry.leaving)
         kept = _remove(name, expiry.leaving)
-        mark_absent(name, [version for version in expiry.leaving if version not in kept])
         unmark_present(name)
         announce(name)
         expiry = Expiry(
@@ -82,6 +81,7 @@ def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
         with suppress(FileNotFoundError):  # of two who let it leave, one is faster
             removed[version] = read_bytes(version_path(name.folder, version))
             remove(version_path(name.folder, version))
+        mark_absent(name, [version])
     kept = {version: who for version, who in _held(name).items() if version in removed}
     for version in kept:
         with suppress(AlreadyExistsError):
