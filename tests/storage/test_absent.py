@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,6 @@ import pytest
 
 from scripts.damaged_sets import fill
 from scripts.made_set import MadeSet
-from scripts.s3_server import new_bucket
 from storage.absent import LIST, absent_among, absent_versions, is_absent, mark_absent, marker, unmark_present
 from storage.commit import create_set
 from storage.disk import Disk
@@ -21,17 +19,13 @@ from storage.errors import ConflictError, NotFoundError
 from storage.expected_versions import missing_versions
 from storage.expire import expire_versions
 from storage.files import list_names, remove
-from storage.place import Place
 from storage.removal import remove_set
 from storage.repair import repair_set
 from storage.sealed import seal
-from storage.store import init_store
 from storage.tags import remove_tag
 from storage.transfer import copy_set
 from storage.verify import verify_set
-from storage.versions import list_versions, version_path
-from tests.storage.deaths import FRESH
-from tests.storage.leavers import leave_and_come
+from storage.versions import version_path
 
 
 @pytest.fixture
@@ -161,27 +155,3 @@ def test_whoever_comes_in_between_loses_no_entry(made: MadeSet, tmp_path: Path, 
         if len(writes) <= step:
             return
     raise AssertionError("it never ends")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize(("where", "processes", "times"), [("disk", 4, 12), ("bucket", 3, 3)])
-def test_processes_that_expire_and_copy_at_once_lose_no_entry(
-    made: MadeSet, request: pytest.FixtureRequest, tmp_path: Path, where: str, processes: int, times: int
-) -> None:
-    root: Place = tmp_path / "copies" if where == "disk" else new_bucket(request.getfixturevalue("server"))
-    init_store(root)
-    for picture in (50, 51):
-        made.commit("one", {"a": picture})
-    target = replace(made, name=replace(made.name, root=root))
-    copy_set(replace(made.name, at="3"), target.name)
-    copy_set(replace(made.name, at="5"), target.name)
-    environment = {key: value for key, value in os.environ.items() if key.startswith(("AWS_", "PERMAFROST_"))}
-    at_work = [FRESH.Process(target=leave_and_come, args=(environment, made.uri, target.uri, seed, times)) for seed in range(processes)]
-    for process in at_work:
-        process.start()
-    for process in at_work:
-        process.join(120)
-        assert process.exitcode == 0
-    assert is_accounted_for(target)
-    assert {*list_versions(target.folder), *absent_versions(target.name)} == {1, 2, 3, 4, 5}

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.damaged_sets import fill
 from scripts.made_set import MadeSet, new_set
+from scripts.set_leaver import commit_first
 from storage import hints
 from storage.files import write_atomic
 from storage.place import Place
@@ -19,7 +20,6 @@ from storage.tags import move_tag, remove_tag
 from storage.takedown import Request, take_down
 from storage.verify import verify_set
 from tests.storage.deaths import FRESH
-from tests.storage.leavers import commit_first
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Processes that let versions of a copy expire and bring them back, as fast as they can, or begin sets of one store."""
+"""Processes that let versions of a copy expire and bring them back (`scripts.campaign_leaving`), or begin sets of one store."""
 
 from __future__ import annotations
 
