@@ -10,17 +10,17 @@ import argparse
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from scripts.campaign_writers import new_roots
 from scripts.made_set import MadeSet, made_space, new_set
 from scripts.set_leaver import leave_and_come
 from storage.absent import absent_versions
 from storage.expected_versions import missing_versions
 from storage.names import SetName
-from storage.place import Place
 from storage.store import init_store
 from storage.transfer import copy_set
 from storage.verify import verify_set
@@ -50,7 +50,7 @@ def campaign(place: str, rounds: int, processes: int, times: int, seed: int) -> 
     _FRESH.set_forkserver_preload(["scripts.set_leaver"])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="permafrost-leaving-")))
-        new_root = _new_roots(place, folder, stack)
+        new_root = new_roots(place, folder, stack)
         made = new_set(SetName(folder / "source", "team", "set"), made_space(), "parquet")
         for picture in range(VERSIONS):
             made.commit("one", {"a": picture})
@@ -75,16 +75,6 @@ def one(made: MadeSet, target: MadeSet, processes: int, times: int, seed: int) -
     unknown = {*range(1, VERSIONS + 1)} - {*list_versions(target.folder)} - absent_versions(target.name)
     problems += [f"of version {version} nobody knows" for version in sorted(unknown)]
     return problems + [f"{finding.path}: {finding.message}" for finding in verify_set(target.name, full=True).findings if finding.is_damage]
-
-
-def _new_roots(place: str, folder: Path, stack: ExitStack) -> Callable[[], Place]:
-    if place == "disk":
-        return lambda: Path(tempfile.mkdtemp(dir=folder))
-    from scripts.s3_server import new_bucket, serve  # moto, which takes half a second
-
-    address = stack.enter_context(serve())
-    os.environ["PERMAFROST_CACHE"] = str(folder / "cache")
-    return lambda: new_bucket(address)
 
 
 if __name__ == "__main__":
