@@ -97,14 +97,15 @@ def campaign(place: str, rounds: int, writers: int, seed: int, seconds: float | 
     _FRESH.set_forkserver_preload(PRELOADED)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="permafrost-writers-"))
-        new_root = _new_roots(place, Path(folder), stack)
+        new_root = new_roots(place, Path(folder), stack)
         for number in range(rounds):
             chance = random.Random(f"{seed}-{number}")
             shard_format = sorted(SHARD_FORMATS)[number // 2 % len(SHARD_FORMATS)]
             yield one(place, number, new_root(), shard_format, number % 2 == 1, writers, seconds or SECONDS[place], chance)
 
 
-def _new_roots(place: str, folder: Path, stack: ExitStack) -> Callable[[], Place]:
+def new_roots(place: str, folder: Path, stack: ExitStack) -> Callable[[], Place]:
+    """Makes a new folder, or a new bucket of an S3 server that ends with the stack, at each call. place: disk or s3."""
     if place == "disk":
         return lambda: Path(tempfile.mkdtemp(dir=folder))
     from scripts.s3_server import new_bucket, serve  # moto, which takes half a second

@@ -23,6 +23,7 @@ from scripts import (
     store_verify,
 )
 from scripts.console import human_bytes, print_json, print_pairs, print_table, visible, warn
+from scripts.store_tag import warn_of_tags
 from scripts.store_verify import EXIT_DAMAGED
 from storage.asked_version import lost_in_words, lost_versions
 from storage.card import Card, read_card
@@ -32,7 +33,7 @@ from storage.feature_set import FeatureSet
 from storage.heads import HeadNote, heads_on
 from storage.names import parse_root, parse_set
 from storage.queries import duckdb_query, h5py_snippet, polars_query
-from storage.versions import Tag, list_tags, list_versions
+from storage.versions import Tag, list_versions, look_through_tags
 from storage.words import backbone_in_words, origin_in_words, shape_in_words, views_in_words
 
 
@@ -107,12 +108,19 @@ def run_ls(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     feature_set = storage.open(args.target)
-    card, tags, heads = read_card(feature_set.name), list_tags(feature_set.name), heads_on(feature_set.name)
+    card, heads = read_card(feature_set.name), heads_on(feature_set.name)
+    tags, damaged = look_through_tags(feature_set.name)
+    warn_of_tags(damaged)
     if args.json:
         of_set = {**feature_set.description.to_dict(), "card": asdict(card)}
         name = feature_set.name
         lost = lost_versions(name, list_versions(name.folder), read_hint(name))
-        further = {"tags": {tag.name: tag.version for tag in tags}, "heads": [asdict(head) for head in heads], "lost": list(lost)}
+        further = {
+            "tags": {tag.name: tag.version for tag in tags},
+            "heads": [asdict(head) for head in heads],
+            "lost": list(lost),
+            "damaged_tags": damaged,
+        }
         print_json({"set": of_set, "manifest": feature_set.manifest.to_dict(), **further})
     else:
         _print_set(feature_set, card, tags, heads)
@@ -122,7 +130,8 @@ def run_show(args: argparse.Namespace) -> int:
 def run_versions(args: argparse.Namespace) -> int:
     manifests, damaged = look_through_versions(args.target)
     name = parse_set(args.target)
-    tags = list_tags(name)
+    tags, damaged_tags = look_through_tags(name)
+    warn_of_tags(damaged_tags)
     named = {m.version: [tag.name for tag in tags if tag.version == m.version] for m in manifests}
     if args.json:
         lost = lost_versions(name, [*named, *damaged], read_hint(name)) if named else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from scripts.console import print_json, print_table, warn
@@ -12,7 +13,7 @@ from storage.feature_set import read_description
 from storage.names import parse_set
 from storage.store import require_store
 from storage.tags import move_tag, remove_tag
-from storage.versions import list_tags
+from storage.versions import look_through_tags
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,12 +39,19 @@ def run(args: argparse.Namespace) -> int:
         move_tag(name, args.tag)
     elif name.at:
         raise UsageError(f"{args.target}: expected the tag that is to mean it, such as: store tag {args.target} prod")
-    tags = list_tags(name)
-    lost = sorted({*hinted_tags(name)} - {tag.name for tag in tags})
+    tags, damaged = look_through_tags(name)
+    warn_of_tags(damaged)
+    lost = sorted({*hinted_tags(name)} - {tag.name for tag in tags} - {*damaged})
     if lost:
         warn(f"tags that are lost: {', '.join(lost)}; `permafrost store repair {name} --from ROOT` takes them from a copy of the store")
     if args.json:
-        print_json({"set": f"{name.team}/{name.name}", "tags": [asdict(tag) for tag in tags], "lost": lost})
+        print_json({"set": f"{name.team}/{name.name}", "tags": [asdict(tag) for tag in tags], "lost": lost, "damaged": damaged})
     else:
         print_table(["tag", "version", "moved"], [(tag.name, tag.version, tag.moved) for tag in tags])
     return 0
+
+
+def warn_of_tags(damaged: Mapping[str, str]) -> None:
+    """damaged: by tag, why it cannot be read, and the way out."""
+    for why in damaged.values():
+        warn(why)

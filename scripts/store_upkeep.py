@@ -10,13 +10,13 @@ import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from scripts.console import human_bytes, print_json, print_pairs
+from scripts.console import human_bytes, print_json, print_pairs, warn
 from storage.compact import compact_set
 from storage.errors import UsageError
 from storage.expire import expire_versions
 from storage.gc import LEAST_GRACE_SECONDS, collect_garbage
 from storage.heads import FOLDER as HEADS
-from storage.heads import heads_on
+from storage.heads import heads_on, unread_heads
 from storage.names import parse_set
 from storage.removal import remove_set
 
@@ -112,9 +112,12 @@ def run_compact(args: argparse.Namespace) -> int:
 def run_rm(args: argparse.Namespace) -> int:
     name = parse_set(args.target)
     heads = [head.name for head in heads_on(name)]  # while there is a set that they can be of
+    unread = unread_heads(name.root)
     files = remove_set(name, args.yes)
+    for head, why in unread.items():
+        warn(f"head {head} may have been fitted on it, for its head.json {why}: it stays in {name.root}/{HEADS}")
     if args.json:
-        print_json({"set": str(name), "done": args.yes, "files": files, "heads": heads})
+        print_json({"set": str(name), "done": args.yes, "files": files, "heads": heads, "unread_heads": list(unread)})
         return 0
     stay = [("heads", f"{', '.join(heads)}: fitted on it, and stay in {name.root}/{HEADS}")] if heads else []
     print_pairs([("set", name), ("removed" if args.yes else "would remove", f"{files} files: all versions, tags and runs"), *stay])

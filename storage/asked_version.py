@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from functools import partial
 
-from storage.absent import absent_versions
+from storage.absent import absent_among, is_absent
+from storage.commit_times import commit_times
 from storage.errors import DamagedError, NotFoundError
 from storage.expected_versions import Hint, missing_versions, read_hint
 from storage.files import exists
@@ -22,6 +24,8 @@ from storage.store import is_behind_web
 from storage.versions import in_ranges, read_manifest, read_tag, version_path
 
 logger = logging.getLogger(__name__)
+
+THREADS = 8  # that read manifests
 
 
 def read_asked(name: SetName, versions: Sequence[int]) -> Manifest:
@@ -53,7 +57,7 @@ def read_newest(name: SetName, versions: Sequence[int]) -> tuple[Manifest, tuple
     for version in sorted({*versions, hint.newest} - lost, reverse=True):
         with suppress(NotFoundError):
             return read_manifest(name.folder, version), tuple(sorted(lost))
-        if version in absent_versions(name):
+        if is_absent(name, version):
             raise NotFoundError(f"{name.folder} has changed in this very moment, or its hint on the web server is old: try again")
         lost.add(version)
     raise DamagedError(lost_in_words(name, lost))
@@ -67,7 +71,7 @@ def lost_versions(name: SetName, versions: Collection[int], hint: Hint) -> tuple
     told = {*range(1, max(hint.newest, *versions) + 1)}
     gone = told - {*versions} - hint.absent
     with suppress(DamagedError):  # of a damaged list of absent versions `verify` tells
-        gone -= absent_versions(name) if gone else set()
+        gone -= absent_among(name, gone)
         return tuple(sorted(version for version in gone if not exists(version_path(name.folder, version))))
     return ()
 
@@ -99,12 +103,14 @@ def _read(name: SetName, version: int) -> Manifest:
     try:
         return read_manifest(name.folder, version)
     except NotFoundError:
+        if is_absent(name, version):  # in this very moment, or since the hint of a web server was left
+            raise _left(name, version) from None
         raise DamagedError(lost_in_words(name, [version])) from None
 
 
 def _not_there(name: SetName, version: int, versions: Sequence[int]) -> NotFoundError | DamagedError:
-    if version in absent_versions(name):
-        return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here; {_there(name, versions)}")
+    if is_absent(name, version):
+        return _left(name, version, f"; {_there(name, versions)}")
     if version in missing_versions(name):
         return DamagedError(lost_in_words(name, [version]))
     return NotFoundError(f"{name.folder} has no version {version}; {_there(name, versions)}")
@@ -116,19 +122,36 @@ def _there(name: SetName, versions: Sequence[int]) -> str:
     return f"its hint tells of {which}" if is_behind_web(name.root) else f"it has {which}"
 
 
+def _left(name: SetName, version: int, further: str = "") -> NotFoundError:
+    return NotFoundError(f"{name.folder} has no version {version} any more, or it was not copied here{further}")
+
+
 def _newest_until(name: SetName, versions: Sequence[int]) -> Manifest:
-    """Looked for from the newest one back: the clocks of writers may differ, the order of versions counts."""
+    """All manifests are read: of versions that were made before times were put in order, one with a wrong clock may follow any other."""
     moment = moment_of(str(name.at))
     assert moment is not None
-    after = max(read_hint(name).newest, versions[-1]) + 1
-    for version in reversed(versions):
-        manifest = _read(name, version)
-        if datetime.fromisoformat(manifest.created) <= moment:
-            _require_none_between(name, version, after)
-            return manifest
-        after = version
-    _require_none_between(name, 0, after)
-    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {versions[0]} is of {manifest.created}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        told = dict(zip(versions, pool.map(partial(_created, name), versions), strict=True))
+    times = commit_times({version: created for version, created in told.items() if isinstance(created, str)})
+    until = max((version for version, time in times.items() if time <= moment), default=0)
+    after = min((version for version in times if version > until), default=max(read_hint(name).newest, versions[-1]) + 1)
+    for version in range(until + 1, after):
+        if isinstance(damage := told.get(version), DamagedError):  # it may be the one of then
+            raise damage
+    _require_none_between(name, until, after)
+    if until:
+        return _read(name, until)
+    raise NotFoundError(f"{name.folder} had no version at {name.at} yet; version {after} is of {times[after].isoformat()}")
+
+
+def _created(name: SetName, version: int) -> str | DamagedError | None:
+    """When a version was made, or why nobody can tell; None for one that is lost."""
+    try:
+        return read_manifest(name.folder, version).created
+    except NotFoundError:
+        return None
+    except DamagedError as error:
+        return error
 
 
 def _require_none_between(name: SetName, version: int, after: int) -> None:
@@ -139,6 +162,6 @@ def _require_none_between(name: SetName, version: int, after: int) -> None:
     which = f"version {between[0]}" if len(between) == 1 else f"one of versions {in_ranges(between)}"
     then = f"{name.folder} at {name.at}: {which} may have been the newest then, and"
     there = f"; version {version} came before" if version else ""
-    if not (lost := {*between} - absent_versions(name)):
+    if not (lost := {*between} - absent_among(name, between)):
         raise NotFoundError(f"{then} has expired, or was not copied here{there}")
     raise DamagedError(f"{then} is not there{there}: {lost_in_words(name, lost)}")

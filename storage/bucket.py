@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -62,11 +62,11 @@ class Bucket:
         return float(found["last_modified"].timestamp())
 
     def names(self, key: str) -> list[str]:
-        with _told(self.url):
-            found = _obstore().list_with_delimiter(_client(self.url), f"{key}/" if key else None)
-        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
-        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
-        return [name for name in names if not name.startswith(".")]
+        found = self._list(key)
+        return _public_names([*found["common_prefixes"], *(each["path"] for each in found["objects"])])
+
+    def folders(self, key: str) -> list[str]:
+        return _public_names(self._list(key)["common_prefixes"])
 
     def create(self, key: str, data: bytes) -> None:
         """An answer is not trusted: "exists" may be an earlier try of this very call whose answer was lost, and a 409 means that another
@@ -100,6 +100,10 @@ class Bucket:
         with _told(self.url, writing=True), suppress(FileNotFoundError):
             _obstore().delete(_client(self.url), key)
 
+    def _list(self, key: str) -> Any:
+        with _told(self.url):
+            return _obstore().list_with_delimiter(_client(self.url), f"{key}/" if key else None)
+
     def _head(self, key: str) -> Any:
         with _told(self.url), suppress(FileNotFoundError):
             try:
@@ -120,6 +124,11 @@ class Bucket:
         except OSError as error:
             return error
         return None
+
+
+def _public_names(paths: Iterable[str]) -> list[str]:
+    names = {path.rstrip("/").rpartition("/")[2] for path in paths}
+    return [name for name in names if not name.startswith(".")]
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.absent import absent_among
 from storage.asked_version import lost_in_words, lost_versions, note_lost, read_newest
 from storage.card import read_card
 from storage.damage import raise_outage
@@ -106,9 +107,9 @@ def _is_like(pattern: str, text: str) -> bool:
     return re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in whole.lower()), text.lower(), re.DOTALL) is not None
 
 
-def set_names(root: Place) -> list[SetName]:
-    """The sets below `root`, sorted; none where there is no such folder."""
-    return [name for name in _set_folders(root) if exists(name.folder / "set.json")]
+def set_names(root: Place, known: Collection[str] = ()) -> list[SetName]:
+    """The sets below `root`, sorted; none where there is no such folder. known: by TEAM/SET, those that need not be asked for."""
+    return [name for name in _set_folders(root) if set_label(name) in known or exists(name.folder / "set.json")]
 
 
 def _set_folders(root: Place) -> list[SetName]:
@@ -143,6 +144,7 @@ def look_through_versions(uri: str | Path) -> tuple[list[Manifest], dict[int, st
             damaged[version] = str(error)
         except NotFoundError:  # behind a web server versions are not listed but told
             gone.add(version)
+    gone -= absent_among(name, gone)
     if not manifests and gone:
         raise DamagedError(lost_in_words(name, gone))
     note_lost(name, gone)

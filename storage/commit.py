@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
-from storage.absent import absent_versions
+from storage.absent import absent_versions, is_absent
 from storage.announce import announce
+from storage.commit_times import after_parent
 from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
 from storage.expected_versions import hinted_newest
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
@@ -82,6 +84,7 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
         manifest = make(latest)
         if manifest is latest:
             return manifest
+        manifest = after_parent(manifest, latest)
         seen = require_clean(name, manifest, latest)
         _require_files(name, set(manifest.files) - set(latest.files if latest else ()))
         if _publish(name, manifest):
@@ -121,18 +124,30 @@ def _publish(name: SetName, manifest: Manifest) -> bool:
         if read_manifest(name.folder, manifest.version).nonce != manifest.nonce:
             return False
         logger.warning("version %d of %s is committed, though the storage answered: %s", manifest.version, name, error)
-    if manifest.version in _absent(name):  # others went on and let versions expire meanwhile: the number was free a second time
+    if _is_absent(name, manifest.version):  # others went on and let versions expire meanwhile: the number was free a second time
         remove(path)
         return False
     return True
 
 
 def _absent(name: SetName) -> set[int]:
-    try:
+    with _unreadable_told():
         return absent_versions(name)
+    return set()
+
+
+def _is_absent(name: SetName, version: int) -> bool:
+    with _unreadable_told():
+        return is_absent(name, version)
+    return False
+
+
+@contextmanager
+def _unreadable_told() -> Iterator[None]:
+    try:
+        yield
     except (OSError, PermafrostError) as error:
-        logger.warning("the list of versions that have expired cannot be read: %s", error)
-        return set()
+        logger.warning("which versions have expired cannot be read: %s", error)
 
 
 def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:

@@ -52,6 +52,13 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def folders(self, key: str) -> list[str]:
+        try:
+            with os.scandir(key) as entries:
+                return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def create(self, key: str, data: bytes) -> None:
         """`os.link` is the primitive because it fails on an existing name on local disks and on NFS alike, whereas O_EXCL would publish
         the name before the content."""

@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage.absent import absent_versions
+from storage.absent import absent_among, absent_versions
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import exists
 from storage.heads import heads_on
@@ -35,8 +35,10 @@ def expected_versions(name: SetName) -> dict[int, str]:
     """By version, ascending, what tells of it. Raises DamagedError (of a damaged list of absent versions)."""
     told = _told_versions(name)  # before the list of absent ones, where a version stands before it leaves
     absent = absent_versions(name)
-    if absent and told:  # the newest version never leaves; a first copy that was cut off has none yet
-        told.setdefault(max(absent) + 1, "absent.json")
+    if (
+        gone := absent - {*list_versions(name.folder)}
+    ) and told:  # the newest version never leaves; a first copy that was cut off has none yet
+        told.setdefault(max(gone) + 1, f"the marker of version {max(gone)} as absent")
     highest = max(told, default=0)
     expected = {version: told.get(version, f"version {highest}") for version in range(1, highest + 1)}
     return {version: teller for version, teller in expected.items() if version not in absent}
@@ -44,13 +46,17 @@ def expected_versions(name: SetName) -> dict[int, str]:
 
 def missing_versions(name: SetName) -> dict[int, str]:
     """Those that should be there and are not. Raises DamagedError."""
+    return _missing(name) and _missing(name)  # of one that leaves, or comes back, in this very moment a second look finds where it went
+
+
+def _missing(name: SetName) -> dict[int, str]:
     there = set(list_versions(name.folder))
     gone = {
         version: teller
         for version, teller in expected_versions(name).items()
         if version not in there and not exists(version_path(name.folder, version))  # a listing may be behind
     }
-    expired = absent_versions(name) if gone else set()  # in this very moment
+    expired = absent_among(name, gone)  # in this very moment
     return {version: teller for version, teller in gone.items() if version not in expired}
 
 

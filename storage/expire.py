@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.absent import note_absent
+from storage.absent import mark_absent, unmark_present
 from storage.announce import announce
-from storage.errors import AlreadyExistsError, DamagedError, UsageError
+from storage.commit_times import commit_times
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.feature_set import read_description
 from storage.files import create_exclusive, read_bytes, remove
@@ -17,7 +18,7 @@ from storage.heads import heads_on, require_sound_heads
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.store import require_store, require_writable
-from storage.versions import list_tags, list_versions, read_manifest, tag_names, version_path
+from storage.versions import list_tags, list_versions, look_through_tags, read_manifest, tag_names, version_path
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ def expire_versions(name: SetName, keep: int | None, before: datetime | None, re
     require_store(name.root)
     read_description(name)
     _require_all_names(name)
-    manifests = {version: read_manifest(name.folder, version) for version in list_versions(name.folder)}
+    manifests = dict[int, Manifest]()
+    for version in list_versions(name.folder):
+        with suppress(NotFoundError):  # somebody else lets it expire
+            manifests[version] = read_manifest(name.folder, version)
     expiry = plan_expiry(manifests, _held(name), keep, before)
     if remove_them and expiry.leaving:
-        note_absent(name, expiry.leaving)
+        mark_absent(name, expiry.leaving)
         kept = _remove(name, expiry.leaving)
-        note_absent(name)
+        unmark_present(name)
         announce(name)
         expiry = Expiry(
             tuple(version for version in expiry.leaving if version not in kept), dict(sorted({**expiry.staying, **kept}.items()))
@@ -65,7 +69,9 @@ def _require_all_names(name: SetName) -> None:
             f"`permafrost store repair {name} --from ROOT` takes it from a copy of the store, "
             f"`permafrost store tag {name} {lost[0]} --delete` lets it go"
         )
-    require_sound_heads(name.root)
+    for tag, why in look_through_tags(name)[1].items():
+        raise DamagedError(f"nobody knows which version the tag {tag!r} of {name.folder} means, so nothing expires: {why}")
+    require_sound_heads(name)
 
 
 def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
@@ -75,6 +81,7 @@ def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
         with suppress(FileNotFoundError):  # of two who let it leave, one is faster
             removed[version] = read_bytes(version_path(name.folder, version))
             remove(version_path(name.folder, version))
+        mark_absent(name, [version])
     kept = {version: who for version, who in _held(name).items() if version in removed}
     for version in kept:
         with suppress(AlreadyExistsError):
@@ -84,7 +91,7 @@ def _remove(name: SetName, leaving: Collection[int]) -> dict[int, str]:
 
 def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep: int | None, before: datetime | None) -> Expiry:
     """held: versions that somebody names, and who. Pure."""
-    staying: dict[int, str] = {}
+    staying, times = dict[int, str](), commit_times({version: manifest.created for version, manifest in manifests.items()})
     newest = sorted(manifests, reverse=True)
     for place, version in enumerate(newest):
         if place == 0:
@@ -93,7 +100,7 @@ def plan_expiry(manifests: Mapping[int, Manifest], held: Mapping[int, str], keep
             staying[version] = held[version]
         elif keep is not None and place < keep:
             staying[version] = f"among the last {keep}"
-        elif before is not None and datetime.fromisoformat(manifests[version].created) >= before:
+        elif before is not None and times[version] >= before:
             staying[version] = "young"
     return Expiry(tuple(sorted(set(manifests) - set(staying))), dict(sorted(staying.items())))
 

@@ -34,6 +34,7 @@ from storage.requests import (
     require_range,
     require_whole,
 )
+from storage.restored import require_none_restored
 from storage.rewritten import rewriting_told
 from storage.row_reader import RowReader
 from storage.set_description import SetDescription, read_description
@@ -258,7 +259,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     """Open `ROOT/TEAM/SET[@VERSION|@TAG]` for reading; without '@' the newest version.
 
     Where the newest version is lost, the newest that is left, and a warning is logged. Raises UsageError (malformed name), NotFoundError
-    (no such store, set, version or tag), DamagedError (also for a version or tag that is lost).
+    (no such store, set, version or tag), DamagedError (also for a version or tag that is lost, and for one with what was taken down).
     """
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
@@ -270,4 +271,5 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     manifest = read_asked(name, versions)
     if manifest.space_id != description.space.id:
         raise DamagedError(f"{version_path(name.folder, manifest.version)} is of another feature space than the set's set.json")
+    require_none_restored(name, manifest)
     return FeatureSet(name, description, manifest)

@@ -184,6 +184,12 @@ def list_names(folder: Place) -> list[str]:
     return sorted(backend.names(key))
 
 
+def list_folders(folder: Place) -> list[str]:
+    """Names of the folders in `folder` without private ones, sorted; empty where there is no such folder."""
+    backend, key = _at(folder)
+    return sorted(backend.folders(key))
+
+
 def free_bytes(folder: Place) -> int | None:
     """Bytes that this user can still write where `folder` is, or will be; None where there is no such bound."""
     return shutil.disk_usage(_there(folder)).free if isinstance(folder, Path) else None

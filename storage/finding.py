@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Finding:
     """Something wrong with one file. kind: missing, resized, damaged, dangling (a tag whose version is not there, a record or receipt of a
-    takedown whose tombstone or record is not), unfinished (a takedown without a receipt); and, of files that are no damage of the set:
-    unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it had changed, and was removed), unannounced (readers
-    over the web go by it, and it tells nothing of the set).
+    takedown whose tombstone or record is not), unfinished (a takedown without a receipt, or a file that is back after one); and, of files
+    that are no damage of the set: unlisted (nothing lists it, so nobody reads it), cached (this machine's copy of it had changed, and was
+    removed), unannounced (readers over the web go by it, and it tells nothing of the set).
     """
 
     kind: str

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from storage.absent import FILE as ABSENT
+from storage.absent import FOLDER as ABSENT
+from storage.absent import LIST as ABSENT_LIST
+from storage.absent import MARKER
 from storage.card import FILE as CARD
 from storage.card_page import FILE as PAGE
 from storage.files import exists, list_names
@@ -23,11 +25,12 @@ from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
 LISTED_FOLDERS = ("golden", "items", "rejects", "shards")
 RUN_JSON = ("cancel.json", "end.json", "heartbeat.json", "plan.json", "report.json")
-OF_SET = {*LISTED_FOLDERS, ABSENT, HINT, CARD, PAGE, STATISTICS, "set.json", "versions", "tags", "runs"}  # in its folder
+OF_SET = {*LISTED_FOLDERS, ABSENT, ABSENT_LIST, HINT, CARD, PAGE, STATISTICS, "set.json", "versions", "tags", "runs"}  # in its folder
 _BY_CONTENT = re.compile(r"[0-9a-f]{64}\.(parquet|h5)")
 _IN_SET = {
     **dict.fromkeys(LISTED_FOLDERS, _BY_CONTENT),
     "versions": re.compile(r"\d{8,}\.json"),
+    ABSENT: MARKER,
     STATISTICS: re.compile(r"[0-9a-f]{64}\.h5|\d{8,}\.json"),
     "tags": re.compile(r".+\.json"),
     "runs": RUN_ID,

@@ -14,6 +14,7 @@ from storage.expected_versions import require_all_versions
 from storage.feature_set import read_description
 from storage.files import list_names, modified, remove, size_of
 from storage.foreign_files import LISTED_FOLDERS
+from storage.heads import require_sound_heads
 from storage.names import SetName
 from storage.run_watch import file_system_time, run_statuses
 from storage.runs import RunFolder
@@ -44,7 +45,8 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     refuses, is for sets that nobody else writes to.
 
     Nothing is touched while a run is at work on the set, which may need what no version lists yet: ConflictError. A manifest that cannot
-    be read, or is lost, stops it too (DamagedError): nobody knows what that version needs. Raises NotFoundError, UsageError.
+    be read, or is lost, stops it too, and so does a head of the store that cannot be read (DamagedError): nobody knows what they need.
+    Raises NotFoundError, UsageError.
     """
     if name.at:
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
@@ -55,6 +57,7 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
     statuses = run_statuses(name, clock)
     if running := [status for status in statuses if status.state in ("running", "unreadable")]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): collect garbage when it has ended")
+    require_sound_heads(name)  # a version that is lost may be one that only a head tells of
     require_all_versions(name)
     listed = listed_files({version: read_manifest(name.folder, version) for version in list_versions(name.folder)})
     unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]

@@ -54,25 +54,40 @@ def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{team}/{head}", value
 
 
-def require_sound_heads(root: Place) -> None:
-    """Raises DamagedError where a `head.json` of the store cannot be read, or has changed: nobody knows which version it was fitted on."""
-    for team in list_names(root / FOLDER):
-        for head in list_names(root / FOLDER / team):
-            if _is_unreadable(root / FOLDER / team / head / "head.json"):
-                raise DamagedError(
-                    f"{root / FOLDER / team / head}/head.json is damaged, and nobody knows which version of which set it was fitted on: "
-                    "restore it from a copy, fit the head anew, or remove its folder"
-                )
+def unread_heads(root: Place) -> dict[str, str]:
+    """What is wrong with heads of which nobody can say what they were fitted on, by TEAM/HEAD.
+
+    An empty folder is none; one whose `head.json` has not been written yet, or is gone, may be of any set.
+    """
+    folders = [f"{team}/{head}" for team in list_names(root / FOLDER) for head in list_names(root / FOLDER / team)]
+    found = {head: _wrong_with(root / FOLDER / head) for head in folders if list_names(root / FOLDER / head)}
+    return {head: why for head, why in found.items() if why}
 
 
-def _is_unreadable(place: Place) -> bool:
-    """One that is not there is not. Heads of older versions have no checksum."""
-    with suppress(NotFoundError):
-        try:
-            return CHECKSUM in read_json(place, "head") and is_damaged(place)
-        except DamagedError:
-            return True
-    return False
+def require_sound_heads(name: SetName) -> None:
+    """Raises DamagedError where nobody knows which version a head of the store was fitted on: it may be any of this set."""
+    wrong = unread_heads(name.root) | {head.name: "does not tell a version" for head in heads_on(name) if head.version is None}
+    for head, why in wrong.items():
+        raise DamagedError(
+            f"{name.root / FOLDER / head}/head.json {why}, and nobody knows which version of which set it was fitted on, so all are kept: "
+            "restore it from a copy, fit the head anew, or remove its folder"
+        )
+
+
+def _wrong_with(folder: Place) -> str | None:
+    """Heads of older versions have no checksum."""
+    try:
+        value = read_json(folder / "head.json", "head")
+        if CHECKSUM in value and is_damaged(folder / "head.json"):
+            return "is damaged"
+        parse_set(value["set"])
+    except NotFoundError:
+        return "is not there"
+    except DamagedError:
+        return "is damaged"
+    except (KeyError, AttributeError, PermafrostError):
+        return "does not tell a set"
+    return None
 
 
 def is_in_store(head: Path, name: SetName) -> bool:

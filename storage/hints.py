@@ -1,20 +1,20 @@
 """What readers of a web root need, since web servers list nothing: sets and tombstones of the store; newest version and tags of each set.
 
-Hints are replaced, not committed: two writers at once may leave the older one, and readers look onwards from there. Nobody else reads them.
+Hints are replaced, not committed. Who has replaced one looks again at what it should tell, and at what is there: so of two writers at once
+the later one adds what the other brought. A writer that is killed in between leaves an older hint, from which readers look onwards.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from storage.absent import absent_versions
 from storage.catalog import set_names
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.expected_versions import Hint, hinted_newest, hinted_tags
+from storage.expected_versions import Hint
 from storage.files import write_atomic
-from storage.lost_tombstones import takedowns_told
 from storage.names import SetName
 from storage.place import Place
 from storage.sealed import read_sealed, seal
@@ -23,6 +23,8 @@ from storage.versions import list_versions, tag_names
 from storage.web_root import CATALOG, HINT
 
 logger = logging.getLogger(__name__)
+
+MOST_TRIES = 10  # whoever has replaced it ten times since goes on
 
 
 def leave_hints(name: SetName, removed_tags: Collection[str] = (), given_up: Collection[str] = (), told: Hint = Hint()) -> None:
@@ -38,16 +40,25 @@ def leave_hints(name: SetName, removed_tags: Collection[str] = (), given_up: Col
 
 
 def _leave(name: SetName, removed_tags: Collection[str], given_up: Collection[str], told: Hint) -> None:
-    versions = list_versions(name.folder)
-    newest = max([hinted_newest(name), told.newest, *versions])  # a newest version that is lost stays told of, and so does a tag
-    tags = {*hinted_tags(name), *told.tags, *tag_names(name)} - ({*removed_tags} - {*tag_names(name)})
-    hint = {"newest": newest, "absent": sorted(absent_versions(name)), "tags": sorted(tags)}
-    _replace(name.folder / HINT, hint)
-    there = _read(name.root / CATALOG).get("sets")  # one that cannot be read named others, too
-    sets = {*(there if there is not None else map(set_label, set_names(name.root))), set_label(name)}
-    lost = takedowns_told(name.root) - {*given_up}  # of the others none ever leaves
-    taken_down = sorted(takedown_names(name.root) | lost)
-    _replace(name.root / CATALOG, {"sets": sorted(sets), **({"takedowns": taken_down} if taken_down else {})})
+    seen = {*removed_tags}
+
+    def hint(there: Mapping[str, Any], is_again: bool) -> dict[str, Any]:
+        versions, tags = list_versions(name.folder), {*tag_names(name)}
+        newest = max([there.get("newest", 0), told.newest, *versions])  # a newest version that is lost stays told of, and so does a tag
+        named = {*there.get("tags", ()), *told.tags, *tags} - (seen - tags)  # but for one that was seen a moment ago, which was removed
+        seen.update(tags)
+        return {"newest": newest, "absent": sorted(absent_versions(name) - {*versions}), "tags": sorted(named)}
+
+    def catalog(there: Mapping[str, Any], is_again: bool) -> dict[str, Any]:
+        sets, own = there.get("sets", ()), set_label(name)
+        if is_again or own not in sets:  # also of one that cannot be read, which named others
+            sets = [own, *sets, *map(set_label, set_names(name.root, known=sets))]
+        lost = {*there.get("takedowns", ())} - {*given_up}  # of the others none ever leaves
+        taken_down = sorted(takedown_names(name.root) | lost)
+        return {"sets": sorted({*sets}), **({"takedowns": taken_down} if taken_down else {})}
+
+    _settle(name.folder / HINT, hint)
+    _settle(name.root / CATALOG, catalog)
 
 
 def untold(name: SetName, hint: Mapping[str, Any] | None, catalog: Mapping[str, Any] | None, taken_down: Collection[str]) -> dict[str, str]:
@@ -67,8 +78,13 @@ def untold(name: SetName, hint: Mapping[str, Any] | None, catalog: Mapping[str, 
     return found
 
 
-def _replace(place: Place, value: dict[str, Any]) -> None:
-    if _read(place) != value:
+def _settle(place: Place, wanted: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
+    """Replace what is there until it is what it should be. wanted: what that is, given what is there and whether this writer has just
+    replaced it, and perhaps what another one had added."""
+    for tries in range(MOST_TRIES):
+        there = _read(place)
+        if there == (value := wanted(there, tries > 0)):
+            return
         write_atomic(place, seal(value))
 
 

@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from storage.absent import FILE, absent_versions, note_absent
+from storage.absent import LIST, absent_versions, mark_absent
 from storage.announce import announce
+from storage.commit_times import after_parent
 from storage.errors import DamagedError, PermafrostError
 from storage.expected_versions import hinted_tags, missing_versions
 from storage.files import create_exclusive, remove
@@ -37,8 +38,8 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
     try:
         absent_versions(name)
     except DamagedError:  # all gaps are noted below
-        remove(name.folder / FILE)
-        given_up.append(FILE)
+        remove(name.folder / LIST)
+        given_up.append(LIST)
     lost, version = sorted({*missing_versions(name), *damaged}), None
     if lost and lost[-1] > left[-1]:
         version = lost[-1] + 1
@@ -46,9 +47,10 @@ def give_up_versions(name: SetName) -> tuple[list[str], int | None]:
             _make_again(name, left[-1], version)
         except DamagedError:
             return given_up, None
-    note_absent(name, lost)
+    mark_absent(name, lost)
     for number in damaged:
         remove(version_path(name.folder, number))
+    mark_absent(name, damaged)
     given_up += [f"versions/{number:08d}.json" for number in lost]
     tags = sorted({*_remove_tags(name), *hinted_tags(name)} - {*tag_names(name)})  # those that are lost, too
     given_up += [f"tags/{tag}.json" for tag in tags]
@@ -61,7 +63,8 @@ def _make_again(name: SetName, base: int, version: int) -> None:
     manifest = read_manifest(name.folder, base)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     draft = replace(manifest, nonce=secrets.token_hex(16), created=now, provenance={"operation": "repair"})
-    create_exclusive(version_path(name.folder, version), seal(replace(succeed(manifest, draft), version=version).to_dict()))
+    made = after_parent(replace(succeed(manifest, draft), version=version), manifest)
+    create_exclusive(version_path(name.folder, version), seal(made.to_dict()))
 
 
 def _remove_tags(name: SetName) -> list[str]:

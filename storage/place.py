@@ -37,6 +37,10 @@ class Backend(Protocol):
         """Files and folders right in this folder; none where there is no such folder."""
         ...
 
+    def folders(self, key: str) -> list[str]:
+        """Of these, the folders."""
+        ...
+
     def create(self, key: str, data: bytes) -> None:
         """Raises AlreadyExistsError if the key is taken, whoever took it and however close the race was."""
         ...

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from storage.absent import FOLDER as ABSENT
+from storage.absent import LIST
 from storage.card_page import FILE as PAGE
 from storage.errors import ConflictError, NotFoundError, UsageError
 from storage.files import exists, list_names, remove, remove_folder
@@ -38,6 +40,8 @@ def remove_set(name: SetName, remove_it: bool) -> int:
         remove(name.folder / HINT)  # first: a removal that was cut off is no set that has lost its versions
         for version in reversed(list_versions(name.folder)):
             remove(version_path(name.folder, version))
+        for entry in (LIST, *(f"{ABSENT}/{marker}" for marker in list_names(name.folder / ABSENT))):
+            remove(name.folder / entry)  # so that the first version of a set that is made anew has its number free
         remove(name.folder / "set.json")
         for file in files:
             remove(file)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from storage.absent import FOLDER as ABSENT
+from storage.absent import MARKER, write_marker
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.copy_history import CopyHistory, compare_histories
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
 MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
+_MARKER = re.compile(f"{ABSENT}/{MARKER.pattern}")
 MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gone
 
 
@@ -117,6 +121,9 @@ def _is_mendable(finding: Finding) -> bool:
 
 def _mend(name: SetName, finding: Finding, copies: Sequence[CopyHistory]) -> str | None:
     """Take a sound copy of a file; returns where it was. What is made of the rest is made again."""
+    if found := _MARKER.fullmatch(finding.path):
+        write_marker(name, int(found[1]))
+        return "the set itself"
     if finding.path == PAGE:
         leave_page(name)
         return "the set itself"

@@ -11,6 +11,7 @@ from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, Perm
 from storage.files import create_exclusive, exists, list_names, remove
 from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
+from storage.store_place import require_free_place, require_no_file_in_its_way
 from storage.takedown_cache import honour_takedowns
 from storage.web_root import CATALOG, TAKEDOWNS, WebRoot
 from storage.web_root import STORE_FILE as STORE_FILE
@@ -20,7 +21,7 @@ STORE_FORMAT = 1
 
 def ensure_store(root: Place) -> None:
     """Make a local `root` a store if it is none yet, and check that this program reads its format. A remote one must have been made."""
-    require_possible_root(root)
+    require_no_file_in_its_way(root)
     if isinstance(root, Path) and not exists(root / STORE_FILE):
         init_store(root)
     require_store(root)
@@ -30,13 +31,13 @@ def init_store(root: Place) -> dict[str, Any]:
     """Make `root` a store, if it is none yet, and try what it relies on; returns its description.
 
     Raises PermafrostError where names can be created twice: the versions of two writers would overwrite each other there; UsageError
-    where nothing can be written.
+    where nothing can be written, or a store is above or below.
     """
     require_writable(root)
-    require_possible_root(root)
+    require_no_file_in_its_way(root)
     is_new = not exists(root / STORE_FILE)
     if is_new:
-        _require_outside(root)
+        require_free_place(root)
     _probe(root)
     if is_new:
         kind = "folder" if isinstance(root, Path) else "bucket"
@@ -57,12 +58,17 @@ def is_behind_web(root: Place) -> bool:
 
 
 def require_possible_root(root: Place) -> None:
-    """Raise UsageError if `root` can be no store because a file is in its way."""
-    if not isinstance(root, Path):
+    """Whether sets can be written there, asked before anything is: `root` is a store, or a folder that can be made one.
+
+    Raises UsageError (a file is in its way, or a store above or below it), NotFoundError for a bucket that is no store.
+    """
+    require_no_file_in_its_way(root)
+    if exists(root / STORE_FILE):
         return
-    obstacle = next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None)
-    if obstacle:
-        raise UsageError(f"the store {root} cannot be made: {obstacle} is a file")
+    if isinstance(root, Path):
+        require_free_place(root)
+    else:
+        require_store(root)
 
 
 def require_store(root: Place) -> dict[str, Any]:
@@ -79,18 +85,6 @@ def require_store(root: Place) -> dict[str, Any]:
         raise DamagedError(f"{path}: store format {description.get('format')!r}, this program reads {STORE_FORMAT}")
     honour_takedowns(root)
     return description
-
-
-def _require_outside(root: Place) -> None:
-    """Raise UsageError if `root` is a folder in a store: what is in it belongs to that one, whose commands would take it for their own."""
-    place = root.resolve() if isinstance(root, Path) else root
-    while place.parent != place:
-        place = place.parent
-        is_store = False
-        with suppress(PermissionError, PermafrostError):  # credentials may be for this prefix alone
-            is_store = exists(place / STORE_FILE)
-        if is_store:
-            raise UsageError(f"{root} is a folder of the store {place}: expected one outside of it, or {place} itself")
 
 
 def _way_to_a_store(root: Place) -> str:

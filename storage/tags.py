@@ -12,7 +12,7 @@ from storage.files import exists, read_bytes, remove, write_atomic
 from storage.moment import looks_like_moment, moment_of
 from storage.names import SetName, check_name
 from storage.sealed import seal
-from storage.versions import Tag, list_versions, read_tag, tag_place, version_path
+from storage.versions import Tag, list_versions, read_tag, tag_names, tag_place, version_path
 
 
 def move_tag(name: SetName, tag: str) -> Tag:
@@ -32,14 +32,15 @@ def move_tag(name: SetName, tag: str) -> Tag:
     write_atomic(place, seal({"version": moved.version, "moved": moved.moved}))
     if not exists(version_path(name.folder, moved.version)):
         write_atomic(place, before) if before else remove(place)
+        announce(name, [tag])  # somebody may have told of it meanwhile
         raise ConflictError(f"version {moved.version} of {name.folder} has expired in this very moment; the tag {tag!r} is as it was")
     announce(name)
     return moved
 
 
 def remove_tag(name: SetName, tag: str) -> None:
-    """Also one that is lost, and only told of. Raises NotFoundError."""
-    if tag not in hinted_tags(name):
+    """Also one that is damaged, or lost and only told of. Raises NotFoundError."""
+    if tag not in {*hinted_tags(name), *tag_names(name)}:
         read_tag(name, tag)
     remove(tag_place(name, tag))
     announce(name, [tag])

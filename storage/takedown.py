@@ -20,7 +20,7 @@ from storage.expected_versions import missing_versions
 from storage.feature_set import read_description
 from storage.files import remove
 from storage.foreign_files import foreign_in_set, foreign_in_store
-from storage.heads import heads_on
+from storage.heads import heads_on, unread_heads
 from storage.lost_tombstones import takedowns_told
 from storage.more import nor_more
 from storage.names import SetName
@@ -235,6 +235,8 @@ def _unreached(root: Place, only: SetName | None, names: Sequence[SetName], sets
                 yield f"{done.set}/{entry} {_FOREIGN}"
         for path in _private_files(name):
             yield f"{done.set}/{path} is a writer's private file: repeat the takedown when the writer has ended"
+    for unread, why in unread_heads(root).items():
+        yield f"head {unread} may have been fitted on it, for its head.json {why}: look into it, or remove it"
     if only is None:
         yield from (f"{path} {_FOREIGN}" for path in foreign_in_store(root))
 

@@ -194,7 +194,7 @@ def read_tombstones(name: SetName, coming: Tombstone | None = None) -> Tombstone
     if lost:
         values, lost = _read_all(name.root, coming)  # a takedown may have begun while folders were listed
     require_none_lost(name.root / FOLDER, lost)
-    return _concerning(name, values)
+    return concerning(name, values)
 
 
 def _read_all(root: Place, coming: Tombstone | None) -> tuple[dict[str, Tombstone | Record], dict[str, str]]:
@@ -225,7 +225,8 @@ def split(values: Mapping[str, Tombstone | Record]) -> tuple[list[Tombstone], di
     return stones, {name: value for name, value in values.items() if isinstance(value, Record)}
 
 
-def _concerning(name: SetName, values: Mapping[str, Tombstone | Record]) -> Tombstones:
+def concerning(name: SetName, values: Mapping[str, Tombstone | Record]) -> Tombstones:
+    """What tombstones and records, by their names, say of a set."""
     if not values:
         return NOTHING
     own = set_label(name)

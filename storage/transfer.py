@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from storage.absent import note_absent
+from storage.absent import absent_among, mark_not_copied, unmark_present
 from storage.announce import announce
 from storage.asked_version import read_asked
 from storage.card import read_card, write_card
@@ -24,14 +24,15 @@ from storage.files import create_exclusive, exists, private_file, publish_as, re
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.patience import full_disk_told
-from storage.place import same_place
+from storage.place import Place, same_place
+from storage.restored import require_none_restored
 from storage.store import ensure_store, require_store
 from storage.tags import move_tag
 from storage.takedown_scan import SetScan
 from storage.takedown_set import clean_set
 from storage.tombstones import read_tombstones, takedown_names
 from storage.verify import Expected, listed_files
-from storage.versions import Tag, list_tags, list_versions, read_manifest, version_path
+from storage.versions import Tag, list_versions, look_through_tags, read_manifest, version_path
 
 THREADS = 8
 
@@ -49,7 +50,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """lost: versions, and lost_tags: tags, that should be there."""
+    """lost: versions, and lost_tags: tags, that should be there, or cannot be read."""
 
     manifests: Mapping[int, Manifest]
     tags: Sequence[Tag]
@@ -71,6 +72,8 @@ def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], No
     _require_places(source, target)
     wanted = _wanted(source)
     manifests = wanted.manifests
+    for manifest in manifests.values():
+        require_none_restored(source, manifest)
     ensure_store(target.root)
     _require_same_history(source, target, wanted.lost)
     seen = _require_not_taken_down(source, target, manifests)
@@ -105,7 +108,7 @@ def _wanted(source: SetName) -> _Wanted:
     versions = list_versions(source.folder)
     if not versions:
         raise NotFoundError(f"the set {source.folder} has no committed version yet")
-    tags = list_tags(source)
+    tags, damaged = look_through_tags(source)
     if source.at:
         chosen = read_asked(source, versions)
         return _Wanted({chosen.version: chosen}, [tag for tag in tags if tag.name == source.at])
@@ -115,8 +118,9 @@ def _wanted(source: SetName) -> _Wanted:
             manifests[version] = read_manifest(source.folder, version)
         except NotFoundError:  # behind a web server versions are not listed but told
             lost.add(version)
+    lost -= absent_among(source, lost)  # a hint may be behind
     here = [tag for tag in tags if tag.version in manifests]
-    lost_tags = sorted({*(tag.name for tag in tags), *hinted_tags(source)} - {tag.name for tag in here})
+    lost_tags = sorted({*(tag.name for tag in tags), *damaged, *hinted_tags(source)} - {tag.name for tag in here})
     return _Wanted(manifests, here, frozenset(lost), tuple(lost_tags))
 
 
@@ -128,13 +132,19 @@ def _require_same_history(source: SetName, target: SetName, lost: frozenset[int]
         raise ConflictError(f"{target.folder} is another set than {source.folder}, and not a copy of it: choose another name")
     there, versions = set(list_versions(target.folder)) - lost, list_versions(source.folder)
     for version in sorted(there & set(versions)):
-        if read_bytes(version_path(target.folder, version)) != read_bytes(version_path(source.folder, version)):
+        if _differ(version_path(source.folder, version), version_path(target.folder, version)):
             raise ConflictError(
                 f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}. If something "
                 "was taken down in one of the two since it was copied, take it down in the other, too: then they are alike again"
             )
     if ahead := sorted(version for version in there if version > versions[-1]):
         raise ConflictError(f"{target.folder} has gone on by itself: it has version {ahead[0]}, which {source.folder} has not")
+
+
+def _differ(one: Place, other: Place) -> bool:
+    with suppress(FileNotFoundError):  # it has expired in this very moment
+        return read_bytes(one) != read_bytes(other)
+    return False
 
 
 def _require_not_taken_down(source: SetName, target: SetName, manifests: Mapping[int, Manifest]) -> frozenset[str]:
@@ -172,7 +182,7 @@ def _copy_file(source: SetName, target: SetName, file: Expected) -> bool:
 def _publish(source: SetName, target: SetName, wanted: _Wanted) -> tuple[int, ...]:
     """Create what makes the files count; returns the new versions."""
     new = []
-    note_absent(target, coming=wanted.manifests, lost=wanted.lost)
+    mark_not_copied(target, wanted.manifests, wanted.lost)
     for path, version in [("set.json", None), *((f"versions/{version:08d}.json", version) for version in wanted.manifests)]:
         if exists(target.folder / path):  # compared before anything was copied
             continue
@@ -181,7 +191,7 @@ def _publish(source: SetName, target: SetName, wanted: _Wanted) -> tuple[int, ..
         except AlreadyExistsError:
             raise ConflictError(f"{target.folder / path} was made by somebody else meanwhile; run the same command again") from None
         new += [version] if version else []
-    note_absent(target, lost=wanted.lost)
+    unmark_present(target)
     _copy_card(source, target)
     announce(target, told=Hint(max(wanted.lost, default=0), tags=wanted.lost_tags))
     return tuple(new)

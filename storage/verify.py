@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from storage.absent import FILE, absent_versions
+from storage.absent import FOLDER as ABSENT
+from storage.absent import LIST, MARKER, absent_versions, is_absent, read_marker
 from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
@@ -31,6 +32,7 @@ from storage.hints import untold
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place, RemotePlace
+from storage.restored import restored_files, way_out
 from storage.runs import RunFolder, run_folders
 from storage.sealed import read_sealed
 from storage.shard_cache import drop_changed
@@ -72,6 +74,7 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             if wrong:
                 findings.append(Finding(wrong[0], file.path, wrong[1], file.versions, scope.items(file.path, file.versions), file.sha256))
             on_file(done, len(expected))
+    findings += _restored(name, json_files.manifests, listed)
     if json_files.all_versions_read:  # else nobody knows what is listed
         findings += _unlisted(name, listed)
     if full and isinstance(name.root, RemotePlace):
@@ -133,7 +136,10 @@ class _JsonFiles:
     def _expected_versions(self) -> Mapping[int, str]:
         """And what tells of them. Where the list of absent ones is damaged, nobody knows what a gap means."""
         there = dict.fromkeys(list_versions(self._name.folder), "its manifest")
-        absent = self._read(FILE, lambda: absent_versions(self._name)) if exists(self._name.folder / FILE) else set()
+        for entry in list_names(self._name.folder / ABSENT):
+            if found := MARKER.fullmatch(entry):
+                self._read(f"{ABSENT}/{entry}", partial(read_marker, self._name, int(found[1])))
+        absent = self._read(LIST, lambda: absent_versions(self._name)) if exists(self._name.folder / LIST) else set()
         return there if absent is None else {**expected_versions(self._name), **there}
 
     @property
@@ -144,7 +150,7 @@ class _JsonFiles:
         try:
             self.manifests[version] = read_manifest(self._name.folder, version)
         except NotFoundError:
-            if version not in absent_versions(self._name):  # else it has expired in this very moment
+            if not is_absent(self._name, version):  # else it has expired in this very moment
                 raise NotFoundError(f"it is not there, and {teller} tells of it") from None
 
     def _read_tag(self, tag: str) -> None:
@@ -214,6 +220,15 @@ def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
             for file, is_changed in zip(listed.values(), changed, strict=True)
             if is_changed
         ]
+
+
+def _restored(name: SetName, manifests: Mapping[int, Manifest], listed: Mapping[str, Expected]) -> Iterator[Finding]:
+    """What was taken down and is back."""
+    entries = {entry.path: entry for manifest in manifests.values() for entry in manifest.files}
+    for entry in restored_files(name, entries.values()):
+        versions = listed[entry.path].versions if entry.path in listed else ()
+        why = f"it had left for a takedown, and is back with what was taken down: {way_out(name)}"
+        yield Finding("unfinished", entry.path, why, versions, sha256=entry.sha256)
 
 
 def _unlisted(name: SetName, listed: Mapping[str, Expected]) -> Iterator[Finding]:

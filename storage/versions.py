@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from storage.damage import MEND
@@ -56,12 +55,21 @@ def in_ranges(numbers: Sequence[int]) -> str:
 
 
 def list_tags(name: SetName) -> list[Tag]:
-    """All but those that leave in this very moment, or are lost, and only told of over the web."""
-    found = []
+    """All that can be read: not those that leave in this very moment, are damaged, or are lost, and only told of over the web."""
+    return look_through_tags(name)[0]
+
+
+def look_through_tags(name: SetName) -> tuple[list[Tag], dict[str, str]]:
+    """(the tags that can be read; of those that are damaged, why)."""
+    found, damaged = [], {}
     for tag in tag_names(name):
-        with suppress(NotFoundError):
+        try:
             found.append(read_tag(name, tag))
-    return found
+        except NotFoundError:
+            continue
+        except DamagedError as error:
+            damaged[tag] = str(error)
+    return found, damaged
 
 
 def tag_names(name: SetName) -> list[str]:
@@ -69,13 +77,20 @@ def tag_names(name: SetName) -> list[str]:
 
 
 def read_tag(name: SetName, tag: str) -> Tag:
+    """Raises NotFoundError, DamagedError."""
     place = tag_place(name, tag)
+    way_out = (
+        f"`permafrost store tag {name.folder}@VERSION {tag}` lets it mean a version again, `permafrost store tag {name.folder} {tag} "
+        "--delete` lets it go"
+    )
     try:
         value = read_sealed(place, "tag")
     except NotFoundError:
         raise NotFoundError(f"{name.folder} has no tag {tag!r}; its tags: {', '.join(tag_names(name)) or 'none'}") from None
+    except DamagedError as error:
+        raise DamagedError(f"{error}. {way_out}") from None
     if type(value.get("version")) is not int:
-        raise DamagedError(f"the tag {place} should name a version number, not {value.get('version')!r}")
+        raise DamagedError(f"the tag {place} should name a version number, not {value.get('version')!r}. {way_out}")
     return Tag(tag, value["version"], str(value.get("moved")))
 
 

@@ -52,6 +52,8 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
     copy = f"`permafrost store repair {name} --from ROOT` takes it from a copy of the store"
     anew = f"without one, `permafrost store rm {name} --yes` removes the set, which is extracted or imported anew then"
     first, _, rest = finding.path.partition("/")
+    if finding.kind == "unfinished":
+        return f"{finding.path.removeprefix('../../')}: {finding.message}"
     match first:
         case "set.json":
             return f"set.json says what the set is, and nothing can make it again: {copy}; {anew}"
@@ -70,8 +72,6 @@ def _of_file(name: SetName, finding: Finding, newest: int) -> str | None:
             return (
                 f"{STORE_FILE} describes the store: {copy}; without one, remove it, and `permafrost store init {name.root}` makes it anew"
             )
-        case _ if finding.kind == "unfinished":
-            return f"{finding.path.removeprefix('../../')}: {finding.message}"
         case _ if f"/{TAKEDOWNS}/" in finding.path and finding.kind == "dangling":
             told = f"{finding.path.removeprefix('../../')}: {finding.message}, and nothing is committed without one"
             return f"{told}: {copy}, or repeat that takedown, which leaves it anew"

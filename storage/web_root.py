@@ -71,6 +71,8 @@ class WebRoot(Bucket):
         match parts[_SET_PARTS:]:
             case ["versions"]:
                 return [f"{version:08d}.json" for version in self._versions(folder, hint)]
+            case ["absent"]:
+                return [f"{version:08d}.json" for version in hint.get("absent", [])]
             case ["tags"]:
                 return [f"{tag}.json" for tag in hint.get("tags", [])]
         return []

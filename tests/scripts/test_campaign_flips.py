@@ -18,7 +18,7 @@ KINDS = {
         "set.json",
         "README.md",
         "hint.json",
-        "absent.json",
+        "absent",
         "versions",
         "tags",
         "golden",

@@ -49,6 +49,32 @@ def test_tags_are_made_moved_listed_and_removed(say: Said, uri: str) -> None:
         assert (got, message in err) == (code, True), err
 
 
+def test_a_damaged_tag_hides_nothing_and_can_be_made_again_or_removed(say: Said, uri: str) -> None:
+    path = Path(uri) / "tags" / "prod.json"
+    sound = path.read_bytes()
+    way_out = (
+        rf"`permafrost store tag {uri}@VERSION prod` lets it mean a version again, `permafrost store tag {uri} prod --delete` lets it go"
+    )
+    for harm in (b"x", sound.replace(b"2", b"3", 1), sound[:-4], b"{}"):
+        path.write_bytes(harm)
+        say("store", "tag", f"{uri}@1", "other")
+        for action in ("show", "versions", "tag"):
+            code, out, err = say("store", action, uri, "--json")
+            assert (code, way_out in err) == (0, True)
+            assert action == "versions" or "prod" in json.loads(out)["damaged_tags" if action == "show" else "damaged"]
+            assert "other" in say("store", action, f"{uri}@1" if action == "show" else uri)[1]
+        code, _, err = say("store", "expire", uri, "--keep", "1", "--yes")
+        assert (code, "nothing expires" in err, way_out in err) == (1, True, True)
+        code, out, _ = say("store", "copy", uri, f"{uri}-copy", "--json")
+        assert (code, json.loads(out)["tags"], json.loads(out)["lost"]) == (3, ["other"], ["tags/prod.json"])
+        assert say("store", "tag", f"{uri}@2", "prod")[0] == 0
+        assert say("store", "verify", uri)[0] == 0
+        path.write_bytes(harm)
+        (Path(uri) / "hint.json").unlink()
+        assert "prod" not in say("store", "tag", uri, "prod", "--delete")[1]
+        assert say("store", "expire", uri, "--keep", "3", "--yes")[0] == 0
+
+
 def test_readers_name_what_is_lost_and_go_on(say: Said, uri: str, caplog: pytest.LogCaptureFixture) -> None:
     (Path(uri) / "versions" / "00000003.json").unlink()
     (Path(uri) / "tags" / "prod.json").unlink()
@@ -207,6 +233,8 @@ def test_what_leaves_is_told_first_and_done_with_yes(say: Said, uri: str) -> Non
     assert "would remove" in (told := say("store", "rm", uri)[1])
     assert "heads         me/best: fitted on it, and stay in store/heads" in told
     assert json.loads(say("store", "rm", uri, "--json")[1])["heads"] == ["me/best"]
+    (head / "head.json").write_bytes(b"garbage")
+    assert "head me/best may have been fitted on it, for its head.json is damaged" in say("store", "rm", uri)[2]
     assert say("store", "rm", uri, "--yes")[0] == 0
     assert not Path(uri).exists()
 

@@ -15,7 +15,7 @@ from storage.verify import verify_set
 from storage.versions import list_versions, read_manifest
 
 FRESH = multiprocessing.get_context("forkserver")  # a child of a server without threads: quick to start, and nobody's locks are held
-FRESH.set_forkserver_preload([f"tests.storage.test_commit_{kind}" for kind in ("crashes", "faults")])
+FRESH.set_forkserver_preload(["scripts.set_leaver", *(f"tests.storage.test_commit_{kind}" for kind in ("crashes", "faults"))])
 
 
 def again(draft: Manifest) -> Manifest:

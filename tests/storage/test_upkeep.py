@@ -115,16 +115,36 @@ def test_nothing_expires_that_a_lost_tag_may_mean(made: MadeSet) -> None:
     assert 1 in expire_versions(made.name, 1, None, remove_them=True).leaving
 
 
-@pytest.mark.parametrize("harm", [b"{", None], ids=["cut off", "another bit"])
-def test_nothing_expires_that_a_damaged_head_may_need(made: MadeSet, harm: bytes | None) -> None:
+@pytest.mark.parametrize("harm", ["cut off", "another bit", "empty", "no name", "not there", "no version"])
+def test_nothing_leaves_that_a_head_of_which_nobody_knows_may_need(made: MadeSet, harm: str) -> None:
     head = Path(made.name.root) / "heads" / "me" / "best" / "head.json"
     head.parent.mkdir(parents=True)
+    (head.parent / "head.keras").write_bytes(b"x")
     sound = seal({"set": str(made.name), "version": 1})
-    head.write_bytes(harm or sound.replace(b'"version": 1', b'"version": 3'))
-    with pytest.raises(DamagedError, match=r"heads/me/best/head.json is damaged, and nobody knows .* remove its folder"):
-        expire_versions(made.name, 1, None, remove_them=True)
+    harmed = {
+        "cut off": b"{",
+        "another bit": sound.replace(b'"version": 1', b'"version": 3'),
+        "empty": b"{}",
+        "no name": b'{"set": 7}',
+        "no version": seal({"set": str(made.name)}),
+    }
+    if harm in harmed:
+        head.write_bytes(harmed[harm])
+    before = files_of(made)
+    for act in (lambda: expire_versions(made.name, 1, None, remove_them=True), lambda: collect_garbage(made.name, True, -1)):
+        with pytest.raises(DamagedError, match=r"heads/me/best/head.json .*, and nobody knows .* remove its folder"):
+            act()
+    assert files_of(made) == before
     head.write_bytes(sound)
     assert expire_versions(made.name, 1, None, remove_them=True).staying[1] == "head me/best"
+
+
+def test_a_folder_with_nothing_in_it_and_a_file_beside_heads_are_no_heads(made: MadeSet) -> None:
+    heads = Path(made.name.root) / "heads" / "me"
+    (heads / "empty").mkdir(parents=True)
+    (heads / "notes.txt").write_text("x")
+    assert 1 in expire_versions(made.name, 1, None, remove_them=True).leaving
+    collect_garbage(made.name, delete=True)
 
 
 def test_garbage_is_what_no_version_lists(made: MadeSet) -> None:

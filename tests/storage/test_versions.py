@@ -11,7 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scripts.made_set import MadeSet
+from storage.catalog import list_manifests
+from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.expire import expire_versions
 from storage.feature_set import open_set
 from storage.sealed import seal
 from storage.tags import move_tag, remove_tag
@@ -43,6 +46,47 @@ def made(make_set: MakeSet) -> MadeSet:
 def test_a_number_day_or_time_means_a_version(made: MadeSet, at: str | None, version: int) -> None:
     assert made.open(at).version == version
     assert open_set(f"{made.name}@{at}" if at else str(made.name)).version == version
+
+
+def dated(made: MadeSet, corpus: str, created: str) -> str:
+    """When a version was committed whose writer's clock says `created`."""
+    base = made.open().manifest
+    return commit(made.name, base, replace(made.draft(corpus, {"a": 7}), created=created), corpus).created
+
+
+def test_a_clock_that_is_behind_dates_no_version_before_the_one_that_it_follows(made: MadeSet, caplog: pytest.LogCaptureFixture) -> None:
+    assert dated(made, "late", "2001-01-01T00:00:00+00:00") == "2026-11-24T23:59:00.000001+00:00"
+    assert "the clock here says 2001-01-01T00:00:00+00:00: one of the two clocks is wrong" in caplog.text
+    caplog.clear()
+    assert dated(made, "same second", "2026-11-24T23:59:00+00:00") == "2026-11-24T23:59:00.000002+00:00"
+    assert dated(made, "right", "2026-11-25T00:00:00+00:00") == "2026-11-25T00:00:00+00:00"
+    assert caplog.text == ""
+    for at, version in (("2001-01-02", None), ("2026-11-20", 1), ("2026-11-24T23:59", 3), ("2026-11-24", 5), ("2026-11-25", 6)):
+        if version:
+            assert made.open(at).version == version
+        else:
+            with pytest.raises(NotFoundError, match="had no version"):
+                made.open(at)
+    for manifest in list_manifests(made.uri):
+        assert made.open(manifest.created).version == manifest.version
+
+
+def test_versions_of_before_times_were_put_in_order_count_from_those_that_they_follow(made: MadeSet) -> None:
+    """Version 2 by a clock that was behind: it came after version 1."""
+    manifest = replace(read_manifest(made.folder, 2), created="2001-01-01T00:00:00+00:00")
+    version_path(made.folder, 2).write_bytes(seal(manifest.to_dict()))
+    with pytest.raises(NotFoundError, match="had no version at 2026-11-19 yet; version 1 is of 2026-11-20"):
+        made.open("2026-11-19")
+    assert [made.open(at).version for at in ("2026-11-20T09:30", "2026-11-24T23:58", "2026-11-24")] == [2, 2, 3]
+    for hour, leaving in ((9, ()), (10, (1, 2))):
+        assert expire_versions(made.name, None, datetime(2026, 11, 20, hour, tzinfo=UTC), remove_them=False).leaving == leaving
+
+
+def test_a_damaged_version_spoils_the_times_of_no_other(made: MadeSet) -> None:
+    version_path(made.folder, 2).write_bytes(b"x")
+    assert [made.open(at).version for at in ("2026-11-24",)] == [3]
+    with pytest.raises(DamagedError, match=r"00000002\.json"):
+        made.open("2026-11-20")
 
 
 @pytest.mark.parametrize("at", ["2026-11-19", "20261120T092959Z"])

@@ -27,7 +27,7 @@ from storage.expire import expire_versions
 from storage.gc import collect_garbage
 from storage.import_features import import_features
 from storage.leaderboard import leaderboards
-from storage.names import SetName, parse_root
+from storage.names import SetName, parse_root, parse_set
 from storage.place import Place
 from storage.removal import remove_set
 from storage.repair import repair_set
@@ -158,6 +158,25 @@ def test_versions_that_are_newer_than_the_hint_are_found(made: MadeSet, url: str
     assert storage.open(f"{url}/team/set").version == 5
     (Path(made.folder) / "hint.json").unlink()
     assert storage.open(f"{url}/team/set").version == 5
+
+
+def test_versions_that_have_expired_since_the_hint_was_left_are_not_lost(
+    made: MadeSet, url: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    remove_tag(made.name, "prod")
+    made.commit("photos", {"a": 7})
+    stale = (Path(made.folder) / "hint.json").read_bytes()
+    expire_versions(made.name, 1, None, remove_them=True)
+    (Path(made.folder) / "hint.json").write_bytes(stale)
+    caplog.clear()
+    assert storage.open(f"{url}/team/set").version == 3
+    assert [each.version for each in list_manifests(f"{url}/team/set")] == [3]
+    with pytest.raises(NotFoundError, match="has no version 1 any more"):
+        storage.open(f"{url}/team/set@1")
+    with pytest.raises(NotFoundError, match="has expired"):
+        storage.open(f"{url}/team/set@2001-01-01")
+    assert copy_set(parse_set(f"{url}/team/set"), SetName(tmp_path / "copy", "team", "set")).lost == ()
+    assert caplog.text == ""
 
 
 def test_a_lost_newest_version_is_noted_over_the_web_too(made: MadeSet, url: str, caplog: pytest.LogCaptureFixture) -> None:
