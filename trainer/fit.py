@@ -77,6 +77,6 @@ def fit(
         path=first.path,
         fit_seconds=round(fit_seconds, 3),
         strategy=HYBRID if tail else FEATURE_EXTRACTION,
-        frozen=dict(tail.about) if tail else {},
+        frozen=tail.told(options) if tail else {},
         cross_validation=crossed,
     )

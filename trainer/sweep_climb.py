@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import UsageError
+from trainer.head_progress import HeadState
 from trainer.head_stack import Architecture
-from trainer.many_heads import HeadState
 from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
 from trainer.sweep_plan import Rung, Trial, best_first, groups, trials
 from trainer.sweep_result import CandidateResult, ranked, scores_of

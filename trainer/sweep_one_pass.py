@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Architecture, Arrays
-from trainer.many_heads import HeadState, Progress, Stack, train
+from trainer.many_heads import Stack, train
 from trainer.sweep_plan import Trial
 from trainer.sweep_work import Way, Work
 

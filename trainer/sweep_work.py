@@ -15,10 +15,11 @@ from storage.errors import UsageError
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import LabelledFeatures
+from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Architecture, Arrays, HeadSpec
 from trainer.heads import HEADS
 from trainer.input_pipeline import batches_of, rows_per_batch
-from trainer.many_heads import HeadState, Progress, TrainingData, probabilities
+from trainer.many_heads import TrainingData, probabilities
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.options import FitOptions
 from trainer.standardise import Moments, moments, standardised

@@ -12,10 +12,10 @@ import pytest
 import storage
 from tests.trainer.conftest import Row
 from trainer.features import read_labelled
+from trainer.head_progress import HeadState
 from trainer.head_stack import Arrays
 from trainer.heads import HeadInput, build_head
 from trainer.labels import labels_of_items
-from trainer.many_heads import HeadState
 from trainer.options import FitOptions
 from trainer.solver import Solver
 from trainer.splits import TRAIN, VALIDATION
