@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +34,10 @@ class Progress:
         """That whose weights are kept; 0: the start."""
         return self.best_epoch if self.start_loss is None or self.best_loss < self.start_loss else 0
 
+    @property
+    def gave_numbers(self) -> bool:
+        return self.best_epoch > 0 or self.start_loss is not None
+
     def note(self, loss: float, validation: float | None, patience: int) -> bool:
         """End an epoch; whether its weights are the best so far. Without validation the last are."""
         self.epoch += 1
@@ -45,6 +50,12 @@ class Progress:
             self.best_loss = validation
         self.best_epoch = self.epoch
         return True
+
+
+def mean_epochs(seeds: Sequence[Progress]) -> int:
+    """The mean of the epochs with the best validation loss; 0 for heads that are best as they start."""
+    least = 1 if seeds[0].start_loss is None else 0
+    return max(least, round(sum(one.kept_epoch for one in seeds) / len(seeds)))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -76,14 +76,18 @@ class Tail:
 
     def trained(self, options: FitOptions) -> tuple[str, ...]:
         """Names of the layers that train."""
-        copy = self.fresh(options.train_batch_norm, options.train_last)
-        return tuple(layer.name for layer in copy.layers if layer.trainable_weights)
+        last = self._names if options.train_last is None else self._last(options.train_last)
+        return tuple(name for name in last if name in self._trainable[options.train_batch_norm])
+
+    @cached_property
+    def _trainable(self) -> Mapping[bool, frozenset[str]]:
+        """Names of the layers that can be trained, by whether BatchNorm is."""
+        return {norm: frozenset(layer.name for layer in self.fresh(norm).layers if layer.trainable_weights) for norm in (False, True)}
 
     def spread(self) -> tuple[int, ...]:
         """Numbers of last layers to choose from: none, and the fewest with which about a third, two thirds, and all of those train that
         can."""
-        trained = set(self.trained(FitOptions()))
-        numbers = [number for number, name in enumerate(reversed(self._names), 1) if name in trained]
+        numbers = [number for number, name in enumerate(reversed(self._names), 1) if name in self._trainable[False]]
         return tuple(sorted({0, *(numbers[-(-part * len(numbers) // PARTS) - 1] for part in range(1, PARTS + 1))}))
 
     def told(self, options: FitOptions) -> dict[str, Any]:
@@ -105,13 +109,12 @@ class Tail:
         names = self._names
         if number is not None and number > len(names):
             raise UsageError(
-                f"--train-last {number}: of this set, cut at {self.about['cut']}, the last {len(names)} layers of the network can be trained "
-                f"at most: extract one with --train-last {number}"
+                f"--train-last {number}: from a set cut at {self.about['cut']} at most the last {len(names)} layers can be trained: "
+                f"extract one with --train-last {number}"
             )
         if not number or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
             return
-        trained = self.trained(FitOptions(train_batch_norm=train_batch_norm))
-        least = next(i for i, name in enumerate(reversed(names), 1) if name in trained)
+        least = next(i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm])
         norm = "" if train_batch_norm else ", or are BatchNorm, which is frozen without --train-batch-norm"
         raise UsageError(
             f"--train-last {number}: the last layers ({', '.join(self._last(number))}) have no weights{norm}, so nothing would be trained: "

@@ -55,7 +55,8 @@ class Training:
         model.optimizer.go_on(model.trainable_variables, progress.steps, state.means, state.squares)
         best, _ = self._further(model, train, validation, progress, state.best, until, on_epoch)
         progress.steps = progress.epoch * self._steps(train)
-        return HeadState(values(model), *model.optimizer.moments, best, progress)
+        means, squares = model.optimizer.moments
+        return HeadState(values(model), means, squares, best, progress)
 
     def _further(
         self, model: keras.Model, train: Numbers, validation: Numbers, progress: Progress, best: Arrays, until: int, on_epoch: OnEpoch
