@@ -61,6 +61,12 @@ def test_a_budget_draws_from_ranges(a_set: str, say: Said) -> None:
         (["--range", "c=1"], "expected a range such as c=0.0001:10, got 'c=1'"),
         (["--range", "c=0.1:1"], "say with a budget how many"),
         (["--grid", "c=1", "--grid", "c=2"], "c is given twice"),
+        (
+            ["--train-last", "0,3"],
+            "heads that train together have no train_last: leave it out, use `train`, or sweep with --strategy hybrid",
+        ),
+        (["--weights", "w.h5"], "--weights is about --strategy hybrid"),
+        (["--c", "1", "--grid", "c=2"], "c is given twice"),
         (["--head", "forest"], "the head 'forest' cannot be swept: expected one of linear, mlp, logistic, ridge"),
     ],
 )

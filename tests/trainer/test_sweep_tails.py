@@ -56,7 +56,8 @@ def work_of(uri: str, options: FitOptions) -> TailWork:
 
 @pytest.mark.slow
 def test_rung_by_rung_a_candidate_is_the_head_of_train(uri: str) -> None:
-    work, trial, told = work_of(uri, WITH_ALL), Trial(0, 0), []
+    """Of all layers by their number, beside those that `train` takes where none is said."""
+    work, trial, told = work_of(uri, replace(WITH_ALL, train_last=6)), Trial(0, 0), []
     [state] = work.fit([trial], [None], 1, told.append)
     [state] = work.fit([trial], [state], 3, told.append)
     assert told == [1, 2, 3]
@@ -70,12 +71,11 @@ def test_rung_by_rung_a_candidate_is_the_head_of_train(uri: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
-def test_all_layers_by_number_are_all_layers(uri: str) -> None:
-    heads = [fit(uri, options=replace(BASE, train_last=last), tail=make_tail()) for last in (None, 6)]
-    for a, b in zip(*(head.model.get_weights() for head in heads), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert [head.frozen.get("parameters_trained") for head in heads] == [None, 85 + 105]
+def test_what_trains_is_told() -> None:
+    tail = make_tail()
+    assert tail.told(FitOptions()) == tail.about
+    for last, parameters in ((0, 0), (4, 105), (6, 85 + 105)):
+        assert tail.told(FitOptions(train_last=last)) == {**tail.about, "train_last": last, "parameters_trained": parameters}
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_frozen_layers_compute_as_before_a_cut() -> None:
     assert np.abs(np.asarray(fresh(x, training=True)) - np.asarray(fresh(x, training=True))).max() > 0, "dropout of the trained part is on"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_over_layers_goes_on_where_it_was_stopped(uri: str, tmp_path: Path) -> None:
     axes = {"train_last": (0, 4, 5, 6), "learning_rate": Range(0.001, 0.02)}
     options = SweepOptions(replace(BASE, tail_learning_rate=0.01), axes, seeds=1, budget=4, eta=2, strategy=HYBRID)
