@@ -22,11 +22,12 @@ from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import read_labelled
 from trainer.fitted import FittedHead
+from trainer.fitted_items import told_of_items, warnings_of_items
 from trainer.heads import HEADS
 from trainer.labels import labels_for
-from trainer.measured import calibrated, digest_of_tested
+from trainer.measured import calibrated
 from trainer.prepared import prepare
-from trainer.split_checks import require_all_classes, split_warnings
+from trainer.split_checks import require_all_classes
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.sweep_climb import Climb, OnProgress
 from trainer.sweep_options import SweepOptions
@@ -126,7 +127,7 @@ def _identity(feature_set: FeatureSet, work: SweepWork, options: SweepOptions, t
 def _refit(work: SweepWork, winner: CandidateResult, kept: SweepState, feature_set: FeatureSet) -> FittedHead:
     """The winner on training and validation items together, for the epochs that were best, and its numbers."""
     trial, options, split, joined = Trial(winner.number, 0), winner.options, work.split.base, work.data.joined
-    test, progress = split.positions(TEST), [outcome.progress for outcome in winner.outcomes]
+    progress = [outcome.progress for outcome in winner.outcomes]
     together = work.on(work.split.together())
     weights = together.refit(trial, progress)
     metrics: dict[str, Evaluation | MultiLabelEvaluation] = {}
@@ -135,19 +136,14 @@ def _refit(work: SweepWork, winner: CandidateResult, kept: SweepState, feature_s
             metrics[name] = _finite(together.on(together.split.measuring(positions)).measure([trial], [weights]))
     metrics[VALIDATION] = _finite(work.measure([trial], [kept.weights_of(winner.outcomes[0]).best]))
     return FittedHead(
+        **told_of_items(feature_set, work.data, split),
         model=together.model(trial, weights),
-        classes=work.data.classes,
-        feature_set=feature_set,
         options=options,
         metrics=calibrated({name: metrics[name] for name in (TRAIN, VALIDATION, TEST) if name in metrics}),
         epochs=winner.epochs,
         history=winner.outcomes[0].progress.history,
-        labels=joined.report,
-        rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
-        straddling_duplicates=split.straddling,
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *work.data.warnings],
+        warnings=[*warnings_of_items(work.data, split, HEADS[options.head].unvalidated), *work.data.warnings],
         positions={name: joined.positions[split.positions(name)] for name in metrics},
-        tested=digest_of_tested(work.data.digests[test], work.data.y[test], work.data.classes) if len(test) else None,
         **work.told(options, progress),
     )
 
