@@ -16,12 +16,12 @@ from trainer.features import LabelledFeatures
 from trainer.fitting import Curves, FirstFit
 from trainer.head_progress import HeadState, Progress, mean_epochs
 from trainer.head_stack import Arrays
-from trainer.measured import predictions
+from trainer.measured import AnyEvaluation, predictions
 from trainer.options import FitOptions
 from trainer.sweep_options import HYBRID_GRID, HYBRID_RANGES, SweepOptions
 from trainer.sweep_plan import Trial
 from trainer.sweep_split import SweepSplit
-from trainer.sweep_work import AnyEvaluation, OnEpoch
+from trainer.sweep_work import OnEpoch
 from trainer.tail_fit import ALONE, TailFit
 from trainer.tails import HYBRID, Tail
 from trainer.task import Task

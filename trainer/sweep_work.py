@@ -13,8 +13,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
-from trainer.evaluate import Evaluation
-from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import LabelledFeatures
 from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Architecture, Arrays, HeadSpec
@@ -22,6 +20,7 @@ from trainer.heads import HEADS
 from trainer.input_pipeline import batches_of, rows_per_batch
 from trainer.many_heads import TrainingData, probabilities
 from trainer.map_pooling import MAP_POOLINGS
+from trainer.measured import AnyEvaluation
 from trainer.options import FitOptions
 from trainer.standardise import Moments, moments, standardised
 from trainer.sweep_plan import Trial
@@ -31,8 +30,6 @@ from trainer.task import Task
 PREDICTION_BYTES = 256 << 20  # of probabilities held at a time while heads are measured
 COPIES = 6  # of a head's weights while it trains: weights, Adam's means and squares, best, gradient, what is being computed
 
-
-AnyEvaluation = Evaluation | MultiLabelEvaluation
 OnEpoch = Callable[[int], None]
 
 

@@ -88,7 +88,8 @@ class Tail:
         """Numbers of last layers to choose from: none, and the fewest with which about a third, two thirds, and all of those train that
         can."""
         numbers = [number for number, name in enumerate(reversed(self._names), 1) if name in self._trainable[False]]
-        return tuple(sorted({0, *(numbers[-(-part * len(numbers) // PARTS) - 1] for part in range(1, PARTS + 1))}))
+        places = [-(-part * len(numbers) // PARTS) - 1 for part in range(1, PARTS + 1)] if numbers else []
+        return tuple(sorted({0, *(numbers[place] for place in places)}))
 
     def told(self, options: FitOptions) -> dict[str, Any]:
         """What `head.json` says of a head with these options."""
@@ -114,11 +115,11 @@ class Tail:
             )
         if not number or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
             return
-        least = next(i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm])
+        least = next((i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm]), 0)
         norm = "" if train_batch_norm else ", or are BatchNorm, which is frozen without --train-batch-norm"
         raise UsageError(
             f"--train-last {number}: the last layers ({', '.join(self._last(number))}) have no weights{norm}, so nothing would be trained: "
-            f"take {least} at least, or 0 for the head alone"
+            f"take {f'{least} at least, or ' if least else ''}0 for the head alone"
         )
 
 

@@ -142,6 +142,15 @@ def test_where_nothing_is_said_layers_and_rates_are_tried() -> None:
         assert (axes["train_last"], axes["tail_learning_rate"]) == ((0, 4, 6), rate)
 
 
+def test_a_tail_of_batch_norm_alone_has_nothing_to_train_unless_asked() -> None:
+    inputs = keras.Input(SHAPE)
+    tail = Tail(keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs)), {"cut": "end"})
+    assert tail.spread() == (0,)
+    with pytest.raises(UsageError, match="so nothing would be trained: take 0 for the head alone"):
+        tail.options(FitOptions(train_last=1))
+    assert tail.trained(tail.options(FitOptions(train_last=1, train_batch_norm=True))) == ("norm",)
+
+
 @pytest.mark.parametrize(
     ("last", "words"),
     [
