@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import keras
@@ -21,11 +22,13 @@ from storage.space import Space, require_same_space
 
 @dataclass(frozen=True)
 class NetworkTail:
-    """model: features at the cut [N, *shape] float32 to the network's end, before a classification top."""
+    """model: features at the cut [N, *shape] float32 to the network's end, before a classification top. layers: names of the network's last
+    layers (`model.layers` of Keras), up to the first that has weights and is before the cut: so many can be trained."""
 
     model: keras.Model
     cut: Cut
     about: Mapping[str, Any]  # for head.json
+    layers: tuple[str, ...]
 
 
 def build_tail(recipe: Recipe, expected: Space, owner: str) -> NetworkTail:
@@ -43,7 +46,13 @@ def build_tail(recipe: Recipe, expected: Space, owner: str) -> NetworkTail:
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, frozen.space.plain, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
     model = keras.Model(outputs_of(network)[cut.layer][0], network.outputs[0], name="tail")
-    return NetworkTail(model, cut, _about(model, cut))
+    return NetworkTail(model, cut, _about(model, cut), _last_layers(network, model))
+
+
+def _last_layers(network: keras.Model, tail: keras.Model) -> tuple[str, ...]:
+    behind = {layer.name for layer in tail.layers}
+    last = list(takewhile(lambda layer: layer.name in behind or not layer.weights, reversed(network.layers)))
+    return tuple(layer.name for layer in reversed(last))
 
 
 def _require_maps(recipe: Recipe, expected: Space, owner: str) -> None:

@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--labels", help="with given splits (default: the items' own)")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="random:0")
+    parser.add_argument("--preprocessing", help="of a model file, as for extract (default: the network's own)")
     parser.add_argument("--last", type=int, default=20, help="layers trained (default 20)")
     parser.add_argument("--input-size", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=6)
@@ -51,7 +52,8 @@ def _measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from extractor.cut_plan import plan
     from extractor.cut_rates import measure_cut
 
-    recipe = Recipe(args.backbone, args.weights, pooling="none", input_size=args.input_size, dtype="float32")
+    own = {"input_size": args.input_size, "preprocessing": args.preprocessing}
+    recipe = Recipe(args.backbone, args.weights, pooling="none", dtype="float32", **own)
     cut = cut_for(recipe, args.last)
     at_cut = replace(recipe, layer=cut.layer)
     made = {
@@ -90,12 +92,13 @@ def _pixels(uri: str, recipe: Any, corpus: Path) -> tuple[Array, float]:
     from extractor.image_policy import decode_in_graph, read_header
 
     keys, size = _keys(uri), recipe.input_size
+    decode = tf.function(lambda encoded, *header: decode_in_graph(encoded, header, size))
     out = np.empty((len(keys), size, size, 3), np.uint8)
     started = time.perf_counter()
     for number, key in enumerate(keys):
         encoded = (corpus / key).read_bytes()
         header = [tf.constant(value) for value in read_header(encoded, size).values()]
-        [out[number]] = decode_in_graph(tf.constant(encoded), header, size)
+        [out[number]] = decode(tf.constant(encoded), *header)
     return out, time.perf_counter() - started
 
 

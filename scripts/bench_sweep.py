@@ -77,6 +77,7 @@ def _work(data: Data, classes: int, options: Sequence[Any]) -> Any:
     from trainer.labels import Joined, LabelReport
     from trainer.splits import NAMES, TRAIN, VALIDATION, GivenSplits, Split
     from trainer.sweep_split import SweepSplit
+    from trainer.sweep_ways import WAYS
     from trainer.sweep_work import Work, frontend_of
     from trainer.task import task_of
 
@@ -89,7 +90,7 @@ def _work(data: Data, classes: int, options: Sequence[Any]) -> Any:
     training = (codes == NAMES.index(TRAIN)).astype(np.float32)[:, None]
     split = SweepSplit(Split(codes, False), training, 1 - training, resampled=False)
     frontend, moments = frontend_of(labelled, options[0], np.flatnonzero(training[:, 0]))
-    return Work(labelled, task_of(False), split, frontend, moments, options[0], options, [0])
+    return Work(labelled, task_of(False), split, frontend, moments, options[0], options, [0], WAYS)
 
 
 def _seconds_an_epoch(ways: dict[str, Callable[[int], None]], epochs: int, repeats: int) -> dict[str, float]:

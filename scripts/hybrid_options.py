@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import storage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
 FEATURE_EXTRACTION, HYBRID, FINE_TUNING = STRATEGIES
+OF_TAILS = ("train_batch_norm", "weights", "backbone")  # options of `add_tail_options`
 
 
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,14 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
         "network from the images (fine-tuning)",
     )
     add_recipe_option(group)
+    last_help = "hybrid: of the layers behind the cut, only those that are among the network's last N (default: all; 0: the head alone)"
+    group.add_argument("--train-last", type=int, metavar="N", help=last_help)
     group.add_argument("--tail-learning-rate", type=float, metavar="R", help="hybrid: of the layers behind the cut (default 0.0001)")
+    add_tail_options(group)
+
+
+def add_tail_options(group: argparse._ArgumentGroup) -> None:
+    """What train and sweep say of a tail."""
     group.add_argument(
         "--train-batch-norm", action="store_true", help="hybrid: let the statistics of BatchNorm behind the cut move (default: as they are)"
     )
@@ -37,12 +46,17 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_strategy(args: argparse.Namespace, feature_set: FeatureSet) -> None:
-    """Raise UsageError for options and sets that do not go with the strategy."""
+    """Raise UsageError for options and sets that do not go with the strategy of `train`."""
     if args.mixup and args.strategy == FINE_TUNING:
         raise UsageError("--mixup mixes features, and fine-tuning reads images: leave it out; --augment changes these")
-    own = ("tail_learning_rate",) if args.strategy != HYBRID else ()
-    shared = ("train_batch_norm", "weights", "backbone") if args.strategy == FEATURE_EXTRACTION else ()
-    if given := [name for name in (*own, *shared) if getattr(args, name)]:
+    own = ("tail_learning_rate", "train_last") if args.strategy != HYBRID else ()
+    shared = OF_TAILS if args.strategy == FEATURE_EXTRACTION else ()
+    check_tail_options(args, feature_set, (*own, *shared))
+
+
+def check_tail_options(args: argparse.Namespace, feature_set: FeatureSet, alien: Sequence[str]) -> None:
+    """Raise UsageError where one of the `alien` options is given, which a strategy does not have, or the set's network cannot be built."""
+    if given := [name for name in alien if (value := getattr(args, name)) is not None and value is not False]:
         raise UsageError(f"--{given[0].replace('_', '-')} is about --strategy {HYBRID}: pass that, too, or leave it out")
     if args.strategy == HYBRID:
         require_rebuildable(feature_set.description.backbone)
@@ -60,13 +74,20 @@ def tail_for(args: argparse.Namespace) -> Tail | None:
     moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
     recipe = Recipe.from_dict({**feature_set.description.plain.backbone, **moved})
     built = build_tail(recipe, feature_set.space.plain, str(feature_set.name))
-    return trainer.Tail(built.model, built.about)
+    return trainer.Tail(built.model, built.about, built.layers)
 
 
 def strategy_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
     """What the command says of a head that is not feature extraction."""
     if fitted.strategy != HYBRID:
         return []
-    frozen = fitted.frozen
-    behind = f"the last {frozen['layers_behind']} layers trained ({frozen['parameters_behind']:,} parameters)"
-    return [("strategy", f"{HYBRID}: frozen up to {frozen['cut']} ({frozen['parameters']:,} parameters), {behind}")]
+    return [("strategy", f"{HYBRID}: frozen up to {fitted.frozen['cut']} ({fitted.frozen['parameters']:,} parameters), {_trained(fitted)}")]
+
+
+def _trained(fitted: FittedHead) -> str:
+    frozen, last = fitted.frozen, fitted.frozen.get("train_last")
+    if last is None:
+        return f"the last {frozen['layers_behind']} layers trained ({frozen['parameters_behind']:,} parameters)"
+    if not last:
+        return "and behind it: the head alone trained"
+    return f"and behind it up to the last {last} layers, which are trained ({frozen['parameters_trained']:,} parameters)"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import storage
 from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.hybrid_options import FEATURE_EXTRACTION, HYBRID, OF_TAILS, add_tail_options, check_tail_options, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.report_options import add_report_options, check_report_options, report_fit
 from storage.card_page import leave_page
@@ -39,6 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--multi-label", action="store_true", help="items have any number of classes: lists, or text such as a|b|c")
     parser.add_argument("--out", required=True, metavar="HEAD", help="folder to write; an older head there is replaced")
     _add_axes(parser)
+    _add_strategy(parser)
     add_split_options(parser)
     _add_fit_options(parser)
     add_report_options(parser)
@@ -66,13 +69,29 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_range,
         metavar="NAME=LOW:HIGH",
-        help="with --budget: draw c or learning_rate (by its logarithm) or dropout from a range (default: c and learning_rate)",
+        help="with --budget: draw a number from a range, rates and strengths by their logarithm (default: c and learning_rate)",
     )
     parser.add_argument(
         "--budget", type=int, metavar="N", help="draw N candidates, and give of three one three times the epochs, and so on"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each candidate, with other validation items (default 3)")
     parser.add_argument("--metric", default="", metavar="NAME", help="to choose by: accuracy (default), log_loss, macro_f1; see the docs")
+
+
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("strategy")
+    group.add_argument(
+        "--strategy",
+        choices=(FEATURE_EXTRACTION, HYBRID),
+        default=FEATURE_EXTRACTION,
+        help="what is trained: heads alone, all together (default), or each with the last layers behind the set's cut (hybrid; see "
+        "`extract --train-last`)",
+    )
+    add_tail_options(group)
+    group = parser.add_argument_group("values to try", "as --grid and --range say them, by the names that train has")
+    for name, about in _NUMBERS.items():
+        metavar = "V,V,..." if name == "train_last" else "V,V,...|LOW:HIGH"
+        group.add_argument(f"--{name.replace('_', '-')}", type=partial(_axis, name), metavar=metavar, help=about)
 
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +104,8 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    feature_set = storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
+    check_tail_options(args, feature_set, () if args.strategy == HYBRID else OF_TAILS)
     require_labels(args.labels)
     check_report_options(args)
     require_head_place(Path(args.out))
@@ -96,8 +116,9 @@ def run(args: argparse.Namespace) -> int:
     out, options = Path(args.out), _options(args)
     trainer.check_head_target(out)
     state = Path(args.state) if args.state else out.absolute().parent / f".{out.absolute().name}.sweep"
+    tail = tail_for(args)
     with progress(UNITS[options.exact], first="reading") as show:
-        result = trainer.sweep(args.set, args.labels, options, state, show, warn)
+        result = trainer.sweep(args.set, args.labels, options, state, show, warn, tail)
     trainer.save_head(result.fitted, out)
     write_atomic(out / SWEEP_FILE, to_json(result.to_dict()))
     remove_state(state)
@@ -118,14 +139,15 @@ def _options(args: argparse.Namespace) -> SweepOptions:
     from trainer.sweep_options import Range
 
     axes: dict[str, Any] = {}
-    for name, axis in [*args.grid, *((name, Range(*ends)) for name, ends in args.range)]:
+    by_name = [axis for name in _NUMBERS if (axis := getattr(args, name))]
+    for name, axis in [*args.grid, *args.range, *by_name]:
         if name in axes:
             raise UsageError(f"{name} is given twice: name all its values, or one range, at once")
-        axes[name] = axis
-    common = ("map", "multi_label", "batch_size", "max_epochs", "patience", "seed", "views")
+        axes[name] = Range(*axis.values()) if isinstance(axis, dict) else axis
+    common = ("map", "multi_label", "batch_size", "max_epochs", "patience", "seed", "views", "train_batch_norm")
     base = FitOptions(**{name: getattr(args, name) for name in common}, **split_fields(args))
     heads = tuple(args.head.split(","))
-    return SweepOptions(base, {"head": heads, **axes}, seeds=args.seeds, budget=args.budget, metric=args.metric)
+    return SweepOptions(base, {"head": heads, **axes}, seeds=args.seeds, budget=args.budget, metric=args.metric, strategy=args.strategy)
 
 
 def _print(result: SweepResult, out: Path) -> None:
@@ -134,7 +156,7 @@ def _print(result: SweepResult, out: Path) -> None:
     shown = result.candidates[:MAX_TABLE_ROWS]
     title = f"{len(result.candidates)} candidates"
     title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""
-    by_epochs = any(candidate.epochs > 1 for candidate in shown)  # a head that is found exactly has none
+    by_epochs = options.is_hybrid or any(candidate.epochs > 1 for candidate in shown)  # a head that is found exactly has none
     columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", *(["epochs", "trained"] * by_epochs)]
     print_table(columns, [_row(candidate, varied, options.ranked_by, by_epochs) for candidate in shown], title=title)
     print()
@@ -150,8 +172,8 @@ def _print(result: SweepResult, out: Path) -> None:
     )
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     epochs = f", {fitted.epochs} epochs" if by_epochs else ""
-    pairs = [("set", source), ("best", chosen + epochs), ("+-", result.interval), ("folder", out)]
-    print_pairs([*pairs, ("seconds", f"{fitted.seconds:.1f}")])
+    pairs = [("best", chosen + epochs), ("+-", result.interval), ("folder", out)]
+    print_pairs([("set", source), *strategy_pairs(fitted), *pairs, ("seconds", f"{fitted.seconds:.1f}")])
 
 
 def _row(candidate: CandidateResult, varied: list[str], metric: str, by_epochs: bool) -> tuple[object, ...]:
@@ -176,11 +198,20 @@ def _weights(text: str) -> str | None:
     return None if text == "none" else text
 
 
+_NUMBERS = {
+    "c": "inverse L2 strength",
+    "alpha": "L2 strength of ridge",
+    "learning_rate": "of Adam; hybrid: of the head",
+    "dropout": "of the mlp's hidden units",
+    "train_last": "hybrid: how many of the network's last layers train (default: 0, the head alone, and three numbers up to the tail)",
+    "tail_learning_rate": "hybrid: of the layers behind the cut (default: three, or with --budget a range)",
+    "weight_decay": "hybrid: of all kernels in each step",
+    "label_smoothing": "hybrid: of each target, spread over all classes",
+    "mixup": "hybrid: mix features in pairs, by shares from Beta(A, A); 0: not",
+}
 _VALUES: dict[str, Callable[[str], Any]] = {
-    "c": float,
-    "alpha": float,
-    "learning_rate": float,
-    "dropout": float,
+    **dict.fromkeys(_NUMBERS, float),
+    "train_last": int,
     "hidden": _hidden,
     "class_weights": _weights,
 }
@@ -195,14 +226,18 @@ def _grid(text: str) -> tuple[str, tuple[Any, ...]]:
         raise argparse.ArgumentTypeError(f"expected values of {name} such as c=0.01,0.1 or hidden=128,512x128, got {text!r}") from None
 
 
-def _range(text: str) -> tuple[str, tuple[float, float]]:
-    """'c=0.1:1' to ("c", (0.1, 1.0))."""
+def _range(text: str) -> tuple[str, dict[str, float]]:
+    """'c=0.1:1' to ("c", {"low": 0.1, "high": 1.0})."""
     name, values = _named(text)
     try:
         low, high = map(float, values.split(":"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a range such as c=0.0001:10, got {text!r}") from None
-    return name, (low, high)
+    return name, {"low": low, "high": high}
+
+
+def _axis(name: str, text: str) -> tuple[str, tuple[Any, ...] | dict[str, float]]:
+    return (_range if ":" in text else _grid)(f"{name}={text}")
 
 
 def _named(text: str) -> tuple[str, str]:

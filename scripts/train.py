@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 def _step_fields(args: argparse.Namespace) -> dict[str, Any]:
     """What a head that is fitted on features takes of them; fine-tuning has its own defaults, and they are not about its starting head."""
     names: tuple[str, ...] = ("learning_rate", "batch_size", "max_epochs", "patience", "weight_decay", "label_smoothing", "mixup")
-    names += ("tail_learning_rate", "train_batch_norm")
+    names += ("tail_learning_rate", "train_batch_norm", "train_last")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+
+from trainer.head_stack import Arrays
 
 
 class AdamByPart(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
@@ -26,6 +29,18 @@ class AdamByPart(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no t
         if self._decay and len(variable.shape) > 1:
             self.assign_sub(variable, keras.ops.multiply(variable, rate * self._decay))
         super().update_step(gradient, variable, rate)
+
+    @property
+    def moments(self) -> tuple[Arrays, Arrays]:
+        """Adam's two means of each variable."""
+        return [np.array(mean.numpy()) for mean in self._momentums], [np.array(square.numpy()) for square in self._velocities]
+
+    def go_on(self, variables: Sequence[Any], steps: int, means: Arrays, squares: Arrays) -> None:
+        """Be as after so many steps on these variables (0: as before the first, when there are no means yet)."""
+        self.build(variables)
+        self.iterations.assign(steps)
+        for variable, array in zip([*self._momentums, *self._velocities] if steps else [], [*means, *squares], strict=True):
+            variable.assign(array)
 
 
 def adam(model: keras.Model, learning_rate: float, decay: float = 0.0, slow: Sequence[Any] = (), slow_rate: float = 0.0) -> AdamByPart:

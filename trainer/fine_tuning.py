@@ -14,20 +14,19 @@ import tensorflow as tf
 from storage.errors import UsageError
 from storage.space import Space
 from trainer.checkpoint import Checkpoint, Progress
-from trainer.exact_fits import FitData
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
+from trainer.fitted_items import told_of_items, warnings_of_items
 from trainer.head_folder import Head
 from trainer.heads import HeadOptions, with_activation
 from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
-from trainer.measured import calibrated, digest_of_tested, evenly, measure
+from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
 from trainer.network_depth import HEAD
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.softening import Softening
-from trainer.split_checks import split_warnings
 from trainer.splits import TEST, TRAIN, VALIDATION
 
 FINE_TUNING = "fine-tuning"
@@ -67,46 +66,48 @@ def fine_tune(
     head = start.model if start else _warm_head(prepared)
     warnings = _check_start(prepared, start) if start else []
     logits = _joined(network.model, head, prepared.options.head)
-    split, joined, task = prepared.split, prepared.labelled.joined, prepared.data.task
-    train, validation, test = (split.positions(name) for name in (TRAIN, VALIDATION, TEST))
-    images.prepare(joined.positions)
-    y = prepared.labelled.y
-    weights = task.weights(prepared.options.class_weights, y[train], prepared.labelled.classes)
-    loss = task.loss(weights)
-    stream = ImageStream(images, joined.positions, y, Softening(len(prepared.labelled.classes), tuning.label_smoothing))
+    images.prepare(prepared.labelled.joined.positions)
     all_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    training = ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, all_gpus if devices is None else devices)
-    identity = _identity(prepared, start, tuning)
-    fit_seconds = -time.perf_counter()
-    progress, best = training.run(train, validation, Checkpoint(checkpoint, identity), told)
-    fit_seconds += time.perf_counter()
+    training = _training(prepared, logits, images, tuning, all_gpus if devices is None else devices)
+    train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
+    fit_started = time.perf_counter()
+    progress, best = training.run(train, validation, Checkpoint(checkpoint, _identity(prepared, start, tuning)), told)
+    fit_seconds = time.perf_counter() - fit_started
     logits.set_weights(best)
-    warnings += _check_gain(progress)
-    model = with_activation(logits, task.activation())
-    rows = ImageRows(images, joined.positions, prepared.feature_set.columns("key")["key"].take(joined.positions))
-    data = FitData(rows, y, prepared.labelled.classes, task, prepared.options)
-    parts = ((TRAIN, evenly(train, MEASURED_TRAIN)), (VALIDATION, validation), (TEST, test))
-    measured = {name: measure(model, data, part) for name, part in parts if len(part)}
+    model = with_activation(logits, prepared.data.task.activation())
+    measured = _measured(prepared, model, images)
+    unvalidated = "training went on for all of --max-epochs"
     return FittedHead(
+        **told_of_items(prepared.feature_set, prepared.labelled, prepared.split),
         model=model,
-        classes=prepared.labelled.classes,
-        feature_set=prepared.feature_set,
         options=prepared.options,
         metrics=calibrated({name: each.evaluation for name, each in measured.items()}),
         epochs=progress.best_epoch or progress.epochs,
         history=progress.curves,
-        labels=joined.report,
-        rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
-        straddling_duplicates=split.straddling,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*split_warnings(joined, split, "training went on for all of --max-epochs"), *joined.report.warnings(), *warnings],
-        positions={name: joined.positions[each.numbers] for name, each in measured.items()},
-        tested=digest_of_tested(prepared.labelled.digests[test], y[test], prepared.labelled.classes) if len(test) else None,
+        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *_check_gain(progress)],
+        positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
         frozen=_frozen(training, tuning, start, progress.batch_size),
         input_space=network.space,
     )
+
+
+def _training(prepared: Prepared, logits: keras.Model, images: Images, tuning: FineTuningOptions, devices: Sequence[str]) -> ImageTraining:
+    labelled, task = prepared.labelled, prepared.data.task
+    loss = task.loss(prepared.data.class_weights(prepared.split.positions(TRAIN)))
+    softening = Softening(len(labelled.classes), tuning.label_smoothing)
+    stream = ImageStream(images, labelled.joined.positions, labelled.y, softening)
+    return ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, devices)
+
+
+def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[str, Measured]:
+    positions, split = prepared.labelled.joined.positions, prepared.split
+    rows = ImageRows(images, positions, prepared.feature_set.columns("key")["key"].take(positions))
+    data = replace(prepared.data, rows=rows, known=None)
+    parts = {TRAIN: evenly(split.positions(TRAIN), MEASURED_TRAIN), VALIDATION: split.positions(VALIDATION), TEST: split.positions(TEST)}
+    return {name: measure(model, data, part) for name, part in parts.items() if len(part)}
 
 
 def _warm_head(prepared: Prepared) -> keras.Model:

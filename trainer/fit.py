@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
+
+import keras
 
 from trainer.asked import require_a
 from trainer.cross_validation import cross_validate
 from trainer.fitted import FittedHead
+from trainer.fitted_items import told_of_items, warnings_of_items
+from trainer.fitting import FirstFit
 from trainer.heads import HEADS
-from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
+from trainer.measured import Measured, calibrated, evenly, measure
 from trainer.options import FitOptions
-from trainer.prepared import prepare
-from trainer.split_checks import split_warnings
+from trainer.prepared import Prepared, prepare
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.tails import FEATURE_EXTRACTION, HYBRID, Tail
+
+T = TypeVar("T")
 
 MEASURED_TRAIN = 65536  # items that train numbers are measured on where features are streamed: a pass over all would say no more
 
@@ -38,45 +45,57 @@ def fit(
     started, options = time.perf_counter(), FitOptions() if options is None else options
     require_a(FitOptions, options, "options")
     prepared = prepare(uri, labels, options, tail)
-    labelled, data, split, options = prepared.labelled, prepared.data, prepared.split, prepared.options
-    joined = labelled.joined
     crossed = cross_validate(prepared, folds) if folds is not None else None
+    found = _fitted(prepared)
+    labelled, split, options, chosen = prepared.labelled, prepared.split, prepared.options, dict(found.first.chosen)
+    return FittedHead(
+        **told_of_items(prepared.feature_set, labelled, split),
+        model=found.model,
+        options=options,
+        metrics=calibrated({name: each.evaluation for name, each in found.measured.items()}),
+        epochs=int(chosen.pop("epochs", 0)),
+        history=found.first.curves,
+        seconds=round(time.perf_counter() - started, 3),
+        warnings=[*warnings_of_items(labelled, split, HEADS[options.head].unvalidated), *labelled.warnings],
+        positions={name: labelled.joined.positions[each.numbers] for name, each in found.measured.items()},
+        chosen=chosen,
+        path=found.first.path,
+        fit_seconds=round(found.seconds, 3),
+        strategy=HYBRID if tail else FEATURE_EXTRACTION,
+        frozen=tail.told(options) if tail else {},
+        cross_validation=crossed,
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The head to keep, and the fit before it, which chose what was left open (without its model). measured: by split, in their order;
+    seconds: of both fits."""
+
+    model: keras.Model
+    first: FirstFit
+    measured: dict[str, Measured]
+    seconds: float
+
+
+def _fitted(prepared: Prepared) -> _Fitted:
+    data, split, fitting = prepared.data, prepared.split, prepared.fitting()
     train, validation, test = (split.positions(name) for name in (TRAIN, VALIDATION, TEST))
-    fitting, fit_seconds = prepared.fitting(), -time.perf_counter()
-    first = fitting.with_validation(train, validation)
-    fit_seconds += time.perf_counter()
-    model, chosen = first.model, dict(first.chosen)
+    first, seconds = _timed(lambda: fitting.with_validation(train, validation))
+    model, first = first.model, replace(first, model=None)
     measured: dict[str, Measured] = {}
     if len(validation):
         measured[VALIDATION] = measure(model, data, validation)
-        first = replace(first, model=None)
-        del model  # with the optimiser's memory, before that of the next one is needed
-        fit_seconds -= time.perf_counter()
+        model = None  # with the optimiser's memory, before that of the next one is needed
         # Of few shots the validation items are not among what the head may learn from.
-        model = fitting.refit(train if options.shots else split.positions(TRAIN, VALIDATION), first)
-        fit_seconds += time.perf_counter()
+        pool = train if prepared.options.shots else split.positions(TRAIN, VALIDATION)
+        model, more = _timed(lambda: fitting.refit(pool, first))
+        seconds += more
     seen = evenly(train, MEASURED_TRAIN) if prepared.streamed else train
     measured |= {name: measure(model, data, numbers) for name, numbers in ((TRAIN, seen), (TEST, test)) if len(numbers)}
-    measured = {name: measured[name] for name in (TRAIN, VALIDATION, TEST) if name in measured}
-    return FittedHead(
-        model=model,
-        classes=labelled.classes,
-        feature_set=prepared.feature_set,
-        options=options,
-        metrics=calibrated({name: each.evaluation for name, each in measured.items()}),
-        epochs=int(chosen.pop("epochs", 0)),
-        history=first.curves,
-        labels=joined.report,
-        rows={name: len(split.positions(name)) for name in (TRAIN, VALIDATION, TEST)},
-        straddling_duplicates=split.straddling,
-        seconds=round(time.perf_counter() - started, 3),
-        warnings=[*split_warnings(joined, split, HEADS[options.head].unvalidated), *joined.report.warnings(), *labelled.warnings],
-        positions={name: joined.positions[each.numbers] for name, each in measured.items()},
-        tested=digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None,
-        chosen=chosen,
-        path=first.path,
-        fit_seconds=round(fit_seconds, 3),
-        strategy=HYBRID if tail else FEATURE_EXTRACTION,
-        frozen=dict(tail.about) if tail else {},
-        cross_validation=crossed,
-    )
+    return _Fitted(model, first, {name: measured[name] for name in (TRAIN, VALIDATION, TEST) if name in measured}, seconds)
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started

@@ -7,7 +7,7 @@ by its own validation loss with the best weights kept. Heads that are done leave
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.head_progress import HeadState
 from trainer.head_stack import Architecture, Arrays, HeadSpec, by_head, compiled, correction, kept, of_head, stack
 from trainer.task import Targets
 
@@ -59,51 +60,6 @@ class TrainingData:
 def members(table: Table) -> npt.NDArray[np.int64]:
     """The items that some column of a table [L, S] names."""
     return np.flatnonzero(table.any(axis=1))
-
-
-@dataclass
-class Progress:
-    """How far a head has come. Epochs count from 1; best_epoch 0: none gave a number.
-
-    temperature: what scores were multiplied by to become logits, in heads whose scores are none.
-    """
-
-    epoch: int = 0
-    steps: int = 0
-    best_loss: float = float("inf")
-    best_epoch: int = 0
-    done: bool = False
-    temperature: float = 1.0
-    history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": []})
-
-    def note(self, loss: float, validation: float | None, patience: int) -> bool:
-        """End an epoch; whether its weights are the best so far. Without validation the last are."""
-        self.epoch += 1
-        self.history["loss"].append(loss)
-        if validation is not None:
-            self.history["val_loss"].append(validation)
-            if not validation < self.best_loss:
-                self.done = self.epoch - self.best_epoch >= patience
-                return False
-            self.best_loss = validation
-        self.best_epoch = self.epoch
-        return True
-
-
-@dataclass
-class HeadState:
-    """A head in training: its weights, Adam's two means, and the best weights so far."""
-
-    weights: Arrays
-    means: Arrays
-    squares: Arrays
-    best: Arrays
-    progress: Progress = field(default_factory=Progress)
-
-    @classmethod
-    def of(cls, weights: Arrays) -> HeadState:
-        zeros = [np.zeros_like(array) for array in weights]
-        return cls(weights, zeros, zeros, weights)
 
 
 class Stack:

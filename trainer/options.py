@@ -49,6 +49,7 @@ class FitOptions(HeadOptions):
     mixup: float = 0.0  # a of Beta(a, a), by which the features of a batch are mixed in pairs, in training; 0: not
     tail_learning_rate: float | None = None  # of hybrid heads, as this: the rate of the tail's layers; None: 0.0001
     train_batch_norm: bool = False  # BatchNorm in the tail trains, and its statistics move
+    train_last: int | None = None  # of hybrid heads: how many of the network's last layers train; 0: the head alone; None: the whole tail
 
     @property
     def split(self) -> SplitOptions:
@@ -63,6 +64,11 @@ class FitOptions(HeadOptions):
         require_range(self, "learning_rate", 1e-9, 10)
         require_range(self, "tail_learning_rate", 1e-9, 10)
         require_range(self, "weight_decay", 0, 10)
+        require_range(self, "train_last", 0, 1e6)
+        if self.train_last is not None and type(self.train_last) is not int:
+            raise UsageError(f"train_last must be a whole number of layers, got {self.train_last!r}")
+        if self.train_last == 0 and (self.tail_learning_rate or self.train_batch_norm):
+            raise UsageError("with train_last 0 the head alone is trained: leave out the tail's learning rate and its BatchNorm")
         require_range(self, "label_smoothing", 0, 0.9)
         if self.mixup:
             require_range(self, "mixup", 0.05, 10)
@@ -94,4 +100,6 @@ class FitOptions(HeadOptions):
     def for_tail(self, pooling: str, end: Sequence[int], tail_learning_rate: float) -> Self:
         """The same with all that was left open filled in, for a tail that ends in [*end], pooled so."""
         options = replace(self, map=pooling).for_features(end)
+        if self.train_last == 0:
+            return options
         return replace(options, tail_learning_rate=self.tail_learning_rate or tail_learning_rate)

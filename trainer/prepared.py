@@ -56,8 +56,8 @@ def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tai
     feature_set = storage.open(uri)
     if tail:
         tail.require_features(feature_set.shape, str(feature_set.name))
-    elif options.tail_learning_rate or options.train_batch_norm:
-        raise UsageError("the tail's learning rate and its BatchNorm are options of the strategy hybrid, which has a tail")
+    elif options.tail_learning_rate or options.train_batch_norm or options.train_last is not None:
+        raise UsageError("the tail's learning rate, its BatchNorm and its layers are options of the strategy hybrid, which has a tail")
     options = tail.options(options) if tail else options.for_features(feature_set.shape)
     task = task_of(options.multi_label)
     can_stream = tail is not None or options.head in STREAMED

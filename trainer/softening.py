@@ -25,8 +25,8 @@ class Softening:
     def is_none(self) -> bool:
         return not (self.smoothing or self.mixup)
 
-    def of_training(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches (x, float32 targets [n, C])."""
+    def of_training(self, batches: tf.data.Dataset, first_step: int = 0) -> tf.data.Dataset:
+        """Batches (x, float32 targets [n, C]); the first one is that of this step."""
         if self.is_none:
             return batches
 
@@ -39,7 +39,7 @@ class Softening:
             return self._mixed(step, x, y) if self.mixup else (x, y)
 
         plain = tf.autograph.experimental.do_not_convert
-        return tf.data.Dataset.zip((tf.data.Dataset.counter(), batches)).map(plain(soft)).prefetch(1)
+        return tf.data.Dataset.zip((tf.data.Dataset.counter(first_step), batches)).map(plain(soft)).prefetch(1)
 
     def of_validation(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The same features and targets, in the form that training has them in: Keras' accuracy goes by the first batch it meets."""

@@ -33,12 +33,12 @@ class Solver:
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         """Fit until validation loss stops falling, and keep the best epoch's model; without validation items, for max_epochs."""
-        model = self._compiled(train)
-        epochs, curves = self._training.validated(model, train, validation)
-        return FirstFit(with_activation(model, self.task.activation()), {"epochs": epochs}, curves)
+        model = self.compiled(train)
+        progress, curves = self._training.validated(model, train, validation)
+        return FirstFit(with_activation(model, self.task.activation()), {"epochs": progress.best_epoch}, curves)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        model = self._compiled(numbers)
+        model = self.compiled(numbers)
         self._training.for_epochs(model, numbers, int(first.chosen["epochs"]))
         return with_activation(model, self.task.activation())
 
@@ -46,11 +46,11 @@ class Solver:
         """Batches (view 0 of the features, y) in the given order."""
         return self._load(positions)
 
-    def _shuffled(self, positions: Numbers) -> tf.data.Dataset:
-        return self._load(positions, self.options.seed, epochs=None)
+    def _shuffled(self, positions: Numbers, first_epoch: int) -> tf.data.Dataset:
+        return self._load(positions, self.options.seed, None, first_epoch)
 
-    def _load(self, positions: Numbers, seed: int | None = None, epochs: int | None = 1) -> tf.data.Dataset:
-        return batches_of(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views)
+    def _load(self, positions: Numbers, seed: int | None = None, epochs: int | None = 1, first_epoch: int = 0) -> tf.data.Dataset:
+        return batches_of(self.data.features, self.data.y, positions, self._batch_size, seed, epochs, self.data.views, first_epoch)
 
     @property
     def _training(self) -> Training:
@@ -62,7 +62,8 @@ class Solver:
     def _batch_size(self) -> int:
         return self.options.batch_size or rows_per_batch(self.data.features.shape[1:])
 
-    def _compiled(self, positions: Numbers) -> keras.Model:
+    def compiled(self, positions: Numbers) -> keras.Model:
+        """The head as it is before its training on these items: from features to logits."""
         keras.config.set_floatx("float32")  # ~/.keras/keras.json may say otherwise
         keras.config.set_dtype_policy("float32")
         keras.utils.set_random_seed(self.options.seed)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import UsageError
-from trainer.head_stack import Architecture
-from trainer.many_heads import HeadState
+from trainer.head_progress import HeadState
 from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
 from trainer.sweep_plan import Rung, Trial, best_first, groups, trials
 from trainer.sweep_result import CandidateResult, ranked, scores_of
 from trainer.sweep_state import GROUP, Outcome, SweepState
-from trainer.sweep_ways import WAYS
-from trainer.sweep_work import Work
+from trainer.sweep_work import SweepWork
 
 GROUP_BYTES = 1 << 30  # 1 GiB for the heads that train together, with all that Adam keeps of them
 
@@ -26,7 +24,7 @@ OnProgress = Callable[[int, int], None]
 class Climb:
     """The candidates on their way up the rungs."""
 
-    work: Work
+    work: SweepWork
     options: SweepOptions
     plan: Sequence[Rung]
     state: SweepState
@@ -34,7 +32,7 @@ class Climb:
 
     def run(self) -> list[CandidateResult]:
         """All candidates, best first. Each is measured once a rung, after it; one that is done is carried on as it is."""
-        everyone = trials(self.work.candidates, len(self.work.seeds), self.work.split.resampled)
+        everyone = trials(self.work.candidates, len(self.work.seeds), self.work.by_seed)
         staying = list(range(len(self.work.candidates)))
         latest: dict[Trial, Outcome] = {}
         rung_of: dict[int, int] = {}
@@ -60,8 +58,7 @@ class Climb:
         return best_first(scores, self.options.more_is_better)
 
     def _groups(self, rung: int, these: Sequence[Trial]) -> Iterator[tuple[str, tuple[Trial, ...]]]:
-        work = self.work
-        found = groups(these, lambda trial: WAYS[work.options(trial).head].kind(work.options(trial), trial), work.bytes_of, GROUP_BYTES)
+        found = groups(these, self.work.kind, self.work.bytes_of, GROUP_BYTES)
         return ((f"{GROUP}{rung:02d}-group-{i:04d}", group) for i, group in enumerate(found))
 
     def _outcomes(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> list[Outcome]:
@@ -75,9 +72,8 @@ class Climb:
 
     def _fit(self, name: str, group: Sequence[Trial], rung: int, latest: Mapping[Trial, Outcome]) -> None:
         self._count.tell()
-        way = WAYS[self.work.options(group[0]).head]
         before = [self.state.weights_of(latest[trial]) if trial in latest else None for trial in group]
-        states = way.fit(self.work, group, before, self.plan[rung].epochs, lambda epoch: self._count.show(rung, group, epoch))
+        states = self.work.fit(group, before, self.plan[rung].epochs, lambda epoch: self._count.show(rung, group, epoch))
         trained = dict(zip(group, states, strict=True))
         self.state.put(name, trained, _measured(self.work, trained), last=rung == len(self.plan) - 1)
 
@@ -120,15 +116,12 @@ def _by_candidate(latest: Mapping[Trial, Outcome]) -> dict[int, list[Outcome]]:
     return found
 
 
-def _measured(work: Work, trained: Mapping[Trial, HeadState]) -> dict[Trial, dict[str, float]]:
+def _measured(work: SweepWork, trained: Mapping[Trial, HeadState]) -> dict[Trial, dict[str, float]]:
     """The best weights of each trial on its validation items; NaN for one that gives no numbers."""
     names = MULTI_LABEL_METRICS if work.task.multi_label else METRICS
-    by_architecture: dict[Architecture, list[Trial]] = {}
-    for trial in trained:
-        by_architecture.setdefault(work.architecture(trial), []).append(trial)
+    evaluations = work.measure(list(trained), [state.best for state in trained.values()])
     metrics: dict[Trial, dict[str, float]] = {}
-    for these in by_architecture.values():
-        for trial, found in zip(these, work.measure(these, [trained[trial].best for trial in these]), strict=True):
-            described = found.to_dict() if found and trained[trial].progress.best_epoch else dict.fromkeys(names, float("nan"))
-            metrics[trial] = {name: float(described[name]) for name in names}
+    for (trial, state), found in zip(trained.items(), evaluations, strict=True):
+        described = found.to_dict() if found and state.progress.gave_numbers else dict.fromkeys(names, float("nan"))
+        metrics[trial] = {name: float(described[name]) for name in names}
     return metrics

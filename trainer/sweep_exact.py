@@ -12,10 +12,11 @@ import numpy as np
 from trainer.arrays import Numbers
 from trainer.design import Design
 from trainer.exact_fits import FitData
+from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Arrays
 from trainer.linear_weights import LinearWeights, temperature
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
-from trainer.many_heads import HeadState, Progress, members
+from trainer.many_heads import members
 from trainer.options import FitOptions
 from trainer.ridge import Ridge, ridge_targets, sums
 from trainer.rows import MemoryRows

@@ -40,10 +40,10 @@ def over_seeds(values: Sequence[float], validation_share: float | None) -> SeedI
     return SeedInterval(mean, t * sqrt(float(np.var(values, ddof=1)) * (1 / n + (validation_share or 0.0))))
 
 
-def method(resampled: bool, seeds: int) -> str:
-    """What the interval is, in words."""
+def method(resampled: bool, seeds: int, differ: str) -> str:
+    """What the interval is, in words. differ: what is another for each seed on given validation items."""
     if seeds < 2:
         return "none: one seed"
     if resampled:
         return f"95% t interval over {seeds} seeds, each with its own validation items (Nadeau and Bengio's corrected variance)"
-    return f"95% t interval over {seeds} seeds on the given validation items: starts of hidden layers differ, nothing else"
+    return f"95% t interval over {seeds} seeds on the given validation items: {differ} differ, nothing else"

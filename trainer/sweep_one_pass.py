@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trainer.head_progress import HeadState, Progress, mean_epochs
 from trainer.head_stack import Architecture, Arrays
-from trainer.many_heads import HeadState, Progress, Stack, train
+from trainer.many_heads import Stack, train
 from trainer.sweep_plan import Trial
 from trainer.sweep_work import Way, Work
 
@@ -31,11 +32,6 @@ def _in_one_pass(
 def _for_the_best_epochs(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:
     [state] = _in_one_pass(work, [trial], [None], mean_epochs(seeds), lambda epoch: None)
     return state.best
-
-
-def mean_epochs(seeds: Sequence[Progress]) -> int:
-    """The mean of the epochs with the best validation loss."""
-    return max(1, round(sum(one.best_epoch for one in seeds) / len(seeds)))
 
 
 ONE_PASS = Way(_in_one_pass, _for_the_best_epochs, kind=lambda options, trial: "one pass")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import islice, product
 from math import exp, log, prod
 from typing import Any
 
@@ -20,6 +20,7 @@ from trainer.sweep_options import (
     LOGARITHMIC,
     MAX_CANDIDATES,
     OF_SOME_HEADS,
+    OF_TAIL,
     STRENGTHS,
     Axis,
     Range,
@@ -56,7 +57,7 @@ def candidates(options: SweepOptions) -> list[FitOptions]:
     if finite and options.budget is None and sum(sizes) > MAX_CANDIDATES:
         raise UsageError(f"the grid has {sum(sizes)} candidates, more than {MAX_CANDIDATES}: take fewer values, or draw some with a budget")
     if finite and (options.budget is None or sum(sizes) <= options.budget):
-        return [_candidate(options.base, head, values) for head, own in axes.items() for values in _grid(own)]
+        return list(_each_once(_candidate(options.base, head, values) for head, own in axes.items() for values in _grid(own)))
     assert options.budget is not None, "options with a range have a budget"
     return _draws(options.base, axes, options.budget)
 
@@ -83,15 +84,21 @@ def _grid(axes: Mapping[str, Axis]) -> Iterable[dict[str, Any]]:
 
 def _draws(base: FitOptions, axes: Mapping[str, Mapping[str, Axis]], count: int) -> list[FitOptions]:
     random, heads = np.random.default_rng(base.seed), list(axes)
-    found: dict[str, FitOptions] = {}
-    for _ in range(TRIES * count):
-        head = heads[random.integers(len(heads))]
-        values = {name: _draw(random, name, axis) for name, axis in axes[head].items()}
-        candidate = _candidate(base, head, values)
-        found.setdefault(json.dumps(asdict(candidate), sort_keys=True), candidate)
-        if len(found) == count:
-            break
-    return list(found.values())
+
+    def draws() -> Iterator[FitOptions]:
+        for _ in range(TRIES * count):
+            head = heads[random.integers(len(heads))]
+            yield _candidate(base, head, {name: _draw(random, name, axis) for name, axis in axes[head].items()})
+
+    return list(islice(_each_once(draws()), count))
+
+
+def _each_once(found: Iterable[FitOptions]) -> Iterator[FitOptions]:
+    known: set[str] = set()
+    for candidate in found:
+        if (text := json.dumps(asdict(candidate), sort_keys=True)) not in known:
+            known.add(text)
+            yield candidate
 
 
 def _draw(random: np.random.Generator, name: str, axis: Axis) -> Any:
@@ -104,14 +111,16 @@ def _draw(random: np.random.Generator, name: str, axis: Axis) -> Any:
 
 def _candidate(base: FitOptions, head: str, values: Mapping[str, Any]) -> FitOptions:
     plain = FitOptions()
-    unset = {name: getattr(plain, name) for name in OF_SOME_HEADS if not takes(head, name)}
-    return replace(base, **{"head": head, **unset, **values})
+    alien = [name for name in OF_SOME_HEADS if not takes(head, name)]
+    without_tail = OF_TAIL if values.get("train_last", base.train_last) == 0 else ()
+    given = {**values, **{name: getattr(plain, name) for name in without_tail}}
+    return replace(base, **{"head": head, **{name: getattr(plain, name) for name in alien}, **given})
 
 
-def trials(found: Sequence[FitOptions], seeds: int, resampled: bool) -> list[Trial]:
-    """Each candidate with each seed; with the first alone where a seed decides nothing: no hidden layers, and (not `resampled`) the
-    validation items are given."""
-    return [Trial(i, seed) for i, options in enumerate(found) for seed in range(seeds if resampled or HEADS[options.head].hidden else 1)]
+def trials(found: Sequence[FitOptions], seeds: int, by_seed: bool) -> list[Trial]:
+    """Each candidate with each seed; with the first alone where a seed decides nothing: no hidden layers, and (not `by_seed`) the
+    validation items are given and the order of the batches is the same."""
+    return [Trial(i, seed) for i, options in enumerate(found) for seed in range(seeds if by_seed or HEADS[options.head].hidden else 1)]
 
 
 def rungs(count: int, max_epochs: int, eta: int | None) -> list[Rung]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from trainer.fitted import FittedHead
+from trainer.head_progress import mean_epochs
 from trainer.options import FitOptions
 from trainer.sweep_interval import SeedInterval, method, over_seeds
-from trainer.sweep_one_pass import mean_epochs
-from trainer.sweep_options import AXES, Range, SweepOptions
+from trainer.sweep_options import Range, SweepOptions
 from trainer.sweep_plan import Rung, best_first
 from trainer.sweep_state import Outcome
 
@@ -40,10 +40,14 @@ class CandidateResult:
         """For so long the winner is fitted again."""
         return mean_epochs([outcome.progress for outcome in self.outcomes])
 
-    def to_dict(self, seeds: Sequence[int]) -> dict[str, Any]:
+    def chosen(self, names: Sequence[str]) -> dict[str, Any]:
+        """Of its options those that a sweep can vary."""
+        return {name: value for name, value in asdict(self.options).items() if name in names}
+
+    def to_dict(self, seeds: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
         return {
             "candidate": self.number,
-            "options": chosen_options(self.options),
+            "options": self.chosen(names),
             "metrics": {name: _interval(found) for name, found in self.metrics.items()},
             "behind_winner": _interval(self.behind) if self.behind else None,
             "epochs": self.epochs,
@@ -80,18 +84,20 @@ class SweepResult:
     @property
     def varied(self) -> list[str]:
         """Names of the options in which candidates differ."""
-        all_of = [chosen_options(candidate.options) for candidate in self.candidates]
-        return [name for name in AXES if len({repr(options[name]) for options in all_of}) > 1]
+        names = self.options.names
+        all_of = [candidate.chosen(names) for candidate in self.candidates]
+        return [name for name in names if len({repr(options[name]) for options in all_of}) > 1]
 
     @property
     def interval(self) -> str:
-        return method(self.resampled, max(len(candidate.outcomes) for candidate in self.candidates))
+        differ = "starts of hidden layers and the order of batches" if self.options.is_hybrid else "starts of hidden layers"
+        return method(self.resampled, max(len(candidate.outcomes) for candidate in self.candidates), differ)
 
     def charted(self) -> list[dict[str, Any]]:
         """Candidates as the report shows them: what they differ in, and their validation by the metric that they are ranked by."""
         found = []
         for candidate in self.candidates:
-            options, score = chosen_options(candidate.options), candidate.metrics[self.options.ranked_by]
+            options, score = candidate.chosen(self.options.names), candidate.metrics[self.options.ranked_by]
             half = score.half_width or 0.0
             if isfinite(score.mean):
                 ends = {"mean": score.mean, "low": score.mean - half, "high": score.mean + half}
@@ -109,6 +115,7 @@ class SweepResult:
             "space_id": fitted.feature_set.space.id,
             "labels": fitted.labels.to_dict(),
             "rows_by_split": fitted.rows,
+            "strategy": self.options.strategy,
             "axes": axes,
             "varied": self.varied,
             "metric": self.options.ranked_by,
@@ -116,16 +123,11 @@ class SweepResult:
             "interval": self.interval,
             "seeds": list(self.seeds),
             "rungs": [asdict(rung) for rung in self.rungs],
-            "candidates": [candidate.to_dict(self.seeds) for candidate in self.candidates],
+            "candidates": [candidate.to_dict(self.seeds, self.options.names) for candidate in self.candidates],
             "winner": self.winner.number,
             "test": fitted.metrics["test"].to_dict() if "test" in fitted.metrics else None,
             "seconds": fitted.seconds,
         }
-
-
-def chosen_options(options: FitOptions) -> dict[str, Any]:
-    """Of the options of a candidate those that a sweep can vary."""
-    return {name: value for name, value in asdict(options).items() if name in AXES}
 
 
 def ranked(

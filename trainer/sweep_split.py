@@ -39,6 +39,12 @@ class SweepSplit:
         pool = (self.training if self.few_shots else self.training + self.validation)[:, :1]
         return replace(self, training=pool, validation=np.zeros_like(pool))
 
+    def measuring(self, positions: npt.NDArray[np.int64]) -> SweepSplit:
+        """For measuring heads on other items, which stand in one column."""
+        table = np.zeros((len(self.training), 1), np.float32)
+        table[positions] = 1
+        return replace(self, validation=table)
+
 
 def split_for_sweep(items: pa.Table, joined: Joined, options: SplitOptions, seeds: Sequence[int]) -> SweepSplit:
     """The split of `options` for the first seed; the others hold another share of its training and validation items out, by the same

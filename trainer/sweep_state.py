@@ -20,7 +20,7 @@ import numpy as np
 
 from storage.errors import AlreadyExistsError, DamagedError, PermafrostError
 from storage.files import list_names, read_json, remove, remove_folder, to_json, write_atomic
-from trainer.many_heads import HeadState, Progress
+from trainer.head_progress import HeadState, Progress
 from trainer.sweep_plan import Trial
 
 STATE_FORMAT = 1

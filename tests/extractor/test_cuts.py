@@ -104,8 +104,10 @@ TINY = Recipe("mobilenet", weights="random:0", input_size=32, pooling="none", dt
 def test_a_tail_is_of_the_network_that_made_the_features() -> None:
     recipe = Recipe.from_dict({**TINY.to_dict(), "layer": "conv_pw_11_relu"})
     space = build(recipe).space
-    about = build_tail(recipe, space, "me/cut").about
-    assert (about["cut"], about["layers_behind"]) == ("conv_pw_11_relu", 13)
+    built = build_tail(recipe, space, "me/cut")
+    assert (built.about["cut"], built.about["layers_behind"]) == ("conv_pw_11_relu", 13)
+    behind = tuple(layer.name for layer in built.model.layers[1:])
+    assert built.layers == ("conv_pw_11_relu", *behind), "of the layers before the cut one without weights counts"
     with pytest.raises(SpaceMismatchError, match="weights"):
         build_tail(replace(recipe, weights="random:1"), space, "me/cut")
 

@@ -85,6 +85,26 @@ def test_hybrid_from_the_cache_begins_as_training_from_the_images(say: Said, pho
     from_set = json.loads(say("predict", "head", "f/me/cut", "--json")[1])["predictions"]
     [same] = [row for row in from_set if row["key"] == "red/0.png"]
     assert told["probabilities"] == pytest.approx(same["probabilities"], abs=1e-4)
+    _sweep(say)
+
+
+def _sweep(say: Said) -> None:
+    """Of the head alone, which takes the least time; the tail's layers are `tests/trainer/test_sweep_tails.py`."""
+    words = ["sweep", "f/me/cut", "--strategy", "hybrid", "--seeds", 1, "--max-epochs", 1, "--out", "swept"]
+    code, out, err = say(*words, "--train-last", 0, "--learning-rate", "0.001,0.01", "--json")
+    assert code == 0, err
+    told, head = json.loads(out), json.loads(Path("swept/head.json").read_text())
+    assert (told["strategy"], told["varied"], len(told["candidates"])) == ("hybrid", ["learning_rate"], 2)
+    assert (head["strategy"], head["frozen"]["train_last"], head["frozen"]["parameters_trained"]) == ("hybrid", 0, 0)
+    code, out, _ = say("evaluate", "swept", "f/me/cut", "--json")
+    assert code == 0
+    for rest, message in (
+        (["--train-last", 6], "--train-last 6: from a set cut at block4_pool at most the last 5 layers can be trained"),
+        (["--train-last", "0,1"], "--train-last 1: the last layers (block5_pool) have no weights"),
+        (["--train-last", "1:5"], "train_last must be given as values"),
+    ):
+        code, _, err = say(*words, *rest)
+        assert (code, message in err) == (2, True), err
 
 
 def _images(photos: Path, keys: list[str]) -> np.ndarray:  # type: ignore[type-arg]

@@ -56,11 +56,17 @@ def test_a_budget_draws_from_ranges(a_set: str, say: Said) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid", "size=1"], "expected one of c, alpha, learning_rate, dropout, hidden, class_weights before '=', got 'size=1'"),
+        (["--grid", "size=1"], "expected one of c, alpha, learning_rate, dropout, "),
         (["--grid", "c=a"], "expected values of c such as"),
         (["--range", "c=1"], "expected a range such as c=0.0001:10, got 'c=1'"),
         (["--range", "c=0.1:1"], "say with a budget how many"),
         (["--grid", "c=1", "--grid", "c=2"], "c is given twice"),
+        (
+            ["--train-last", "0,3"],
+            "heads that train together have no train_last: leave it out, use `train`, or sweep with --strategy hybrid",
+        ),
+        (["--weights", "w.h5"], "--weights is about --strategy hybrid"),
+        (["--c", "1", "--grid", "c=2"], "c is given twice"),
         (["--head", "forest"], "the head 'forest' cannot be swept: expected one of linear, mlp, logistic, ridge"),
     ],
 )

@@ -12,10 +12,10 @@ import pytest
 import storage
 from tests.trainer.conftest import Row
 from trainer.features import read_labelled
+from trainer.head_progress import HeadState
 from trainer.head_stack import Arrays
 from trainer.heads import HeadInput, build_head
 from trainer.labels import labels_of_items
-from trainer.many_heads import HeadState
 from trainer.options import FitOptions
 from trainer.solver import Solver
 from trainer.splits import TRAIN, VALIDATION
@@ -46,7 +46,7 @@ def make_work(write_set: WriteSet, separable_rows: Callable[..., list[Row]]) -> 
         data = read_labelled(feature_set, labels_of_items(feature_set.items, "set", filled[0].multi_label), task)
         split = split_for_sweep(feature_set.items, data.joined, filled[0].split, seeds)
         frontend, moments = frontend_of(data, filled[0], np.array(split.base.positions(TRAIN)))
-        return Work(data, task, split, frontend, moments, filled[0], filled, seeds)
+        return Work(data, task, split, frontend, moments, filled[0], filled, seeds, WAYS)
 
     return make
 
@@ -132,7 +132,7 @@ def test_a_kept_model_says_what_the_stack_says(make_work: Callable[..., Work]) -
     [found] = work.measure([trial], [state.best])
     assert found is not None
     held_out = np.flatnonzero(work.split.validation[:, 0])
-    said = work.model(work.candidates[3], state.best).predict_on_batch(work.data.features[held_out].astype(np.float32))
+    said = work.model(trial, state.best).predict_on_batch(work.data.features[held_out].astype(np.float32))
     expected = work.task.evaluate([(work.data.y[held_out], np.asarray(said))], work.data.classes)
     assert found.to_dict()["log_loss"] == pytest.approx(expected.to_dict()["log_loss"], abs=1e-6)
 

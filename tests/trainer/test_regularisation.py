@@ -83,5 +83,5 @@ def test_a_head_learns_with_all_of_them(separable_set: str) -> None:
 def test_heads_that_take_no_steps_have_none_of_them(name: str) -> None:
     with pytest.raises(UsageError, match=f"the ridge head is found exactly: it has no {name}"):
         FitOptions("ridge", **{name: 0.1})  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=f"a sweep trains without {name}"):
+    with pytest.raises(UsageError, match=f"heads that train together have no {name}"):
         SweepOptions(FitOptions(**{name: 0.1}))  # type: ignore[arg-type]

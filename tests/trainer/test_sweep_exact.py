@@ -46,7 +46,7 @@ def test_a_candidate_is_the_head_of_train(noisy_set: str, head: str, strengths: 
     split = split_for_sweep(feature_set.items, data.joined, FitOptions().split, [0, 1])
     train, validation = (np.array(split.base.positions(name)) for name in (TRAIN, VALIDATION))
     frontend, moments = frontend_of(data, candidates[0], np.sort(np.concatenate([train, validation])))
-    work = Work(data, task, split, frontend, moments, FitOptions(), candidates, [0, 1])
+    work = Work(data, task, split, frontend, moments, FitOptions(), candidates, [0, 1], WAYS)
     group = [Trial(0, 0), Trial(1, 0)]
     states = WAYS[head].fit(work, group, [None, None], 10, lambda epoch: None)
     x = data.features[:30].astype(np.float32)
@@ -57,7 +57,7 @@ def test_a_candidate_is_the_head_of_train(noisy_set: str, head: str, strengths: 
         )
         assert first.model is not None
         expected = first.model.predict_on_batch(x)
-        np.testing.assert_allclose(work.model(options, state.best).predict_on_batch(x), expected, atol=2e-3)
+        np.testing.assert_allclose(work.model(trial, state.best).predict_on_batch(x), expected, atol=2e-3)
 
 
 def test_progress_is_told_in_heads_and_of_few_shots_no_refit(noisy_set: str) -> None:

@@ -106,8 +106,8 @@ def test_every_trial_is_in_one_group_of_its_kind_and_groups_fit(sizes: list[int]
 
 def test_a_seed_that_decides_nothing_is_not_run_again() -> None:
     found = candidates(SweepOptions(axes={"head": BOTH, "c": (0.1,)}))
-    assert trials(found, 3, resampled=True) == [Trial(i, seed) for i in (0, 1) for seed in (0, 1, 2)]
-    assert trials(found, 3, resampled=False) == [Trial(0, 0), Trial(1, 0), Trial(1, 1), Trial(1, 2)]
+    assert trials(found, 3, by_seed=True) == [Trial(i, seed) for i in (0, 1) for seed in (0, 1, 2)]
+    assert trials(found, 3, by_seed=False) == [Trial(0, 0), Trial(1, 0), Trial(1, 1), Trial(1, 2)]
 
 
 @given(scores=st.dictionaries(st.integers(0, 30), st.tuples(st.floats(), st.floats()), max_size=20), more=st.booleans())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import AlreadyExistsError, DamagedError
-from trainer.many_heads import HeadState, Progress
+from trainer.head_progress import HeadState, Progress
 from trainer.sweep_plan import Trial
 from trainer.sweep_state import SweepState, remove_state
 
