@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from extractor.backbones import Backbone
 from extractor.compute_precision import in_precision
+from extractor.folding import folded
 
 Embeddings = npt.NDArray[np.float32]
 IN_FLIGHT = 2  # batches that a device is given before the first of them is waited for: it never waits for the next one
@@ -106,7 +107,10 @@ def network_of(backbones: Sequence[Backbone]) -> keras.Model:
     """One model with an output for each cut, in the compute precision of the recipe: the cuts share its layers, each computed once."""
     first = backbones[0].model
     model = first if len(backbones) == 1 else keras.Model(first.inputs, [backbone.model.outputs[0] for backbone in backbones])
-    return in_precision(model, backbones[0].recipe.precision)
+    precision = backbones[0].recipe.precision
+    # In fewer bits a folded bias would be rounded, where BatchNormalization computes in float32: with MobileNetV2 0.35 that took the median
+    # cosine to float32 from 0.998 to 0.9955.
+    return folded(model) if precision == "float32" else in_precision(model, precision)
 
 
 def embed_in_graph(images: Any, backbones: Sequence[Backbone], call: Callable[[Any], Any]) -> list[Any]:

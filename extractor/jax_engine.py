@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -59,9 +60,10 @@ class JaxEngine(BatchEngine):
 class JaxNetwork:
     """The network before it is compiled: `weights` on the device, and the function of them and of the images."""
 
-    def __init__(self, backbones: Sequence[Backbone], device: jax.Device) -> None:
+    def __init__(self, backbones: Sequence[Backbone], device: jax.Device, model: keras.Model | None = None) -> None:
+        """model: None, or what a benchmark wants to run in the place of `network_of` the backbones."""
         self._backbones = backbones
-        self._model = network_of(backbones)
+        self._model = model or network_of(backbones)
         variables = (self._model.trainable_variables, self._model.non_trainable_variables)
         self.weights = jax.device_put([[variable.value for variable in each] for each in variables], device)
 
