@@ -32,7 +32,6 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from extractor.backbones import Backbone, build, cut_out
 from extractor.compute_precision import in_precision
@@ -42,6 +41,7 @@ from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from scripts.bench_gpu_results import Results, table
+from scripts.corpus_pixels import read_pixels
 from scripts.vit import vit_b16
 from storage.golden import cosines
 
@@ -152,7 +152,7 @@ def bench_cells(results: Results, cells: Sequence[Cell], backbones: dict[str, Ba
                 results.add("cells", {**asdict(cell), "out_of_memory": engine})
                 continue
             if cell.network not in flops:
-                flops[cell.network] = flops_of(engine, cell.batch)
+                flops[cell.network] = flops_of(backbones[cell.network])
             row = measured(cell, engine, seconds)
             told = {"gflops_an_image": flops[cell.network] / 1e9, "known_gflops": KNOWN_GFLOPS.get(cell.network)}
             share = row["on_device"] * flops[cell.network] / 1e12 / results.found["peak_tflops"][cell.precision]
@@ -184,9 +184,9 @@ def bench_variants(results: Results, cell: Cell, backbone: Backbone, seconds: fl
         results.add("variants", {**asdict(cell), "way": way, "on_device": found})
 
 
-def flops_of(engine: JaxEngine, batch: int) -> float:
-    """Of one image, as XLA counts them before it optimises the graph."""
-    return float((engine.network.lower(batch).cost_analysis() or {}).get("flops", 0)) / batch
+def flops_of(backbone: Backbone) -> float:
+    """Of one image, as XLA counts them for the CPU before it optimises the graph: it counts none for GPUs."""
+    return float(JaxNetwork([backbone], jax.devices("cpu")[0]).lower(1).cost_analysis()["flops"])
 
 
 def bench_cosines(results: Results, real: Sequence[str], images: Images, precisions: Sequence[str]) -> None:
@@ -208,14 +208,6 @@ def parse_real(text: str) -> Recipe:
     """`NAME [alpha=0.35] FILE`."""
     name, *args, file = text.split()
     return Recipe(name, weights=file, args=tuple((key, float(value)) for key, value in (each.split("=") for each in args)))
-
-
-def read_images(folder: Path, most: int) -> Images:
-    """Up to so many JPEGs of a folder, at 224 pixels: uint8 [n, 224, 224, 3]."""
-    files = sorted(folder.rglob("*.jpg"))
-    chosen = files[:: max(1, len(files) // most)][:most]
-    size = (224, 224)
-    return np.stack([np.asarray(Image.open(file).convert("RGB").resize(size, Image.Resampling.BILINEAR)) for file in chosen])
 
 
 def bench_peer(results: Results, networks: Sequence[str], batch: int, seconds: float, limit: float) -> None:
@@ -242,7 +234,7 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     most_important = len(args.networks)
     bench_cells(results, cells[:most_important], backbones, args.jobs, args.seconds)
     if args.real:
-        bench_cosines(results, args.real, read_images(args.images, 64), args.precisions)
+        bench_cosines(results, args.real, read_pixels(args.images, 224, 64), args.precisions)
     for cell in [cell for cell in cells[:most_important] if cell.network in args.variants]:
         bench_variants(results, cell, backbones[cell.network], args.seconds)
     if args.peer_seconds:
