@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 
-def in_precision(model: keras.Model, precision: str) -> keras.Model:
+def is_depthwise(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer, given as in a model's configuration, is a depthwise convolution."""
+    groups = layer["config"].get("groups", 1)
+    return layer["class_name"] == "DepthwiseConv2D" or bool(layer["class_name"] == "Conv2D" and groups > 1)
+
+
+def in_precision(model: keras.Model, precision: str, kept: Callable[[Mapping[str, Any]], bool] = is_depthwise) -> keras.Model:
     """The network itself for "float32", else a twin of it under Keras' policy mixed_bfloat16 or mixed_float16, with the same weights.
 
-    Under these policies a BatchNormalization still computes in float32, and sums inside a convolution are kept in float32.
+    `kept` layers stay float32: depthwise convolutions sum only a few products, so that the rounding of their weights does not average
+    out. Cosine of bfloat16 to float32 with real weights, least and median of 32 photographs: MobileNetV2 0.9905 and 0.9963 with all
+    layers in bfloat16, 0.9977 and 0.9991 with these kept; the first convolution (0.9923, 0.9964), sums and activations hardly count.
     """
     if precision == "float32":
         return model
-    twin = keras.Model.from_config(_under(model.get_config(), f"mixed_{precision}"))
+    config = model.get_config()
+    layers = [_under(layer, "float32" if kept(layer) else f"mixed_{precision}") for layer in config["layers"]]
+    twin = keras.Model.from_config({**config, "layers": layers})
     twin.set_weights(model.get_weights())
     twin.trainable = False
     return twin

@@ -40,6 +40,14 @@ def outputs_of(model: keras.Model) -> dict[str, list[Any]]:
 
     Not `layer.output`, which is the first use anywhere, and for a model inside the model an inner tensor that the image never reaches.
     """
+    outputs: dict[str, list[Any]] = {}
+    for node in nodes_of(model):
+        outputs.setdefault(node.operation.name, []).extend(node.output_tensors)
+    return outputs
+
+
+def nodes_of(model: keras.Model) -> list[Any]:
+    """The calls of layers that the network's outputs depend on; a layer may be called elsewhere too."""
     nodes: dict[int, Any] = {}
     waiting = list(model.outputs)
     while waiting:
@@ -48,10 +56,7 @@ def outputs_of(model: keras.Model) -> dict[str, list[Any]]:
         if id(node) not in nodes:
             nodes[id(node)] = node
             waiting += node.input_tensors
-    outputs: dict[str, list[Any]] = {}
-    for node in nodes.values():
-        outputs.setdefault(node.operation.name, []).extend(node.output_tensors)
-    return outputs
+    return list(nodes.values())
 
 
 def has_layer(model: keras.Model, name: str) -> bool:

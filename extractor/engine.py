@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.backbones import Backbone
-from extractor.compute_precision import in_precision
 
 Embeddings = npt.NDArray[np.float32]
 IN_FLIGHT = 2  # batches that a device is given before the first of them is waited for: it never waits for the next one
@@ -43,13 +42,12 @@ class BatchEngine(ABC):
         """backbones: cuts of one network, which one forward pass gives together (`backbones.build_together`)."""
         self.backbones = tuple(backbones)
         self.input_size = self.backbones[0].recipe.input_size
-        self.batch_size = batch_size
-        self.shapes = self.compile(batch_size)
+        self._settle(batch_size)
         self.shape = self.shapes[0]
 
     @abstractmethod
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Make the graph for batches of this size; returns the shapes of the embeddings of one image."""
+        """Make the graph for batches of this size; returns the shapes of the embeddings of one image. Raises OutOfMemoryError."""
 
     @abstractmethod
     def start(self, images: Any) -> Any:
@@ -80,10 +78,21 @@ class BatchEngine(ABC):
             except OutOfMemoryError:
                 if self.batch_size == 1:
                     raise
-                self.batch_size //= 2
-                self.compile(self.batch_size)
+                self._settle(self.batch_size // 2)
             start = sum(len(parts[0]) for parts in done)
         return done[0] if len(done) == 1 else [np.concatenate(parts) for parts in zip(*done, strict=True)]
+
+    def _settle(self, batch_size: int) -> None:
+        """Compile for this size, or for the largest half of it that the memory suffices for."""
+        while True:
+            try:
+                self.shapes, self.batch_size = self.compile(batch_size), batch_size
+            except OutOfMemoryError:
+                if batch_size == 1:
+                    raise
+                batch_size //= 2
+            else:
+                return
 
     def _embed_all(self, images: Any, done: list[list[Embeddings]]) -> None:
         waiting: deque[tuple[int, Any]] = deque()
@@ -102,11 +111,10 @@ class BatchEngine(ABC):
             collect()
 
 
-def network_of(backbones: Sequence[Backbone]) -> keras.Model:
-    """One model with an output for each cut, in the compute precision of the recipe: the cuts share its layers, each computed once."""
+def joint_network(backbones: Sequence[Backbone]) -> keras.Model:
+    """One model with an output for each cut: the cuts share its layers, each computed once."""
     first = backbones[0].model
-    model = first if len(backbones) == 1 else keras.Model(first.inputs, [backbone.model.outputs[0] for backbone in backbones])
-    return in_precision(model, backbones[0].recipe.precision)
+    return first if len(backbones) == 1 else keras.Model(first.inputs, [backbone.model.outputs[0] for backbone in backbones])
 
 
 def embed_in_graph(images: Any, backbones: Sequence[Backbone], call: Callable[[Any], Any]) -> list[Any]:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,16 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from extractor.backbones import Backbone, build, cut_out
+from extractor.compute_precision import in_precision
 from extractor.engine import OutOfMemoryError
+from extractor.folding import folded
 from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
-from scripts.bench_gpu_table import table
+from scripts.bench_gpu_results import Results, table
+from scripts.corpus_pixels import read_pixels
 from scripts.vit import vit_b16
 from storage.golden import cosines
 
@@ -56,40 +57,6 @@ class Cell:
     network: str
     precision: str
     batch: int
-
-
-class Results:
-    """Written to a file after each addition, so that a run that is cut off keeps what it has."""
-
-    def __init__(self, path: Path | None, minutes: float) -> None:
-        self._path, self._end = path, time.monotonic() + 60 * minutes
-        device = jax.devices()[0]
-        self.found: dict[str, Any] = {
-            "device": device.device_kind,
-            "platform": device.platform,
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "jax": jax.__version__,
-            "peak_tflops": {},
-            "cosines": [],
-            "cells": [],
-            "constants": [],
-            "peer": [],
-            "left_out": [],
-        }
-
-    @property
-    def seconds_left(self) -> float:
-        return self._end - time.monotonic()
-
-    def add(self, part: str, row: dict[str, Any]) -> None:
-        self.found[part].append(row)
-        print(part, json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), file=sys.stderr, flush=True)
-        self.write()
-
-    def write(self) -> None:
-        if self._path:
-            self._path.write_text(json.dumps(self.found, indent=1))
 
 
 def ordered(networks: Sequence[str], batches: Sequence[int], precisions: Sequence[str]) -> list[Cell]:
@@ -111,7 +78,7 @@ def random_backbone(name: str, folder: Path) -> Backbone:
     return cut_out(model, Recipe(str(place), input_size=224, preprocessing="tf"))
 
 
-def in_precision(backbone: Backbone, precision: str) -> tuple[Backbone, str]:
+def of_cell(backbone: Backbone, precision: str) -> tuple[Backbone, str]:
     """The backbone in the precision of a cell, and JAX's name for how float32 is multiplied."""
     name, matmul = ("float32", "tensorfloat32") if precision == "tf32" else (precision, FULL_FLOAT32)
     return replace(backbone, recipe=replace(backbone.recipe, precision=name)), matmul
@@ -160,7 +127,7 @@ def measured(cell: Cell, engine: JaxEngine, seconds: float) -> dict[str, float]:
 
 
 def compile_cell(cell: Cell, backbone: Backbone) -> JaxEngine | str:
-    backbone, matmul = in_precision(backbone, cell.precision)
+    backbone, matmul = of_cell(backbone, cell.precision)
     try:
         return JaxEngine(backbone, cell.batch, matmul_precision=matmul)
     except OutOfMemoryError as error:
@@ -185,7 +152,7 @@ def bench_cells(results: Results, cells: Sequence[Cell], backbones: dict[str, Ba
                 results.add("cells", {**asdict(cell), "out_of_memory": engine})
                 continue
             if cell.network not in flops:
-                flops[cell.network] = flops_of(engine, cell.batch)
+                flops[cell.network] = flops_of(backbones[cell.network])
             row = measured(cell, engine, seconds)
             told = {"gflops_an_image": flops[cell.network] / 1e9, "known_gflops": KNOWN_GFLOPS.get(cell.network)}
             share = row["on_device"] * flops[cell.network] / 1e12 / results.found["peak_tflops"][cell.precision]
@@ -193,20 +160,33 @@ def bench_cells(results: Results, cells: Sequence[Cell], backbones: dict[str, Ba
         longest = max(longest, time.monotonic() - start)
 
 
-def bench_constants(results: Results, cell: Cell, backbone: Backbone, seconds: float) -> None:
-    """The same graph with the weights compiled into it, where the engine hands them over as arguments."""
-    start = time.monotonic()
-    network = JaxNetwork([in_precision(backbone, cell.precision)[0]], jax.devices()[0])
-    there = jax.device_put(np.random.default_rng(0).integers(0, 256, (cell.batch, 224, 224, 3), np.uint8), jax.devices()[0])
-    compiled = jax.jit(lambda images: network(network.weights, images)).lower(there).compile()
-    took = time.monotonic() - start
-    row = {"on_device": cell.batch * rate(lambda: compiled(there), seconds), "compile_seconds": took}
-    results.add("constants", {**asdict(cell), **row})
+def bench_variants(results: Results, cell: Cell, backbone: Backbone, seconds: float) -> None:
+    """The same network in other ways than the engine's: what each way of it gains or costs."""
+    precision = cell.precision
+    ways: dict[str, tuple[keras.Model, bool]] = {
+        "weights compiled in": (in_precision(backbone.model, precision), True),
+        "depthwise in fewer bits too": (in_precision(backbone.model, precision, kept=lambda layer: False), False),
+        "BatchNormalization folded": (in_precision(folded(backbone.model), precision), False),
+    }
+    device = jax.devices()[0]
+    there = jax.device_put(np.random.default_rng(0).integers(0, 256, (cell.batch, 224, 224, 3), np.uint8), device)
+    lowered = {}
+    for way, (model, constants) in ways.items():
+        network = JaxNetwork([backbone], device, model)
+        closed = partial(network, network.weights) if constants else network
+        arguments = (there,) if constants else (network.weights, there)
+        with jax.default_matmul_precision(FULL_FLOAT32):
+            lowered[way] = (jax.jit(closed).lower(*arguments), arguments)
+    with ThreadPoolExecutor(len(ways)) as pool:
+        compiled = list(pool.map(lambda each: each[0].compile(), lowered.values()))
+    for (way, (_, arguments)), function in zip(lowered.items(), compiled, strict=True):
+        found = cell.batch * rate(lambda: function(*arguments), seconds)  # noqa: B023 - called in this round
+        results.add("variants", {**asdict(cell), "way": way, "on_device": found})
 
 
-def flops_of(engine: JaxEngine, batch: int) -> float:
-    """Of one image, as XLA counts them before it optimises the graph."""
-    return float((engine.network.lower(batch).cost_analysis() or {}).get("flops", 0)) / batch
+def flops_of(backbone: Backbone) -> float:
+    """Of one image, as XLA counts them for the CPU before it optimises the graph: it counts none for GPUs."""
+    return float(JaxNetwork([backbone], jax.devices("cpu")[0]).lower(1).cost_analysis()["flops"])
 
 
 def bench_cosines(results: Results, real: Sequence[str], images: Images, precisions: Sequence[str]) -> None:
@@ -228,14 +208,6 @@ def parse_real(text: str) -> Recipe:
     """`NAME [alpha=0.35] FILE`."""
     name, *args, file = text.split()
     return Recipe(name, weights=file, args=tuple((key, float(value)) for key, value in (each.split("=") for each in args)))
-
-
-def read_images(folder: Path, most: int) -> Images:
-    """Up to so many JPEGs of a folder, at 224 pixels: uint8 [n, 224, 224, 3]."""
-    files = sorted(folder.rglob("*.jpg"))
-    chosen = files[:: max(1, len(files) // most)][:most]
-    size = (224, 224)
-    return np.stack([np.asarray(Image.open(file).convert("RGB").resize(size, Image.Resampling.BILINEAR)) for file in chosen])
 
 
 def bench_peer(results: Results, networks: Sequence[str], batch: int, seconds: float, limit: float) -> None:
@@ -262,9 +234,9 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     most_important = len(args.networks)
     bench_cells(results, cells[:most_important], backbones, args.jobs, args.seconds)
     if args.real:
-        bench_cosines(results, args.real, read_images(args.images, 64), args.precisions)
-    for cell in [cell for cell in cells[:most_important] if cell.network in args.constants]:
-        bench_constants(results, cell, backbones[cell.network], args.seconds)
+        bench_cosines(results, args.real, read_pixels(args.images, 224, 64), args.precisions)
+    for cell in [cell for cell in cells[:most_important] if cell.network in args.variants]:
+        bench_variants(results, cell, backbones[cell.network], args.seconds)
     if args.peer_seconds:
         bench_peer(results, args.networks, cells[0].batch, args.seconds, min(args.peer_seconds, results.seconds_left))
     bench_cells(results, cells[most_important:], backbones, args.jobs, args.seconds)
@@ -279,7 +251,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--real", action="append", default=[], help='"NAME [alpha=0.35] FILE": a network with real weights')
     parser.add_argument("--images", type=Path, help="folder of JPEGs for --real")
-    parser.add_argument("--constants", nargs="*", default=[], help="networks to measure with compiled-in weights too")
+    parser.add_argument("--variants", nargs="*", default=[], help="networks to measure in other ways than the engine's too")
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--seconds", type=float, default=1.0, help="a measurement")
     parser.add_argument("--jobs", type=int, default=4, help="cells that are compiled at once")

@@ -10,6 +10,7 @@ from extractor.backbones import build
 from extractor.image_model import PIXELS, image_model
 from extractor.input_kind import InputKind
 from extractor.recipe import Recipe
+from storage.errors import UsageError
 from storage.space import require_same_space
 from trainer import Head
 
@@ -37,7 +38,7 @@ def kind_of(head: Head) -> InputKind:
 def join(head: Head, recipe: Recipe | None) -> ExportedModel:
     """Build the network of the head's recipe and join both; None for a head that takes pixels.
 
-    Raises SpaceMismatchError, naming the fields, and what `build` raises.
+    Raises SpaceMismatchError, naming the fields, UsageError for features of fewer bits than float32, and what `build` raises.
     """
     kind = kind_of(head)
     pixels = keras.Input((kind.size, kind.size, 3), dtype="uint8", name=PIXELS)
@@ -48,6 +49,12 @@ def join(head: Head, recipe: Recipe | None) -> ExportedModel:
 
 
 def _network(head: Head, recipe: Recipe) -> keras.Model:
+    if head.space.precision != "float32":
+        # A float32 network in front of a head of bfloat16 features: probabilities differed by 0.08.
+        raise UsageError(
+            f"the head {head.folder} reads features computed in {head.space.precision}, and exported models compute in float32: "
+            "extract the features in float32 and train on those"
+        )
     backbone = build(recipe)
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     newcomer = f"{recipe.name} with weights {recipe.weights}"

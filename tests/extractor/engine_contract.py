@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from storage.golden import cosines
 
+CLASSES = {"tensorflow": "TensorFlowEngine", "jax": "JaxEngine", "openvino": "OpenVinoEngine"}
 BATCH = 4
 SIZE, DEPTH = 32, 32
 CHECKS: dict[str, Callable[[Any], None]] = {}  # name -> what raises AssertionError; its argument is a Bench
@@ -52,12 +55,11 @@ class Bench:
         from extractor import backbones
         from extractor.recipe import Recipe
 
-        if name == "jax":
-            from extractor.jax_engine import JaxEngine as Engine
-        else:
-            from extractor.tensorflow_engine import TensorFlowEngine as Engine  # type: ignore[assignment]
         self.name = name
-        self.make: Any = Engine
+        self.engine_class = getattr(importlib.import_module(f"extractor.{name}_engine"), CLASSES[name])
+        # OpenVINO shares a batch among two streams.
+        self.make: Any = partial(self.engine_class, threads=2) if name == "openvino" else self.engine_class
+        self.streams = 2 if name == "openvino" else 1
         small_network().save(folder / "small.keras")
         self.backbone = backbones.build(Recipe(str(folder / "small.keras"), preprocessing="tf"))
         self.engine = self.make(self.backbone, BATCH)
@@ -133,6 +135,13 @@ def neighbours_and_padding_do_not_move_a_row(bench: Bench) -> None:
 
 
 @check
+def nothing_but_the_engine_is_loaded(bench: Bench) -> None:
+    assert [name for name in CLASSES if f"extractor.{name}_engine" in sys.modules] == [bench.name]
+    assert ("openvino" in sys.modules) == (bench.name == "openvino")
+    assert sys.modules.get("openvino_telemetry") is None
+
+
+@check
 def the_same_batch_gives_the_same_bytes(bench: Bench) -> None:
     assert bench.engine(images(BATCH)).tobytes() == bench.engine(images(BATCH)).tobytes()
 
@@ -161,7 +170,7 @@ def several_cuts_of_one_network(bench: Bench) -> None:
 def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
     from extractor.compute_precision import in_precision
 
-    for precision in ("bfloat16", "float16"):
+    for precision in ("bfloat16",) if bench.name == "openvino" else ("bfloat16", "float16"):
         embedded = bench.make(bench.under(precision=precision), BATCH)(images(2 * BATCH))
         assert embedded.dtype == np.float32
         same = cosines(embedded, bench.plain(images(2 * BATCH), in_precision(bench.backbone.model, precision)))
@@ -174,7 +183,7 @@ def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
 def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
     engine = bench.make(bench.greedy(over=2), 8)
     assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)
-    assert engine.batch_size == 2
+    assert engine.batch_size == 2 * bench.streams
     assert len(engine(images(7))) == 7
 
 

@@ -11,20 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.extractor.engine_contract import CHECKS
+from tests.extractor.engine_contract import CHECKS, CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
-ENGINES = ["tensorflow", "jax"]
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=CLASSES)
 def outcomes(request: pytest.FixtureRequest) -> dict[str, str]:
     """What came of each check ("" where it holds), from one process an engine: building networks is what takes the time."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed: pip install permafrost[{request.param}]")
-    environment = {**os.environ, "KERAS_BACKEND": request.param, "TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu"}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax" if request.param == "jax" else "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_PLATFORMS": "cpu",
+    }
     command = [sys.executable, "-m", "tests.extractor.engine_contract", request.param]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stderr

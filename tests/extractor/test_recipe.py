@@ -50,6 +50,12 @@ def test_an_unknown_choice_names_the_option_and_the_choices(option: str, value: 
         Recipe("mobilenet", **{option: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_is_part_of_the_recipe(precision: str) -> None:
+    recipe = Recipe("mobilenet", precision=precision)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe != Recipe("mobilenet")
+
+
 def test_a_precision_that_is_not_there_yet_is_refused() -> None:
     with pytest.raises(UsageError, match="--precision must be one of float32"):
         Recipe("mobilenet", precision="int4")

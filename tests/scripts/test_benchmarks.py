@@ -1,4 +1,4 @@
-"""The benchmarks of storage, on sizes that say nothing: they run, and what they read is right (they check that themselves)."""
+"""The benchmarks of storage and engines, on sizes that say nothing: they run, and what they read is right (they check that themselves)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_heads, bench_items, bench_load, bench_storage
+from extractor import Recipe
+from scripts import bench_engine, bench_heads, bench_items, bench_load, bench_storage
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +39,25 @@ def test_exact_heads_reach_the_loss_of_scikit_learn() -> None:
     found = bench_heads.bench(300, [3], 16, 0.01, 1, theirs=True)["heads"]["3"]
     assert found["logistic"]["scikit_learn"]["reached"]
     assert found["ridge"]["path"]["strengths"] == 32
+
+
+def test_engines_are_compared_with_predict() -> None:
+    recipe = Recipe("mobilenet", weights="random:0", input_size=32, args=(("alpha", 0.25),))
+    found = bench_engine.bench(recipe, ["tensorflow"], bench_engine.random_pixels(2, 32), rounds=1)
+    ways = {row["way"]: row for row in found["ways"]}
+    assert ways[bench_engine.PREDICT]["ratio"] == 1
+    assert ways["tensorflow float32"]["cosine_least"] == 1
+    assert 0.9 < ways["tensorflow bfloat16"]["cosine_least"] < 1
+    assert len(bench_engine.table(found).splitlines()) == 2 + len(ways)
+
+
+def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
+    bench_gpu = pytest.importorskip("scripts.bench_gpu", reason="needs the extra jax")
+    cells = bench_gpu.ordered(["a", "b"], [32, 512, 256, 128], ["bfloat16", "float32"])
+    assert len(set(cells)) == len(cells) == 2 * 4 * 2
+    assert [(cell.network, cell.precision, cell.batch) for cell in cells[:4]] == [
+        ("a", "bfloat16", 256),
+        ("b", "bfloat16", 256),
+        ("a", "float32", 256),
+        ("b", "float32", 256),
+    ]

@@ -61,6 +61,15 @@ def test_drift_of_any_view_names_its_image() -> None:
         require_no_drift(GoldenImages(("a.png", "b.jpg"), (b"one", b"two"), values), drifted, "float32", "here")
 
 
+@pytest.mark.parametrize(("precision", "angle"), [("float32", 0.003), ("bfloat16", 0.13), ("float16", 0.13)])
+def test_fewer_bits_may_drift_further(precision: str, angle: float) -> None:
+    turned = np.array([[np.cos(angle), np.sin(angle)]], np.float32)
+    first = GoldenImages(("a.png",), (b"one",), np.array([[1, 0]], np.float32))
+    require_no_drift(first, turned, precision, "here")
+    with pytest.raises(DriftError, match=f"{precision} features need at least"):
+        require_no_drift(first, turned * [1, 2], precision, "here")
+
+
 def test_no_golden_images_are_a_file_without_rows(tmp_path: Path) -> None:
     entry = write_golden(no_golden_images((2, 3), "float16"), tmp_path)
     again = read_golden(entry, tmp_path, (2, 3), "float16")

@@ -1,0 +1,138 @@
+"""Engines on a CPU: images/s of each in each precision, `model.predict` being 1, and how far embeddings move, as JSON and a table.
+
+    python -m scripts.bench_engine --backbone resnet50 --rounds 7 --out engine.json
+        --weights FILE --images FOLDER
+
+Uint8 batches lie ready in memory; embeddings are fetched. In each round every way embeds one batch, one after the other, so that what else
+the machine does hits all alike; medians are told, by the clock and by CPU seconds. `by hand` is the engine's own graph without the engine
+around it. An engine whose library is not installed is left out, and said so. The JAX engine is `bench_gpu`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pyarrow  # noqa: F401 - before TensorFlow
+
+from extractor.backbones import Backbone, build
+from extractor.device import prepare_process, usable_cores
+from extractor.engine import BatchEngine
+from extractor.recipe import Recipe
+from scripts.corpus_pixels import read_pixels
+from storage.golden import cosines
+
+PREDICT = "model.predict"
+PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16")}
+Images = npt.NDArray[np.uint8]
+
+
+def engine_of(name: str, backbone: Backbone, batch: int) -> BatchEngine:
+    if name == "openvino":
+        from extractor.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(backbone, batch)
+    from extractor.tensorflow_engine import TensorFlowEngine
+
+    return TensorFlowEngine(backbone, batch)
+
+
+def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -> dict[str, Any]:
+    backbone = build(recipe)
+    made = {}
+    for name in engines:
+        for precision in PRECISIONS[name]:
+            under = replace(backbone, recipe=replace(backbone.recipe, precision=precision))
+            made[f"{name} {precision}"] = engine_of(name, under, len(images))
+    ways: dict[str, Callable[[], Any]] = {PREDICT: lambda: backbone.model.predict(preprocessed(images, backbone), len(images), verbose=0)}
+    for name, engine in made.items():
+        ways[name] = lambda engine=engine: engine(images)  # type: ignore[misc]
+        ways[f"{name} by hand"] = lambda engine=engine: engine.finish(engine.start(images))  # type: ignore[misc]
+    expected = made[f"{engines[0]} float32"](images)
+    moved = {name: cosines(expected, engine(images)) for name, engine in made.items()}
+    clock, cpu = measured(ways, rounds)
+    rows = [
+        {
+            "way": name,
+            "images_per_second": len(images) / clock[name],
+            "images_per_cpu_second": len(images) / cpu[name],
+            "ratio": clock[PREDICT] / clock[name],
+            "cpu_ratio": cpu[PREDICT] / cpu[name],
+            **({"cosine_least": float(moved[name].min()), "cosine_median": float(np.median(moved[name]))} if name in moved else {}),
+        }
+        for name in ways
+    ]
+    return {"backbone": recipe.name, "batch": len(images), "rounds": rounds, "cores": usable_cores(), "ways": rows}
+
+
+def preprocessed(images: Images, backbone: Backbone) -> npt.NDArray[np.float32]:
+    mode = backbone.recipe.preprocessing
+    pixels = images.astype(np.float32)
+    return pixels if mode == "none" else np.asarray(keras.applications.imagenet_utils.preprocess_input(pixels, mode=mode))
+
+
+def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of the clock and of the CPU that each way takes for a batch, medians."""
+    clock: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            started, spent = time.perf_counter(), time.process_time()
+            way()
+            if number:  # the first round warms up
+                clock[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - spent)
+    return {k: statistics.median(v) for k, v in clock.items()}, {k: statistics.median(v) for k, v in cpu.items()}
+
+
+def table(found: dict[str, Any]) -> str:
+    lines = [f"{found['backbone']}, batches of {found['batch']}, {found['cores']} cores, medians of {found['rounds']} rounds"]
+    lines.append(f"{'':28} {'images/s':>9} {'ratio':>6} {'a CPU s':>9} {'ratio':>6}   cosine to float32: least, median")
+    for row in found["ways"]:
+        numbers = f"{row['images_per_second']:9.1f} {row['ratio']:6.2f} {row['images_per_cpu_second']:9.1f} {row['cpu_ratio']:6.2f}"
+        moved = f"   {row['cosine_least']:.5f} {row['cosine_median']:.5f}" if "cosine_least" in row else ""
+        lines.append(f"{row['way']:28} {numbers}{moved}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--weights", default="random:0")
+    parser.add_argument("--input-size", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--engines", nargs="+", choices=sorted(PRECISIONS), default=["tensorflow", "openvino"])
+    parser.add_argument("--images", type=Path, help="folder of JPEGs; random pixels without it")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    prepare_process(usable_cores(), use_gpus=False)
+    recipe = Recipe(args.backbone, weights=args.weights, input_size=args.input_size)
+    there = [name for name in args.engines if importlib.util.find_spec(name)]
+    for name in sorted(set(args.engines) - set(there)):
+        print(f"{name} is not installed: pip install permafrost[{name}]", file=sys.stderr)
+    size = recipe.input_size
+    images = read_pixels(args.images, size, args.batch) if args.images else random_pixels(args.batch, size)
+    found = bench(recipe, there, images, args.rounds)
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1))
+    print(table(found))
+
+
+def random_pixels(n: int, size: int) -> Images:
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+if __name__ == "__main__":
+    main()
