@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from extractor.backbones import Backbone
+from extractor.depthwise import with_depthwise
 from extractor.image_policy_table import IMAGE_POLICIES
 
 PIXELS = "pixels"  # the name of the input
@@ -19,7 +20,7 @@ def image_model(backbone: Backbone) -> keras.Model:
     x = keras.ops.cast(pixels, "float32")
     if mode != "none":
         x = keras.applications.imagenet_utils.preprocess_input(x, mode=mode)
-    return keras.Model(pixels, _pooled(backbone.model(x, training=False), backbone.recipe.pooling), name="network")
+    return keras.Model(pixels, _pooled(with_depthwise(backbone.model)(x, training=False), backbone.recipe.pooling), name="network")
 
 
 def _pooled(features: Any, pooling: str) -> Any:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from extractor.backbones import Backbone
 from extractor.batch_size import plan_batch_size
+from extractor.depthwise import with_depthwise
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT, BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
 from extractor.quiet_openvino import openvino
@@ -36,7 +37,7 @@ class OpenVinoEngine(BatchEngine):
         self._precision = self._usable(backbone.recipe.precision)
         self._threads = threads or usable_cores()
         backbones = (backbone, *further)
-        self._model = joint_network(backbones)
+        self._model = with_depthwise(joint_network(backbones))
         planned = batch_size or plan_batch_size(backbones, on_gpu=False)
         super().__init__(backbones, planned)
 

@@ -13,6 +13,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from extractor.backbones import Backbone
 from extractor.batch_size import plan_batch_size
 from extractor.compute_precision import in_precision
+from extractor.depthwise import with_depthwise
 from extractor.engine import BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
 from extractor.folding import folded
 
@@ -34,7 +35,7 @@ class TensorFlowEngine(BatchEngine):
         """further: other cuts of the same network, which one forward pass gives as well (`backbones.build_together`)."""
         tf.config.experimental.enable_tensor_float_32_execution(False)  # precision float32 means float32
         backbones = (backbone, *further)
-        self._model = in_precision(folded(joint_network(backbones)), backbone.recipe.precision)
+        self._model = in_precision(folded(with_depthwise(joint_network(backbones))), backbone.recipe.precision)
         super().__init__(backbones, batch_size or plan_batch_size(backbones, bool(tf.config.list_logical_devices("GPU"))))
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:

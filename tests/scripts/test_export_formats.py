@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from extractor.depthwise import with_depthwise
 from extractor.image_model import PIXELS
 from extractor.input_kind import InputKind
 from scripts.export_formats import FORMATS
@@ -19,15 +20,16 @@ SIZE, CLASSES = 8, ("ant", "bee", "cat")
 
 @pytest.fixture(scope="module")
 def exported() -> ExportedModel:
-    """With what EfficientNet (swish, which has a gradient of its own) and ConvNeXt (exact GELU) are made of."""
+    """With what EfficientNet (swish, which has a gradient of its own) and ConvNeXt (exact GELU, grouped convolutions) are made of."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=PIXELS)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
     x = keras.layers.Conv2D(4, 3, activation="swish")(x)
-    x = keras.layers.Conv2D(6, 3, activation=lambda x: keras.activations.gelu(x, approximate=False))(x)
+    x = keras.layers.Conv2D(8, 3, groups=4, padding="same")(x)
+    x = keras.layers.Conv2D(6, 3, activation="gelu")(x)
     x = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(pixels, keras.layers.Activation("linear", dtype="float32", name=PROBABILITIES)(x))
-    return ExportedModel(model, InputKind(SIZE, "image-v1"), CLASSES)
+    return ExportedModel(with_depthwise(model), InputKind(SIZE, "image-v1"), CLASSES)
 
 
 @pytest.mark.parametrize("to", ["savedmodel", "onnx", "litert"])
