@@ -86,8 +86,12 @@ def strategy_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
 
 def _trained(fitted: FittedHead) -> str:
     frozen, last = fitted.frozen, fitted.frozen.get("train_last")
-    if last is None:
-        return f"the last {frozen['layers_behind']} layers trained ({frozen['parameters_behind']:,} parameters)"
-    if not last:
+    if last == 0:
         return "and behind it: the head alone trained"
-    return f"and behind it up to the last {last} layers, which are trained ({frozen['parameters_trained']:,} parameters)"
+    if fitted.epochs == 0:
+        tried = last or frozen["layers_behind"]
+        return f"and behind it as it was: with the last {tried} layers trained validation was never better than with the head alone"
+    parameters = f"({frozen['parameters_trained']:,} parameters)"
+    if last is None:
+        return f"the last {frozen['layers_behind']} layers trained {parameters}"
+    return f"and behind it up to the last {last} layers, which are trained {parameters}"

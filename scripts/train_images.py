@@ -106,7 +106,13 @@ def fine_tuning_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
     rates = ", ".join(f"{group['learning_rate']:.2g}" for group in told["groups"])
     start = told["start"]["head"] or f"a {fitted.options.describe()} head on the cached features"
     devices = f", {told['devices']} devices" if told["devices"] > 1 else ""
-    return [("strategy", f"{FINE_TUNING} from {start}; learning rates from the last layers to the first: {rates}{devices}")]
+    pairs: list[tuple[str, object]] = [
+        ("strategy", f"{FINE_TUNING} from {start}; learning rates from the last layers to the first: {rates}{devices}")
+    ]
+    if (trained := told["groups_trained"]) < (groups := len(told["groups"])):
+        layers = f"the last {trained} of {groups} groups of layers" if trained else "no layers of the network"
+        pairs.append(("trained", f"the head and {layers}: in the kept epoch, {fitted.epochs}, no more were open (--stages)"))
+    return pairs
 
 
 def _tuning(args: argparse.Namespace) -> FineTuningOptions:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+import storage
 from storage.errors import UsageError
 from storage.space import Space
 from trainer.checkpoint import Checkpoint, Progress
@@ -61,6 +62,7 @@ def fine_tune(
     """
     started, told = time.perf_counter(), told or Told()
     if start:
+        start.require_space_of(storage.open(uri))
         options = replace(options, **_head_options(start))
     prepared = prepare(uri, labels, options)
     head = start.model if start else _warm_head(prepared)
@@ -89,7 +91,7 @@ def fine_tune(
         positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
-        frozen=_frozen(training, tuning, start, progress.batch_size),
+        frozen=_frozen(training, tuning, start, progress),
         input_space=network.space,
     )
 
@@ -126,8 +128,7 @@ def _head_options(start: Head) -> dict[str, Any]:
 
 
 def _check_start(prepared: Prepared, start: Head) -> list[str]:
-    """Raises SpaceMismatchError and UsageError; what it has seen is a warning."""
-    start.require_space_of(prepared.feature_set)
+    """Raises UsageError; what it has seen is a warning."""
     labelled, test = prepared.labelled, prepared.split.positions(TEST)
     if start.classes != labelled.classes or start.task.multi_label != prepared.data.task.multi_label:
         raise UsageError(
@@ -177,8 +178,8 @@ def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions)
     }
 
 
-def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, batch_size: int) -> dict[str, Any]:
-    """For head.json: the start, and what was trained when and how fast."""
+def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, progress: Progress) -> dict[str, Any]:
+    """For head.json: the start, what was trained when and how fast, and how many groups were when the kept epoch ended."""
     groups = range(1, tuning.groups + 1)
     layers = {group: training.groups.names(group) for group in groups}
     return {
@@ -188,6 +189,7 @@ def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | No
             {"epochs": epochs, "trained": ["head", *range(1, opened + 1)], "frozen": list(range(opened + 1, tuning.groups + 1))}
             for opened, epochs in enumerate(tuning.stages)
         ],
+        "groups_trained": tuning.open_groups((progress.best_epoch or progress.epochs) - 1),
         "devices": training.devices,
-        "options": {**asdict(tuning), "batch_size": batch_size},
+        "options": {**asdict(tuning), "batch_size": progress.batch_size},
     }

@@ -93,10 +93,9 @@ class Tail:
 
     def told(self, options: FitOptions) -> dict[str, Any]:
         """What `head.json` says of a head with these options."""
-        if options.train_last is None:
-            return dict(self.about)
         weights = self.fresh(options.train_batch_norm, options.train_last).trainable_weights
-        return {**self.about, "train_last": options.train_last, "parameters_trained": sum(int(np.prod(one.shape)) for one in weights)}
+        last = {} if options.train_last is None else {"train_last": options.train_last}
+        return {**self.about, **last, "parameters_trained": sum(int(np.prod(one.shape)) for one in weights)}
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -111,7 +110,7 @@ class Tail:
         if number is not None and number > len(names):
             raise UsageError(
                 f"--train-last {number}: from a set cut at {self.about['cut']} at most the last {len(names)} layers can be trained: "
-                f"extract one with --train-last {number}"
+                "take fewer, or extract a set with a larger --train-last"
             )
         if not number or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
             return

@@ -6,11 +6,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
+from scripts.train_images import fine_tuning_pairs
 from tests.scripts.conftest import Said
+
+if TYPE_CHECKING:
+    from trainer import FittedHead
 
 pytestmark = pytest.mark.slow
 QUICK = ("--max-epochs", 2, "--stages", "", "--batch-size", 8, "--groups", 2)
@@ -26,6 +32,13 @@ def write_network(path: Path) -> None:
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
     keras.Model(inputs, x).save(path)
+
+
+@pytest.mark.parametrize(("trained", "words"), [(0, "no layers of the network"), (1, "the last 1 of 3 groups of layers"), (3, "")])
+def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained(trained: int, words: str) -> None:
+    frozen = {"groups": [{"learning_rate": 1e-4}] * 3, "groups_trained": trained, "start": {"head": "heads/cached"}, "devices": 1}
+    pairs = dict(fine_tuning_pairs(cast("FittedHead", SimpleNamespace(strategy="fine-tuning", frozen=frozen, epochs=1))))
+    assert pairs.get("trained", "") == (words and f"the head and {words}: in the kept epoch, 1, no more were open (--stages)")
 
 
 def test_a_network_is_fine_tuned_measured_and_asked(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import keras
 import numpy as np
@@ -16,9 +18,13 @@ from extractor.image_policy import decode_with_pillow
 from extractor.recipe import Recipe
 from extractor.tails import build_tail
 from scripts.cli import build_parser
+from scripts.hybrid_options import strategy_pairs
 from scripts.recipes import RECIPES, expanded
 from storage.errors import UsageError
 from tests.scripts.conftest import Said
+
+if TYPE_CHECKING:
+    from trainer import FittedHead
 
 SIZE = 32
 TINY = ["--backbone", "mobilenet", "--backbone-arg", "alpha=0.25", "--weights", "random:0", "--input-size", SIZE]
@@ -32,6 +38,22 @@ def test_a_recipe_stands_for_options_that_both_commands_take(name: str) -> None:
         assert args.json
         assert told == f"--recipe {name} means {' '.join(RECIPES[name].words(command))}"
     assert (args.head, args.hidden) == ("mlp", (128,) if "resnet" in name else (256,))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "epochs", "words"),
+    [
+        ({"parameters_trained": 50}, 2, "the last 4 layers trained (50 parameters)"),
+        ({"parameters_trained": 50}, 0, "as it was: with the last 4 layers trained validation was never better"),
+        ({"parameters_trained": 20, "train_last": 2}, 2, "the last 2 layers, which are trained (20 parameters)"),
+        ({"parameters_trained": 20, "train_last": 2}, 0, "as it was: with the last 2 layers trained validation was never better"),
+        ({"parameters_trained": 0, "train_last": 0}, 0, "the head alone trained"),
+    ],
+)
+def test_it_says_what_was_trained(frozen: dict[str, int], epochs: int, words: str) -> None:
+    about = {"cut": "here", "parameters": 9, "layers_behind": 4, **frozen}
+    fitted = cast("FittedHead", SimpleNamespace(strategy="hybrid", frozen=about, epochs=epochs))
+    assert words in str(dict(strategy_pairs(fitted))["strategy"])
 
 
 def test_what_is_said_beside_a_recipe_goes_before() -> None:
