@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from scripts.console import human_bytes, print_json, print_pairs, print_table, progress
 from storage.finding import Finding, Verification
 from storage.names import SetName, parse_root, parse_set
-from storage.repair import repair_set
+from storage.repair import is_restored, repair_set
 from storage.store import is_behind_web
 from storage.verify import verify_set
 from storage.way_out import ways_out, ways_to_pending
@@ -63,12 +64,19 @@ def run_repair(args: argparse.Namespace) -> int:
     next_steps = [*again, *ways_to_pending(name), *ways_out(name, repair.left)] if args.give_up else []
     if args.json:
         mended = [{"path": path, "from": where} for path, where in repair.mended]
-        done = {"mended": mended, "given_up": list(repair.given_up), "version": repair.version, "next_steps": next_steps}
+        done = {
+            "mended": mended,
+            "taken_out": list(repair.taken_out),
+            "given_up": list(repair.given_up),
+            "version": repair.version,
+            "next_steps": next_steps,
+        }
         print_json({"set": str(name), **done, "left": _plain(repair.left)})
         return 0 if repair.left.sound else EXIT_DAMAGED
     version = [("new version", f"{repair.version}, without what was damaged or lost")] if repair.version else []
     removed = [("given up", ", ".join(repair.given_up))] if repair.given_up else []
-    print_pairs([("set", name), ("mended files", len(repair.mended)), *removed, *version, *_summary(repair.left)])
+    out = [("taken out", f"{len(repair.taken_out)} files that held what was taken down")] if repair.taken_out else []
+    print_pairs([("set", name), ("mended files", len(repair.mended)), *out, *removed, *version, *_summary(repair.left)])
     _print_findings(repair.left.findings)
     if next_steps:
         print("", *(f"- {step}" for step in next_steps), sep="\n")
@@ -91,11 +99,21 @@ def _repair_of(name: SetName) -> str:
 
 def _summary(found: Verification) -> list[tuple[str, object]]:
     how = "every byte was read" if found.full else "names and sizes only: --full reads every byte"
-    damage = sum(finding.is_damage for finding in found.findings)
     return [
         ("files", f"{found.files} ({human_bytes(found.bytes)}), {how}"),
-        ("result", "sound" if found.sound else f"{damage} files are damaged or missing"),
+        ("result", "sound" if found.sound else "; ".join(_counts(found))),
     ]
+
+
+def _counts(found: Verification) -> Iterator[str]:
+    damage = [finding for finding in found.findings if finding.is_damage]
+    restored, takedowns = sum(map(is_restored, damage)), sum(finding.kind == "unfinished" for finding in damage)
+    if other := len(damage) - takedowns:
+        yield f"{other} files are damaged or missing"
+    if restored:
+        yield f"{restored} files hold what was taken down"
+    if takedowns > restored:
+        yield f"{takedowns - restored} takedowns are unfinished"
 
 
 def _print_findings(findings: tuple[Finding, ...]) -> None:

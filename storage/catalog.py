@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from storage.absent import absent_among
@@ -16,11 +16,11 @@ from storage.expected_versions import read_hint, require_some_version
 from storage.feature_set import read_description
 from storage.files import exists, list_names
 from storage.manifest import Manifest
-from storage.names import SetName, parse_set, team_names
-from storage.place import Place
+from storage.names import SetName, parse_root, parse_set, team_names
+from storage.place import Place, RemotePlace
 from storage.store import require_store
 from storage.tombstones import set_label
-from storage.versions import list_versions, read_manifest
+from storage.versions import list_versions, read_manifest, tag_names
 from storage.words import backbone_in_words, source_in_words
 
 
@@ -58,6 +58,9 @@ class SetQuery:
     corpus: str | None = None
 
     def __post_init__(self) -> None:
+        for what, asked in asdict(self).items():
+            if not isinstance(asked, str | None):
+                raise UsageError(f"expected a text to look for as {what}, or None for any; got {asked!r}")
         if self.space is not None and not re.fullmatch("[0-9a-fA-F]{1,64}", self.space):
             raise UsageError(f"a space is looked for by the beginning of its id, such as 9f86d081; got {self.space!r}")
 
@@ -79,8 +82,12 @@ class StoreListing:
     damaged: Mapping[str, str]
 
 
-def look_through(root: Place, query: SetQuery = SetQuery()) -> StoreListing:
-    """The sets of a store that the query means, and those that are damaged. Raises NotFoundError if `root` is no store."""
+def look_through(root: Place | str, query: SetQuery = SetQuery()) -> StoreListing:
+    """The sets of a store that the query means, and those that are damaged.
+
+    Raises NotFoundError if `root` is no store, UsageError if it can be none.
+    """
+    root = _root_of(root)
     require_store(root)
     sets, damaged = [], {}
     for name in _set_folders(root):
@@ -94,12 +101,20 @@ def look_through(root: Place, query: SetQuery = SetQuery()) -> StoreListing:
     return StoreListing(tuple(sets), damaged)
 
 
-def list_sets(root: Place, query: SetQuery = SetQuery()) -> list[SetSummary]:
-    """The sets of a store that the query means, sorted by name. Raises NotFoundError if `root` is no store, DamagedError if a set is."""
+def list_sets(root: Place | str, query: SetQuery = SetQuery()) -> list[SetSummary]:
+    """The sets of a store that the query means, sorted by name. Raises as `look_through`, and DamagedError if a set is damaged."""
     found = look_through(root, query)
     for label, why in found.damaged.items():
         raise DamagedError(f"{label}: {why}")
     return list(found.sets)
+
+
+def _root_of(root: object) -> Place:
+    if isinstance(root, RemotePlace):
+        return root
+    if isinstance(root, str | Path):
+        return parse_root(root)
+    raise UsageError(f"expected the root of a store, such as 'features' or 's3://features'; got {root!r}")
 
 
 def _is_like(pattern: str, text: str) -> bool:
@@ -178,6 +193,6 @@ def _summarise(name: SetName) -> SetSummary:
         licence=card.licence,
         network=backbone_in_words(description),
         corpora={corpus: source_in_words(state.source) for corpus, state in manifest.corpora.items()} if manifest else {},
-        tags=tuple(entry.removesuffix(".json") for entry in list_names(name.folder / "tags")),
+        tags=tuple(tag_names(name)),
         lost=lost,
     )

@@ -13,7 +13,7 @@ from storage.absent import LIST as ABSENT_LIST
 from storage.absent import MARKER
 from storage.card import FILE as CARD
 from storage.card_page import FILE as PAGE
-from storage.files import exists, list_names
+from storage.files import exists, list_folders, list_names
 from storage.heads import FOLDER as HEADS
 from storage.names import SetName
 from storage.place import Place
@@ -54,6 +54,7 @@ def _unknown_in_set(name: SetName) -> Iterator[str]:
     yield from (entry for entry in list_names(name.folder) if entry not in OF_SET)
     for kind, known in _IN_SET.items():
         yield from _unknown(name.folder, kind, known)
+    yield from (f"tags/{entry}" for entry in list_folders(name.folder / "tags") if _IN_SET["tags"].fullmatch(entry))
     for run in run_folders(name):
         path = f"runs/{run.run_id}"
         if exists(run.path):  # a file in the place of the folder

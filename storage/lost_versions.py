@@ -6,6 +6,7 @@ One whose manifest is there and cannot be read is lost, too: nobody knows what i
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,7 +74,14 @@ def _remove_tags(name: SetName) -> list[str]:
     for tag in tag_names(name):
         place = tag_place(name, tag)
         with suppress(PermafrostError):
-            if is_damaged(place) or read_tag(name, tag).version not in there:
+            if is_damaged(place) or _means_none(name, tag, there):
                 remove(place)
                 removed.append(tag)
     return removed
+
+
+def _means_none(name: SetName, tag: str, versions: Collection[int]) -> bool:
+    try:
+        return read_tag(name, tag).version not in versions
+    except DamagedError:  # its checksum is sound, and what it names is no version
+        return True

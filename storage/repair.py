@@ -22,21 +22,21 @@ from storage.absent import MARKER, write_marker
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.copy_history import CopyHistory, compare_histories
-from storage.errors import DamagedError, NotFoundError, PermafrostError
+from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
 from storage.finding import Finding, Verification
 from storage.given_up_items import give_up_items
 from storage.hints import leave_hints
 from storage.lost_versions import give_up_versions
 from storage.names import SetName
-from storage.place import Place
+from storage.place import Place, same_place
 from storage.sealed import unseal
 from storage.store import STORE_FILE, require_writable
 from storage.takedown_cache import honour_takedowns
 from storage.takedown_repair import files_that_left, give_up_records, is_lost_tombstone, lacks_another, take_what_lacks
 from storage.takedown_scan import SetScan
-from storage.takedown_set import clean_set
-from storage.tombstones import read_tombstones
+from storage.takedown_set import SetTakedown, clean_set
+from storage.tombstones import read_tombstones, set_label
 from storage.verify import verify_set
 from storage.web_root import CATALOG, HINT, TAKEDOWNS
 
@@ -51,22 +51,27 @@ MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gon
 @dataclass(frozen=True)
 class Repair:
     """mended: (path, where the copy came from). given_up: paths of damaged shards and pages that were removed, of lost versions, and of
-    tags that meant them. version: the new one, without what was damaged or lost. left: what is still wrong."""
+    tags that meant them. version: the new one, without what was damaged or lost. left: what is still wrong. taken_out: paths of files
+    that had what was taken down, and left."""
 
     mended: tuple[tuple[str, str], ...]
     given_up: tuple[str, ...]
     version: int | None
     left: Verification
+    taken_out: tuple[str, ...] = ()
 
 
 def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = False) -> Repair:
     """Verify in full, and mend what is damaged or missing.
 
     copies: roots of stores that may have sound copies of the same set. give_up: give what none of them has back to extraction.
-    Raises NotFoundError for a set that is not there, UsageError for a store behind a web server.
+    Raises NotFoundError for a set that is not there, UsageError for a store behind a web server, and for a copy that is the store itself.
     """
     mended: list[tuple[str, str]] = []
     require_writable(name.root)
+    for root in copies:
+        if same_place(root, name.root):
+            raise UsageError(f"{root} is the store of the set itself, and no copy of it: expected the root of another one")
     verification = verify_set(name, full=True)
     histories = [_history(name, SetName(root, name.team, name.name)) for root in copies]
     taken_down = files_that_left(name)
@@ -78,7 +83,9 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
             break
         verification = verify_set(name, full=True)
     is_listed = any(finding.sha256 in taken_down for finding in verification.findings)  # by a writer who died before he saw the takedown
-    if (mended or is_listed) and _clean(name):
+    taken_out: set[str] = set()
+    if (mended or is_listed or any(map(is_restored, verification.findings))) and (cleaned := _clean(name)):
+        taken_out |= {gone.path for gone in cleaned.files}
         verification = verify_set(name, full=True)
     given_up: list[str] = []
     version: int | None = None
@@ -86,7 +93,8 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         _require_readable(name, verification)
         given_up, version = give_up_versions(name)
         records = give_up_records(name, _damage(verification))
-        if records and _clean(name):
+        if records and (cleaned := _clean(name)):
+            taken_out |= {gone.path for gone in cleaned.files}
             verification = verify_set(name, full=True)
         given_up += records
         given_up += _remove_shards(name, verification)
@@ -94,16 +102,20 @@ def repair_set(name: SetName, copies: Sequence[Place] = (), give_up: bool = Fals
         if not any(map(_keeps_from_committing, _damage(verification))):
             version = give_up_items(name, {finding.path for finding in _damage(verification)}) or version
         verification = verify_set(name, full=True)
-    return Repair(tuple(mended), tuple(given_up), version, verification)
+    return Repair(tuple(mended), tuple(given_up), version, verification, tuple(sorted(taken_out)))
 
 
-def _clean(name: SetName) -> bool:
-    """A manifest from a copy may list what was taken down here: whether there was anything to look for."""
-    with suppress(DamagedError):  # of a set that could not be mended nobody knows what is in it
-        if not read_tombstones(name):
-            return False
-        clean_set(SetScan(name))
-    return True
+def _clean(name: SetName) -> SetTakedown | None:
+    """A manifest from a copy may list what was taken down here: what left then. None: nothing was looked for."""
+    try:
+        return clean_set(SetScan(name)) if read_tombstones(name) else None
+    except DamagedError:  # of a set that could not be mended nobody knows what is in it
+        return SetTakedown(set_label(name))
+
+
+def is_restored(finding: Finding) -> bool:
+    """It holds what was taken down, unlike a tombstone whose takedown is at work."""
+    return finding.kind == "unfinished" and not finding.path.startswith(_UP)
 
 
 def _damage(verification: Verification) -> list[Finding]:
@@ -164,7 +176,7 @@ def _history(name: SetName, copy: SetName) -> CopyHistory:
     if not exists(copy.root / STORE_FILE) and not list_names(copy.folder):
         raise NotFoundError(f"there is no store at {copy.root} to take anything from: expected the root of one that has the set, too")
     history = compare_histories(name, copy)
-    if history.other:
+    if history.other or history.only_copy:
         logger.warning("%s", history.in_words())
     return history
 

@@ -42,5 +42,6 @@ def remove_tag(name: SetName, tag: str) -> None:
     """Also one that is damaged, or lost and only told of. Raises NotFoundError."""
     if tag not in {*hinted_tags(name), *tag_names(name)}:
         read_tag(name, tag)
-    remove(tag_place(name, tag))
+    if exists(place := tag_place(name, tag)):  # a folder is no tag
+        remove(place)
     announce(name, [tag])

@@ -74,7 +74,7 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
             if wrong:
                 findings.append(Finding(wrong[0], file.path, wrong[1], file.versions, scope.items(file.path, file.versions), file.sha256))
             on_file(done, len(expected))
-    findings += _restored(name, json_files.manifests, listed)
+    findings += _restored(name, json_files.manifests, listed, full)
     if json_files.all_versions_read:  # else nobody knows what is listed
         findings += _unlisted(name, listed)
     if full and isinstance(name.root, RemotePlace):
@@ -222,12 +222,12 @@ def _changed_in_cache(listed: Mapping[str, Expected]) -> list[Finding]:
         ]
 
 
-def _restored(name: SetName, manifests: Mapping[int, Manifest], listed: Mapping[str, Expected]) -> Iterator[Finding]:
+def _restored(name: SetName, manifests: Mapping[int, Manifest], listed: Mapping[str, Expected], full: bool) -> Iterator[Finding]:
     """What was taken down and is back."""
     entries = {entry.path: entry for manifest in manifests.values() for entry in manifest.files}
-    for entry in restored_files(name, entries.values()):
+    for entry in restored_files(name, entries.values(), full):
         versions = listed[entry.path].versions if entry.path in listed else ()
-        why = f"it had left for a takedown, and is back with what was taken down: {way_out(name)}"
+        why = f"it holds what was taken down, and is from a backup, say, or from another store: {way_out(name)}"
         yield Finding("unfinished", entry.path, why, versions, sha256=entry.sha256)
 
 

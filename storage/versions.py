@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from storage.damage import MEND
 from storage.errors import DamagedError, NotFoundError
-from storage.files import list_names
+from storage.files import list_folders, list_names
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -73,7 +74,11 @@ def look_through_tags(name: SetName) -> tuple[list[Tag], dict[str, str]]:
 
 
 def tag_names(name: SetName) -> list[str]:
-    return [entry.removesuffix(".json") for entry in list_names(name.folder / "tags") if entry.endswith(".json")]
+    """A folder is none, whatever it is called; buckets have no folders."""
+    place = name.folder / "tags"
+    entries = [entry for entry in list_names(place) if entry.endswith(".json")]
+    folders = list_folders(place) if entries and isinstance(place, Path) else ()
+    return [entry.removesuffix(".json") for entry in entries if entry not in folders]
 
 
 def read_tag(name: SetName, tag: str) -> Tag:
@@ -85,7 +90,7 @@ def read_tag(name: SetName, tag: str) -> Tag:
     )
     try:
         value = read_sealed(place, "tag")
-    except NotFoundError:
+    except (NotFoundError, IsADirectoryError):
         raise NotFoundError(f"{name.folder} has no tag {tag!r}; its tags: {', '.join(tag_names(name)) or 'none'}") from None
     except DamagedError as error:
         raise DamagedError(f"{error}. {way_out}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,14 @@ def test_a_request_that_cannot_be_meant_is_refused(say: Said, made: MadeSet, wor
     Path("empty.txt").write_text("")
     got, _, err = say("store", "takedown", *words)
     assert (got, message in err) == (code, True), err
+
+
+def test_what_a_backup_brought_back_is_told_by_name_and_number(say: Said, made: MadeSet) -> None:
+    shutil.copytree("store/team/set", "backup")
+    say("store", "takedown", "store", "--image", made.digest(1).hex(), "--yes")
+    shutil.copytree("backup", "store/team/set", dirs_exist_ok=True)
+    code, out, _ = say("store", "verify", "store/team/set", "--full")
+    assert (code, "files hold what was taken down" in out, "damaged or missing" in out) == (3, True, False)
+    code, out, _ = say("store", "repair", "store/team/set")
+    assert (code, "files that held what was taken down" in out, "sound" in out) == (0, True, True)
+    assert "taken out" not in say("store", "repair", "store/team/set")[1]

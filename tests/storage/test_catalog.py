@@ -198,3 +198,12 @@ def test_sets_of_a_space_are_found_by_the_beginning_of_its_id(root: Path) -> Non
     assert list_sets(root, SetQuery(space=maps.space_id[:8].upper())) == [maps]
     with pytest.raises(UsageError, match="beginning of its id"):
         SetQuery(space="resnet")
+
+
+def test_a_root_may_be_a_text_and_what_can_be_none_is_told(make_set: MakeSet) -> None:
+    root = make_set().name.root
+    assert list_sets(str(root)) == list_sets(root)
+    with pytest.raises(UsageError, match="expected the root of a store, such as 'features' or 's3://features'; got None"):
+        list_sets(None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected a text to look for as name, or None for any; got 5"):
+        SetQuery(name=5)  # type: ignore[arg-type]

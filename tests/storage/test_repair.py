@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from scripts.damaged_sets import DAMAGE, files_of, fill
 from scripts.made_set import MadeSet
 from storage.catalog import list_sets
-from storage.errors import NotFoundError, PermafrostError
+from storage.errors import NotFoundError, PermafrostError, UsageError
 from storage.expire import expire_versions
 from storage.export import export_set
 from storage.feature_set import open_set
@@ -93,6 +94,24 @@ def test_of_a_copy_that_went_on_otherwise_only_what_both_have_is_taken(made: Mad
     for path in set(before) - {folder / "versions/00000004.json", folder / "tags/mine.json", folder / "README.md"}:
         assert path.read_bytes() == before[path], path
     assert made.open().by_key(["b/0"]).embeddings.tolist() == [made.embedding(51).tolist()]
+
+
+def test_that_nothing_confirms_a_copy_is_said(made: MadeSet, copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where all versions are lost, one that has gone on by itself looks like any other."""
+    at = SetName(copy, "team", "set")
+    MadeSet(at, made.description).commit("two", {"b/9": 90})
+    made.commit("two", {"b/8": 80})
+    for path in Path(str(made.folder), "versions").iterdir():
+        path.unlink()
+    repair = repair_set(made.name, [copy])
+    assert "nothing confirms that the versions of" in caplog.text
+    assert re.search(r"has 2 files that none of them lists, such as items/.*: .* Before `gc` removes them", caplog.text)
+    assert repair.left.sound
+
+
+def test_the_store_itself_is_no_copy(made: MadeSet) -> None:
+    with pytest.raises(UsageError, match="is the store of the set itself, and no copy of it"):
+        repair_set(made.name, [made.name.root])
 
 
 def test_a_damaged_shard_without_a_copy_is_given_back_to_extraction(made: MadeSet) -> None:

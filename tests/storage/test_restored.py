@@ -14,6 +14,8 @@ from scripts.damaged_sets import fill
 from scripts.made_set import MadeSet
 from storage.commit import commit, open_newest
 from storage.errors import ConflictError, DamagedError
+from storage.expire import expire_versions
+from storage.gc import collect_garbage
 from storage.names import SetName
 from storage.repair import repair_set
 from storage.takedown import Request, take_down
@@ -23,7 +25,7 @@ from storage.verify import verify_set
 from storage.way_out import ways_out
 from tests.storage.traces import traces
 
-SAID = r"version {} of .* holds what was taken down: .* is back, from a backup, say. `permafrost store repair .*/team/set` takes it out"
+SAID = r"version {} of .* holds what was taken down: .* it is back, from a backup, say. `permafrost store repair .*/team/set` takes it out"
 BY = ["image", "image of the set", "key"]
 
 
@@ -112,3 +114,38 @@ def test_whoever_writes_on_top_is_told_and_has_it_taken_out(made: MadeSet, tmp_p
     with pytest.raises(ConflictError, match="were taken down"):
         commit(made.name, None, replace(draft, corpora={"three": draft.corpora["two"]}), "three")
     assert storage.open(made.uri).rows == 9
+
+
+@pytest.mark.parametrize("by", BY)
+def test_what_had_expired_before_the_takedown_is_found_though_no_record_names_it(made: MadeSet, tmp_path: Path, by: str) -> None:
+    """Readers know images that were taken down, and full verification keys, too."""
+    backup = shutil.copytree(Path(str(made.folder)), tmp_path / "backup")
+    made.commit("one", {"a/0": 0, "a/8": 77})
+    expire_versions(made.name, 1, None, remove_them=True)
+    collect_garbage(made.name, delete=True, grace_seconds=-1)
+    request = Request(keys=("a/8",)) if by == "key" else Request(images=(made.digest(8).hex(),))
+    take_down(made.name.root, None if by == "image" else made.name, request, do_it=True)
+    assert verify_set(made.name, full=True).sound
+    shutil.copytree(backup, Path(str(made.folder)), dirs_exist_ok=True)
+    for full in (True, False) if by != "key" else (True,):
+        found = [finding for finding in verify_set(made.name, full).findings if finding.is_damage]
+        assert ("unfinished", "items", (3,)) in {(each.kind, each.path.partition("/")[0], each.versions) for each in found}
+    if by != "key":
+        with pytest.raises(DamagedError, match=SAID.format(3)):
+            made.open("3")
+    repair = repair_set(made.name)
+    assert (repair.left.sound, made.open("3").rows) == (True, 9)
+    assert {each.path for each in found} <= {*repair.taken_out}
+
+
+def test_a_set_from_a_store_that_knew_of_no_takedown_is_not_read(made: MadeSet, tmp_path: Path) -> None:
+    other = shutil.copytree(Path(str(made.folder)), tmp_path / "other")
+    take_down(made.name.root, None, Request(images=(made.digest(8).hex(),)), do_it=True)
+    laid = SetName(made.name.root, "team", "laid")
+    shutil.copytree(other, Path(str(laid.folder)))
+    assert storage.open(replace(laid, at="1")).rows == 7
+    with pytest.raises(DamagedError, match=SAID.format(3).replace("team/set", "team/laid")):
+        storage.open(laid)
+    assert not verify_set(laid, full=False).sound
+    assert repair_set(laid).left.sound
+    assert (storage.open(laid).rows, made.open().rows) == (9, 9)

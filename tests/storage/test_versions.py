@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +15,15 @@ from scripts.made_set import MadeSet
 from storage.catalog import list_manifests
 from storage.commit import commit
 from storage.errors import DamagedError, NotFoundError, UsageError
+from storage.expected_versions import Hint
 from storage.expire import expire_versions
 from storage.feature_set import open_set
+from storage.hints import leave_hints
+from storage.repair import repair_set
 from storage.sealed import seal
 from storage.tags import move_tag, remove_tag
-from storage.versions import list_tags, read_manifest, read_tag, version_path
+from storage.verify import verify_set
+from storage.versions import list_tags, read_manifest, read_tag, tag_names, tag_place, version_path
 
 MakeSet = Callable[..., MadeSet]
 
@@ -151,3 +156,33 @@ def test_a_reader_of_a_moving_tag_finds_one_of_its_versions(made: MadeSet) -> No
         while not done.is_set():
             assert made.open("prod").version in (1, 2, 3)
         moving.result()
+
+
+def test_a_folder_among_the_tags_is_none(make_set: MakeSet) -> None:
+    """Nothing ends with it; files in it are named, and a hint that tells of it lets go."""
+    made = make_set()
+    made.commit("one", {"a": 1, "b": 2})
+    move_tag(replace(made.name, at="1"), "prod")
+    folder = Path(str(made.folder), "tags", "dir.json")
+    folder.mkdir()
+    assert tag_names(made.name) == ["prod"]
+    assert verify_set(made.name, full=True).findings == ()
+    assert expire_versions(made.name, 1, None, remove_them=True).leaving == ()
+    with pytest.raises(NotFoundError, match="no tag 'dir'; its tags: prod"):
+        open_set(replace(made.name, at="dir"))
+    (folder / "file").write_text("")
+    assert [(each.kind, each.path) for each in verify_set(made.name, full=True).findings] == [("unlisted", "tags/dir.json")]
+    leave_hints(made.name, told=Hint(tags=("dir",)))  # as older programs did
+    assert not verify_set(made.name, full=True).sound
+    remove_tag(made.name, "dir")
+    assert (verify_set(made.name, full=True).sound, folder.is_dir()) == (True, True)
+
+
+def test_a_tag_that_names_no_number_is_given_up(make_set: MakeSet) -> None:
+    made = make_set()
+    made.commit("one", {"a": 1})
+    move_tag(replace(made.name, at="1"), "prod")
+    tag_place(made.name, "prod").write_bytes(seal({"version": "1", "moved": ""}))
+    assert not verify_set(made.name, full=True).sound
+    repair = repair_set(made.name, give_up=True)
+    assert (repair.given_up, repair.left.sound) == (("tags/prod.json",), True)
