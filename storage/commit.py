@@ -131,7 +131,7 @@ def _publish(name: SetName, manifest: Manifest) -> bool:
 
 
 def _newest_named(name: SetName) -> int:
-    """The newest version that a tag means or a head was fitted on: of a newest version that is lost, the hint may be lost, too, or older."""
+    """The newest version that a tag means or a head was fitted on: of one that is lost, the hint may be lost, too, or older."""
     with _unreadable_told("which versions tags and heads name"):
         return max(named_versions(name), default=0)
     return 0
