@@ -59,7 +59,8 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
     Of a remote set, the copies of its files in this machine's cache are checked too, in full, and removed if they have changed.
-    Raises NotFoundError for a set that is not there (behind a web server also where no version is found), UsageError for a single version, OSError where the store cannot be reached.
+    Raises NotFoundError for a set that is not there (behind a web server also where no version is found), UsageError for a single
+    version, OSError where the store cannot be reached.
     """
     if name.at:
         raise UsageError(f"{name}: all versions are verified, and mended, together; leave out '@{name.at}'")
