@@ -15,7 +15,7 @@ from functools import partial
 from storage.absent import absent_among, is_absent
 from storage.commit_times import commit_times
 from storage.errors import DamagedError, NotFoundError
-from storage.expected_versions import Hint, missing_versions, read_hint
+from storage.expected_versions import Hint, missing_versions, read_hint, require_some_version
 from storage.files import exists
 from storage.manifest import Manifest
 from storage.moment import moment_of
@@ -31,9 +31,12 @@ THREADS = 8  # that read manifests
 def read_asked(name: SetName, versions: Sequence[int]) -> Manifest:
     """That of the version which `name.at` means: a number, a day or time (the newest version of then), a tag, or None for the newest.
 
-    versions: all that there are, ascending; some. Raises NotFoundError (there was none, or it has left on purpose), DamagedError (also of
-    a version or tag that is lost).
+    versions: all that there are, ascending. Raises NotFoundError (there was none, or it has left on purpose), DamagedError (also of a
+    version or tag that is lost).
     """
+    if not versions and (name.at is None or moment_of(name.at) or not is_behind_web(name.root)):
+        require_some_version(name)
+        raise no_version(name)
     if name.at is None:
         manifest, lost = read_newest(name, versions)
         note_lost(name, lost)
@@ -43,7 +46,20 @@ def read_asked(name: SetName, versions: Sequence[int]) -> Manifest:
     version = int(name.at) if name.at.isdigit() else _meant(name, name.at)  # check_name has seen to it that these are ASCII
     if version in versions:
         return _read(name, version)
+    if is_behind_web(name.root):  # where versions are not listed but told
+        with suppress(NotFoundError, DamagedError):
+            return read_manifest(name.folder, version)
     raise _not_there(name, version, versions)
+
+
+def no_version(name: SetName) -> NotFoundError:
+    """Of a set in which none is found, and of which nothing tells that one is lost."""
+    if is_behind_web(name.root):
+        return NotFoundError(
+            f"no newest version of {name.folder} can be found over the web: it has none yet, or its hint.json is lost, damaged or old "
+            "(`permafrost store repair` in the store's own folder or bucket leaves a new one)"
+        )
+    return NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
 
 
 def read_newest(name: SetName, versions: Sequence[int]) -> tuple[Manifest, tuple[int, ...]]:
@@ -58,7 +74,9 @@ def read_newest(name: SetName, versions: Sequence[int]) -> tuple[Manifest, tuple
         with suppress(NotFoundError):
             return read_manifest(name.folder, version), tuple(sorted(lost))
         if is_absent(name, version):
-            raise NotFoundError(f"{name.folder} has changed in this very moment, or its hint on the web server is old: try again")
+            raise (
+                no_version(name) if is_behind_web(name.root) else NotFoundError(f"{name.folder} has changed in this very moment: try again")
+            )
         lost.add(version)
     raise DamagedError(lost_in_words(name, lost))
 
@@ -118,6 +136,8 @@ def _not_there(name: SetName, version: int, versions: Sequence[int]) -> NotFound
 
 def _there(name: SetName, versions: Sequence[int]) -> str:
     """Behind a web server versions are not listed but told, and one that is told of may be lost."""
+    if not versions:
+        return str(no_version(name))
     which = f"version{'s' if len(versions) > 1 else ''} {in_ranges(versions)}"
     return f"its hint tells of {which}" if is_behind_web(name.root) else f"it has {which}"
 

@@ -11,7 +11,7 @@ from storage.absent import absent_versions, is_absent
 from storage.announce import announce
 from storage.commit_times import after_parent
 from storage.errors import AlreadyExistsError, ConflictError, NotFoundError, PermafrostError, SpaceMismatchError
-from storage.expected_versions import hinted_newest
+from storage.expected_versions import hinted_newest, named_versions
 from storage.feature_set import FeatureSet, SetDescription, open_set, read_description
 from storage.files import FileEntry, create_exclusive, exists, remove, size_of
 from storage.manifest import Manifest, follow
@@ -42,7 +42,7 @@ def create_set(name: SetName, description: SetDescription) -> SetDescription:
 
 def open_newest(name: SetName) -> FeatureSet | None:
     """The newest version, or None for a set that has none yet. Raises ConflictError where it should be there and is not."""
-    _latest(name, 0)
+    _latest(name, _newest_named(name))
     return open_set(SetName(name.root, name.team, name.name)) if list_versions(name.folder) else None
 
 
@@ -78,7 +78,7 @@ def commit_next(name: SetName, make: Callable[[Manifest | None], Manifest]) -> M
     make: raises ConflictError if its change does not go with what it is given. What it makes must have a nonce that nobody else has.
     Raises ConflictError, too, where a file to list has gone meanwhile, or something in it was taken down.
     """
-    taken = 0
+    taken = _newest_named(name)  # once: it may cost many requests, and each try should be short
     for _ in range(MAX_REBASES):
         latest = _latest(name, taken)
         manifest = make(latest)
@@ -130,24 +130,31 @@ def _publish(name: SetName, manifest: Manifest) -> bool:
     return True
 
 
+def _newest_named(name: SetName) -> int:
+    """The newest version that a tag means or a head was fitted on: of one that is lost, the hint may be lost, too, or older."""
+    with _unreadable_told("which versions tags and heads name"):
+        return max(named_versions(name), default=0)
+    return 0
+
+
 def _absent(name: SetName) -> set[int]:
-    with _unreadable_told():
+    with _unreadable_told("which versions have expired"):
         return absent_versions(name)
     return set()
 
 
 def _is_absent(name: SetName, version: int) -> bool:
-    with _unreadable_told():
+    with _unreadable_told("which versions have expired"):
         return is_absent(name, version)
     return False
 
 
 @contextmanager
-def _unreadable_told() -> Iterator[None]:
+def _unreadable_told(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, PermafrostError) as error:
-        logger.warning("which versions have expired cannot be read: %s", error)
+        logger.warning("%s cannot be read: %s", what, error)
 
 
 def _require_files(name: SetName, entries: Collection[FileEntry]) -> None:

@@ -102,10 +102,15 @@ def read_hint(name: SetName) -> Hint:
     return Hint(newest if isinstance(newest, int) else 0, frozenset(value.get("absent", [])), tuple(value.get("tags", [])))
 
 
-def _told_versions(name: SetName) -> dict[int, str]:
-    told = {head.version: f"head {head.name}" for head in heads_on(name) if head.version}
+def named_versions(name: SetName) -> dict[int, str]:
+    """Those that tags mean, and that heads of the store were fitted on, and which. Of a damaged tag nobody knows."""
+    named = {head.version: f"head {head.name}" for head in heads_on(name) if head.version}
     for tag in tag_names(name):
         with suppress(PermafrostError):  # a damaged tag is damage of its own
-            told[read_tag(name, tag).version] = f"tag {tag}"
-    told |= {version: "hint.json" for version in [hinted_newest(name)] if version}
+            named[read_tag(name, tag).version] = f"tag {tag}"
+    return named
+
+
+def _told_versions(name: SetName) -> dict[int, str]:
+    told = named_versions(name) | {version: "hint.json" for version in [hinted_newest(name)] if version}
     return told | dict.fromkeys(list_versions(name.folder), "its manifest")

@@ -15,7 +15,6 @@ import pyarrow as pa
 from storage.asked_version import read_asked
 from storage.digest_lookup import DigestLookup
 from storage.errors import DamagedError, NotFoundError
-from storage.expected_versions import require_some_version
 from storage.files import FileEntry
 from storage.golden import GoldenImages, read_golden
 from storage.item_rows import ItemRows
@@ -264,11 +263,7 @@ def open_set(uri: str | Path | SetName) -> FeatureSet:
     name = uri if isinstance(uri, SetName) else parse_set(uri)
     require_store(name.root)
     description = read_description(name)
-    versions = list_versions(name.folder)
-    if not versions:
-        require_some_version(name)
-        raise NotFoundError(f"the set {name.folder} has no committed version yet: its first extraction is running or was interrupted")
-    manifest = read_asked(name, versions)
+    manifest = read_asked(name, list_versions(name.folder))
     if manifest.space_id != description.space.id:
         raise DamagedError(f"{version_path(name.folder, manifest.version)} is of another feature space than the set's set.json")
     require_none_restored(name, manifest)

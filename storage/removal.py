@@ -16,7 +16,7 @@ from storage.names import SetName
 from storage.place import Place
 from storage.run_watch import run_statuses
 from storage.store import require_store, require_writable
-from storage.versions import list_versions, version_path
+from storage.versions import list_versions, tag_names, version_path
 from storage.web_root import HINT
 
 
@@ -37,7 +37,8 @@ def remove_set(name: SetName, remove_it: bool) -> int:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): cancel it first")
     files = list(_files(name.folder))
     if remove_it:
-        remove(name.folder / HINT)  # first: a removal that was cut off is no set that has lost its versions
+        for entry in (HINT, *(f"tags/{tag}.json" for tag in tag_names(name))):
+            remove(name.folder / entry)  # first: a removal that was cut off is no set that has lost its versions
         for version in reversed(list_versions(name.folder)):
             remove(version_path(name.folder, version))
         for entry in (LIST, *(f"{ABSENT}/{marker}" for marker in list_names(name.folder / ABSENT))):

@@ -18,11 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from storage.absent import FOLDER as ABSENT
-from storage.absent import MARKER, write_marker
+from storage.absent import MARKER, mark_absent, write_marker
 from storage.card_page import FILE as PAGE
 from storage.card_page import leave_page
 from storage.copy_history import CopyHistory, compare_histories
 from storage.errors import DamagedError, NotFoundError, PermafrostError, UsageError
+from storage.expected_versions import named_versions, read_hint
 from storage.files import exists, list_names, private_file, publish_as, read_bytes, read_chunks, remove, sha256_of, write_atomic
 from storage.finding import Finding, Verification
 from storage.given_up_items import give_up_items
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _UP = "../../"  # begins the paths of what lies in the root of the store
 MENDABLE = frozenset({"missing", "resized", "damaged", "unannounced"})
+_MANIFEST = re.compile(r"versions/([0-9]{8})[.]json")
 _MARKER = re.compile(f"{ABSENT}/{MARKER.pattern}")
 MAX_ROUNDS = 3  # a manifest that comes back may list further files that are gone
 
@@ -143,10 +145,20 @@ def _mend(name: SetName, finding: Finding, copies: Sequence[CopyHistory]) -> str
         return take_what_lacks(name, finding, [history.copy.root for history in copies], partial(_take_entry, name))
     catalog = f"{_UP}{CATALOG}"
     taken = _take(name, finding, copies) if finding.kind != "unannounced" and finding.path != catalog else None
-    if not taken and finding.path in (HINT, catalog):
+    if finding.path in (HINT, catalog):  # also that of a copy, where other versions may be absent than here
         leave_hints(name)
-        return "the set itself"
-    return taken
+        return taken or "the set itself"
+    return taken or _mark_as_told(name, finding)
+
+
+def _mark_as_told(name: SetName, finding: Finding) -> str | None:
+    """Of a version that is in no copy, the marker may be what is lost: then the set's own hint tells that it has left. What a tag or a head
+    names never does; and a marker in a copy says nothing, for a version may just not have been copied there."""
+    found = _MANIFEST.fullmatch(finding.path) if finding.kind == "missing" else None
+    if not found or (version := int(found[1])) not in read_hint(name).absent or version in named_versions(name):
+        return None
+    mark_absent(name, [version])
+    return str(name.folder / HINT)
 
 
 def _take(name: SetName, finding: Finding, copies: Sequence[CopyHistory]) -> str | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from storage.announce import announce
 from storage.asked_version import read_asked
-from storage.errors import ConflictError, NotFoundError, UsageError
+from storage.errors import ConflictError, UsageError
 from storage.expected_versions import hinted_tags
 from storage.files import exists, read_bytes, remove, write_atomic
 from storage.moment import looks_like_moment, moment_of
@@ -23,10 +23,7 @@ def move_tag(name: SetName, tag: str) -> Tag:
     check_name(tag, "tag")
     if tag.isdigit() or moment_of(tag) or looks_like_moment(tag):
         raise UsageError(f"the tag {tag!r} would be taken for a version or a time: choose a name with letters")
-    versions = list_versions(name.folder)
-    if not versions:
-        raise NotFoundError(f"the set {name.folder} has no committed version yet")
-    moved = Tag(tag, read_asked(name, versions).version, datetime.now(UTC).isoformat(timespec="seconds"))
+    moved = Tag(tag, read_asked(name, list_versions(name.folder)).version, datetime.now(UTC).isoformat(timespec="seconds"))
     place = tag_place(name, tag)
     before = read_bytes(place) if exists(place) else None
     write_atomic(place, seal({"version": moved.version, "moved": moved.moved}))

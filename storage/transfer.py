@@ -14,11 +14,11 @@ from functools import partial
 
 from storage.absent import absent_among, mark_not_copied, unmark_present
 from storage.announce import announce
-from storage.asked_version import read_asked
+from storage.asked_version import no_version, read_asked
 from storage.card import read_card, write_card
 from storage.carried_tombstones import carry_tombstones
 from storage.errors import AlreadyExistsError, ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
-from storage.expected_versions import Hint, hinted_tags, missing_versions
+from storage.expected_versions import Hint, hinted_tags, missing_versions, require_some_version
 from storage.feature_set import read_description
 from storage.files import create_exclusive, exists, private_file, publish_as, read_bytes, read_chunks, size_of
 from storage.manifest import Manifest
@@ -75,7 +75,7 @@ def _copy_set(source: SetName, target: SetName, on_file: Callable[[int, int], No
     for manifest in manifests.values():
         require_none_restored(source, manifest)
     ensure_store(target.root)
-    _require_same_history(source, target, wanted.lost)
+    _require_same_history(source, target, wanted)
     seen = _require_not_taken_down(source, target, manifests)
     carry_tombstones(source, target)
     listed = list(listed_files(manifests).values())
@@ -106,8 +106,6 @@ def _require_places(source: SetName, target: SetName) -> None:
 def _wanted(source: SetName) -> _Wanted:
     """Manifests by version, ascending, tags, and what is lost of either where all are wanted."""
     versions = list_versions(source.folder)
-    if not versions:
-        raise NotFoundError(f"the set {source.folder} has no committed version yet")
     tags, damaged = look_through_tags(source)
     if source.at:
         chosen = read_asked(source, versions)
@@ -119,25 +117,28 @@ def _wanted(source: SetName) -> _Wanted:
         except NotFoundError:  # behind a web server versions are not listed but told
             lost.add(version)
     lost -= absent_among(source, lost)  # a hint may be behind
+    if not manifests:
+        require_some_version(source)
+        raise no_version(source)
     here = [tag for tag in tags if tag.version in manifests]
     lost_tags = sorted({*(tag.name for tag in tags), *damaged, *hinted_tags(source)} - {tag.name for tag in here})
     return _Wanted(manifests, here, frozenset(lost), tuple(lost_tags))
 
 
-def _require_same_history(source: SetName, target: SetName, lost: frozenset[int]) -> None:
+def _require_same_history(source: SetName, target: SetName, wanted: _Wanted) -> None:
     """What the target has already must be a copy of the source; of versions that are lost there it may have copies yet."""
     if not exists(target.folder / "set.json"):
         return
     if read_bytes(target.folder / "set.json") != read_bytes(source.folder / "set.json"):
         raise ConflictError(f"{target.folder} is another set than {source.folder}, and not a copy of it: choose another name")
-    there, versions = set(list_versions(target.folder)) - lost, list_versions(source.folder)
-    for version in sorted(there & set(versions)):
+    there, versions = set(list_versions(target.folder)) - wanted.lost, {*list_versions(source.folder), *wanted.manifests}
+    for version in sorted(there & versions):
         if _differ(version_path(source.folder, version), version_path(target.folder, version)):
             raise ConflictError(
                 f"{target.folder} has gone on by itself: its version {version} is another one than that of {source.folder}. If something "
                 "was taken down in one of the two since it was copied, take it down in the other, too: then they are alike again"
             )
-    if ahead := sorted(version for version in there if version > versions[-1]):
+    if ahead := sorted(version for version in there if version > max(versions)):
         raise ConflictError(f"{target.folder} has gone on by itself: it has version {ahead[0]}, which {source.folder} has not")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from storage.absent import FOLDER as ABSENT
 from storage.absent import LIST, MARKER, absent_versions, is_absent, read_marker
+from storage.asked_version import no_version
 from storage.card import FILE as CARD
 from storage.card import read_card
 from storage.card_page import FILE as PAGE
@@ -58,7 +59,8 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
     """Check all versions of a set. full: every byte, else names and sizes. on_file: called with the files done and how many there are.
 
     Of a remote set, the copies of its files in this machine's cache are checked too, in full, and removed if they have changed.
-    Raises NotFoundError for a set that is not there, UsageError for a single version, OSError where the store cannot be reached.
+    Raises NotFoundError for a set that is not there (behind a web server also where no version is found), UsageError for a single
+    version, OSError where the store cannot be reached.
     """
     if name.at:
         raise UsageError(f"{name}: all versions are verified, and mended, together; leave out '@{name.at}'")
@@ -66,6 +68,8 @@ def verify_set(name: SetName, full: bool, on_file: Callable[[int, int], None] = 
         require_store(name.root)
         raise NotFoundError(f"no feature set {name.team}/{name.name} in {name.root}")
     json_files = _JsonFiles(name)
+    if is_behind_web(name.root) and not json_files.manifests and json_files.all_versions_read:
+        raise no_version(name)
     listed = listed_files(json_files.manifests)
     expected = [*listed.values(), *json_files.of_runs]
     findings, scope = list(json_files.findings), DamageScope(name, json_files.manifests)

@@ -90,15 +90,17 @@ class WebRoot(Bucket):
         raise self._read_only()
 
     def _versions(self, folder: str, hint: dict[str, Any]) -> list[int]:
-        """A hint may be older than the newest version, never newer: so onwards from there, one by one, up to what is no manifest."""
-        newest = int(hint.get("newest", 0))
-        while self._is_manifest(f"{folder}/versions/{newest + 1:08d}.json", newest + 1):
+        """A hint may be older than the newest version, never newer: so onwards from there, one by one, past those that have expired since,
+        up to what is neither a manifest nor marked as absent."""
+        newest, absent = int(hint.get("newest", 0)), set(hint.get("absent", ()) if hint else self._listed_absent(folder))
+        while (is_there := self._is_manifest(folder, newest + 1)) or newest + 1 in absent or self._is_marked(folder, newest + 1):
             newest += 1
-        absent = set(hint.get("absent", []))
+            absent = absent - {newest} if is_there else absent | {newest}
         return [version for version in range(1, newest + 1) if version not in absent]
 
-    def _is_manifest(self, key: str, version: int) -> bool:
+    def _is_manifest(self, folder: str, version: int) -> bool:
         """Read, since that the server has an answer says nothing."""
+        key = f"{folder}/versions/{version:08d}.json"
         try:
             return bool(unseal(self.read(key), f"{self.url}/{key}", "manifest").get("version") == version)
         except FileNotFoundError:
@@ -106,6 +108,13 @@ class WebRoot(Bucket):
         except DamagedError as error:
             logger.warning("version %d is passed over, and no newer one is looked for: %s", version, error)
             return False
+
+    def _is_marked(self, folder: str, version: int) -> bool:
+        return bool(self._hint(f"{folder}/absent/{version:08d}.json").get("version") == version)
+
+    def _listed_absent(self, folder: str) -> list[int]:
+        """Of a store made before each had a marker."""
+        return list(self._hint(f"{folder}/absent.json").get("versions", []))
 
     @contextmanager
     def _missing_told(self, key: str) -> Iterator[None]:

@@ -93,6 +93,22 @@ def test_a_marker_that_is_damaged_is_found_and_made_again(made: MadeSet, harm: b
     assert is_accounted_for(made)
 
 
+def test_a_marker_that_is_lost_is_made_again_from_the_hint_and_from_no_copy(made: MadeSet, tmp_path: Path) -> None:
+    copy_set(replace(made.name, at="3"), replace(made.name, root=tmp_path / "partial"))
+    expire_versions(made.name, 1, None, remove_them=True)
+    hint = Path(made.folder) / "hint.json"
+    before = hint.read_bytes()
+    for harm in (b"x", before):
+        remove(marker(made.name, 2))
+        hint.write_bytes(harm)
+        for _ in range(2):  # once more, when the hint has come from the copy, in which version 2 is absent, too
+            repair = repair_set(made.name, [tmp_path / "partial"])
+        assert repair.left.sound == (harm == before)
+        assert absent_versions(made.name) == ({1, 2} if harm == before else {1})
+        mark_absent(made.name, [2])
+    assert is_accounted_for(made)
+
+
 def test_after_a_removal_that_was_cut_off_no_number_is_taken(made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
     expire_versions(made.name, 1, None, remove_them=True)
 

@@ -13,6 +13,7 @@ import pytest
 from scripts.damaged_sets import files_of, fill
 from scripts.made_set import MadeSet
 from storage.absent import absent_versions
+from storage.commit import open_newest
 from storage.errors import ConflictError, DamagedError
 from storage.expected_versions import expected_versions, missing_versions
 from storage.expire import expire_versions
@@ -124,6 +125,26 @@ def test_a_lost_number_is_not_taken_again(made: MadeSet) -> None:
         made.commit("one", {"a/1": 1})
     move_tag(replace(made.name, at="2"), "other")  # leaves a new hint
     assert list(missing_versions(made.name)) == [3]
+
+
+@pytest.mark.parametrize("teller", ["tag last", "head me/best"])
+def test_a_lost_number_that_only_a_tag_or_head_tells_of_is_not_taken_again(made: MadeSet, teller: str) -> None:
+    """The hint is of a backup from before."""
+    hint, lost = Path(made.folder) / "hint.json", Path(made.folder) / "versions" / "00000004.json"
+    before = hint.read_bytes()
+    assert made.commit("one", {"a/1": 1}).version == 4
+    head_on(made, 4) if teller == "head me/best" else move_tag(made.name, "last")
+    content = lost.read_bytes()
+    hint.write_bytes(before)
+    lost.unlink()
+    for write in (lambda: made.commit("one", {"a/1": 2}), lambda: open_newest(made.name)):
+        with pytest.raises(ConflictError, match=r"version 4 of .* should be there and is not: .*--give-up"):
+            write()
+    lost.write_bytes(content)
+    assert made.commit("one", {"a/1": 2}).version == 5
+    lose(made, 4, 5)
+    assert repair_set(made.name, give_up=True).version == 6
+    assert made.commit("one", {"a/1": 2}).version == 7
 
 
 def test_expiry_makes_no_loss_look_meant(made: MadeSet) -> None:

@@ -179,6 +179,50 @@ def test_versions_that_have_expired_since_the_hint_was_left_are_not_lost(
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("hint", ["lost", "old", "damaged"])
+def test_without_a_sound_hint_versions_are_found_past_those_that_have_expired(
+    made: MadeSet, url: str, hint: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    remove_tag(made.name, "prod")
+    content = {"lost": b"", "old": (path := Path(made.folder) / "hint.json").read_bytes(), "damaged": b"{}"}[hint]
+    for picture in (7, 8, 9):
+        made.commit("photos", {"a": picture})
+    expire_versions(made.name, 1, None, remove_them=True)
+    path.write_bytes(content) if content else path.unlink()
+    caplog.clear()
+    assert [storage.open(f"{url}/team/set{at}").version for at in ("", "@5")] == [5, 5]
+    assert [each.version for each in list_manifests(f"{url}/team/set")] == [5]
+    assert copy_set(parse_set(f"{url}/team/set"), SetName(tmp_path / "copy", "team", "set")).versions == (5,)
+    assert verify_set(parse_set(f"{url}/team/set"), full=True).sound == (hint != "damaged")
+    assert "lost" not in caplog.text
+
+
+@pytest.mark.parametrize("is_hint_old", [False, True])
+def test_where_no_version_can_be_found_nothing_is_sound_or_copied(made: MadeSet, url: str, is_hint_old: bool, tmp_path: Path) -> None:
+    """Version 2 has left, 3 is lost with its marker, and nobody tells of 4; asked for by its number it can be had."""
+    remove_tag(made.name, "prod")
+    old = (Path(made.folder) / "hint.json").read_bytes()
+    for picture in (7, 8):
+        made.commit("photos", {"a": picture})
+    expire_versions(made.name, 1, None, remove_them=True)
+    (Path(made.folder) / "absent" / "00000003.json").unlink()
+    (Path(made.folder) / "hint.json").write_bytes(old) if is_hint_old else (Path(made.folder) / "hint.json").unlink()
+    name, copy = parse_set(f"{url}/team/set"), SetName(tmp_path / "copy", "team", "set")
+    for read in (
+        lambda: storage.open(f"{url}/team/set"),
+        lambda: verify_set(name, full=True),
+        lambda: copy_set(name, copy),
+        lambda: storage.open(f"{url}/team/set@2100-01-01"),
+    ):
+        with pytest.raises(NotFoundError, match=r"can be found over the web: .*store repair|may have been the newest then"):
+            read()
+    assert not Path(copy.folder).exists()
+    assert storage.open(f"{url}/team/set@4").version == 4
+    with pytest.raises(NotFoundError, match="has no version 9; "):
+        storage.open(f"{url}/team/set@9")
+    assert copy_set(parse_set(f"{url}/team/set@4"), copy).versions == (4,)
+
+
 def test_a_lost_newest_version_is_noted_over_the_web_too(made: MadeSet, url: str, caplog: pytest.LogCaptureFixture) -> None:
     (Path(made.folder) / "versions" / "00000002.json").unlink()
     assert storage.open(f"{url}/team/set").version == 1
