@@ -157,12 +157,17 @@ class Life:
 
 
 def write_and_kill(name: SetName, shared: bool, writers: int, seconds: float, chance: random.Random) -> list[Report]:
-    """Let them write for so long, each of them LIVES times; returns all that they reported."""
+    """Let them write for so long, each of them LIVES times; returns all that they reported.
+
+    The time begins with the first version: on a busy machine all would else be killed before it, and nothing would have been tried.
+    """
     lives = {writer: begin(name, writer, 0, shared) for writer in range(writers)}
     moments = {writer: sorted(chance.uniform(0, seconds) for _ in range(LIVES)) for writer in lives}
     kills = [(moment, writer, life) for writer, of_writer in moments.items() for life, moment in enumerate(of_writer)]
     for each in lives.values():
         each.wait()
+    while not list_versions(name.folder):
+        time.sleep(0.01)
     heard, started = [], time.monotonic()
     for moment, writer, life in sorted(kills):
         time.sleep(max(0.0, started + moment - time.monotonic()))
