@@ -111,7 +111,11 @@ def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened
 
     Raises FileNotFoundError, DamagedError.
     """
-    place = folder / entry.path
+    return open_at(folder / entry.path, entry, opener)
+
+
+def open_at(place: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:
+    """The same, at a place that is known: what `/` makes of it takes three times as long as opening a local file."""
     return opener(place) if isinstance(place, Path) else open_cached(place, entry.sha256, entry.bytes, opener)
 
 

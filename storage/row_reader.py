@@ -8,12 +8,12 @@ opened after that.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from storage.damage import damage_named
 from storage.errors import DamagedError
-from storage.files import FileEntry, open_listed
+from storage.files import FileEntry, open_at
+from storage.place import Place
 from storage.read_plan import FileRuns, file_runs
 from storage.reading import Embeddings
 from storage.shard_layout import ShardLayout
@@ -34,6 +35,7 @@ class _Places:
     """Where a shard holds its rows: the first row of each block, and the byte at which the block begins."""
 
     entry: FileEntry
+    path: Place
     rows: int
     firsts: Positions
     offsets: Positions
@@ -102,35 +104,43 @@ class RowReader:
             finally:
                 reader.close()
             firsts, offsets = ([block.first for block in blocks], [block.offset for block in blocks])
-            self._places[code] = _Places(entry, rows, np.array(firsts, np.int64), np.array(offsets, np.int64))
+            path = self._embeddings.name.folder / entry.path
+            self._places[code] = _Places(entry, path, rows, np.array(firsts, np.int64), np.array(offsets, np.int64))
         return self._places[code]
 
     def _fill(self, runs: FileRuns, out: npt.NDArray[np.uint8]) -> None:
-        parts = runs.parts(self._readers)
-        if len(parts) < 2:
-            for part in parts:
-                self._read_runs(part, out)
+        own, *others = runs.parts(self._readers) or [runs]
+        if not others:
+            self._read_runs(own, out)
             return
-        with ThreadPoolExecutor(len(parts), thread_name_prefix="permafrost-read") as pool:
-            for done in [pool.submit(self._read_runs, part, out) for part in parts]:
+        with ThreadPoolExecutor(len(others), thread_name_prefix="permafrost-read") as pool:
+            at_work = [pool.submit(self._read_runs, part, out) for part in others]
+            self._read_runs(own, out)
+            for done in at_work:
                 done.result()
 
     def _read_runs(self, runs: FileRuns, out: npt.NDArray[np.uint8]) -> None:
-        width, room = self.layout.embedding_bytes, out.data
+        width = self.layout.embedding_bytes
         borders = [0, *(np.flatnonzero(np.diff(runs.shard)) + 1).tolist(), len(runs.shard)]
         firsts, lasts, offsets = (runs.first * width).tolist(), (runs.last * width).tolist(), runs.offset.tolist()
-        for start, stop in pairwise(borders):
-            entry = self._of_shard(int(runs.shard[start])).entry
-            path = self._embeddings.name.folder / entry.path
-            with ExitStack() as stack, damage_named(path, "shard"):
-                file = open_listed(self._embeddings.name.folder, entry, partial(os.open, flags=os.O_RDONLY))
-                stack.callback(os.close, file)
-                for first, last, offset in zip(firsts[start:stop], lasts[start:stop], offsets[start:stop], strict=True):
-                    _read_at(file, offset, room[first:last])
+        for start, stop in pairwise(borders if len(runs.shard) else []):
+            places = self._of_shard(int(runs.shard[start]))
+            with damage_named(places.path, "shard"):
+                file = open_at(places.path, places.entry, _open)
+                try:
+                    _read_into(out.data, file, zip(firsts[start:stop], lasts[start:stop], offsets[start:stop], strict=True))
+                finally:
+                    os.close(file)
 
 
-def _read_at(file: int, offset: int, room: memoryview) -> None:
-    while room:
-        if not (got := os.preadv(file, [room], offset)):
-            raise EOFError(f"it ends before byte {offset + len(room)}")
-        offset, room = offset + got, room[got:]
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def _read_into(room: memoryview, file: int, runs: Iterable[tuple[int, int, int]]) -> None:
+    """runs: bytes first .. last (exclusive) of the room are at byte offset of the file."""
+    for first, last, offset in runs:
+        while (got := os.preadv(file, [room[first:last]], offset)) < last - first:
+            if not got:
+                raise EOFError(f"it ends before byte {offset + last - first}")
+            offset, first = offset + got, first + got

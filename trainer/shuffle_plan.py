@@ -19,12 +19,12 @@ import numpy.typing as npt
 from storage.errors import UsageError
 from trainer.arrays import Numbers
 
-# A window is what is shuffled evenly, and a block what is read in one piece: 256 of them make a window, so that one of a corpus sorted by
-# class has items of up to 256 places in it. Rows a CPU second of streaming (vectors of 2048 float16, a busy machine, medians of three):
-# windows of 32 MiB in blocks of 64 KiB 303,000, of 16 MiB in 64 KiB 291,000, in 32 KiB 273,000. With 32 MiB a process that streams peaks
-# at 1,070 MiB, TensorFlow included, with 16 MiB at 971.
+# A window is what is shuffled evenly, and a block what is read in one piece: 128 of them make a window, so that one of a corpus sorted by
+# class has items of up to 128 places in it. Rows a CPU second of streaming (vectors of 2048 float16, a busy machine, one reader, medians of
+# three in turn): windows of 16 MiB in blocks of 64 KiB 320,000, of 128 KiB 383,000; of 32 MiB in 128 KiB 416,000. But with 32 MiB a process
+# that streams peaks at 1,070 MiB, TensorFlow included, with 16 MiB at 971.
 WINDOW_BYTES = 16 << 20  # 16 MiB
-BLOCK_BYTES = 64 << 10  # 64 KiB
+BLOCK_BYTES = 128 << 10  # 128 KiB
 
 _BLOCKS, _WINDOW, _VIEW = 1, 2, 3  # what a hash is for: the same one would tie an item's view to its place in the epoch
 _MASK = (1 << 64) - 1

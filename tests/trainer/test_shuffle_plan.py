@@ -93,7 +93,7 @@ def test_every_order_is_as_likely() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "block", "window"), [(4096, 16, 4096), (2560, 16, 4096), (16, 4096, 1 << 20), (200_704, 1, 64), (1 << 30, 1, 1)]
+    ("width", "block", "window"), [(4096, 32, 4096), (2560, 32, 4096), (16, 8192, 1 << 20), (200_704, 1, 64), (1 << 30, 1, 1)]
 )
 def test_sizes_follow_from_bytes(width: int, block: int, window: int) -> None:
     plan = ShufflePlan.of(5, width, 0)
