@@ -6,9 +6,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from extractor.lean_imports import import_lean
+
 
 def prepare_process(threads: int, use_gpus: bool) -> None:
     """Set up TensorFlow in a fresh process. inter_op is at least 2 because 1 deadlocks tf.data's Python functions."""
+    import_lean()
     import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
     import tensorflow as tf
 

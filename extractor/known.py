@@ -23,7 +23,7 @@ from storage.row_sorter import RowSorter
 from storage.runs import unfinished_runs
 
 _COMMITTED = pa.schema([ITEM_SCHEMA.field(name) for name in ("key", "stamp", "digest", "shard", "row")])
-_LISTING_REASONS = pa.array(sorted(LISTING_REASONS), pa.string())
+_LISTING_REASONS = sorted(LISTING_REASONS)  # no array: the first one imports pandas, see `lean_imports`
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _Committed:
         """Those of images. What the listing itself finds is found anew each time."""
         rejects = RowSorter(KNOWN_COLUMNS, ["key"], last_only=True)
         for block in read_in_blocks(self._state.rejects, self._folder, REJECT_SCHEMA) if self._state and self._state.rejects else ():
-            block = block.filter(pc.invert(pc.is_in(block["reason"], value_set=_LISTING_REASONS)))
+            block = block.filter(pc.invert(pc.is_in(block["reason"], value_set=pa.array(_LISTING_REASONS, pa.string()))))
             nowhere = [pa.nulls(block.num_rows, pa.int32())] * 2
             columns = [block[name] for name in ("key", "stamp", "digest", "reason", "message")]
             rejects.add(pa.table([*columns, *nowhere], schema=KNOWN_COLUMNS))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
+from extractor.lean_imports import import_lean
 from scripts import advise, cuts, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
 from scripts.console import print_json, warn
 from scripts.recipes import expanded
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The program. Python that ends while TensorFlow works in a thread aborts (exit code 134), after a run that failed or was stopped."""
+    import_lean()
     code = main()
     if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
         sys.stdout.flush()

@@ -14,6 +14,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from extractor.lean_imports import import_lean
+
+import_lean()  # as the command does, before any test imports TensorFlow
 settings.register_profile("permafrost", deadline=None, max_examples=40)  # no deadline: a busy machine is no failure
 settings.load_profile("permafrost")
 

@@ -1,0 +1,38 @@
+"""TensorFlow and Keras leave out what they can do without; whoever else asks for it gets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extractor.lean_imports import SPARED
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = """
+import json, sys
+from extractor.lean_imports import import_lean
+import_lean()
+import keras, tensorflow
+from storage.digests import from_words, words_of
+from_words(words_of([bytes(32)]))  # an array of pyarrow
+spared = sorted(set({names}) & sys.modules.keys())
+import sklearn.linear_model
+print(json.dumps([spared, keras.backend.backend(), sklearn.linear_model.LogisticRegression.__name__]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "wanted"), [("tensorflow", []), pytest.param("jax", ["jax", "scipy"], marks=pytest.mark.full)])
+def test_what_is_installed_beside_is_left_out_unless_it_is_asked_for(backend: str, wanted: list[str]) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip(backend)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(names=set(SPARED))],
+        capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "KERAS_BACKEND": backend},
+    )  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1]) == [wanted, backend, "LogisticRegression"]
