@@ -91,7 +91,11 @@ def test_nothing_is_drawn_without_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v3_small", "efficientnet_b0", "efficientnet_v2_b0", "convnext_tiny", "nasnet_mobile", "densenet121"]
+    "name",
+    [
+        *["mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"],
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("efficientnet_v2_b0", "nasnet_mobile", "densenet121")),
+    ],
 )
 def test_the_small_ones_of_each_family_give_numbers(name: str) -> None:
     backbone = backbones.build(random(name, input_size=64))
@@ -127,6 +131,7 @@ def as_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_efficientnet_from_a_file_is_efficientnet_by_name(as_imagenet: Path) -> None:
     by_name = backbones.build(Recipe("efficientnet_b0", input_size=64))
     from_file = backbones.build(Recipe("efficientnet_b0", weights=str(as_imagenet), input_size=64))
@@ -138,6 +143,7 @@ def test_efficientnet_from_a_file_is_efficientnet_by_name(as_imagenet: Path) -> 
     assert graph_digest(plain) != by_name.space.graph  # which is why
 
 
+@pytest.mark.full  # that a seed gives the same weights, tests/extractor/test_fingerprint.py shows of another network
 def test_seeded_efficientnet_is_reproducible() -> None:
     spaces = {backbones.build(random("efficientnet_b0", input_size=32)).space.weights for _ in range(2)}
     assert len(spaces) == 1

@@ -204,7 +204,9 @@ def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "xception", "efficientnet_v2_b0"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.full) for name in ("convnext_tiny", "xception", "efficientnet_v2_b0"))]
+)
 def test_keras_3s_own_layout_is_read_as_keras_reads_it(tmp_path: Path, name: str) -> None:
     keras.utils.set_random_seed(5)
     seeded = Recipe(name, weights="random:5", input_size=96)

@@ -80,7 +80,7 @@ def test_a_layer_with_several_outputs_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v2", *[pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v3", "nasnet_mobile")]]
+    "name", ["mobilenet_v2", *[pytest.param(name, marks=pytest.mark.full) for name in ("inception_v3", "nasnet_mobile")]]
 )
 def test_a_cut_at_the_default_is_no_cut(name: str) -> None:
     recipe = Recipe(name, weights="random:0")
