@@ -27,13 +27,11 @@ WEIGHTS = {
 # Where the frozen part ends: two blocks of three (the fire modules) or of depthwise and pointwise convolutions are trained.
 CUTS = {
     "mobilenet-75": "conv_pw_11_relu",
-    "random-75": "conv_pw_11_relu",
     "mobilenet-v2-35": "block_14_add",
     "squeezenet": "fire7_concat",
 }
 EXTRACTS = {
     "mobilenet-75": ("--backbone", "mobilenet", "--backbone-arg", "alpha=0.75"),
-    "random-75": ("--backbone", "mobilenet", "--backbone-arg", "alpha=0.75", "--weights", "random:0", "--dtype", "float32"),
     "mobilenet-v2-35": ("--backbone", "mobilenet_v2", "--backbone-arg", "alpha=0.35"),
     "squeezenet": ("--preprocessing", "caffe"),
 }
@@ -88,9 +86,6 @@ def build_network(backbone: str, folder: Path, weights: Path, size: int) -> kera
         return keras.models.load_model(path, compile=False)
     if backbone == "mobilenet-v2-35":
         return keras.applications.MobileNetV2(alpha=0.35, include_top=False, input_shape=shape, weights=str(weights / WEIGHTS[backbone]))
-    if backbone == "random-75":  # as `extract --weights random:0` makes them; the test of equal features is in `check_features`
-        keras.utils.set_random_seed(0)
-        return keras.applications.MobileNet(alpha=0.75, include_top=False, input_shape=shape, weights=None)
     return keras.applications.MobileNet(alpha=0.75, include_top=False, input_shape=shape, weights=str(weights / WEIGHTS[backbone]))
 
 

@@ -101,11 +101,9 @@ TASKS = (
     Task("blur of 3 strengths", _in_name, corpus="blurred"),
     Task("clothing-10, SqueezeNet", _kinds, backbone="squeezenet"),
     Task("clothing-10, MobileNetV2 0.35", _kinds, backbone="mobilenet-v2-35"),
-    Task("clothing-10, random weights", _kinds, backbone="random-75"),
     Task("clothing-10, 224 pixels", _kinds, corpus="full"),
     Task("clothing-10, 224 pixels, 5 a class", _kinds, corpus="full", per_class=5),
     Task("tops or not, 224 pixels", _tops, corpus="full"),
-    Task("clothing-10, 224 pixels, 20% wrong", _kinds, corpus="full", noise=NOISE),
 )
 
 

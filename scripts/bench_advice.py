@@ -12,51 +12,18 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scripts.advice_sets import set_of, slug
 from scripts.advice_tasks import TASKS, Task, read_pixels, write_corpora, write_labels
 from scripts.console import import_tensorflow
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
 POINT = 0.01
-
-
-def slug(name: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", name.lower())
-
-
-def set_of(task: Task, folder: Path, weights: Path) -> str:
-    """The task's feature set, extracted where it is not there yet."""
-    from scripts.advice_outcomes import EXTRACTS, WEIGHTS, build_network
-
-    uri = f"{folder}/store/{task.corpus}/{task.backbone}"
-    if not Path(uri).exists():
-        words = list(EXTRACTS[task.backbone])
-        if task.backbone == "squeezenet":
-            build_network(task.backbone, folder, weights, task.size)
-            words += ["--backbone", str(folder / f"squeezenet_{task.size}.keras")]
-        elif task.backbone in WEIGHTS:
-            words += ["--weights", str(weights / WEIGHTS[task.backbone])]
-        command = [
-            sys.executable,
-            "-m",
-            "scripts.cli",
-            "extract",
-            str(folder / task.corpus),
-            uri,
-            *words,
-            "--input-size",
-            str(task.size),
-            "--local",
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return uri
 
 
 def outcome_of(task: Task, uri: str, labels: Path, pixels: dict[str, Any], folder: Path, weights: Path) -> dict[str, Any]:
@@ -95,6 +62,18 @@ def run_outcomes(folder: Path, clothing: Path, weights: Path, tasks: tuple[Task,
         keras.backend.clear_session()
 
 
+def run_commands(folder: Path, weights: Path, tasks: tuple[Task, ...]) -> None:
+    """Of tasks whose outcome is known."""
+    from scripts.advice_commands import by_commands
+
+    (folder / "commands").mkdir(exist_ok=True)
+    for task in tasks:
+        path, known = (folder / name / f"{slug(task.name)}.json" for name in ("commands", "outcomes"))
+        if known.exists() and not path.exists():
+            path.write_text(json.dumps(by_commands(task, folder, weights, folder / "labels" / f"{slug(task.name)}.csv"), indent=1))
+            print(task.name, path.read_text(), file=sys.stderr, flush=True)
+
+
 def advice_for(task: Task, folder: Path) -> dict[str, Any]:
     """What `permafrost advise` would take for the task, of which it sees the set and the label file, without the evidence it only shows."""
     from trainer.advice_evidence import facts_of, scores_of
@@ -128,7 +107,10 @@ def run_advice(folder: Path, tasks: tuple[Task, ...]) -> dict[str, Any]:
         known = json.loads(path.read_text())
         advice = advice_for(task, folder)
         reached = {name: {key: value for key, value in each.items() if key != "right"} for name, each in known["reached"].items()}
-        rows.append({**known, "reached": reached, "advice": advice, **judged(advice["strategy"], known["reached"])})
+        commands = folder / "commands" / path.name
+        checked = json.loads(commands.read_text()) if commands.exists() else None
+        verdict = judged(advice["strategy"], known["reached"])
+        rows.append({**known, "reached": reached, "by_commands": checked, "advice": advice, **verdict})
         print(task.name, advice["strategy"], rows[-1]["best"], round(rows[-1]["lost"], 3), file=sys.stderr, flush=True)
     always = {name: sum(_is_right(row["reached"], name) for row in rows) for name in STRATEGIES}
     right, wrong = (sum(row[name] for row in rows) for name in ("is_right", "is_shown_wrong"))
@@ -145,6 +127,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder of weights files")
     parser.add_argument("--folder", type=Path, required=True, help="for images, sets, labels and outcomes; what is there is used")
     parser.add_argument("--outcomes", action="store_true", help="train what has no outcome yet")
+    parser.add_argument(
+        "--commands", action="store_true", help="check outcomes by `permafrost train --strategy ...`, whose defaults differ"
+    )
     parser.add_argument("--only", default="", help="tasks with this in their name")
     parser.add_argument("--most", type=int, help="training images of a class of clothes at most, for a short run")
     parser.add_argument("--out", type=Path)
@@ -153,6 +138,8 @@ def main() -> None:
     tasks = tuple(task for task in TASKS if args.only in task.name)
     if args.outcomes:
         run_outcomes(args.folder, args.clothing, args.weights, tasks, args.most)
+    if args.commands:
+        run_commands(args.folder, args.weights, tasks)
     text = json.dumps(run_advice(args.folder, tasks), indent=1)
     if args.out:
         args.out.write_text(text + "\n")

@@ -85,6 +85,8 @@ def parse_also(text: str, args: argparse.Namespace) -> Also:
         own.backbone_arg, own.weights, own.input_size, own.preprocessing, own.layer, own.train_last = [], "", None, "", None, None
     elif "layer" in given or "train-last" in given:
         own.layer, own.train_last = None, None
+    elif given.get("pooling", ["none"])[-1] != "none":
+        own.train_last = None  # what layers go on from is not pooled: the network's end is meant
     for field, values in given.items():
         convert = ALSO_FIELDS[field]
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.hybrid_options import FEATURE_EXTRACTION
 from scripts.report_pictures import ItemPictures
 from storage.errors import NotFoundError, UsageError
 from storage.files import is_writable
@@ -63,5 +64,6 @@ def report_fit(fitted: FittedHead, args: argparse.Namespace, candidates: Sequenc
         from trainer.report import report_of_fit, write_report
 
         pictures = ItemPictures(fitted.feature_set, args.images)
-        title = f"{Path(args.out).name}: {fitted.options.describe()} on {fitted.feature_set.name.name}"
+        strategy = "" if fitted.strategy == FEATURE_EXTRACTION else f"{fitted.strategy}, "
+        title = f"{Path(args.out).name}: {strategy}{fitted.options.describe()} on {fitted.feature_set.name.name}"
         write_report(args.report, report_of_fit(fitted, title, pictures, candidates))

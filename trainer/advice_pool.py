@@ -92,6 +92,8 @@ def pool_of(uri: str | Path, labels: str | Path | None, options: FitOptions, mos
     split = split_joined(feature_set.items, items.joined, options.split)
     numbers, notes = split.positions(TRAIN, VALIDATION), list[str]()
     labelled = len(numbers)
+    if unseen := sorted(set(items.joined.classes) - set(items.joined.column.take(numbers).without_unused().names)):
+        notes.append(f"classes without an item to learn from are left out, and `train` refuses them: {_some(unseen)}")
     if labelled > most:
         units = units_of_images(to_words(feature_set.items["digest"])[items.joined.positions])
         numbers = hold_out(units, items.joined.column, numbers, most / labelled, options.seed, "advice")
@@ -112,7 +114,7 @@ def _pool(
     images = np.bincount(of_images[:, 0].astype(np.int64), minlength=len(column.names))
     alone = [name for name, count in zip(column.names, images, strict=True) if count == 1]
     if alone:
-        notes = [*notes, f"classes of one image are left out: {', '.join(alone[:SHOWN])}{' and more' if len(alone) > SHOWN else ''}"]
+        notes = [*notes, f"classes of one image are left out: {_some(alone)}"]
     kept = images[column.codes] > 1
     numbers, column = numbers[kept], column.take(np.flatnonzero(kept)).without_unused()
     if len(column.names) < 2:
@@ -133,6 +135,10 @@ def _pool(
         options=options,
         notes=tuple(notes),
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}"
 
 
 def features_of(feature_set: FeatureSet, positions: Numbers) -> Features:

@@ -97,11 +97,12 @@ def fine_tune(
 
 
 def _training(prepared: Prepared, logits: keras.Model, images: Images, tuning: FineTuningOptions, devices: Sequence[str]) -> ImageTraining:
-    labelled, task = prepared.labelled, prepared.data.task
-    loss = task.loss(prepared.data.class_weights(prepared.split.positions(TRAIN)))
+    labelled, task, train = prepared.labelled, prepared.data.task, prepared.split.positions(TRAIN)
+    loss = task.loss(prepared.data.class_weights(train))
     softening = Softening(len(labelled.classes), tuning.label_smoothing)
     stream = ImageStream(images, labelled.joined.positions, labelled.y, softening)
-    return ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, devices)
+    own = tuning.for_items(len(train), len(devices))
+    return ImageTraining(logits, stream, loss, task.metrics, own, prepared.options.seed, devices)
 
 
 def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[str, Measured]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from storage.errors import UsageError
 from trainer.augmentation import Augmentation
@@ -47,6 +48,11 @@ class FineTuningOptions:
                 f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "
                 f"got {self.stages!r}"
             )
+
+    def for_items(self, count: int, devices: int) -> Self:
+        """With batches of all training items at most, in equal shares: larger ones would be filled up with the same items again."""
+        share = max(1, devices)
+        return replace(self, batch_size=min(self.batch_size, -(-count // share) * share))
 
     def open_groups(self, epoch: int) -> int:
         """How many groups, from the end of the network, are trained beside the head in epoch 0, 1, ..."""

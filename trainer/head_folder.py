@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.disk import sha256_file
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
 from storage.files import private_file, read_json, to_json, write_atomic
 from storage.sealed import CHECKSUM, read_sealed, seal
@@ -127,7 +128,7 @@ def check_head_target(folder: Path) -> None:
 
 
 def load_head(folder: str | Path) -> Head:
-    """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError."""
+    """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError; UsageError for one of layers that are not installed."""
     folder = Path(folder)
     if not (folder / "head.json").is_file():
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
@@ -162,6 +163,8 @@ def load_head(folder: str | Path) -> Head:
     except DamagedError:
         raise
     except Exception as error:  # noqa: BLE001 - a model file written by somebody else can fail in any way
+        if find_spec("keras_hub") is None and "keras_hub" in str(error):
+            raise UsageError(f"the head at {folder} has layers of KerasHub in it: pip install 'permafrost[hub]'") from None
         raise DamagedError(f"the head at {folder} cannot be loaded ({type(error).__name__}: {_first_line(error)})") from None
 
 

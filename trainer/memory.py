@@ -49,8 +49,8 @@ def require_room(model: keras.Model, batch_size: int, way_out: str) -> None:
         return
     one, free = training_bytes(model), max(0, available_bytes())
     if batch_size * one > free:
-        fitting = 1 << max(0, (free // one).bit_length() - 1)
+        fitting = f"--batch-size {1 << (free // one).bit_length() - 1}, or " if free >= one else ""
         raise UsageError(
             f"a batch of {batch_size} does not fit in memory: it takes about {batch_size * one / 2**30:.1f} GiB to train the network on, "
-            f"and {free / 2**30:.1f} GiB are free. Try --batch-size {fitting}, or {way_out}"
+            f"and {free / 2**30:.1f} GiB are free. Try {fitting}{way_out}"
         )

@@ -22,6 +22,7 @@ from trainer.report_data import Items, Pictures, Report, duplicates_of, errors_o
 from trainer.report_page import render
 from trainer.slices import Slice
 from trainer.splits import TEST, TRAIN, VALIDATION
+from trainer.tails import FEATURE_EXTRACTION
 
 
 def write_report(path: str | Path, report: Report) -> None:
@@ -122,13 +123,16 @@ def _facts_of_fit(fitted: FittedHead) -> list[tuple[str, str]]:
         ("labels", f"{fitted.labels.source}{digest}"),
         ("items", rows),
         ("classes", f"{len(fitted.classes):,}" + (", any number an item" if fitted.options.multi_label else "")),
+        ("strategy", fitted.strategy),
         ("head", f"{fitted.options.describe()}, c {fitted.options.c:g}" if fitted.options.c else fitted.options.describe()),
-        ("fit", f"{_chosen(fitted)}, {fitted.seconds:.1f} s"),
+        ("fit", f"{told_of_fit(fitted)}, {fitted.seconds:.1f} s"),
     ]
 
 
-def _chosen(fitted: FittedHead) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in fitted.chosen.items()) or f"{fitted.epochs} epochs"
+def told_of_fit(fitted: FittedHead) -> str:
+    """Exact heads have no epochs; others say them, hybrid ones beside those of the head alone."""
+    chosen = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in fitted.chosen.items()]
+    return ", ".join(chosen if chosen and fitted.strategy == FEATURE_EXTRACTION else [f"{fitted.epochs} epochs", *chosen])
 
 
 def _facts_of_evaluation(head: Head, result: SetEvaluation) -> list[tuple[str, str]]:

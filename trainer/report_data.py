@@ -125,8 +125,13 @@ def errors_of(evaluation: AnyEvaluation, items: Items) -> tuple[list[ShownItem],
     keys, pictures = items.named(found.positions[:MOST_ERRORS])
     names = evaluation.classes
     rows = zip(keys, found.given, found.suggested, found.margin, pictures, strict=False)
-    shown = [ShownItem(key, names[a], names[b], f"by {margin:.1%} more probable", picture) for key, a, b, margin, picture in rows]
+    shown = [ShownItem(key, names[a], names[b], by(margin), picture) for key, a, b, margin, picture in rows]
     return shown, len(found.positions)
+
+
+def by(margin: float) -> str:
+    """A class is suggested where it is as sure as it usually is, which the given one may be more probable than."""
+    return f"by {abs(margin):.1%} {'more' if margin >= 0 else 'less'} probable"
 
 
 def duplicates_of(near: NearDuplicates, items: Items) -> list[ShownItem]:

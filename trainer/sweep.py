@@ -69,7 +69,7 @@ def sweep(
     with _state(state, lambda: _identity(feature_set, work, options, tail)) as kept:
         if kept.note:
             tell(kept.note)
-        plan = rungs(len(work.candidates), options.base.max_epochs, options.eta if options.budget else None)
+        plan = rungs(len(work.candidates), options.base.max_epochs, options.eta if options.budget else None, options.staying)
         results = Climb(work, options, plan, kept, on_progress).run()
         fitted = _refit(work, results[0], kept, feature_set)
     fitted = replace(fitted, seconds=round(time.perf_counter() - started, 3))
@@ -120,6 +120,7 @@ def _identity(feature_set: FeatureSet, work: SweepWork, options: SweepOptions, t
         "labels": [data.classes, _digest(data.y), _digest(data.digests)],
         "splits": [_digest(table) for table in tables],
         "options": asdict(options),
+        "candidates": [asdict(candidate) for candidate in work.candidates],
         **({"tail": dict(tail.about)} if tail else {}),
     }
 

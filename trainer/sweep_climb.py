@@ -10,7 +10,7 @@ import numpy as np
 from storage.errors import UsageError
 from trainer.head_progress import HeadState
 from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
-from trainer.sweep_plan import Rung, Trial, best_first, groups, trials
+from trainer.sweep_plan import Rung, Trial, best_first, going_on, groups, trials
 from trainer.sweep_result import CandidateResult, ranked, scores_of
 from trainer.sweep_state import GROUP, Outcome, SweepState
 from trainer.sweep_work import SweepWork
@@ -38,7 +38,7 @@ class Climb:
         rung_of: dict[int, int] = {}
         self._count = _Count(self.on_progress, everyone, self.plan, self.options.exact)
         for number, rung in enumerate(self.plan):
-            staying = self._best(latest, staying)[: rung.candidates] if number else staying
+            staying = going_on(self._best(latest, staying), rung, self.options.staying) if number else staying
             chosen = set(staying)
             here = [trial for trial in everyone if trial.candidate in chosen]
             done = {trial for trial in here if trial in latest and latest[trial].progress.done}

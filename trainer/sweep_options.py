@@ -139,6 +139,11 @@ class SweepOptions:
         return tuple(axis)
 
     @property
+    def staying(self) -> int:
+        """How many of the first candidates go up all rungs: of a search with a budget those that do what `train` does by itself."""
+        return min(len(self.heads), self.budget) if self.budget else 0
+
+    @property
     def exact(self) -> bool:
         """Whether all heads are found exactly, without epochs."""
         return not self.is_hybrid and all(head in HEADS and HEADS[head].build is None for head in self.heads)

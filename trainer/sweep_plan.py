@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice, product
+from itertools import chain, islice, product
 from math import exp, log, prod
 from typing import Any
 
@@ -27,6 +27,7 @@ from trainer.sweep_options import (
     SweepOptions,
     takes,
 )
+from trainer.sweep_start import start_values
 
 FIRST_STOP = 10  # epochs of a grid until its state is kept for the first time
 DIGITS = 3  # of a drawn number: more of them say nothing, and are in the way when it is typed again
@@ -50,16 +51,19 @@ class Rung:
 
 
 def candidates(options: SweepOptions) -> list[FitOptions]:
-    """All of the grid, or `budget` draws, each once. The same options give the same list. Raises UsageError for values out of range."""
+    """All of the grid, or `budget` draws, each once; with a budget first what `train` does by itself, once a head (sweep_start). The same
+    options give the same list. Raises UsageError for values out of range."""
     axes = {head: _axes_of(head, options) for head in options.heads}
     sizes = [prod(len(axis) if isinstance(axis, tuple) else 0 for axis in own.values()) for own in axes.values()]
     finite = not any(isinstance(axis, Range) for own in axes.values() for axis in own.values())
     if finite and options.budget is None and sum(sizes) > MAX_CANDIDATES:
         raise UsageError(f"the grid has {sum(sizes)} candidates, more than {MAX_CANDIDATES}: take fewer values, or draw some with a budget")
+    first = [_candidate(options.base, head, start_values(head, options.base, own)) for head, own in axes.items()] if options.budget else []
     if finite and (options.budget is None or sum(sizes) <= options.budget):
-        return list(_each_once(_candidate(options.base, head, values) for head, own in axes.items() for values in _grid(own)))
+        grid = (_candidate(options.base, head, values) for head, own in axes.items() for values in _grid(own))
+        return list(_each_once(chain(first, grid)))
     assert options.budget is not None, "options with a range have a budget"
-    return _draws(options.base, axes, options.budget)
+    return list(islice(_each_once(chain(first, _draws(options.base, axes, options.budget))), options.budget))
 
 
 def _axes_of(head: str, options: SweepOptions) -> dict[str, Axis]:
@@ -82,15 +86,12 @@ def _grid(axes: Mapping[str, Axis]) -> Iterable[dict[str, Any]]:
     return (dict(zip(axes, values, strict=True)) for values in product(*lists))
 
 
-def _draws(base: FitOptions, axes: Mapping[str, Mapping[str, Axis]], count: int) -> list[FitOptions]:
+def _draws(base: FitOptions, axes: Mapping[str, Mapping[str, Axis]], count: int) -> Iterator[FitOptions]:
+    """More than enough for so many that differ."""
     random, heads = np.random.default_rng(base.seed), list(axes)
-
-    def draws() -> Iterator[FitOptions]:
-        for _ in range(TRIES * count):
-            head = heads[random.integers(len(heads))]
-            yield _candidate(base, head, {name: _draw(random, name, axis) for name, axis in axes[head].items()})
-
-    return list(islice(_each_once(draws()), count))
+    for _ in range(TRIES * count):
+        head = heads[random.integers(len(heads))]
+        yield _candidate(base, head, {name: _draw(random, name, axis) for name, axis in axes[head].items()})
 
 
 def _each_once(found: Iterable[FitOptions]) -> Iterator[FitOptions]:
@@ -123,16 +124,22 @@ def trials(found: Sequence[FitOptions], seeds: int, by_seed: bool) -> list[Trial
     return [Trial(i, seed) for i, options in enumerate(found) for seed in range(seeds if by_seed or HEADS[options.head].hidden else 1)]
 
 
-def rungs(count: int, max_epochs: int, eta: int | None) -> list[Rung]:
+def rungs(count: int, max_epochs: int, eta: int | None, staying: int = 0) -> list[Rung]:
     """Successive halving (Jamieson and Talwalkar, AISTATS 2016): of `eta` candidates one goes on to `eta` times the epochs, the last to
-    `max_epochs`. eta None: all go on; the rungs are the epochs at which their state is kept, twice as many each time."""
+    `max_epochs`, and beside them the first `staying` of all. eta None: all go on; the rungs are the epochs at which their state is kept,
+    twice as many each time."""
     if eta is None:
         stops = [FIRST_STOP * 2**i for i in range(max_epochs.bit_length()) if FIRST_STOP * 2**i < max_epochs]
         return [Rung(epochs, count) for epochs in [*stops, max_epochs]]
     cuts = 0
     while eta ** (cuts + 1) <= min(count, max_epochs):
         cuts += 1
-    return [Rung(round(max_epochs / eta ** (cuts - i)), count // eta**i) for i in range(cuts + 1)]
+    return [Rung(round(max_epochs / eta ** (cuts - i)), min(count, staying + count // eta**i)) for i in range(cuts + 1)]
+
+
+def going_on(best: Sequence[int], rung: Rung, staying: int) -> list[int]:
+    """Who goes on to the rung: the first `staying` of all candidates, and the best of the others."""
+    return [*range(staying), *(number for number in best if number >= staying)][: rung.candidates]
 
 
 def groups(these: Sequence[Trial], kind: Callable[[Trial], str], size: Callable[[Trial], int], limit: int) -> list[tuple[Trial, ...]]:

@@ -142,7 +142,8 @@ class TailFit:
 
     @cached_property
     def _batch_size(self) -> int:
-        return self.data.options.batch_size or default_batch(self.tail.fresh())
+        """Of all items at most: no batch can be larger, whatever is asked for."""
+        return min(self.data.options.batch_size or default_batch(self.tail.fresh()), len(self.labelled.y))
 
     def _batches(self, numbers: Numbers, seed: int | None, epochs: int | None, first_epoch: int = 0) -> tf.data.Dataset:
         rows, views, y = self.data.rows, self.labelled.views, self.data.y

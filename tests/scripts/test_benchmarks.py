@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import keras
 import pytest
 
 from extractor import Recipe
-from scripts import bench_engine, bench_heads, bench_items, bench_load, bench_storage
+from scripts import bench_engine, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
+from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
 
@@ -61,3 +64,38 @@ def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
         ("a", "float32", 256),
         ("b", "float32", 256),
     ]
+
+
+@pytest.mark.full  # 25 s of a core, and 9 s for feature extraction and one hybrid head alone
+def test_the_three_strategies_stand_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((32, 32, 3))
+    for name in ("first", "second", "third"):
+        x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=name)(x)
+    keras.Model(inputs, x).save(tmp_path / "small.keras")
+    for i in range(24):
+        path = tmp_path / "photos" / ("ant", "bee")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(draw(i))
+    network = [
+        "--backbone",
+        str(tmp_path / "small.keras"),
+        "--weights",
+        "own",
+        "--preprocessing",
+        "tf",
+        "--input-size",
+        "32",
+        "--last",
+        "1",
+    ]
+    monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "photos"), *network, "--epochs", "2", "--seeds", "1"])
+    bench_strategies.main()
+    told = json.loads(capsys.readouterr().out)
+    ways = ["feature-extraction", "hybrid, float32 cache", "hybrid, float16 cache", "hybrid, from the images", "fine-tuning"]
+    assert list(told["summary"])[: len(ways)] == ways
+    cached, images = (told["runs"][0][way]["loss"] for way in ways[1:4:2])
+    assert cached == pytest.approx(images, abs=1e-3)
+    assert told["planner"]["bytes"] == told["images"] * 4 * 8 * 8 * 8

@@ -6,7 +6,7 @@ import pytest
 
 from extractor import Also, ExtractOptions
 from scripts.cli import build_parser
-from scripts.extract_options import make_options
+from scripts.extract_options import make_options, parse_also
 
 FIRST = ["--backbone", "mobilenet_v2", "--backbone-arg", "alpha=0.35", "--weights", "random:1", "--input-size", "96", "--layer", "Conv_1"]
 
@@ -42,3 +42,11 @@ def test_without_any_there_is_one_set() -> None:
 @pytest.mark.parametrize("words", [["--also", "s/t/a,pooling=max", "--also", "s/t/b,pooling=none"]])
 def test_sets_come_in_the_order_of_the_words(words: list[str]) -> None:
     assert [(each.set, each.recipe.pooling) for each in options(*words).also] == [("s/t/a", "max"), ("s/t/b", "none")]
+
+
+def test_a_pooled_set_beside_one_to_train_on_from_is_of_the_networks_end() -> None:
+    args = build_parser().parse_args(
+        ["extract", "photos", "s/t/cut", "--backbone", "mobilenet_v2", "--weights", "random:1", "--train-last", "3"]
+    )
+    end = parse_also("s/t/end,pooling=avg", args).recipe
+    assert (end.layer, end.pooling) == ("", "avg")

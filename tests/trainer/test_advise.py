@@ -42,6 +42,9 @@ def test_classes_of_one_image_are_left_out_and_two_must_be_left(write_set: Write
     pool = pool_of(write_set([*(replace(row, split="train") for row in rows), lonely]), None, FitOptions())
     assert pool.classes == ("coat", "hat", "shoe")
     assert "classes of one image are left out: rare" in pool.notes[0]
+    tested = Row("rare/1.jpg", np.ones(8, np.float32), "rare", "test")
+    unseen = pool_of(write_set([*(replace(row, split="train") for row in rows), tested], "team/unseen"), None, FitOptions())
+    assert "classes without an item to learn from are left out, and `train` refuses them: rare" in unseen.notes[0]
     with pytest.raises(UsageError, match="at least two classes with two images each to learn from, got 1"):
         pool_of(write_set([replace(row, split="train") for row in (*rows[:5], lonely)], "team/few"), None, FitOptions())
 

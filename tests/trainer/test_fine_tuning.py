@@ -154,6 +154,9 @@ def test_a_batch_that_does_not_fit_is_halved_or_refused(tmp_path: Path) -> None:
 def test_more_memory_than_the_machine_has_is_refused_before_the_work(set_of_colours: Coloured) -> None:
     with pytest.raises(UsageError, match=r"a batch of 1000000000 .* about .* GiB .* Try --batch-size \d+, or another"):
         require_room(set_of_colours.network.model, 10**9, "another")
+    inputs = keras.Input((1 << 20, 1 << 20, 64))
+    with pytest.raises(UsageError, match=r"are free\. Try another$"):  # as not even one fits
+        require_room(keras.Model(inputs, keras.layers.ReLU()(inputs)), 1, "another")
 
 
 @pytest.mark.full  # another run; its options are tested beside

@@ -24,6 +24,12 @@ def changed(how: Augmentation, seed: int = 0) -> np.ndarray:
     return np.asarray(how(tf.constant(PIXELS), tf.constant([seed, 1], tf.int64)))
 
 
+def test_a_batch_is_of_all_items_at_most_in_equal_shares() -> None:
+    asked = FineTuningOptions(batch_size=100_000)
+    assert [asked.for_items(160, devices).batch_size for devices in (0, 1, 2, 3)] == [160, 160, 160, 162]
+    assert FineTuningOptions(batch_size=32).for_items(160, 1).batch_size == 32
+
+
 def test_nothing_asked_for_changes_nothing() -> None:
     np.testing.assert_array_equal(changed(Augmentation.parse("none")), PIXELS)
 

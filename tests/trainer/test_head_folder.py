@@ -4,7 +4,9 @@ import contextlib
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from storage.disk import sha256_file
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError
+from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.files import to_json
 from storage.sealed import CHECKSUM, seal
 from trainer.fitted import FittedHead
@@ -249,3 +251,22 @@ def test_a_model_that_would_run_code_is_refused(head_folder: Path, tmp_path: Pat
     with pytest.raises(DamagedError, match="cannot be loaded"):
         load_head(head_folder)
     assert not Path(marker).exists()
+
+
+@pytest.mark.skipif(find_spec("keras_hub") is not None, reason="is about where KerasHub is not installed")
+def test_a_head_of_layers_that_are_not_installed_is_told(head_folder: Path) -> None:
+    path = head_folder / "head.keras"
+    with zipfile.ZipFile(path) as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    config = json.loads(parts["config.json"])
+    config["config"]["layers"][1] |= {
+        "module": "keras_hub.src.models.vit.vit_layers",
+        "class_name": "ViTEncoder",
+        "registered_name": "keras_hub>ViTEncoder",
+    }
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in {**parts, "config.json": to_json(config)}.items():
+            packed.writestr(name, content)
+    tamper(head_folder, model_sha256=sha256_file(path))
+    with pytest.raises(UsageError, match=r"has layers of KerasHub in it: pip install 'permafrost\[hub\]'"):
+        load_head(head_folder)

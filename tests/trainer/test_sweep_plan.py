@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from storage.errors import UsageError
 from trainer.options import FitOptions
 from trainer.sweep_options import Range, SweepOptions
-from trainer.sweep_plan import Trial, best_first, candidates, groups, rungs, trials
+from trainer.sweep_plan import Trial, best_first, candidates, going_on, groups, rungs, trials
+from trainer.tails import HYBRID
 
 BOTH = ("linear", "mlp")
 values = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5, unique=True).map(tuple)
@@ -63,6 +65,54 @@ def test_a_budget_for_a_small_grid_takes_all_or_some_of_it(budget: int) -> None:
     found = candidates(SweepOptions(axes=axes, budget=budget))
     assert len(found) == min(budget, 6)
     assert {repr(one) for one in found} <= {repr(one) for one in candidates(SweepOptions(axes=axes))}
+
+
+def test_a_search_with_a_budget_begins_with_what_train_does() -> None:
+    base = FitOptions()
+    axes = {"head": BOTH, "c": Range(1e-4, 10), "learning_rate": Range(1e-4, 0.1), "dropout": Range(0.0, 0.5), "hidden": ((8,), (128,))}
+    first = candidates(SweepOptions(base, axes, budget=9))[:2]
+    assert [one.for_features((16,)) for one in first] == [replace(base, head=head).for_features((16,)) for head in BOTH]
+    assert candidates(SweepOptions(base, axes, budget=1)) == first[:1]
+    whole = candidates(SweepOptions(axes={"c": (0.001, 0.01, 0.1)}, budget=9))
+    assert [one.c for one in whole] == [0.01, 0.001, 0.1], "of a small grid, too"
+
+
+@pytest.mark.parametrize(
+    ("axis", "start"),
+    [
+        ({"c": Range(0.1, 10)}, 0.1),
+        ({"c": (0.03, 1.0)}, 0.03),
+        ({"learning_rate": Range(0.01, 0.1)}, 0.01),
+        ({"learning_rate": Range(0.0001, 0.1)}, None),
+        ({"class_weights": ("balanced",)}, "balanced"),
+        ({"weight_decay": (0.1, 0.01)}, 0.01),
+        ({"train_last": (0, 11, 20)}, 20),
+        ({"train_last": (0,)}, 0),
+        ({"tail_learning_rate": Range(1e-5, 1e-3)}, 1e-4),
+        ({"hidden": ((8,), (16,))}, (8,)),
+    ],
+)
+def test_what_may_not_be_tried_is_not_what_it_begins_with(axis: dict[str, object], start: object) -> None:
+    """But what is nearest to it."""
+    [(name, values)] = axis.items()
+    head = "mlp" if name == "hidden" else "linear"
+    first, *_ = candidates(SweepOptions(FitOptions(head), {name: values}, budget=1, strategy=HYBRID))  # type: ignore[dict-item]
+    assert getattr(first, name) == start
+
+
+@given(budget=st.integers(1, 60), epochs=st.integers(1, 500), scores=st.randoms())
+def test_what_it_begins_with_is_never_given_up(budget: int, epochs: int, scores: Random) -> None:
+    options = SweepOptions(axes={"head": BOTH, "c": Range(1e-4, 10)}, budget=budget)
+    here = list(range(budget))
+    first, *others = rungs(budget, epochs, options.eta, options.staying)
+    assert first.candidates == budget
+    for number, rung in enumerate(others, 1):
+        best = scores.sample(here, len(here))
+        here = going_on(best, rung, options.staying)
+        assert len(set(here)) == rung.candidates == min(budget, options.staying + budget // options.eta**number)
+        assert set(range(options.staying)) <= set(here)
+        others_going = [one for one in best if one >= options.staying]
+        assert set(here) - set(range(options.staying)) == set(others_going[: rung.candidates - options.staying])
 
 
 def test_a_grid_that_nobody_meant_is_refused() -> None:

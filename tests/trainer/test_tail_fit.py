@@ -14,6 +14,8 @@ from trainer.fit import fit
 from trainer.fitted import FittedHead, summary
 from trainer.head_folder import load_head, save_head
 from trainer.options import FitOptions
+from trainer.prepared import prepare
+from trainer.tail_fit import TailFit
 from trainer.tails import Tail
 
 FAST = FitOptions(learning_rate=0.01, tail_learning_rate=0.003, max_epochs=6, patience=3, batch_size=32)
@@ -100,16 +102,25 @@ def test_a_tail_that_only_gets_worse_is_left_alone(write_set: Callable[..., str]
     [
         (FitOptions("ridge"), make_tail(), "the ridge head is found exactly, and a tail is trained in steps"),
         (FitOptions(tail_learning_rate=0.1), None, "options of the strategy hybrid"),
-        (FitOptions(batch_size=1_000_000), make_tail(), "a batch of 1000000 does not fit in memory: it takes about"),
+        (
+            FitOptions(batch_size=1_000_000),
+            make_tail(),
+            r"a batch of 72 does not fit in memory: it takes about .* Try (--batch-size|a cut)",
+        ),
     ],
 )
 def test_what_does_not_go_is_refused(uri: str, options: FitOptions, tail: Tail | None, words: str) -> None:
     if tail and options.batch_size:
         inputs = keras.Input(SHAPE)
-        wide = keras.layers.Conv2D(65536, 1)(inputs)
+        wide = keras.layers.Conv2D(65536, 1)(keras.layers.UpSampling2D(32)(inputs))
         tail = replace(tail, model=keras.Model(inputs, keras.layers.Conv2D(2, 1)(wide)))
     with pytest.raises(UsageError, match=words):
         fit(uri, options=options, tail=tail)
+
+
+def test_a_batch_is_of_all_items_at_most(uri: str) -> None:
+    prepared = prepare(uri, None, FitOptions(batch_size=100_000), make_tail())
+    assert TailFit(prepared.labelled, prepared.data, make_tail()).training.batch_size == 72
 
 
 def test_features_of_another_shape_are_refused(separable_set: str) -> None:
