@@ -63,8 +63,12 @@ class ViewPolicy:
         return 1 + len(self.views)
 
     @property
+    def crops(self) -> int:
+        return sum(view.crop is not None for view in self.views)
+
+    @property
     def is_random(self) -> bool:
-        return any(view.crop for view in self.views)
+        return self.crops > 0
 
     def in_order(self, plain: Any, crops: Sequence[Any]) -> list[Any]:
         """Images of all views by number, from the plain image and the crops; arrays or tensors [size, size, 3]."""

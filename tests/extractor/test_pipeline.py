@@ -175,6 +175,20 @@ def test_more_files_than_a_chunk_come_in_ascending_order(files: Callable[..., li
     assert outcomes.read == len(images) == n
 
 
+@pytest.mark.parametrize(("files_at_once", "bytes_at_once"), [(1, 1 << 20), (3, 1 << 20), (16, 1), (16, 3000)])
+def test_outcomes_do_not_depend_on_how_files_are_handed_to_tensorflow(
+    files: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch, files_at_once: int, bytes_at_once: int
+) -> None:
+    paths = files(["good", "png", "corrupt", "good", "text", "good", "png", "good"])
+    expected, outcomes, _ = run(paths)
+    monkeypatch.setattr("extractor.pipeline.PIECE", files_at_once)
+    monkeypatch.setattr("extractor.pipeline.PIECE_BYTES", bytes_at_once)
+    found, same, _ = run(paths)
+    assert found.keys() == expected.keys()
+    assert all((found[position] == image).all() for position, image in expected.items())
+    assert (same.rejects, same.digests, same.claimed) == (outcomes.rejects, outcomes.digests, outcomes.claimed)
+
+
 def test_positions_ascend_where_files_fail_in_between(files: Callable[..., list[Path]]) -> None:
     paths = files(["good", "corrupt", "good", "missing"]) * 12
     _images, outcomes, batches = run(paths)

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from extractor import Recipe
-from scripts import bench_engine, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
+from scripts import bench_decode, bench_engine, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
 from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,18 @@ def test_engines_are_compared_with_predict() -> None:
     assert ways["tensorflow float32"]["cosine_least"] == 1
     assert 0.9 < ways["tensorflow bfloat16"]["cosine_least"] < 1
     assert len(bench_engine.table(found).splitlines()) == 2 + len(ways)
+
+
+def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> None:
+    images = [bench_decode.made_images(1, width, height, [])[0] for width, height in ((70, 50), (960, 900))]
+    for number, encoded in enumerate(images):
+        found = bench_decode.bench([encoded], tmp_path, rounds=1, threads=2)
+        assert found["dct"] == ("1/1", "1/2")[number]
+        ways = {row["way"]: row for row in found["ways"]}
+        assert ways[bench_decode.FULL]["ratio"] == 1
+        assert ways["image-v1, in tf.data"]["largest_difference"] <= 1
+        assert ways["Pillow"]["mean_difference"] < 2
+        assert len(list(bench_decode.table({"cores": 2, "rounds": 1, "sizes": {"small": found}}))) == 3 + len(ways)
 
 
 def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
