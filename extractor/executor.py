@@ -14,6 +14,7 @@ from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.unit_queue import LostUnit
 from storage.digests import Words
+from storage.golden import GoldenImages
 
 CHECK_SECONDS = 1.0
 WORKER_THREAD = "permafrost-worker"  # name of the threads that a program must not wait for at its end, nor be ended by
@@ -24,12 +25,21 @@ def go_on() -> None:
 
 
 class Executor(Protocol):
-    """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
+    """Runs units on workers. Called in this order: start, choose_engine and embed_images (if wanted), begin, run (any number of times),
+    close.
+    """
 
     turnover: Turnover  # of its workers, so far
 
     def start(self) -> list[WorkerInfo]:
         """Build backbones; the info of each worker. Raises what building raises, e.g. UsageError for weights that do not fit."""
+        ...
+
+    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> list[WorkerInfo]:
+        """Have one worker find out the fastest engine (`Worker.choose_engine`), which all go on with; the info of each worker.
+
+        images: to be embedded by all of them. golden: of each set; None for a new one.
+        """
         ...
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

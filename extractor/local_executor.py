@@ -16,6 +16,7 @@ import numpy.typing as npt
 from extractor.claims import ClaimRegister
 from extractor.crew import Turnover
 from extractor.deadline import Deadline
+from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import CHECK_SECONDS, WORKER_THREAD, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
@@ -26,6 +27,7 @@ from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
 from storage.digests import Words
 from storage.errors import HungError, PermafrostError, RunError
+from storage.golden import GoldenImages
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
 IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
@@ -37,8 +39,14 @@ class LocalExecutor:
     `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], workers: int | None = None, deadline: float | None = None) -> None:
-        self._recipes = tuple(recipes)
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        workers: int | None = None,
+        deadline: float | None = None,
+        engine: EngineChoice = AS_USUAL,
+    ) -> None:
+        self._recipes, self._engine = tuple(recipes), engine
         self._count = workers or 1
         self.turnover = Turnover()  # none: a thread does not die alone
         self._workers: list[Worker] = []
@@ -52,6 +60,10 @@ class LocalExecutor:
     def start(self) -> list[WorkerInfo]:
         """Builds the first worker's networks. Those of the others, which are the same, follow when there is work for them."""
         self._build_up_to(1)
+        return [self._workers[0].info()] * self._count
+
+    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> list[WorkerInfo]:
+        self._engine = self._workers[0].choose_engine(images // self._count, golden)
         return [self._workers[0].info()] * self._count
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
@@ -113,7 +125,7 @@ class LocalExecutor:
             self._workers.append(worker)
 
     def _new_worker(self) -> Worker:
-        return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count))
+        return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count), self._engine)
 
     def _serve(self, worker: Worker, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
         while not stop.is_set():

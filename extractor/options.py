@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from extractor.engine_choice import AUTO, DEFAULT, EngineChoice, check_engine
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import Recipe
@@ -33,6 +34,7 @@ class ExtractOptions:
     format: str | None = None  # of the shards; None: that of the set, parquet for a new one
     also: tuple[Also, ...] = ()  # further sets
     workers: int | None = None  # None: the executor's own choice
+    engine: str = DEFAULT  # or another of engine_choice.ENGINES, or "auto": the fastest, measured
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
@@ -50,6 +52,7 @@ class ExtractOptions:
 
     def __post_init__(self) -> None:
         shard_format(self.format or DEFAULT_FORMAT)
+        check_engine(self.engine, [self.recipe, *(each.recipe for each in self.also)])
         if self.workers is not None and not 1 <= self.workers <= 4096:
             raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
         if self.ray_address == "":
@@ -70,6 +73,11 @@ class ExtractOptions:
             raise UsageError(f"--grace must be 0 to 86400 seconds, got {self.grace:g}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
+
+    @property
+    def first_engine(self) -> EngineChoice:
+        """What workers start with: where the engine is to be chosen, the default."""
+        return EngineChoice(DEFAULT if self.engine == AUTO else self.engine)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -202,11 +202,15 @@ def _workers(report: Mapping[str, Any]) -> Markup:
         for name, done in shares.items()
     ]
     table = _table(["host / process / number", "#units", "#items", "#embedded", "#read"], rows) if rows else join()
-    rows = [_pair(name, value) for name, value in report["environment"].items()]
+    rows = [_pair(name, value) for name, value in (report["environment"] | {"engine": _engine(report["engine"])}).items()]
     told = {"replaced": "in place of others that died", "joined": "with nodes that joined", "left": "gone with their nodes"}
     turnover = "".join(f", {n} {words}" for name, words in told.items() if (n := report.get(f"{name}_workers")))
     started = tag("p", f"{len(report['workers'])} started: {_told_once(report['workers'])}{turnover}", class_="soft")
     return tag("section", tag("h2", "Workers"), started, table, tag("h3", "Environment"), tag("table", tag("tbody", *rows)))
+
+
+def _engine(engine: Mapping[str, Any]) -> str:
+    return f"{engine['name']}, {engine['why'] or 'batches of ' + str(engine['batch_size'])}"
 
 
 def _settings(report: Mapping[str, Any]) -> Markup:

@@ -14,7 +14,10 @@ from typing import Any
 from extractor.content import locate
 from extractor.corpus import Items, Listing
 from extractor.diff import union
+from extractor.engine_choice import AUTO
+from extractor.engine_settling import choose_engine
 from extractor.executor import Executor
+from extractor.executor_choice import make_executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
 from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
@@ -57,7 +60,7 @@ def extract(
         require_writable(each.name)
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
-    executor = _make_executor(options)
+    executor = make_executor(options)
     run = _Run(sets, listing, options, executor, clock, on_progress)
     # How it ended is written last: on a full disk there is room for that once half shards are gone.
     with run.rounds.heartbeat, run.rounds.told_how_far():
@@ -84,18 +87,6 @@ def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
         if same_place(one.name.folder, other.name.folder):
             raise UsageError(f"{one.name} is named twice: each set of a run needs a name of its own")
     return sets
-
-
-def _make_executor(options: ExtractOptions) -> Executor:
-    recipes = (options.recipe, *(each.recipe for each in options.also))
-    # Imported here: the local one brings TensorFlow into this process, the other one Ray, and a run needs one of them.
-    if options.local:
-        from extractor.local_executor import LocalExecutor
-
-        return LocalExecutor(recipes, options.workers, options.unit_deadline)
-    from extractor.ray_executor import RayExecutor
-
-    return RayExecutor(recipes, options.workers, options.ray_address, options.unit_deadline)
 
 
 class _Run:
@@ -129,6 +120,9 @@ class _Run:
         for each in self.sets:
             each.compare()
         self.clock.lap("compare")
+        if self.options.engine == AUTO and (images := len(self._files())):
+            workers = choose_engine(self.executor, self.sets, images)
+            self.clock.lap("engine")
         if self.options.dry_run:
             return self._foresee(workers)
         self._forecast(workers[0], self._known_rate(workers))

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     options, texts = make_options(args), card_texts(args)
     Card(**texts)  # what is wrong with them is said before the work
     if args.local:
-        import_tensorflow()
+        import_tensorflow(options.first_engine.kind.backend)
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
     with (
         progress("reading" if options.dry_run else "embedding", "listing the corpus, then starting workers") as show,
@@ -92,6 +92,7 @@ def _done(run: ExtractResult, result: ExtractResult, price: float | None, again:
         ("work", _work(run, result)),
         *([("files were", _told(result.kinds))] if _told(result.kinds) else []),
         ("time", f"{result.seconds:.1f} s, {speed}"),
+        *_engine(run, result),
         *_cost(run, result),
         *_saved(result, price),
         ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
@@ -180,6 +181,12 @@ def _account(result: ExtractResult) -> str:
 
 def _in_views(result: ExtractResult) -> str:
     return f" in {result.views} views each" if result.views > 1 else ""
+
+
+def _engine(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:
+    """That of the run, where it says why."""
+    why = result.engine["why"] if result is run else ""
+    return [("engine", f"{result.engine['name']}, {why}")] if why else []
 
 
 def _cost(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from extractor import Also, ExtractOptions, Recipe
 from extractor.backbone_table import BACKBONES
+from extractor.engine_choice import DEFAULT, ENGINE_NAMES
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
 from extractor.reasons import REASONS
@@ -51,6 +52,7 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
         format=args.format,
         also=tuple(parse_also(text, args) for text in args.also),
         workers=args.workers,
+        engine=args.engine,
         local=args.local,
         ray_address=args.ray,
         corpus_id=args.corpus_id,
@@ -209,6 +211,13 @@ def _add_rejects(group: argparse._ArgumentGroup) -> None:
 def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores; more than GPUs share them"
+    )
+    group.add_argument(
+        "--engine",
+        choices=ENGINE_NAMES,
+        default=DEFAULT,
+        help=f"what computes the network (default {DEFAULT}); auto: the fastest that is installed and within the tolerance, by a few "
+        "measured batches, where a run is long enough for that",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")

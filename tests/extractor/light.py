@@ -25,7 +25,7 @@ def _light_actor(unit_seconds: float, refusing: float) -> type:
     from storage.space import Space
 
     class Light(_Actor):  # local, so that Ray sends it by value: an actor cannot import the tests
-        def build(self, versions: Any, recipe: Any) -> Any:
+        def build(self, *_: Any) -> Any:
             import os
 
             import ray
