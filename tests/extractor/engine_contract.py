@@ -198,6 +198,29 @@ def memory_that_does_not_suffice_for_one_image_is_an_error(bench: Bench) -> None
     raise AssertionError("expected an OutOfMemoryError")
 
 
+@check
+def an_extraction(bench: Bench) -> None:
+    """From files to a version that tells its engine, in the same feature space with each of them."""
+    from PIL import Image
+
+    import storage
+    from extractor import ExtractOptions, extract
+
+    if sys.modules.get("tensorflow", bench) is None:
+        del sys.modules["tensorflow"]  # it decodes for all of them
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        for i, pixels in enumerate(images(BATCH + 1)):
+            Image.fromarray(pixels).save(folder / "corpus" / f"{i}.png")
+        recipe = replace(bench.backbone.recipe, dtype="float32")
+        result = extract(folder / "corpus", folder / "store/team/set", ExtractOptions(recipe, local=True, engine=bench.name))
+        made = storage.open(folder / "store/team/set")
+        assert made.manifest.provenance["environment"]["engine"] == result.engine["name"] == bench.name
+        assert result.space_id == replace(bench.backbone.space, dtype="float32").id
+        assert cosines(made.to_numpy()[1], bench.plain(images(BATCH + 1))).min() >= 0.99999
+
+
 def main() -> None:
     name = sys.argv[1]
     if name == "jax":
