@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from extractor.backbone_source import RANDOM
@@ -21,9 +21,10 @@ class EngineKind:
     backend: str = "tensorflow"  # of Keras, one for a process
 
 
+INT8 = "int8"
 ENGINES = {
     "tensorflow": EngineKind("tensorflow", ("float32", "bfloat16", "float16"), on_gpu=True),
-    "openvino": EngineKind("openvino", ("float32", "bfloat16"), on_gpu=False),
+    "openvino": EngineKind("openvino", ("float32", "bfloat16", INT8), on_gpu=False),
     "jax": EngineKind("jax", ("float32", "bfloat16", "float16"), on_gpu=True, backend="jax"),
 }
 AUTO = "auto"
@@ -38,6 +39,7 @@ class EngineChoice:
     name: str = DEFAULT
     batch_size: int | None = None  # images; None: planned for each network
     why: str = ""  # in words; "" where the user named it
+    quantized: bytes | None = field(default=None, repr=False)  # the calibrated network of an int8 space
     measured: bool = False  # True: a worker that does not have it takes the default in its place
 
     @property
@@ -63,6 +65,11 @@ def check_engine(name: str, recipes: Iterable[Recipe]) -> None:
                 f"--weights {recipe.weights}: Keras on {name} draws other numbers from a seed than on TensorFlow, so this would be another "
                 "feature space. Use --engine tensorflow or openvino, or weights from a file"
             )
+
+
+def default_engine(recipes: Iterable[Recipe]) -> str:
+    """TensorFlow, but for what it cannot compute."""
+    return "openvino" if any(recipe.precision == INT8 for recipe in recipes) else DEFAULT
 
 
 def require_installed(name: str) -> None:

@@ -118,7 +118,7 @@ class EngineTrial:
 
     def _take(self, candidate: _Candidate) -> None:
         for network, engine in zip(self._networks, candidate.engines, strict=True):
-            network.engine = engine
+            network.take(candidate.choice, engine)
 
 
 def _told(

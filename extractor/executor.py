@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from extractor.crew import Turnover
+from extractor.engine_choice import EngineChoice
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.unit_queue import LostUnit
 from storage.digests import Words
-from storage.golden import GoldenImages
 
 CHECK_SECONDS = 1.0
 WORKER_THREAD = "permafrost-worker"  # name of the threads that a program must not wait for at its end, nor be ended by
@@ -25,8 +25,8 @@ def go_on() -> None:
 
 
 class Executor(Protocol):
-    """Runs units on workers. Called in this order: start, choose_engine and embed_images (if wanted), begin, run (any number of times),
-    close.
+    """Runs units on workers. Called in this order: start, what is about the engine, embed_images (both if wanted), begin, run (any number
+    of times), close.
     """
 
     turnover: Turnover  # of its workers, so far
@@ -35,11 +35,12 @@ class Executor(Protocol):
         """Build backbones; the info of each worker. Raises what building raises, e.g. UsageError for weights that do not fit."""
         ...
 
-    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> list[WorkerInfo]:
-        """Have one worker find out the fastest engine (`Worker.choose_engine`), which all go on with; the info of each worker.
+    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
+        """What one worker finds by a method of `Worker`: choose_engine or calibrate."""
+        ...
 
-        images: to be embedded by all of them. golden: of each set; None for a new one.
-        """
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        """All workers go on with it, and those that join; the info of each worker."""
         ...
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

@@ -140,7 +140,12 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
 
 def sample(items: Items, workers: int) -> list[Item]:
     """Evenly spread over the items, SAMPLE for each worker at most."""
-    wanted = min(len(items), SAMPLE * max(1, workers))
+    return spread(items, SAMPLE * max(1, workers))
+
+
+def spread(items: Items, most: int) -> list[Item]:
+    """So many of them, or all, evenly spread."""
+    wanted = min(len(items), most)
     return [items[i * len(items) // wanted] for i in range(wanted)]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import length_hint
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,6 @@ from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
 from storage.digests import Words
 from storage.errors import HungError, PermafrostError, RunError
-from storage.golden import GoldenImages
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
 IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
@@ -62,8 +62,13 @@ class LocalExecutor:
         self._build_up_to(1)
         return [self._workers[0].info()] * self._count
 
-    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> list[WorkerInfo]:
-        self._engine = self._workers[0].choose_engine(images // self._count, golden)
+    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
+        return getattr(self._workers[0], how)(*arguments)  # type: ignore[no-any-return]
+
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        self._engine = engine
+        for worker in self._workers:
+            worker.use(engine)
         return [self._workers[0].info()] * self._count
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from extractor.engine_choice import EngineChoice, require_installed
+from extractor.engine_choice import INT8, EngineChoice, require_installed
 
 if TYPE_CHECKING:
     from extractor.backbones import Backbone
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 def make_engine(choice: EngineChoice, backbones: Sequence[Backbone], threads: int) -> BatchEngine:
     """backbones: cuts of one network. threads: CPU cores of this worker. Raises UsageError for an engine that cannot be had here."""
     require_installed(choice.name)
+    if backbones[0].recipe.precision == INT8 and choice.quantized is None:  # until the network is calibrated, float32 stands in for it
+        backbones = [replace(each, recipe=replace(each.recipe, precision="float32")) for each in backbones]
     first, *further = backbones
     if choice.name == "openvino":
         from extractor.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(first, choice.batch_size, further, threads)
+        return OpenVinoEngine(first, choice.batch_size, further, threads, choice.quantized)
     if choice.name == "jax":
         from extractor.jax_engine import JaxEngine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from extractor.engine import BatchEngine, OutOfMemoryError
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.input_kind import InputKind, input_kind
 from extractor.make_engine import make_engine
+from extractor.quantized_network import quantization_of
 from extractor.recipe import Recipe
 from storage.space import Space
 from storage.stored import to_stored
@@ -51,11 +52,15 @@ class Network:
         """backbones: cuts of one network (`build_together`), each with the number of its set. threads: CPU cores of the worker."""
         self._backbones, self._threads = tuple(backbone for _, backbone in backbones), threads
         self.kind: InputKind = input_kind(self._backbones[0].recipe)
-        self.engine = self.make(choice)
-        self.outputs = [
-            Output(number, backbone.space, backbone.recipe.dtype, shape)
-            for (number, backbone), shape in zip(backbones, self.engine.shapes, strict=True)
-        ]
+        self.numbers = [number for number, _ in backbones]
+        self.take(choice, self.make(choice))
+
+    def calibrated(self, images: npt.NDArray[np.uint8], digests: Sequence[bytes]) -> bytes:
+        """The network in int8, by uint8 [n, S, S, 3] with their content digests. The engine is OpenVINO's."""
+        from extractor.openvino_engine import OpenVinoEngine
+
+        assert isinstance(self.engine, OpenVinoEngine)
+        return self.engine.quantized(images, digests)
 
     @property
     def precision(self) -> str:
@@ -64,6 +69,15 @@ class Network:
     @property
     def batch_size(self) -> int:
         return self.engine.batch_size
+
+    def take(self, choice: EngineChoice, engine: BatchEngine) -> None:
+        """Go on with an engine that was made for this choice."""
+        self.engine = engine
+        quantization = quantization_of(choice.quantized) if choice.quantized else None
+        self.outputs = [
+            Output(number, replace(backbone.space, quantization=quantization), backbone.recipe.dtype, shape)
+            for number, backbone, shape in zip(self.numbers, self._backbones, engine.shapes, strict=True)
+        ]
 
     def make(self, choice: EngineChoice) -> BatchEngine:
         """An engine for this network, to become its `engine`. Raises UsageError for one that cannot be had here."""

@@ -43,7 +43,6 @@ from extractor.slot import Slot
 from extractor.unit_queue import Attempt, LostUnit
 from storage.digests import Words, words_of
 from storage.errors import PermafrostError
-from storage.golden import GoldenImages
 from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -60,8 +59,7 @@ class _Actor:
 
     def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe], engine: EngineChoice) -> WorkerInfo:
         """versions: the driver's. Raises CodeMismatchError before anything is built."""
-        address = ray.util.get_node_ip_address()
-        cautions = require_same_code(versions, versions_here(), address)
+        cautions = require_same_code(versions, versions_here(), ray.util.get_node_ip_address())
         os.environ["KERAS_BACKEND"] = engine.kind.backend
         if not ray.get_gpu_ids():
             os.environ["JAX_PLATFORMS"] = "cpu"
@@ -72,32 +70,24 @@ class _Actor:
         info = self.use(engine)
         return replace(info, cautions=(*cautions, *info.cautions))
 
-    def _info(self) -> WorkerInfo:
-        info = self._worker.info()
-        seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
-
-    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> EngineChoice:
-        return self._worker.choose_engine(images, golden)
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """The answer of one of the worker's methods."""
+        return getattr(self._worker, what)(*arguments)
 
     def use(self, engine: EngineChoice) -> WorkerInfo:
         self._worker.use(engine)
-        return self._info()
-
-    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
-        return self._worker.embed_images(images)
-
-    def measure(self, locations: Sequence[str]) -> float:
-        return self._worker.measure(locations)
+        info = self._worker.info()
+        seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
+        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
 
     def begin(self, job: Job, claims: Any) -> None:
         self._job = job
         self._claims = claims
         self._worker.check(job)
 
-    def set_up(self, versions: Mapping[str, str], recipes: Sequence[Recipe], engine: EngineChoice, job: Job, claims: Any) -> WorkerInfo:
+    def set_up(self, job: Job, claims: Any, *of_network: Any) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
-        info = self.build(versions, recipes, engine)
+        info = self.build(*of_network)
         self.begin(job, claims)
         return info
 
@@ -168,18 +158,20 @@ class RayExecutor:
             if infos := self._assembly.ask_infos(self._build):  # all nodes may be lost meanwhile
                 return infos
 
-    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> list[WorkerInfo]:
-        each = images // len(self._crew.slots)
-        self._engine = self._assembly.ask_one(lambda actor: actor.choose_engine.remote(each, golden))
+    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
+        return self._assembly.ask_one(lambda actor: actor.ask.remote(how, *arguments))  # type: ignore[no-any-return]
+
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        self._engine = engine
         return self._assembly.ask_infos(lambda actor: actor.use.remote(self._engine))
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
-        return tuple(self._assembly.ask_one(lambda actor: actor.embed_images.remote(images)))
+        return tuple(self._assembly.ask_one(lambda actor: actor.ask.remote("embed_images", images)))
 
     def measure(self, locations: Sequence[str]) -> float:
         n = len(self._crew.slots)
         shares = itertools.cycle([locations[i::n] for i in range(n)])
-        return float(sum(self._assembly.ask(lambda actor: actor.measure.remote(next(shares)))))
+        return float(sum(self._assembly.ask(lambda actor: actor.ask.remote("measure", next(shares)))))
 
     def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
@@ -226,7 +218,7 @@ class RayExecutor:
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        return slot.actor.set_up.remote(self._versions, self._recipes, self._engine, self._job, self._claims)
+        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.remote(attempt.unit, attempt.number)
@@ -270,7 +262,11 @@ class RayExecutor:
         self._build(slot.actor)
 
     def _build(self, actor: Any) -> Any:
-        return actor.build.remote(self._versions, self._recipes, self._engine)
+        return actor.build.remote(*self._of_network)
+
+    @property
+    def _of_network(self) -> tuple[Any, ...]:
+        return self._versions, self._recipes, self._engine
 
 
 def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:

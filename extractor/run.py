@@ -14,8 +14,8 @@ from typing import Any
 from extractor.content import locate
 from extractor.corpus import Items, Listing
 from extractor.diff import union
-from extractor.engine_choice import AUTO
-from extractor.engine_settling import choose_engine
+from extractor.engine_choice import AUTO, INT8
+from extractor.engine_settling import choose_engine, settle_quantized
 from extractor.executor import Executor
 from extractor.executor_choice import make_executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
@@ -115,13 +115,16 @@ class _Run:
             for each in self.sets:
                 each.open(self.listing)
             self.clock.lap("list")
+        if self.options.recipe.precision == INT8:
+            workers = settle_quantized(self.executor, self.sets[0])
+            self.clock.lap("engine")
         for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
             each.check(worker)
         for each in self.sets:
             each.compare()
         self.clock.lap("compare")
-        if self.options.engine == AUTO and (images := len(self._files())):
-            workers = choose_engine(self.executor, self.sets, images)
+        if self.options.engine == AUTO and self.options.recipe.precision != INT8 and (images := len(self._files())):
+            workers = choose_engine(self.executor, self.sets, images // len(workers))
             self.clock.lap("engine")
         if self.options.dry_run:
             return self._foresee(workers)

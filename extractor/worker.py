@@ -28,7 +28,7 @@ from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.make_engine import device_of
-from extractor.network import Part, Rejects, build_networks
+from extractor.network import Output, Part, Rejects, build_networks
 from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -36,7 +36,7 @@ from extractor.recipe import Recipe
 from extractor.refusals import float32_option
 from extractor.set_account import SetAccount
 from extractor.stopwatch import Stopwatch
-from storage.errors import DriftError, UnstorableError, UsageError
+from storage.errors import DriftError, RunError, UnstorableError, UsageError
 from storage.golden import GoldenImages, require_no_drift
 from storage.new_shard import new_shard
 from storage.shard import shard_format
@@ -55,14 +55,24 @@ class Worker:
         self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
         self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
-        self._outputs = sorted((o for network in self._networks for o in network.outputs), key=lambda output: output.number)
+
+    @property
+    def _outputs(self) -> list[Output]:
+        return sorted((o for network in self._networks for o in network.outputs), key=lambda output: output.number)
 
     def info(self) -> WorkerInfo:
         device = device_of(self._engine.name)
         libraries = {name: version(name) for name in dict.fromkeys((self._engine.kind.package, "tensorflow", "keras", "pillow", "numpy"))}
         environment = {"engine": self._engine.name, "device": device, "machine": platform.machine(), **libraries}
         where = f"{platform.node()} ({device})"
-        told = (where, environment, self._threads, usable_cores(), replace(self._engine, batch_size=self._batch_size), self._cautions)
+        told = (
+            where,
+            environment,
+            self._threads,
+            usable_cores(),
+            replace(self._engine, batch_size=self._batch_size, quantized=None),
+            self._cautions,
+        )
         first, *also = [WorkerInfo(output.space, output.shape, *told) for output in self._outputs]
         return replace(first, also=tuple(also))
 
@@ -90,8 +100,21 @@ class Worker:
             self._cautions = (f"{platform.node()} goes on with {self._engine.name}: {error}",)
             return
         for network, each in zip(self._networks, made, strict=True):
-            network.engine = each
+            network.take(engine, each)
         self._engine = engine
+
+    def calibrate(self, locations: Sequence[str]) -> EngineChoice:
+        """The engine of an int8 space, calibrated on those of these images that can be decoded. Raises RunError where none can."""
+        [network] = self._networks
+        pipeline = self._pipeline(locations, lambda digests: [1] * len(digests), DEFAULT_LIMITS)
+        pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        for positions, images in pipeline.batches():
+            pixels |= dict(zip(positions, np.asarray(images[0])[:: network.kind.views.count], strict=True))
+        if not pixels:
+            raise RunError(f"--precision int8 is calibrated on images of the corpus, and none of {len(locations)} could be decoded")
+        digests = [pipeline.outcomes.digests[position] for position in sorted(pixels)]
+        packed = network.calibrated(np.stack([pixels[position] for position in sorted(pixels)]), [each for each in digests if each])
+        return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.

@@ -162,7 +162,7 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--view-seed", type=int, default=0, metavar="N", help="of the crops of --views (default 0)")
     group.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     group.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
-    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation; int8 is calibrated on the corpus")
     group.add_argument(
         "--also",
         action="append",
@@ -215,9 +215,9 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--engine",
         choices=ENGINE_NAMES,
-        default=DEFAULT,
-        help=f"what computes the network (default {DEFAULT}); auto: the fastest that is installed and within the tolerance, by a few "
-        "measured batches, where a run is long enough for that",
+        default="",
+        help=f"what computes the network (default {DEFAULT}, and openvino for int8); auto: the fastest that is installed and within the "
+        "tolerance, by a few measured batches, where a run is long enough for that",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")
