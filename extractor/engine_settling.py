@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from extractor.content import locate
+from extractor.corpus import Items
 from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
 from extractor.set_run import SetRun
+
+IMAGES = 64  # that are embedded in float32 as well
+SHARE = 20  # a run has to read so many times as many files for that to be worth it
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +24,7 @@ CALIBRATION_IMAGES = 200  # NNCF takes 300 at most unless it is told otherwise; 
 
 def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> list[WorkerInfo]:
     """Of all workers, with the engine that is fastest. images: that one worker is to read. Raises as `SetRun.check` does."""
-    chosen = executor.find_engine("choose_engine", images, [each.base.golden() if each.base else None for each in sets])
+    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.base.golden() if each.base else None for each in sets])
     workers = executor.use_engine(chosen)
     for each, worker in zip(sets, workers[0].all_sets, strict=True):
         each.check(worker)
@@ -34,6 +39,14 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
         engine = EngineChoice("openvino", why="calibrated as this set was", quantized=known)
     else:
         items = spread(own.listing.items, CALIBRATION_IMAGES)
-        engine = executor.find_engine("calibrate", [locate(own.listing.base, item) for item in items])
+        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items])
     own.quantized = engine.quantized
     return executor.use_engine(engine)
+
+
+def weigh_precision(executor: Executor, own: SetRun, files: Items) -> dict[str, Any]:
+    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read; {} for too few of them."""
+    if own.options.recipe.precision == "float32" or len(files) < SHARE * IMAGES:
+        return {}
+    cost: dict[str, Any] = executor.ask_one("weigh_precision", [locate(own.listing.base, item) for item in spread(files, IMAGES)])
+    return cost

@@ -35,8 +35,8 @@ class Executor(Protocol):
         """Build backbones; the info of each worker. Raises what building raises, e.g. UsageError for weights that do not fit."""
         ...
 
-    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
-        """What one worker finds by a method of `Worker`: choose_engine or calibrate."""
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        """What a method of one `Worker` answers: choose_engine, calibrate or weigh_precision."""
         ...
 
     def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:

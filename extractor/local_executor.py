@@ -62,8 +62,8 @@ class LocalExecutor:
         self._build_up_to(1)
         return [self._workers[0].info()] * self._count
 
-    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
-        return getattr(self._workers[0], how)(*arguments)  # type: ignore[no-any-return]
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        return getattr(self._workers[0], what)(*arguments)
 
     def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
         self._engine = engine

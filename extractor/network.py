@@ -79,9 +79,13 @@ class Network:
             for number, backbone, shape in zip(self.numbers, self._backbones, engine.shapes, strict=True)
         ]
 
-    def make(self, choice: EngineChoice) -> BatchEngine:
-        """An engine for this network, to become its `engine`. Raises UsageError for one that cannot be had here."""
-        return make_engine(choice, self._backbones, self._threads)
+    def make(self, choice: EngineChoice, precision: str | None = None) -> BatchEngine:
+        """An engine for this network, such as may become its `engine`. precision: another one than the network's.
+
+        Raises UsageError for one that cannot be had here.
+        """
+        backbones = [replace(each, recipe=replace(each.recipe, precision=precision or each.recipe.precision)) for each in self._backbones]
+        return make_engine(choice, backbones, self._threads)
 
     def embed(self, positions: Sequence[int], claimed: Sequence[int], images: tf.Tensor) -> list[Part]:
         """Embed those of n images that one of the outputs is to have. images: uint8 [n * V, size, size, 3].

@@ -158,8 +158,8 @@ class RayExecutor:
             if infos := self._assembly.ask_infos(self._build):  # all nodes may be lost meanwhile
                 return infos
 
-    def find_engine(self, how: str, *arguments: Any) -> EngineChoice:
-        return self._assembly.ask_one(lambda actor: actor.ask.remote(how, *arguments))  # type: ignore[no-any-return]
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        return self._assembly.ask_one(lambda actor: actor.ask.remote(what, *arguments))
 
     def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
         self._engine = engine

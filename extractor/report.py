@@ -93,6 +93,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "left_workers": result.left_workers,
         "hardware": hardware_of(workers).to_dict(),
         "engine": result.engine,
+        "precision": result.precision,
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),

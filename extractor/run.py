@@ -15,7 +15,7 @@ from extractor.content import locate
 from extractor.corpus import Items, Listing
 from extractor.diff import union
 from extractor.engine_choice import AUTO, INT8
-from extractor.engine_settling import choose_engine, settle_quantized
+from extractor.engine_settling import choose_engine, settle_quantized, weigh_precision
 from extractor.executor import Executor
 from extractor.executor_choice import make_executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
@@ -225,6 +225,7 @@ class _Run:
 
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
+        self.precision = weigh_precision(self.executor, self.sets[0], self._files())
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
         job = replace(first, also=tuple(also))
@@ -288,6 +289,7 @@ class _Run:
             turnover=self.executor.turnover,
             lost=lost,
             report=str(each.folder.page),
+            precision=self.precision if number == 0 else {},
             **self._told_of(number, workers),
         )
         return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from extractor.make_engine import device_of
 from extractor.network import Output, Part, Rejects, build_networks
 from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
+from extractor.precision_cost import weigh
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.refusals import float32_option
@@ -105,16 +107,26 @@ class Worker:
 
     def calibrate(self, locations: Sequence[str]) -> EngineChoice:
         """The engine of an int8 space, calibrated on those of these images that can be decoded. Raises RunError where none can."""
-        [network] = self._networks
-        pipeline = self._pipeline(locations, lambda digests: [1] * len(digests), DEFAULT_LIMITS)
-        pixels: dict[int, npt.NDArray[np.uint8]] = {}
-        for positions, images in pipeline.batches():
-            pixels |= dict(zip(positions, np.asarray(images[0])[:: network.kind.views.count], strict=True))
+        pixels, digests = self._plain_images(locations)
         if not pixels:
             raise RunError(f"--precision int8 is calibrated on images of the corpus, and none of {len(locations)} could be decoded")
-        digests = [pipeline.outcomes.digests[position] for position in sorted(pixels)]
-        packed = network.calibrated(np.stack([pixels[position] for position in sorted(pixels)]), [each for each in digests if each])
+        packed = self._networks[0].calibrated(np.stack(pixels), digests)
         return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
+
+    def weigh_precision(self, locations: Sequence[str]) -> dict[str, Any]:
+        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`."""
+        pixels, _ = self._plain_images(locations)
+        return weigh(self._networks[0], self._engine, pixels) if pixels else {}
+
+    def _plain_images(self, locations: Sequence[str]) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
+        """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""
+        everyone, views = (1 << len(self._outputs)) - 1, self._networks[0].kind.views.count
+        pipeline = self._pipeline(locations, lambda digests: [everyone] * len(digests), DEFAULT_LIMITS)
+        pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        for positions, images in pipeline.batches():
+            pixels |= dict(zip(positions, np.asarray(images[self._kinds.index(self._networks[0].kind)])[::views], strict=True))
+        digests = [pipeline.outcomes.digests[position] for position in sorted(pixels)]
+        return [pixels[position] for position in sorted(pixels)], [each for each in digests if each]
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.

@@ -41,6 +41,9 @@ class SleepingNetwork:
     def __post_init__(self) -> None:
         self.engine = self.make(EngineChoice())
 
+    def take(self, choice: EngineChoice, engine: Sleeper) -> None:
+        self.engine = engine
+
     def make(self, choice: EngineChoice) -> Sleeper:
         if choice.name not in self.speeds:
             raise UsageError("not on this CPU")

@@ -48,7 +48,7 @@ def test_nodes_that_join_leave_and_fail_their_checks(cluster: Cluster, tmp_path:
     executor = LightRayExecutor(address=cluster.address, refusing=2.0)
     try:
         executor.start()
-        [alone] = executor.use_engine(executor.find_engine("choose_engine", 7, [None]))  # which those that join are told as well
+        [alone] = executor.use_engine(executor.ask_one("choose_engine", 7, [None]))  # which those that join are told as well
         assert alone.engine.why == "for 7 images"
         executor.begin(make_job(tmp_path), [[]])
         results = executor.run(make_units(4000))
