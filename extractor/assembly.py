@@ -11,6 +11,7 @@ from extractor.crew import MAX_STARTS, Crew
 from extractor.dispatch import SECONDS_BETWEEN_NOTES, CallError, DiedError, Processes
 from extractor.executor import CHECK_SECONDS
 from extractor.interval import Interval
+from extractor.job import WorkerInfo
 from extractor.sharing import Place
 from extractor.slot import Slot
 from storage.errors import PermafrostError, RunError
@@ -39,6 +40,20 @@ class Assembly:
         if wanted:
             want_node(False)
         return places
+
+    def ask_infos(self, ask: Ask) -> list[WorkerInfo]:
+        """The answers of all workers, whose cautions are logged."""
+        infos: list[WorkerInfo] = self.ask(ask)
+        for caution in sorted({caution for info in infos for caution in info.cautions}):
+            logger.warning(caution)
+        return infos
+
+    def ask_one(self, ask: Ask) -> Any:
+        """The answer of the first worker whose node stays. Raises RunError where none does."""
+        while first := self._crew.slots[:1]:
+            for answer in self.ask(ask, first):
+                return answer
+        raise RunError("all nodes with workers were lost before there was work; run the same command again")
 
     def ask(self, ask: Ask, slots: Sequence[Slot] | None = None) -> list[Any]:
         """The answers of all workers, or those of `slots`. Those whose node is gone answer nothing and are dropped.

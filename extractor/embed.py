@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from extractor.engine_choice import EngineChoice, default_engine
 from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.shard import embedding_bytes
@@ -26,12 +27,14 @@ class Embedded:
     rejects: dict[int, tuple[str, str]]
 
 
-def embed_images(locations: Sequence[str], recipe: Recipe, expected: Space, owner: str, threads: int = 2) -> Iterator[Embedded]:
+def embed_images(
+    locations: Sequence[str], recipe: Recipe, expected: Space, owner: str, threads: int = 2, quantized: bytes | None = None
+) -> Iterator[Embedded]:
     """Embed images (paths or URIs) in the space that `owner` expects, batch after batch, with one network and in memory for one batch.
 
-    Raises SpaceMismatchError, naming the fields, before any image is read.
+    quantized: the calibrated network of an int8 space. Raises SpaceMismatchError, naming the fields, before any image is read.
     """
-    worker = Worker((recipe,), threads)
+    worker = Worker((recipe,), threads, EngineChoice(default_engine([recipe]), quantized=quantized))
     info = worker.info()
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, info.space, owner, f"{recipe.name} with weights {recipe.weights}", way_out)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from extractor.crew import Turnover
+from extractor.engine_choice import EngineChoice
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt
@@ -24,12 +25,22 @@ def go_on() -> None:
 
 
 class Executor(Protocol):
-    """Runs units on workers. Called in this order: start, embed_images (if wanted), begin, run (any number of times), close."""
+    """Runs units on workers. Called in this order: start, what is about the engine, embed_images (both if wanted), begin, run (any number
+    of times), close.
+    """
 
     turnover: Turnover  # of its workers, so far
 
     def start(self) -> list[WorkerInfo]:
         """Build backbones; the info of each worker. Raises what building raises, e.g. UsageError for weights that do not fit."""
+        ...
+
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        """What a method of one `Worker` answers: choose_engine, calibrate or weigh_precision."""
+        ...
+
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        """All workers go on with it, and those that join; the info of each worker."""
         ...
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:

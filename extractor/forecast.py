@@ -121,16 +121,17 @@ def _priced(
 
 
 def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
-    """That of the newest run in the store that embedded in the same space, and in no other, on the same kind of device.
+    """That of the newest run in the store that embedded in the same space, and in no other, on the same kind of device with the
+    same engine.
 
     In proportion to the GPUs, or CPU cores, that its workers used and these do. How many workers share them says nothing.
     """
-    space, hardware = workers[0].space.id, hardware_of(workers)
+    space, hardware, engine = workers[0].space.id, hardware_of(workers), workers[0].engine.name
     newest: _Measured | None = None
     for each in set_names(name.root):
         with suppress(PermafrostError, OSError):  # OSError: another team's, and not ours to read
             if read_description(each).space.id == space:
-                newest = max(filter(None, (newest, _newest_rate(each, hardware.device))), key=lambda found: found.run, default=None)
+                newest = max(filter(None, (newest, _newest_rate(each, hardware.device, engine))), key=lambda found: found.run, default=None)
     if newest is None:
         return None
     source = f"run {newest.run} in this space, {newest.images_per_second:,.0f} images/s on {newest.hardware}"
@@ -139,7 +140,12 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
 
 def sample(items: Items, workers: int) -> list[Item]:
     """Evenly spread over the items, SAMPLE for each worker at most."""
-    wanted = min(len(items), SAMPLE * max(1, workers))
+    return spread(items, SAMPLE * max(1, workers))
+
+
+def spread(items: Items, most: int) -> list[Item]:
+    """So many of them, or all, evenly spread."""
+    wanted = min(len(items), most)
     return [items[i * len(items) // wanted] for i in range(wanted)]
 
 
@@ -155,11 +161,12 @@ def is_a_measure(counts: Mapping[str, int]) -> bool:
     return counts["embedded"] >= MIN_IMAGES and 2 * counts["embedded"] >= counts["read"]
 
 
-def _newest_rate(name: SetName, device: str) -> _Measured | None:
-    """That of the set's newest run on such a device, as far as reports tell it."""
+def _newest_rate(name: SetName, device: str, engine: str) -> _Measured | None:
+    """That of the set's newest run on such a device with this engine, as far as reports tell it."""
     for folder in reversed(run_folders(name)):
         report = folder.read_report() or {}
-        if report.get("hardware", {}).get("device") == device and _is_a_measure(report):
+        same = (report.get("hardware", {}).get("device"), report.get("environment", {}).get("engine")) == (device, engine)
+        if same and _is_a_measure(report):
             return _Measured(folder.run_id, report["images_per_second"], Hardware.from_dict(report["hardware"]))
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.limits import DEFAULT_LIMITS, Limits
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
@@ -24,6 +25,7 @@ class WorkerInfo:
     environment: dict[str, str]  # for provenance: engine, device, library versions
     threads: int = 1  # CPU cores that it uses, where it has no GPU
     host_cores: int = 1  # that its machine has for all of its workers
+    engine: EngineChoice = AS_USUAL  # with the batch size that it has
     cautions: tuple[str, ...] = ()  # what the user should know of how it differs from the driver
     also: tuple[WorkerInfo, ...] = ()  # for the further sets of the run: their spaces and shapes
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import length_hint
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from extractor.claims import ClaimRegister
 from extractor.crew import Turnover
 from extractor.deadline import Deadline
+from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import CHECK_SECONDS, WORKER_THREAD, go_on
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
@@ -37,8 +39,14 @@ class LocalExecutor:
     `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], workers: int | None = None, deadline: float | None = None) -> None:
-        self._recipes = tuple(recipes)
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        workers: int | None = None,
+        deadline: float | None = None,
+        engine: EngineChoice = AS_USUAL,
+    ) -> None:
+        self._recipes, self._engine = tuple(recipes), engine
         self._count = workers or 1
         self.turnover = Turnover()  # none: a thread does not die alone
         self._workers: list[Worker] = []
@@ -52,6 +60,15 @@ class LocalExecutor:
     def start(self) -> list[WorkerInfo]:
         """Builds the first worker's networks. Those of the others, which are the same, follow when there is work for them."""
         self._build_up_to(1)
+        return [self._workers[0].info()] * self._count
+
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        return getattr(self._workers[0], what)(*arguments)
+
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        self._engine = engine
+        for worker in self._workers:
+            worker.use(engine)
         return [self._workers[0].info()] * self._count
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
@@ -113,7 +130,7 @@ class LocalExecutor:
             self._workers.append(worker)
 
     def _new_worker(self) -> Worker:
-        return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count))
+        return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count), self._engine)
 
     def _serve(self, worker: Worker, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
         while not stop.is_set():

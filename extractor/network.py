@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from extractor.backbones import Backbone, build_together
-from extractor.engine import Engine, OutOfMemoryError
+from extractor.engine import BatchEngine, OutOfMemoryError
+from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.input_kind import InputKind, input_kind
+from extractor.make_engine import make_engine
+from extractor.quantized_network import quantization_of
 from extractor.recipe import Recipe
-from extractor.tensorflow_engine import TensorFlowEngine
 from storage.space import Space
 from storage.stored import to_stored
 
@@ -46,19 +48,44 @@ class Part:
 
 
 class Network:
-    def __init__(self, backbones: Sequence[tuple[int, Backbone]]) -> None:
-        """backbones: cuts of one network (`build_together`), each with the number of its set."""
-        first, *further = (backbone for _, backbone in backbones)
-        self._engine: Engine = TensorFlowEngine(first, further=further)
-        self.kind: InputKind = input_kind(first.recipe)
-        self.outputs = [
-            Output(number, backbone.space, backbone.recipe.dtype, shape)
-            for (number, backbone), shape in zip(backbones, self._engine.shapes, strict=True)
-        ]
+    def __init__(self, backbones: Sequence[tuple[int, Backbone]], choice: EngineChoice = AS_USUAL, threads: int = 2) -> None:
+        """backbones: cuts of one network (`build_together`), each with the number of its set. threads: CPU cores of the worker."""
+        self._backbones, self._threads = tuple(backbone for _, backbone in backbones), threads
+        self.kind: InputKind = input_kind(self._backbones[0].recipe)
+        self.numbers = [number for number, _ in backbones]
+        self.take(choice, self.make(choice))
+
+    def calibrated(self, images: npt.NDArray[np.uint8], digests: Sequence[bytes]) -> bytes:
+        """The network in int8, by uint8 [n, S, S, 3] with their content digests. The engine is OpenVINO's."""
+        from extractor.openvino_engine import OpenVinoEngine
+
+        assert isinstance(self.engine, OpenVinoEngine)
+        return self.engine.quantized(images, digests)
+
+    @property
+    def precision(self) -> str:
+        return self._backbones[0].recipe.precision
 
     @property
     def batch_size(self) -> int:
-        return self._engine.batch_size
+        return self.engine.batch_size
+
+    def take(self, choice: EngineChoice, engine: BatchEngine) -> None:
+        """Go on with an engine that was made for this choice."""
+        self.engine = engine
+        quantization = quantization_of(choice.quantized) if choice.quantized else None
+        self.outputs = [
+            Output(number, replace(backbone.space, quantization=quantization), backbone.recipe.dtype, shape)
+            for number, backbone, shape in zip(self.numbers, self._backbones, engine.shapes, strict=True)
+        ]
+
+    def make(self, choice: EngineChoice, precision: str | None = None) -> BatchEngine:
+        """An engine for this network, such as may become its `engine`. precision: another one than the network's.
+
+        Raises UsageError for one that cannot be had here.
+        """
+        backbones = [replace(each, recipe=replace(each.recipe, precision=precision or each.recipe.precision)) for each in self._backbones]
+        return make_engine(choice, backbones, self._threads)
 
     def embed(self, positions: Sequence[int], claimed: Sequence[int], images: tf.Tensor) -> list[Part]:
         """Embed those of n images that one of the outputs is to have. images: uint8 [n * V, size, size, 3].
@@ -72,7 +99,7 @@ class Network:
         if len(wanted) < len(positions):
             images = tf.gather(images, [i * views + view for i in wanted for view in range(views)])
         try:
-            features = self._engine.embed(images)
+            features = self.engine.embed(images)
         except OutOfMemoryError:  # the engine tried one image at a time; which of them was it?
             return self._embed_alone([positions[i] for i in wanted], [claimed[i] for i in wanted], images)
         parts = []
@@ -95,8 +122,8 @@ class Network:
         return [Part(output, [], np.zeros((0, *output.shape), output.dtype), {positions[0]: reject}) for output in mine]
 
 
-def build_networks(recipes: Sequence[Recipe]) -> list[Network]:
-    return [Network(backbones) for backbones in build_together(recipes)]
+def build_networks(recipes: Sequence[Recipe], choice: EngineChoice = AS_USUAL, threads: int = 2) -> list[Network]:
+    return [Network(backbones, choice, threads) for backbones in build_together(recipes)]
 
 
 def _part(output: Output, positions: list[int], features: npt.NDArray[np.float32], views: int) -> Part:

@@ -15,29 +15,40 @@ from extractor.batch_size import plan_batch_size
 from extractor.depthwise import with_depthwise
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT, BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
+from extractor.kept_in_float32 import with_kept
+from extractor.quantized_network import quantize, read_quantized
 from extractor.quiet_openvino import openvino
 from storage.errors import UsageError
 
 # https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # what is not quantized in a quantized network is float32
 
 
 class OpenVinoEngine(BatchEngine):
     """One stream of one thread a core, as OpenVINO is fastest; a batch is shared among them.
 
     On two cores ResNet50 takes 18 images/s in float32 and 36 in bfloat16 this way, 14 and 25 with one stream of two threads.
-    In bfloat16 OpenVINO leaves nothing in float32 but sums: MobileNetV2's features move more than with the other engines.
+    In bfloat16 depthwise convolutions stay float32, as with the other engines.
     """
 
     def __init__(
-        self, backbone: Backbone, batch_size: int | None = None, further: Sequence[Backbone] = (), threads: int | None = None
+        self,
+        backbone: Backbone,
+        batch_size: int | None = None,
+        further: Sequence[Backbone] = (),
+        threads: int | None = None,
+        quantized: bytes | None = None,
     ) -> None:
-        """further: other cuts of the same network. Raises UsageError for a precision that this engine, or this CPU, does not have."""
+        """further: other cuts of the same network. quantized: that of an int8 space (`extractor.quantized_network`), in place of its own.
+
+        Raises UsageError for a precision that this engine, or this CPU, does not have.
+        """
         self._core = openvino.Core()
         self._precision = self._usable(backbone.recipe.precision)
         self._threads = threads or usable_cores()
         backbones = (backbone, *further)
         self._model = with_depthwise(joint_network(backbones))
+        self._quantized = read_quantized(self._core, quantized) if quantized else None
         planned = batch_size or plan_batch_size(backbones, on_gpu=False)
         super().__init__(backbones, planned)
 
@@ -50,20 +61,36 @@ class OpenVinoEngine(BatchEngine):
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
         self._parts = self._threads if batch_size % self._threads == 0 else 1
-        size = self.input_size
-        signature = tf.TensorSpec((batch_size // self._parts, size, size, 3), tf.uint8)
-        traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
+        model, shapes, names = self._graph(batch_size // self._parts)
         options = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": str(self._parts),
             "INFERENCE_NUM_THREADS": self._threads,
         }
-        compiled = _or_out_of_memory(lambda: self._core.compile_model(openvino.convert_model(traced), "CPU", options))
+        compiled = _or_out_of_memory(lambda: self._core.compile_model(model, "CPU", options))
         # The converted model need not keep the order of outputs, only their names.
-        self._outputs = [next(i for i, port in enumerate(compiled.outputs) if output.name in port.names) for output in traced.outputs]
+        self._outputs = [next(i for i, port in enumerate(compiled.outputs) if name in port.names) for name in names]
         self._free = deque(compiled.create_infer_request() for _ in range(IN_FLIGHT * self._parts))
-        return [tuple(output.shape[1:]) for output in traced.outputs]
+        return shapes
+
+    def _graph(self, images: int | None) -> tuple[Any, list[tuple[int, ...]], list[str]]:
+        """The model for so many images at once, None for any number; shapes and names of its outputs."""
+        if self._quantized:
+            model = self._quantized.clone()
+            model.reshape([images, self.input_size, self.input_size, 3])
+            return model, [tuple(port.shape)[1:] for port in model.outputs], [port.any_name for port in model.outputs]
+        signature = tf.TensorSpec((images, self.input_size, self.input_size, 3), tf.uint8)
+        traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
+        shapes = [tuple(output.shape[1:]) for output in traced.outputs]
+        model = openvino.convert_model(traced)
+        if self._precision == "bf16":
+            model = with_kept(model, self._core)
+        return model, shapes, [output.name for output in traced.outputs]
+
+    def quantized(self, images: npt.NDArray[np.uint8], digests: Sequence[bytes]) -> bytes:
+        """The network calibrated on uint8 [n, S, S, 3] with their content digests, in int8."""
+        return quantize(self._graph(None)[0], images, digests)
 
     def start(self, images: Any) -> Any:
         started = []

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from extractor.engine_choice import AUTO, INT8, EngineChoice, check_engine, default_engine
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import Recipe
@@ -33,6 +34,7 @@ class ExtractOptions:
     format: str | None = None  # of the shards; None: that of the set, parquet for a new one
     also: tuple[Also, ...] = ()  # further sets
     workers: int | None = None  # None: the executor's own choice
+    engine: str = ""  # of engine_choice.ENGINES; "auto": the fastest, measured; "": tensorflow, and openvino for int8
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
@@ -50,6 +52,11 @@ class ExtractOptions:
 
     def __post_init__(self) -> None:
         shard_format(self.format or DEFAULT_FORMAT)
+        recipes = [self.recipe, *(each.recipe for each in self.also)]
+        object.__setattr__(self, "engine", self.engine or default_engine(recipes))
+        check_engine(self.engine, recipes)
+        if self.also and any(recipe.precision == INT8 for recipe in recipes):
+            raise UsageError("--also: each int8 set has a network that is calibrated for it, so it is made alone; leave out --also")
         if self.workers is not None and not 1 <= self.workers <= 4096:
             raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
         if self.ray_address == "":
@@ -70,6 +77,11 @@ class ExtractOptions:
             raise UsageError(f"--grace must be 0 to 86400 seconds, got {self.grace:g}")
         if self.corpus_id is not None:
             check_name(self.corpus_id, "--corpus-id")
+
+    @property
+    def first_engine(self) -> EngineChoice:
+        """What workers start with: where the engine is to be chosen, the default."""
+        return EngineChoice(default_engine([self.recipe]) if self.engine == AUTO else self.engine)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,7 +1,7 @@
 """Units on Ray actors: one a GPU, or a share of the CPUs each. The only file that imports Ray.
 
 Ray core, neither Ray Data nor ActorPool: accounting is by unit, and a dead actor must cost its unit one attempt, not the run. Ray's
-object store carries digests, unit descriptions and receipts, never an image or an embedding.
+object store carries digests, unit descriptions and receipts, never an embedding, and no image but golden ones.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from extractor.crew import Crew
 from extractor.deadline import Deadline
 from extractor.device import prepare_process
 from extractor.dispatch import CallError, DiedError, Dispatcher
+from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
@@ -41,13 +42,13 @@ from extractor.sharing import Node, Place
 from extractor.slot import Slot
 from extractor.unit_queue import Attempt, LostUnit
 from storage.digests import Words, words_of
-from storage.errors import PermafrostError, RunError
+from storage.errors import PermafrostError
 from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
-ACTOR_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+ACTOR_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # workers may share a GPU
 
 
 class _Actor:
@@ -56,32 +57,37 @@ class _Actor:
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
-    def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe]) -> WorkerInfo:
+    def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe], engine: EngineChoice) -> WorkerInfo:
         """versions: the driver's. Raises CodeMismatchError before anything is built."""
-        address = ray.util.get_node_ip_address()
-        cautions = require_same_code(versions, versions_here(), address)
-        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()))
+        cautions = require_same_code(versions, versions_here(), ray.util.get_node_ip_address())
+        os.environ["KERAS_BACKEND"] = engine.kind.backend
+        if not ray.get_gpu_ids():
+            os.environ["JAX_PLATFORMS"] = "cpu"
+        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()) and engine.kind.backend == "tensorflow")
         from extractor.worker import Worker
 
-        self._worker = Worker(recipes, self._threads)
+        self._worker = Worker(recipes, self._threads, AS_USUAL if engine.measured else engine)
+        info = self.use(engine)
+        return replace(info, cautions=(*cautions, *info.cautions))
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """The answer of one of the worker's methods."""
+        return getattr(self._worker, what)(*arguments)
+
+    def use(self, engine: EngineChoice) -> WorkerInfo:
+        self._worker.use(engine)
         info = self._worker.info()
         seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{address} ({info.environment['device']}{seen})", cautions=tuple(cautions))
-
-    def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
-        return self._worker.embed_images(images)
-
-    def measure(self, locations: Sequence[str]) -> float:
-        return self._worker.measure(locations)
+        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
 
     def begin(self, job: Job, claims: Any) -> None:
         self._job = job
         self._claims = claims
         self._worker.check(job)
 
-    def set_up(self, versions: Mapping[str, str], recipes: Sequence[Recipe], job: Job, claims: Any) -> WorkerInfo:
+    def set_up(self, job: Job, claims: Any, *of_network: Any) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
-        info = self.build(versions, recipes)
+        info = self.build(*of_network)
         self.begin(job, claims)
         return info
 
@@ -128,9 +134,14 @@ class RayExecutor:
     actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
     def __init__(
-        self, recipes: Sequence[Recipe], workers: int | None = None, address: str | None = None, deadline: float | None = None
+        self,
+        recipes: Sequence[Recipe],
+        workers: int | None = None,
+        address: str | None = None,
+        deadline: float | None = None,
+        engine: EngineChoice = AS_USUAL,
     ) -> None:
-        self._recipes, self._versions = tuple(recipes), versions_here()
+        self._recipes, self._versions, self._engine = tuple(recipes), versions_here(), engine
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._owns_connection = False
         self._crew = Crew(workers)
@@ -142,27 +153,25 @@ class RayExecutor:
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
-        infos: list[WorkerInfo] = []
-        while not infos:  # all nodes may be lost meanwhile
+        while True:
             self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._assembly.await_places(_want_node)]
-            infos = self._assembly.ask(self._build)
-        for caution in sorted({caution for info in infos for caution in info.cautions}):
-            logger.warning(caution)
-        return infos
+            if infos := self._assembly.ask_infos(self._build):  # all nodes may be lost meanwhile
+                return infos
+
+    def ask_one(self, what: str, *arguments: Any) -> Any:
+        return self._assembly.ask_one(lambda actor: actor.ask.remote(what, *arguments))
+
+    def use_engine(self, engine: EngineChoice) -> list[WorkerInfo]:
+        self._engine = engine
+        return self._assembly.ask_infos(lambda actor: actor.use.remote(self._engine))
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
-        def ask(actor: Any) -> Any:
-            return actor.embed_images.remote(images)
-
-        while first := self._crew.slots[:1]:
-            for embeddings in self._assembly.ask(ask, first):
-                return tuple(embeddings)
-        raise RunError("all nodes with workers were lost before there was work; run the same command again")
+        return tuple(self._assembly.ask_one(lambda actor: actor.ask.remote("embed_images", images)))
 
     def measure(self, locations: Sequence[str]) -> float:
         n = len(self._crew.slots)
         shares = itertools.cycle([locations[i::n] for i in range(n)])
-        return float(sum(self._assembly.ask(lambda actor: actor.measure.remote(next(shares)))))
+        return float(sum(self._assembly.ask(lambda actor: actor.ask.remote("measure", next(shares)))))
 
     def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
@@ -209,7 +218,7 @@ class RayExecutor:
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        return slot.actor.set_up.remote(self._versions, self._recipes, self._job, self._claims)
+        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.remote(attempt.unit, attempt.number)
@@ -227,7 +236,7 @@ class RayExecutor:
             return ray.get(reference)
         except RayTaskError as error:
             raise CallError(last_line(error), error.cause) from None
-        except RayError as error:  # RayActorError, and others where an actor cannot be had at all
+        except RayError as error:  # where an actor died, or cannot be had
             raise DiedError(last_line(error), innocent=getattr(error, "preempted", False) or tells_of_leaving(error)) from None
 
     def kill(self, slot: Slot) -> None:
@@ -253,7 +262,11 @@ class RayExecutor:
         self._build(slot.actor)
 
     def _build(self, actor: Any) -> Any:
-        return actor.build.remote(self._versions, self._recipes)
+        return actor.build.remote(*self._of_network)
+
+    @property
+    def _of_network(self) -> tuple[Any, ...]:
+        return self._versions, self._recipes, self._engine
 
 
 def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:

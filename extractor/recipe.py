@@ -17,7 +17,7 @@ from storage.stated_space import require_rebuildable
 POOLINGS = ("avg", "max", "none")
 PREPROCESSINGS = ("caffe", "tf", "torch", "none")
 DTYPES = ("float16", "float32")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 MIN_INPUT_SIZE, MAX_INPUT_SIZE = 32, 2048  # pixels
 
 

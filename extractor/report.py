@@ -92,6 +92,8 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "joined_workers": result.joined_workers,
         "left_workers": result.left_workers,
         "hardware": hardware_of(workers).to_dict(),
+        "engine": result.engine,
+        "precision": result.precision,
         "environment": workers[0].environment,
         "space_id": result.space_id,
         "settings": options.to_dict(),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extractor.novelty import KINDS
+from extractor.precision_words import cost_told
 from extractor.reasons import UNCOUNTED_REASONS
 from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
@@ -66,6 +67,7 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "version": version,
         "time": human_seconds(report["seconds"]["total"]),
         "images embedded": f"{counts['embedded']:,}" + (f", {counts['twice']:,} while another run did, too" if counts["twice"] else ""),
+        "precision": _precision(report),
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
         "files read": "with the first set"
         if _is_further(report)
@@ -83,6 +85,11 @@ def _account(report: Mapping[str, Any]) -> Markup:
     bar = share_bar([(name, name, counts[name]) for name in ("rows", "rejected", "pending")])
     pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in figures.items()]
     return tag("section", tag("div", *parts, class_="account"), bar, tag("dl", *pairs, class_="figures"))
+
+
+def _precision(report: Mapping[str, Any]) -> str:
+    precision = report["settings"]["recipe"]["precision"]
+    return cost_told(precision, report["precision"]) if report["precision"] else precision
 
 
 def _forecast(report: Mapping[str, Any]) -> str:
@@ -202,11 +209,15 @@ def _workers(report: Mapping[str, Any]) -> Markup:
         for name, done in shares.items()
     ]
     table = _table(["host / process / number", "#units", "#items", "#embedded", "#read"], rows) if rows else join()
-    rows = [_pair(name, value) for name, value in report["environment"].items()]
+    rows = [_pair(name, value) for name, value in (report["environment"] | {"engine": _engine(report["engine"])}).items()]
     told = {"replaced": "in place of others that died", "joined": "with nodes that joined", "left": "gone with their nodes"}
     turnover = "".join(f", {n} {words}" for name, words in told.items() if (n := report.get(f"{name}_workers")))
     started = tag("p", f"{len(report['workers'])} started: {_told_once(report['workers'])}{turnover}", class_="soft")
     return tag("section", tag("h2", "Workers"), started, table, tag("h3", "Environment"), tag("table", tag("tbody", *rows)))
+
+
+def _engine(engine: Mapping[str, Any]) -> str:
+    return f"{engine['name']}, {engine['why'] or 'batches of ' + str(engine['batch_size'])}"
 
 
 def _settings(report: Mapping[str, Any]) -> Markup:

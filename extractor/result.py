@@ -59,6 +59,8 @@ class ExtractResult:
     dry_run: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, which says whose they are
     forecast: dict[str, Any] = field(default_factory=dict)  # extractor.forecast, from before the work
+    engine: dict[str, Any] = field(default_factory=dict)  # name, batch_size and why it was chosen ("" where it was named)
+    precision: dict[str, Any] = field(default_factory=dict)  # extractor.precision_cost; of the run's first set, {} where nobody looked
     cost: float | None = None  # `seconds` at the price of an hour; None: no price is known, or it stands with the run's first set
     saved_seconds: float | None = None  # what the forward passes of the reused rows would have taken
     report: str | None = None  # path of report.html; None: a dry run
@@ -92,6 +94,7 @@ class Outcome:
     turnover: Turnover = field(default_factory=Turnover)
     lost: Sequence[LostUnit] = ()
     report: str | None = None
+    precision: dict[str, Any] = field(default_factory=dict)
 
 
 def summarise(
@@ -146,11 +149,17 @@ def summarise(
         dry_run=options.dry_run,
         stage_seconds={stage: round(value, 3) for stage, value in ledger.seconds.items()},
         forecast=outcome.forecast.to_dict(),
+        engine=_engine(workers[0]),
+        precision=outcome.precision,
         cost=_cost(outcome, options),
         saved_seconds=round((reused - twice) / usual, 1) if usual else None,
         report=outcome.report,
         views=len(workers[0].space.views),
     )
+
+
+def _engine(worker: WorkerInfo) -> dict[str, Any]:
+    return {"name": worker.engine.name, "batch_size": worker.engine.batch_size, "why": worker.engine.why}
 
 
 def _cost(outcome: Outcome, options: ExtractOptions) -> float | None:

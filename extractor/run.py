@@ -14,7 +14,10 @@ from typing import Any
 from extractor.content import locate
 from extractor.corpus import Items, Listing
 from extractor.diff import union
+from extractor.engine_choice import AUTO, INT8
+from extractor.engine_settling import choose_engine, settle_quantized, weigh_precision
 from extractor.executor import Executor
+from extractor.executor_choice import make_executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
 from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
@@ -57,7 +60,7 @@ def extract(
         require_writable(each.name)
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
-    executor = _make_executor(options)
+    executor = make_executor(options)
     run = _Run(sets, listing, options, executor, clock, on_progress)
     # How it ended is written last: on a full disk there is room for that once half shards are gone.
     with run.rounds.heartbeat, run.rounds.told_how_far():
@@ -86,18 +89,6 @@ def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
     return sets
 
 
-def _make_executor(options: ExtractOptions) -> Executor:
-    recipes = (options.recipe, *(each.recipe for each in options.also))
-    # Imported here: the local one brings TensorFlow into this process, the other one Ray, and a run needs one of them.
-    if options.local:
-        from extractor.local_executor import LocalExecutor
-
-        return LocalExecutor(recipes, options.workers, options.unit_deadline)
-    from extractor.ray_executor import RayExecutor
-
-    return RayExecutor(recipes, options.workers, options.ray_address, options.unit_deadline)
-
-
 class _Run:
     """The steps of one extraction, in the order of `go`."""
 
@@ -124,11 +115,17 @@ class _Run:
             for each in self.sets:
                 each.open(self.listing)
             self.clock.lap("list")
+        if self.options.recipe.precision == INT8:
+            workers = settle_quantized(self.executor, self.sets[0])
+            self.clock.lap("engine")
         for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
             each.check(worker)
         for each in self.sets:
             each.compare()
         self.clock.lap("compare")
+        if self.options.engine == AUTO and self.options.recipe.precision != INT8 and (images := len(self._files())):
+            workers = choose_engine(self.executor, self.sets, images // len(workers))
+            self.clock.lap("engine")
         if self.options.dry_run:
             return self._foresee(workers)
         self._forecast(workers[0], self._known_rate(workers))
@@ -228,6 +225,7 @@ class _Run:
 
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
+        self.precision = weigh_precision(self.executor, self.sets[0], self._files())
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
         job = replace(first, also=tuple(also))
@@ -291,6 +289,7 @@ class _Run:
             turnover=self.executor.turnover,
             lost=lost,
             report=str(each.folder.page),
+            precision=self.precision if number == 0 else {},
             **self._told_of(number, workers),
         )
         return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -63,6 +64,7 @@ class SetRun:
         self.base: FeatureSet | None = None
         self.lenders: list[Lender] = []
         self.committed = False
+        self.quantized: bytes | None = None  # the calibrated network of an int8 space
         self._began_at: int | None = None  # version that was there; 0 for none
 
     def open(self, listing: Listing) -> None:
@@ -119,7 +121,9 @@ class SetRun:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
         self._description = create_set(self.name, self._describe())
         require_space(self._description, self.name, self._worker)
-        self._golden_entry = self.base.manifest.golden if self.base else write_golden(golden, self.name.folder)
+        self._golden_entry = (
+            self.base.manifest.golden if self.base else write_golden(replace(golden, quantized=self.quantized), self.name.folder)
+        )
         self.job = self._make_job(golden)
 
     def find_lenders(self) -> None:
@@ -207,7 +211,7 @@ class SetRun:
             listing.base,
             description.shard_format,
             layout,
-            golden,
+            replace(golden, quantized=None),  # workers have it
             self.options.limits,
             views,
             stones=self._stones,

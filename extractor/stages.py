@@ -29,6 +29,7 @@ STAGES: dict[str, Stage] = {
     "list": Stage(DRIVER, "listing the corpus"),
     "start": Stage(DRIVER, "starting workers, building the network"),
     "compare": Stage(DRIVER, "comparing the listing with what is known"),
+    "engine": Stage(DRIVER, "measuring engines, calibrating the network"),
     "prepare": Stage(DRIVER, "golden images, claims, plan"),
     "work": Stage(DRIVER, "workers at work on units"),
     "lend": Stage(DRIVER, "copying embeddings of other sets"),

@@ -10,8 +10,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +23,23 @@ import tensorflow as tf
 from extractor.claims import Claim
 from extractor.content import locate
 from extractor.device import usable_cores
+from extractor.engine_choice import AS_USUAL, EngineChoice
+from extractor.engine_trial import EngineTrial
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
-from extractor.network import Part, Rejects, build_networks
+from extractor.make_engine import device_of
+from extractor.network import Output, Part, Rejects, build_networks
 from extractor.pipeline import DecodePipeline, Outcomes
 from extractor.plan import Unit
+from extractor.precision_cost import weigh
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.refusals import float32_option
 from extractor.set_account import SetAccount
 from extractor.stopwatch import Stopwatch
-from storage.errors import UnstorableError
-from storage.golden import require_no_drift
+from storage.errors import DriftError, RunError, UnstorableError, UsageError
+from storage.golden import GoldenImages, require_no_drift
 from storage.new_shard import new_shard
 from storage.shard import shard_format
 from storage.stored import UNSTORABLE
@@ -44,22 +50,83 @@ _numbers = itertools.count(1)  # of the workers of this process
 class Worker:
     """Of one feature set, or of several that are extracted together: then each recipe has its set, in their order."""
 
-    def __init__(self, recipes: Sequence[Recipe], threads: int = 2) -> None:
-        self._threads = threads
+    def __init__(self, recipes: Sequence[Recipe], threads: int = 2, engine: EngineChoice = AS_USUAL) -> None:
+        """Raises UsageError for an engine that this machine does not have."""
+        self._threads, self._engine = threads, engine
+        self._cautions: tuple[str, ...] = ()
         self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
-        self._networks = build_networks(recipes)
+        self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
-        self._outputs = sorted((o for network in self._networks for o in network.outputs), key=lambda output: output.number)
+
+    @property
+    def _outputs(self) -> list[Output]:
+        return sorted((o for network in self._networks for o in network.outputs), key=lambda output: output.number)
 
     def info(self) -> WorkerInfo:
-        gpus = tf.config.list_logical_devices("GPU")
-        device = str(tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]) if gpus else "CPU"
-        libraries = {name: version(name) for name in ("tensorflow", "keras", "pillow", "numpy")}
-        environment = {"engine": "tensorflow", "device": device, "machine": platform.machine(), **libraries}
+        device = device_of(self._engine.name)
+        libraries = {name: version(name) for name in dict.fromkeys((self._engine.kind.package, "tensorflow", "keras", "pillow", "numpy"))}
+        environment = {"engine": self._engine.name, "device": device, "machine": platform.machine(), **libraries}
         where = f"{platform.node()} ({device})"
-        cores = usable_cores()
-        first, *also = [WorkerInfo(output.space, output.shape, where, environment, self._threads, cores) for output in self._outputs]
+        told = (
+            where,
+            environment,
+            self._threads,
+            usable_cores(),
+            replace(self._engine, batch_size=self._batch_size, quantized=None),
+            self._cautions,
+        )
+        first, *also = [WorkerInfo(output.space, output.shape, *told) for output in self._outputs]
         return replace(first, also=tuple(also))
+
+    def choose_engine(self, images: int, golden: Sequence[GoldenImages | None]) -> EngineChoice:
+        """Take the fastest engine that is to be had here, measured if it pays for so many images. golden: of each set.
+
+        The features of a set without any may stray no further from those of the default engine.
+        """
+        trial = EngineTrial(self._networks, images)
+        if trial.is_worth_it():
+            self._engine = trial.choose(partial(self._is_within_tolerance, self._with_own(golden)))
+        else:
+            self._engine = trial.default()
+        return self._engine
+
+    def use(self, engine: EngineChoice) -> None:
+        """Go on with another engine. Raises UsageError as the constructor does, unless another worker chose it."""
+        if engine == self._engine:
+            return
+        try:
+            made = [network.make(engine) for network in self._networks]
+        except UsageError as error:
+            if not engine.measured:
+                raise
+            self._cautions = (f"{platform.node()} goes on with {self._engine.name}: {error}",)
+            return
+        for network, each in zip(self._networks, made, strict=True):
+            network.take(engine, each)
+        self._engine = engine
+
+    def calibrate(self, locations: Sequence[str]) -> EngineChoice:
+        """The engine of an int8 space, calibrated on those of these images that can be decoded. Raises RunError where none can."""
+        pixels, digests = self._plain_images(locations)
+        if not pixels:
+            raise RunError(f"--precision int8 is calibrated on images of the corpus, and none of {len(locations)} could be decoded")
+        packed = self._networks[0].calibrated(np.stack(pixels), digests)
+        return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
+
+    def weigh_precision(self, locations: Sequence[str]) -> dict[str, Any]:
+        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`."""
+        pixels, _ = self._plain_images(locations)
+        return weigh(self._networks[0], self._engine, pixels) if pixels else {}
+
+    def _plain_images(self, locations: Sequence[str]) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
+        """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""
+        everyone, views = (1 << len(self._outputs)) - 1, self._networks[0].kind.views.count
+        pipeline = self._pipeline(locations, lambda digests: [everyone] * len(digests), DEFAULT_LIMITS)
+        pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        for positions, images in pipeline.batches():
+            pixels |= dict(zip(positions, np.asarray(images[self._kinds.index(self._networks[0].kind)])[::views], strict=True))
+        digests = [pipeline.outcomes.digests[position] for position in sorted(pixels)]
+        return [pixels[position] for position in sorted(pixels)], [each for each in digests if each]
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.
@@ -100,14 +167,33 @@ class Worker:
 
     def check(self, job: Job) -> None:
         """Embed the golden images of each set; raises DriftError outside the tolerance."""
-        images = tuple(dict.fromkeys(image for each in job.all_sets for image in each.golden.images))
+        self._require_no_drift([each.golden for each in job.all_sets])
+
+    def _require_no_drift(self, golden: Sequence[GoldenImages]) -> None:
+        images = tuple(dict.fromkeys(image for each in golden for image in each.images))
         if not images:  # imported sets: their features were not made here
             return
-        for output, each, embedded in zip(self._outputs, job.all_sets, self.embed_images(images), strict=True):
-            if each.golden.images:
+        for output, each, embedded in zip(self._outputs, golden, self.embed_images(images), strict=True):
+            if each.images:
                 of_image = embedded.reshape(len(images), -1, *output.shape)
-                mine = of_image[[images.index(image) for image in each.golden.images]].reshape(-1, *output.shape)
-                require_no_drift(each.golden, mine, output.space.precision, self.info().where)
+                mine = of_image[[images.index(image) for image in each.images]].reshape(-1, *output.shape)
+                require_no_drift(each, mine, output.space.precision, self.info().where)
+
+    def _is_within_tolerance(self, golden: Sequence[GoldenImages]) -> bool:
+        try:
+            self._require_no_drift(golden)
+        except DriftError:
+            return False
+        return True
+
+    def _with_own(self, golden: Sequence[GoldenImages | None]) -> list[GoldenImages]:
+        """Images for those that have none, with what they embed to here and now."""
+        drawn = draw_golden_images()
+        own = self.embed_images(tuple(drawn.values()))
+        return [
+            each if each and each.images else GoldenImages(tuple(drawn), tuple(drawn.values()), mine)
+            for each, mine in zip(golden, own, strict=True)
+        ]
 
     def is_sound(self, job: Job) -> bool:
         """Whether it still embeds the golden images: after a failure, so that no image is blamed for a device that broke."""
@@ -184,5 +270,8 @@ class Worker:
     def _pipeline(
         self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
     ) -> DecodePipeline:
-        batch_size = min(network.batch_size for network in self._networks)
-        return DecodePipeline(locations, claim, self._kinds, batch_size, self._threads, limits, sizes)
+        return DecodePipeline(locations, claim, self._kinds, self._batch_size, self._threads, limits, sizes)
+
+    @property
+    def _batch_size(self) -> int:
+        return min(network.batch_size for network in self._networks)

@@ -34,15 +34,18 @@ from scripts.corpus_pixels import read_pixels
 from storage.golden import cosines
 
 PREDICT = "model.predict"
-PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16")}
+PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16", "int8")}
 Images = npt.NDArray[np.uint8]
 
 
-def engine_of(name: str, backbone: Backbone, batch: int) -> BatchEngine:
+def engine_of(name: str, backbone: Backbone, images: Images) -> BatchEngine:
+    """For batches of so many images; int8 is calibrated on them."""
+    batch = len(images)
     if name == "openvino":
         from extractor.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(backbone, batch)
+        int8 = backbone.recipe.precision == "int8"
+        return OpenVinoEngine(backbone, batch, quantized=OpenVinoEngine(backbone, batch).quantized(images, ()) if int8 else None)
     from extractor.tensorflow_engine import TensorFlowEngine
 
     return TensorFlowEngine(backbone, batch)
@@ -54,7 +57,7 @@ def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -
     for name in engines:
         for precision in PRECISIONS[name]:
             under = replace(backbone, recipe=replace(backbone.recipe, precision=precision))
-            made[f"{name} {precision}"] = engine_of(name, under, len(images))
+            made[f"{name} {precision}"] = engine_of(name, under, images)
     ways: dict[str, Callable[[], Any]] = {PREDICT: lambda: backbone.model.predict(preprocessed(images, backbone), len(images), verbose=0)}
     for name, engine in made.items():
         ways[name] = lambda engine=engine: engine(images)  # type: ignore[misc]

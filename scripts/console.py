@@ -152,12 +152,17 @@ def quiet_native() -> Iterator[None]:
             os.close(kept)
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # this process is ours, whatever the user's other work needs
+def import_tensorflow(backend: str = "tensorflow") -> None:
+    """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command.
+
+    backend: of Keras. On another one, TensorFlow only decodes, and leaves GPUs alone.
+    """
+    os.environ["KERAS_BACKEND"] = backend  # this process is ours, whatever the user's other work needs
     with quiet_native():
         import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
+        if backend != "tensorflow":
+            tf.config.set_visible_devices([], "GPU")
         tf.config.list_logical_devices()  # looks for GPUs, and complains where there are none

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 
 from extractor import ExtractResult
 from extractor import extract as run_extraction
+from extractor.precision_words import cost_told
 from extractor.reasons import UNCOUNTED_REASONS
 from scripts.card_options import card_texts
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     options, texts = make_options(args), card_texts(args)
     Card(**texts)  # what is wrong with them is said before the work
     if args.local:
-        import_tensorflow()
+        import_tensorflow(options.first_engine.kind.backend)
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
     with (
         progress("reading" if options.dry_run else "embedding", "listing the corpus, then starting workers") as show,
@@ -73,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
             pairs = (
                 _planned(result, of_set)
                 if result.dry_run
-                else _done(result, of_set, options.price, options.rehash or bool(options.retry_rejects))
+                else _done(result, of_set, options.price, options.rehash or bool(options.retry_rejects), options.recipe.precision)
             )
             print_pairs([("set", of_set.set), *pairs])
     return 0 if result.dry_run or all(of_set.complete for of_set in result.all_sets) else EXIT_INCOMPLETE
 
 
-def _done(run: ExtractResult, result: ExtractResult, price: float | None, again: bool) -> list[tuple[str, object]]:
+def _done(run: ExtractResult, result: ExtractResult, price: float | None, again: bool, precision: str) -> list[tuple[str, object]]:
     """What was done for one of the sets of a run."""
     version = f"{result.version}" + ("" if result.committed else " (nothing has changed, no new version)")
     speed = f"{result.images_per_second:.0f} images/s with {result.workers} worker(s)" if result.embedded else "no forward pass needed"
@@ -92,6 +93,8 @@ def _done(run: ExtractResult, result: ExtractResult, price: float | None, again:
         ("work", _work(run, result)),
         *([("files were", _told(result.kinds))] if _told(result.kinds) else []),
         ("time", f"{result.seconds:.1f} s, {speed}"),
+        *_engine(run, result),
+        *([("precision", cost_told(precision, result.precision))] if result.precision else []),
         *_cost(run, result),
         *_saved(result, price),
         ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),
@@ -180,6 +183,12 @@ def _account(result: ExtractResult) -> str:
 
 def _in_views(result: ExtractResult) -> str:
     return f" in {result.views} views each" if result.views > 1 else ""
+
+
+def _engine(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:
+    """That of the run, where it says why."""
+    why = result.engine["why"] if result is run else ""
+    return [("engine", f"{result.engine['name']}, {why}")] if why else []
 
 
 def _cost(run: ExtractResult, result: ExtractResult) -> list[tuple[str, object]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from extractor import Also, ExtractOptions, Recipe
 from extractor.backbone_table import BACKBONES
+from extractor.engine_choice import DEFAULT, ENGINE_NAMES
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.limits import MAX_FILE_BYTES, MAX_PIXELS, Limits
 from extractor.reasons import REASONS
@@ -51,6 +52,7 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
         format=args.format,
         also=tuple(parse_also(text, args) for text in args.also),
         workers=args.workers,
+        engine=args.engine,
         local=args.local,
         ray_address=args.ray,
         corpus_id=args.corpus_id,
@@ -162,7 +164,7 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--view-seed", type=int, default=0, metavar="N", help="of the crops of --views (default 0)")
     group.add_argument("--format", choices=sorted(SHARD_FORMATS), help="of the shards of a new set (default parquet)")
     group.add_argument("--dtype", choices=DTYPES, default="float16", help="of the stored embeddings (default float16)")
-    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation; int8 is calibrated on the corpus")
     group.add_argument(
         "--also",
         action="append",
@@ -211,6 +213,13 @@ def _add_rejects(group: argparse._ArgumentGroup) -> None:
 def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--workers", type=int, metavar="N", help="default: one a GPU, or one for each 4 CPU cores; more than GPUs share them"
+    )
+    group.add_argument(
+        "--engine",
+        choices=ENGINE_NAMES,
+        default="",
+        help=f"what computes the network (default {DEFAULT}, and openvino for int8); auto: the fastest that is installed and within the "
+        "tolerance, by a few measured batches, where a run is long enough for that",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")

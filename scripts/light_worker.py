@@ -21,6 +21,7 @@ from PIL import Image
 
 from extractor.claims import Claim
 from extractor.content import locate, read_content
+from extractor.engine_choice import EngineChoice
 from extractor.job import Job, WorkerInfo
 from extractor.plan import Unit
 from extractor.receipt import Receipt, items_table
@@ -34,12 +35,15 @@ WIDTH = 16  # values of an embedding
 
 
 class LightWorker:
-    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int) -> None:
+    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int, engine: EngineChoice) -> None:
         self._seconds, self._recipe = seconds, recipes[0]
 
     def info(self) -> WorkerInfo:
         space = Space("light", "light", "sums", "avg", 32, self._recipe.image_policy, "tf", "float32", self._recipe.dtype)
         return WorkerInfo(space, (WIDTH,), platform.node(), {"device": "CPU", "engine": "sums"})
+
+    def use(self, engine: EngineChoice) -> None:
+        """There is one."""
 
     def embed_images(self, images: Sequence[bytes]) -> Any:
         return (np.stack([self._embed(image) for image in images]),)

@@ -185,9 +185,20 @@ def _pixels(head: Head, locations: list[str]) -> Iterator[_Batch]:
 def _features(head: Head, locations: list[str], moved: dict[str, str]) -> Iterator[_Batch]:
     from extractor.embed import embed_images
 
-    recipe = recipe_of(head, moved)
-    for batch in embed_images(locations, recipe, head.space, f"the head {head.folder}", threads=os.cpu_count() or 2):
+    recipe, quantized = recipe_of(head, moved), _quantized_of(head)
+    for batch in embed_images(locations, recipe, head.space, f"the head {head.folder}", os.cpu_count() or 2, quantized):
         yield batch.positions, batch.embeddings, batch.rejects
+
+
+def _quantized_of(head: Head) -> bytes | None:
+    """The calibrated network of a head on int8 features, from the set that it was fitted on. Raises NotFoundError where that is gone."""
+    if head.space.quantization is None:
+        return None
+    try:
+        return storage.open(head.fitted_on).golden().quantized
+    except NotFoundError as error:
+        told = f"the head {head.folder} reads int8 features, and the network that makes them stands with the set {head.fitted_on}"
+        raise NotFoundError(f"{told}: {error}") from None
 
 
 def recipe_of(head: Head, moved: dict[str, str]) -> Recipe:

@@ -18,16 +18,23 @@ from storage.files import FileEntry
 from storage.items import read_tables, write_table
 from storage.place import Place
 
-MIN_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99}  # by compute precision; docs/design.md, "Numbers"
+MIN_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99, "int8": 0.99}  # by compute precision; docs/design.md, "Numbers"
+
+
+QUANTIZED = "quantized"  # a column
 
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """G images as encoded bytes, and the embeddings of their V views, [G * V, *shape] in the stored dtype. G is 0 in imported sets."""
+    """G images as encoded bytes, and the embeddings of their V views, [G * V, *shape] in the stored dtype. G is 0 in imported sets.
+
+    quantized: the calibrated network of an int8 space, as its engine packed it: with it the set is continued.
+    """
 
     names: tuple[str, ...]
     images: tuple[bytes, ...]
     embeddings: npt.NDArray[np.generic]
+    quantized: bytes | None = None
 
     @property
     def views(self) -> int:
@@ -40,7 +47,10 @@ class GoldenImages:
 
 
 def write_golden(golden: GoldenImages, set_folder: Place) -> FileEntry:
-    """Write golden images and embeddings as one content-named file of the set: a row a view, the image itself only beside view 0."""
+    """Write golden images and embeddings as one content-named file of the set: a row a view, the image itself only beside view 0.
+
+    A calibrated network has a row of its own, and a column.
+    """
     width = int(np.prod(golden.embeddings.shape[1:])) * golden.embeddings.itemsize
     rows = [(name, image, view) for name, image in zip(golden.names, golden.images, strict=True) for view in range(golden.views)]
     table = pa.table(
@@ -52,16 +62,21 @@ def write_golden(golden: GoldenImages, set_folder: Place) -> FileEntry:
             "embedding": pa.array([row.tobytes() for row in golden.embeddings], pa.binary(width)),
         }
     )
+    if golden.quantized is not None:
+        columns = {"name": ["network"], "digest": [hashlib.sha256(golden.quantized).digest()], QUANTIZED: [golden.quantized]}
+        row = pa.table({name: pa.array(values, pa.binary(32) if name == "digest" else None) for name, values in columns.items()})
+        table = pa.concat_tables([table, row], promote_options="default")
     return write_table(table, set_folder, "golden")
 
 
 def read_golden(entry: FileEntry, set_folder: Place, shape: tuple[int, ...], dtype: str) -> GoldenImages:
     width = int(np.prod(shape)) * np.dtype(dtype).itemsize
     schema = pa.schema([("name", pa.string()), ("image", pa.binary()), ("embedding", pa.binary(width))])
-    table = read_tables([entry], set_folder, schema)
-    embeddings = np.frombuffer(b"".join(table["embedding"].to_pylist()), dtype).reshape(-1, *shape)
+    table = read_tables([entry], set_folder, schema, further=(QUANTIZED,))
+    embeddings = np.frombuffer(b"".join(table["embedding"].drop_null().to_pylist()), dtype).reshape(-1, *shape)
     images = table.filter(pa.compute.is_valid(table["image"]))
-    return GoldenImages(tuple(images["name"].to_pylist()), tuple(images["image"].to_pylist()), embeddings)
+    networks = table[QUANTIZED].drop_null().to_pylist() if QUANTIZED in table.column_names else []
+    return GoldenImages(tuple(images["name"].to_pylist()), tuple(images["image"].to_pylist()), embeddings, next(iter(networks), None))
 
 
 def no_golden_images(shape: tuple[int, ...], dtype: str) -> GoldenImages:

@@ -153,13 +153,16 @@ def joined_items(tables: Sequence[pa.Table], columns: Sequence[str] | None) -> p
     return whole.select(names).unify_dictionaries()
 
 
-def read_tables(entries: Sequence[FileEntry], set_folder: Place, schema: pa.Schema, proven: bool = True) -> pa.Table:
+def read_tables(
+    entries: Sequence[FileEntry], set_folder: Place, schema: pa.Schema, proven: bool = True, further: Collection[str] = ()
+) -> pa.Table:
     """Read these columns of listed Parquet files into one table.
 
-    proven: whether a file is compared with its sha256 first, which costs 46 ms a million items. Raises DamagedError for one that is
+    proven: whether a file is compared with its sha256 first, which costs 46 ms a million items. further: columns of files that have them.
+    Raises DamagedError for one that is
     missing, resized, unreadable or not what its sha256 says.
     """
-    tables = [_read(entry, set_folder, schema, proven=proven) for entry in entries]
+    tables = [_read(entry, set_folder, schema, further, proven=proven) for entry in entries]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
 
 

@@ -198,6 +198,64 @@ def memory_that_does_not_suffice_for_one_image_is_an_error(bench: Bench) -> None
     raise AssertionError("expected an OutOfMemoryError")
 
 
+@check
+def an_extraction(bench: Bench) -> None:
+    """From files to a version that tells its engine, in the same feature space with each of them."""
+    from PIL import Image
+
+    import storage
+    from extractor import ExtractOptions, extract
+
+    if sys.modules.get("tensorflow", bench) is None:
+        del sys.modules["tensorflow"]  # it decodes for all of them
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        for i, pixels in enumerate(images(BATCH + 1)):
+            Image.fromarray(pixels).save(folder / "corpus" / f"{i}.png")
+        recipe = replace(bench.backbone.recipe, dtype="float32")
+        result = extract(folder / "corpus", folder / "store/team/set", ExtractOptions(recipe, local=True, engine=bench.name))
+        made = storage.open(folder / "store/team/set")
+        assert made.manifest.provenance["environment"]["engine"] == result.engine["name"] == bench.name
+        assert result.space_id == replace(bench.backbone.space, dtype="float32").id
+        assert cosines(made.to_numpy()[1], bench.plain(images(BATCH + 1))).min() >= 0.99999
+
+
+@check
+def an_int8_set_is_calibrated_once(bench: Bench) -> None:
+    """The second run, with other images, goes on with the first one's network, and so does who predicts."""
+    from PIL import Image
+
+    import storage
+    from extractor import ExtractOptions, engine_settling, extract
+    from extractor.backbone_source import OWN
+    from extractor.embed import embed_images
+
+    if bench.name != "openvino":
+        return
+    engine_settling.IMAGES, engine_settling.SHARE = BATCH, 1
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        write = [Image.fromarray(pixels).save for pixels in images(2 * BATCH)]
+        for i in range(BATCH):
+            write[i](folder / "corpus" / f"{i}.png")
+        options = ExtractOptions(replace(bench.backbone.recipe, precision="int8", weights=OWN, dtype="float32"), local=True)
+        first = extract(folder / "corpus", folder / "store/team/set", options)
+        for i in range(BATCH, 2 * BATCH):
+            write[i](folder / "corpus" / f"{i}.png")
+        second = extract(folder / "corpus", folder / "store/team/set", options)
+        assert (second.space_id, second.embedded, second.engine["why"]) == (first.space_id, BATCH, "calibrated as this set was")
+        assert first.precision["images"] == BATCH
+        assert 0.98 <= first.precision["cosine_least"] <= first.precision["cosine_median"] <= 1
+        made = storage.open(folder / "store/team/set")
+        embeddings = made.to_numpy()[1]
+        assert cosines(embeddings, bench.plain(images(2 * BATCH))).min() >= 0.98
+        assert not np.array_equal(embeddings, bench.engine(images(2 * BATCH)))
+        again = embed_images([str(folder / "corpus" / "0.png")], options.recipe, made.space, "a head", 2, made.golden().quantized)
+        assert cosines(next(again).embeddings, embeddings[:1]).min() >= 0.9999
+
+
 def main() -> None:
     name = sys.argv[1]
     if name == "jax":

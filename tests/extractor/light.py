@@ -19,20 +19,29 @@ class LightRayExecutor(RayExecutor):
 
 
 def _light_actor(unit_seconds: float, refusing: float) -> type:
+    from extractor.engine_choice import EngineChoice
     from extractor.job import WorkerInfo
     from extractor.receipt import RECEIPT_FIELDS, Receipt
     from storage.errors import DriftError
     from storage.space import Space
 
     class Light(_Actor):  # local, so that Ray sends it by value: an actor cannot import the tests
-        def build(self, versions: Any, recipe: Any) -> Any:
+        def build(self, versions: Any, recipes: Any, engine: Any) -> Any:
             import os
 
             import ray
 
             self._where = f"{ray.get_runtime_context().get_node_id()} GPU {os.environ.get('CUDA_VISIBLE_DEVICES')} {self._threads}"
+            return self.use(engine)
+
+        def use(self, engine: Any) -> Any:
             space = Space("g", "w", "l", "avg", 32, "image-v1", "tf", "float32", "float32")
-            return WorkerInfo(space, (4,), self._where, {})
+            self._engine = engine
+            return WorkerInfo(space, (4,), self._where, {}, engine=engine)
+
+        def ask(self, what: str, *arguments: Any) -> Any:
+            assert what == "choose_engine"
+            return EngineChoice("openvino", why=f"for {arguments[0]} images", measured=True)
 
         def begin(self, job: Any, claims: Any) -> None:
             import ray
@@ -49,7 +58,8 @@ def _light_actor(unit_seconds: float, refusing: float) -> type:
             time.sleep(unit_seconds)
             columns = {name: [None] * len(unit.items) for name, _ in RECEIPT_FIELDS} | {"key": [item.key for item in unit.items]}
             table = pa.table(columns, schema=pa.schema(RECEIPT_FIELDS))
-            return Receipt(unit.id, "photos", None, table, {"read": 1, "bytes_read": 10, "embedded": 1}, {"infer": 0.5}, self._where)
+            worker = f"{self._where} {self._engine.name}"
+            return Receipt(unit.id, "photos", None, table, {"read": 1, "bytes_read": 10, "embedded": 1}, {"infer": 0.5}, worker)
 
     Light.__name__ = Light.__qualname__ = "_Actor"  # names its process
     return Light

@@ -56,6 +56,7 @@ def make_example(units: int = 4, complete: bool = True, failures: tuple[str, ...
         seconds=15.5, images_per_second=3.2, version=3,
         committed=units > 0, space_id="space", shards=1, bytes=2048, run="20260101T000000Z-00000000",
         workers=2, replaced_workers=0, joined_workers=0, left_workers=0, complete=complete,
+        engine={"name": "tensorflow", "batch_size": 32, "why": ""},
         failures=list(failures), stage_seconds=SECONDS if units else {"list": 0.5, "start": 4.0},
     )  # fmt: skip
     around = Circumstances(

@@ -97,6 +97,7 @@ def test_hardware_is_counted_and_not_workers(workers: list[WorkerInfo], device: 
 
 REPORT = {
     "hardware": {"device": "CPU", "count": 2},
+    "environment": {"engine": "tensorflow"},
     "counts": {"embedded": 1372, "read": 1372},
     "images_per_second": 100.0,
     "sets": ["s/t/n"],
@@ -138,6 +139,7 @@ def test_a_rate_is_scaled_by_hardware_and_not_by_workers(
         {"counts": {"embedded": 1372, "read": 99_000}},  # most of its time went to duplicates
         {"hardware": {"device": "H100", "count": 1}},
         {"hardware": {}},  # of older versions
+        {"environment": {"engine": "openvino"}},
     ],
 )
 def test_a_run_in_other_circumstances_is_passed_over_for_an_older_one(tmp_path: Path, change: dict[str, Any]) -> None:

@@ -47,7 +47,9 @@ def test_nodes_that_join_leave_and_fail_their_checks(cluster: Cluster, tmp_path:
     first = add(cluster, 1, 1)
     executor = LightRayExecutor(address=cluster.address, refusing=2.0)
     try:
-        [alone] = executor.start()
+        executor.start()
+        [alone] = executor.use_engine(executor.ask_one("choose_engine", 7, [None]))  # which those that join are told as well
+        assert alone.engine.why == "for 7 images"
         executor.begin(make_job(tmp_path), [[]])
         results = executor.run(make_units(4000))
         units = [receipt for receipt in (next(results) for _ in range(3)) if isinstance(receipt, Receipt)]
@@ -60,8 +62,8 @@ def test_nodes_that_join_leave_and_fail_their_checks(cluster: Cluster, tmp_path:
         units += [receipt for receipt in results if isinstance(receipt, Receipt)]
         assert len({receipt.unit for receipt in units}) == len(units)
         workers = {receipt.worker for receipt in units}
-        assert alone.where in workers
-        assert seen(workers) == {"GPU 0 1": 1, "GPU 0 2": 1, "GPU 1 2": 1, "GPU 2 2": 1}
+        assert f"{alone.where} openvino" in workers
+        assert seen(workers) == {"GPU 0 1 openvino": 1, "GPU 0 2 openvino": 1, "GPU 1 2 openvino": 1, "GPU 2 2 openvino": 1}
         assert (executor.turnover.joined, executor.turnover.left) == (3, 1)
     finally:
         executor.close()

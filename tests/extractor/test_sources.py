@@ -75,7 +75,7 @@ def test_every_source_gives_the_same_bytes_and_labels_and_stamps_that_stay(tmp_p
 
 @pytest.mark.slow
 def test_every_source_gives_the_same_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extractor.run._make_executor", lambda options: WarmExecutor((options.recipe,), 1))
+    monkeypatch.setattr("extractor.run.make_executor", lambda options: WarmExecutor((options.recipe,), 1))
     options = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True)
     found = {}
     for kind in KINDS:

@@ -53,8 +53,8 @@ def recipes_of(options: ExtractOptions) -> tuple[Recipe, ...]:
 
 def keep_workers_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extractor.set_run.draw_golden_images", drawn_golden_images)
-    cold = extractor.run._make_executor
+    cold = extractor.run.make_executor
     monkeypatch.setattr(
-        "extractor.run._make_executor",
+        "extractor.run.make_executor",
         lambda options: WarmExecutor(recipes_of(options), options.workers, options.unit_deadline) if options.local else cold(options),
     )

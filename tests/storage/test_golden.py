@@ -53,6 +53,14 @@ def test_all_views_of_a_golden_image_are_kept_and_the_image_once(tmp_path: Path)
     assert table["image"].null_count == 4
 
 
+def test_the_calibrated_network_of_an_int8_space_stands_with_them(tmp_path: Path) -> None:
+    written = replace(golden(), quantized=b"scales of activations")
+    again = read_golden(write_golden(written, tmp_path), tmp_path, (4,), "float32")
+    assert (again.quantized, again.names, again.images) == (b"scales of activations", written.names, written.images)
+    assert np.array_equal(again.embeddings, written.embeddings)
+    assert read_golden(write_golden(golden(), tmp_path), tmp_path, (4,), "float32").quantized is None
+
+
 def test_drift_of_any_view_names_its_image() -> None:
     values = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
     drifted = values.copy()

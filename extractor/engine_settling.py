@@ -1,0 +1,52 @@
+"""The engine of a run that is to find it out, or to calibrate its network: what is asked for it, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from extractor.content import locate
+from extractor.corpus import Items
+from extractor.engine_choice import EngineChoice
+from extractor.executor import Executor
+from extractor.forecast import spread
+from extractor.job import WorkerInfo
+from extractor.set_run import SetRun
+
+IMAGES = 64  # that are embedded in float32 as well
+SHARE = 20  # a run has to read so many times as many files for that to be worth it
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_IMAGES = 200  # NNCF takes 300 at most unless it is told otherwise; from 100 on nothing changes here (docs/benchmarks.md)
+
+
+def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> list[WorkerInfo]:
+    """Of all workers, with the engine that is fastest. images: that one worker is to read. Raises as `SetRun.check` does."""
+    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.base.golden() if each.base else None for each in sets])
+    workers = executor.use_engine(chosen)
+    for each, worker in zip(sets, workers[0].all_sets, strict=True):
+        each.check(worker)
+    logger.warning("engine %s: %s", chosen.name, chosen.why)
+    return workers
+
+
+def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
+    """Of all workers, with the calibrated network of an int8 set: the one that it has, or a new one, by images spread over its corpus."""
+    known = own.base.golden().quantized if own.base else None
+    if known:
+        engine = EngineChoice("openvino", why="calibrated as this set was", quantized=known)
+    else:
+        items = spread(own.listing.items, CALIBRATION_IMAGES)
+        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items])
+    own.quantized = engine.quantized
+    return executor.use_engine(engine)
+
+
+def weigh_precision(executor: Executor, own: SetRun, files: Items) -> dict[str, Any]:
+    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read; {} for too few of them."""
+    if own.options.recipe.precision == "float32" or len(files) < SHARE * IMAGES:
+        return {}
+    cost: dict[str, Any] = executor.ask_one("weigh_precision", [locate(own.listing.base, item) for item in spread(files, IMAGES)])
+    return cost

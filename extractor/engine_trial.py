@@ -1,0 +1,132 @@
+"""Which of the engines that are installed is fastest here, by a few batches of each in turn, and with which size of batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from extractor.engine import BatchEngine
+from extractor.engine_choice import DEFAULT, ENGINES, EngineChoice, is_installed
+from extractor.make_engine import device_of
+from extractor.network import Network
+from storage.errors import UsageError
+
+# Compiling ResNet50 and warming it up takes OpenVINO six seconds on two cores, MobileNetV2 two.
+MIN_SECONDS = 120.0  # that the forward passes of a run take with the default engine; below, a measurement does not pay
+SHARE, MOST_SECONDS = 0.03, 15.0  # of the run that rounds of measurement may take, beside compiling
+ROUNDS = 5  # at most; the best of each counts
+WORTH_IT = 1.03  # another batch size has to be so much faster
+
+
+@dataclass
+class _Candidate:
+    choice: EngineChoice
+    engines: Sequence[BatchEngine]  # for each network
+    seconds: float = float("inf")  # an image, in all networks
+
+    @property
+    def rate(self) -> float:
+        return 1 / self.seconds
+
+    @property
+    def batch_size(self) -> int:
+        return min(engine.batch_size for engine in self.engines)
+
+    def measure(self) -> None:
+        """One batch of made-up images for each network."""
+        seconds = 0.0
+        for engine in self.engines:
+            images = np.random.default_rng(0).integers(0, 256, (engine.batch_size, engine.input_size, engine.input_size, 3), np.uint8)
+            started = time.perf_counter()
+            engine.embed(images)
+            seconds += (time.perf_counter() - started) / len(images)
+        self.seconds = min(self.seconds, seconds)
+
+
+class EngineTrial:
+    """networks: with the default engine; afterwards with the chosen one. images: that one worker is to embed, in all their views."""
+
+    def __init__(self, networks: Sequence[Network], images: int) -> None:
+        self._networks = networks
+        self._default = _Candidate(EngineChoice(), [network.engine for network in networks])
+        self._default.engines[0].embed(np.zeros((1, *[self._default.engines[0].input_size] * 2, 3), np.uint8))
+        self._default.measure()
+        self._seconds = images * networks[0].kind.views.count * self._default.seconds
+
+    def is_worth_it(self) -> bool:
+        return self._seconds >= MIN_SECONDS
+
+    def default(self) -> EngineChoice:
+        """The choice without a measurement."""
+        return EngineChoice(measured=True, why=f"about {self._seconds:.0f} s of forward passes, too few to measure other engines")
+
+    def choose(self, accept: Callable[[], bool]) -> EngineChoice:
+        """accept: whether what the networks now give is within the tolerance."""
+        deadline = time.perf_counter() + min(MOST_SECONDS, SHARE * self._seconds)
+        candidates, left_out = [self._default], []
+        for name in ENGINES:
+            candidate = self._candidate(name, accept)
+            if isinstance(candidate, _Candidate):
+                candidates.append(candidate)
+            elif candidate:
+                left_out.append(candidate)
+        self._measure(candidates, deadline)
+        best = min(candidates, key=lambda each: each.seconds)
+        sizes = self._sizes(best)
+        self._measure([best, *sizes], deadline)
+        taken = min([best, *[each for each in sizes if each.rate > WORTH_IT * best.rate]], key=lambda each: each.seconds)
+        self._take(taken)
+        return replace(taken.choice, measured=True, why=_told(taken, best, candidates, sizes, left_out))
+
+    def _candidate(self, name: str, accept: Callable[[], bool]) -> _Candidate | str:
+        """Compiled; or why not in words, "" where it is out of the question."""
+        kind, precision = ENGINES[name], self._networks[0].precision
+        if name == DEFAULT or kind.backend != "tensorflow" or precision not in kind.precisions:
+            return ""
+        if device_of(DEFAULT) != "CPU" and not kind.on_gpu:
+            return ""
+        if not is_installed(name):
+            return f"{name} is not installed"
+        try:
+            candidate = _Candidate(EngineChoice(name), [network.make(EngineChoice(name)) for network in self._networks])
+        except UsageError:
+            return f"{name} has no {precision} here"
+        self._take(candidate)
+        return candidate if accept() else f"{name} strays too far from the golden images"
+
+    def _sizes(self, best: _Candidate) -> list[_Candidate]:
+        """The same engine with other batches. A network beside others keeps its own."""
+        if len(self._networks) > 1:
+            return []
+        sizes = {best.batch_size // 2} if device_of(best.choice.name) == "CPU" else {best.batch_size // 2, 2 * best.batch_size}
+        choices = [replace(best.choice, batch_size=size) for size in sorted(sizes - {0})]
+        return [_Candidate(choice, [network.make(choice) for network in self._networks]) for choice in choices]
+
+    @staticmethod
+    def _measure(candidates: Sequence[_Candidate], deadline: float) -> None:
+        """In turn, so that what else the machine does hits all alike. The first round warms up."""
+        for number in range(ROUNDS + 1):
+            if number > 1 and time.perf_counter() > deadline:
+                break
+            for each in candidates:
+                kept = each.seconds
+                each.measure()
+                each.seconds = each.seconds if number else kept
+
+    def _take(self, candidate: _Candidate) -> None:
+        for network, engine in zip(self._networks, candidate.engines, strict=True):
+            network.take(candidate.choice, engine)
+
+
+def _told(
+    taken: _Candidate, best: _Candidate, candidates: Sequence[_Candidate], sizes: Sequence[_Candidate], left_out: Sequence[str]
+) -> str:
+    """Such as `36 images/s against 24 with tensorflow; batches of 32 (16: 35 images/s)`."""
+    others = [f"{each.rate:.0f} with {each.choice.name}" for each in candidates if each is not best]
+    against = f" against {' and '.join(others)}" if others else ""
+    tried = ", ".join(f"{each.batch_size}: {each.rate:.0f} images/s" for each in (best, *sizes) if each is not taken)
+    batches = f"batches of {taken.batch_size}" + (f" ({tried})" if tried else "")
+    return "; ".join([f"{taken.rate:.0f} images/s{against}", batches, *left_out])

@@ -1,0 +1,99 @@
+"""Which engine a trial takes, with engines that sleep so long as they say."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from extractor.engine_choice import EngineChoice
+from extractor.engine_trial import MIN_SECONDS, EngineTrial
+from extractor.input_kind import InputKind
+from storage.errors import UsageError
+
+PLANNED = 4
+
+
+@dataclass
+class Sleeper:
+    """Takes `of_image` seconds an image and `of_batch` a batch."""
+
+    batch_size: int
+    of_image: float
+    of_batch: float = 0.0
+    input_size: int = 8
+
+    def embed(self, images: Any) -> Any:
+        time.sleep(self.of_batch + len(images) * self.of_image)
+        return [np.zeros((len(images), 1))]
+
+
+@dataclass
+class SleepingNetwork:
+    speeds: dict[str, tuple[float, float]]
+    precision: str = "float32"
+    kind: InputKind = field(default_factory=lambda: InputKind(8))
+    made: list[EngineChoice] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = self.make(EngineChoice())
+
+    def take(self, choice: EngineChoice, engine: Sleeper) -> None:
+        self.engine = engine
+
+    def make(self, choice: EngineChoice) -> Sleeper:
+        if choice.name not in self.speeds:
+            raise UsageError("not on this CPU")
+        self.made.append(choice)
+        return Sleeper(choice.batch_size or PLANNED, *self.speeds[choice.name])
+
+
+def trial(network: Any, seconds: float = 2 * MIN_SECONDS) -> EngineTrial:
+    return EngineTrial([network], int(seconds / network.speeds["tensorflow"][0]))
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.engine_trial.is_installed", lambda name: True)
+    monkeypatch.setattr("extractor.engine_trial.device_of", lambda name: "CPU")
+
+
+def test_the_fastest_is_taken_and_why_is_said() -> None:
+    network = SleepingNetwork({"tensorflow": (0.004, 0.0), "openvino": (0.001, 0.0)})
+    chosen = trial(network).choose(lambda: True)
+    assert (chosen.name, chosen.batch_size, chosen.measured) == ("openvino", None, True)
+    assert network.engine.of_image == 0.001
+    assert "images/s against" in chosen.why
+    assert "with tensorflow; batches of 4 (2: " in chosen.why
+
+
+def test_smaller_batches_are_taken_where_they_are_faster() -> None:
+    class FastInTwos(SleepingNetwork):
+        def make(self, choice: EngineChoice) -> Sleeper:
+            made = super().make(choice)
+            return Sleeper(made.batch_size, made.of_image * made.batch_size / 4)
+
+    network = FastInTwos({"tensorflow": (0.004, 0.0)})
+    chosen = trial(network).choose(lambda: True)
+    assert (chosen.name, chosen.batch_size, network.engine.batch_size) == ("tensorflow", 2, 2)
+    assert "openvino has no float32 here" in chosen.why
+
+
+def test_an_engine_outside_the_tolerance_is_left_out() -> None:
+    network = SleepingNetwork({"tensorflow": (0.004, 0.0), "openvino": (0.001, 0.0)})
+    chosen = trial(network).choose(lambda: network.engine.of_image == 0.004)
+    assert (chosen.name, network.engine.of_image) == ("tensorflow", 0.004)
+    assert "openvino strays too far from the golden images" in chosen.why
+
+
+def test_a_short_run_is_not_measured() -> None:
+    network = SleepingNetwork({"tensorflow": (0.002, 0.0), "openvino": (0.001, 0.0)})
+    short = trial(network, MIN_SECONDS / 4)
+    assert not short.is_worth_it()
+    assert short.default().name == "tensorflow"
+    assert "too few to measure" in short.default().why
+    assert network.made == [EngineChoice()]
+    assert trial(network).is_worth_it()
