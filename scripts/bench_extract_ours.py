@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from extractor.limits import DEFAULT_LIMITS
 from extractor.rounds import Progress
 from scripts.bench_extract_job import BATCH, Task, given, now, tell
@@ -62,7 +64,7 @@ def limits(task: Task) -> None:
     backbone = build(recipe)
     for name in task.more:
         engine, _, precision = name.partition(" ")
-        made = engine_of(engine, replace(backbone, recipe=replace(backbone.recipe, precision=precision)), BATCH)
+        made = engine_of(engine, replace(backbone, recipe=replace(backbone.recipe, precision=precision)), np.asarray(batches[0]))
         made(batches[0])
         rates[name], _ = _timed(len(files), lambda made=made: [made(batch) for batch in batches])  # type: ignore[misc]
     print(json.dumps({"rates": rates}))
