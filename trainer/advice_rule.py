@@ -24,7 +24,7 @@ from typing import Any
 
 FEATURE_EXTRACTION, HYBRID, FINE_TUNING = "feature-extraction", "hybrid", "fine-tuning"
 LEAST_ROOM = 0.03  # share of the items
-# Of what fine-tuning won over feature extraction, hybrid kept 75% and 53% in the two tasks with less room than that, and 25% at the median
+# Of what fine-tuning won over feature extraction, hybrid kept 74% and 55% in the two tasks with less room than that, and 24% at the median
 # of the 13 others where anything was won (docs/strategies.md).
 MUCH_ROOM = 0.10
 FEW = 50  # labels in all
