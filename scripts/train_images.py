@@ -76,6 +76,8 @@ def fine_tuned(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     from trainer.image_training import Told
 
     feature_set = storage.open(args.set)
+    if layer := feature_set.description.plain.backbone.get("layer"):
+        warn(f"the network that is trained ends at {layer}, as the set's does: layers behind that are no part of it")
     moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
     tuning, network = _tuning(args), network_of(feature_set, moved)
     memory = None if args.image_memory is None else int(args.image_memory * GIB)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.advice_rule import FEATURE_EXTRACTION, FEW, FINE_TUNING, HYBRID, LEAST_ROOM, MUCH_ROOM, Facts, decide
+from trainer.advice_rule import FEATURE_EXTRACTION, FEW, FINE_TUNING, LEAST_ROOM, Facts, decide
 
 FACTS = Facts(items=600, per_class=60, accuracy=0.7, low=0.65, commonest=0.1, wrong_where_sure=0.02)
 shares = st.floats(0, 1)
@@ -13,16 +13,19 @@ shares = st.floats(0, 1)
 
 def test_each_line_of_the_rule_in_its_order() -> None:
     assert decide(FACTS).strategy == FINE_TUNING
-    assert decide(replace(FACTS, accuracy=0.93, low=0.9)).strategy == HYBRID
+    little = decide(replace(FACTS, accuracy=0.93, low=0.9))
+    assert little.strategy == FINE_TUNING
+    assert "hybrid trains from cached maps, and kept over half" in little.changes[0]
+    assert "kept a quarter" in decide(FACTS).changes[0]
     assert decide(replace(FACTS, accuracy=0.98, low=0.95)).strategy == FEATURE_EXTRACTION
     assert decide(replace(FACTS, items=FEW - 1)).strategy == FEATURE_EXTRACTION
     assert decide(replace(FACTS, accuracy=0.12, low=0.08)).strategy == FEATURE_EXTRACTION
 
 
 def test_what_is_wrong_where_the_head_is_sure_is_no_room() -> None:
-    noisy = replace(FACTS, wrong_where_sure=0.22)
-    assert noisy.room < MUCH_ROOM < FACTS.room
-    assert decide(noisy).strategy == HYBRID
+    noisy = replace(FACTS, wrong_where_sure=0.28)
+    assert noisy.room < LEAST_ROOM < FACTS.room
+    assert decide(noisy).strategy == FEATURE_EXTRACTION
 
 
 @given(st.integers(4, 10**6), shares, shares, shares, shares)
