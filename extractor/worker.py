@@ -21,6 +21,7 @@ import tensorflow as tf
 from extractor.claims import Claim
 from extractor.content import locate
 from extractor.device import usable_cores
+from extractor.engine import IN_FLIGHT
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
@@ -184,5 +185,6 @@ class Worker:
     def _pipeline(
         self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
     ) -> DecodePipeline:
-        batch_size = min(network.batch_size for network in self._networks)
-        return DecodePipeline(locations, claim, self._kinds, batch_size, self._threads, limits, sizes)
+        # Batches come together, so that an engine has the next one while it works on one.
+        images = IN_FLIGHT * min(network.batch_size for network in self._networks)
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes)

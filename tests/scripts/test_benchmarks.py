@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from extractor import Recipe
-from scripts import bench_engine, bench_heads, bench_items, bench_load, bench_storage
+from scripts import bench_engine, bench_extract, bench_heads, bench_items, bench_load, bench_storage
+from scripts.bench_extract_job import Task
+from scripts.bench_extract_table import comparisons, limit, table
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +53,33 @@ def test_engines_are_compared_with_predict() -> None:
     assert ways["tensorflow float32"]["cosine_least"] == 1
     assert 0.9 < ways["tensorflow bfloat16"]["cosine_least"] < 1
     assert len(bench_engine.table(found).splitlines()) == 2 + len(ways)
+
+
+def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
+    corpus, photos = tmp_path / "corpus", tmp_path / "photos"
+    photos.mkdir()
+    made_up_photos(corpus, 33)
+    assert bench_extract.stage(corpus, photos, 1000) == 32  # whole batches
+    task = Task(str(photos), str(tmp_path), "mobilenet", "random:0", ("alpha=0.25",), 32, 2)
+    ours = bench_extract.Way(bench_extract.OURS, "permafrost", ("--local", "--dtype", "float32"))
+    peer = bench_extract.Way(bench_extract.PEERS, "pytorch", needs="no_such_library")
+    found = bench_extract.bench(task, {"permafrost --local, float32": ours, "a peer": peer}, ["tensorflow float32"], rounds=1)
+    assert found["left_out"] == ["a peer"]
+    assert all(0 < share < 20 for share in comparisons(found)["permafrost --local, float32 / what the stages allow"])
+    assert "left out, not installed: a peer" in table(found)
+
+
+def test_the_limit_is_that_of_stages_that_share_the_cores() -> None:
+    rates = {"images_per_second": 10.0, "images_per_cpu_second": 5.0}
+    alone = {"tensorflow float32": rates, "decoding": {name: 9 * rate for name, rate in rates.items()}}
+    assert limit(alone, "float32") == pytest.approx({"images_per_second": 9.0, "images_per_cpu_second": 4.5})
+
+
+def made_up_photos(folder: Path, n: int) -> None:
+    folder.mkdir()
+    for seed in range(n):
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.jpg")
 
 
 def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
