@@ -63,6 +63,7 @@ def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
     task = Task(str(photos), str(tmp_path), "mobilenet", "random:0", ("alpha=0.25",), 32, 2)
     ours = bench_extract.Way(bench_extract.OURS, "permafrost", ("--local", "--dtype", "float32"))
     peer = bench_extract.Way(bench_extract.PEERS, "pytorch", needs="no_such_library")
+    assert bench_extract.ways(further=["--local --engine openvino"])["permafrost --local --engine openvino"].engine == "openvino float32"
     found = bench_extract.bench(task, {"permafrost --local, float32": ours, "a peer": peer}, ["tensorflow float32"], rounds=1)
     assert found["left_out"] == ["a peer"]
     assert all(0 < share < 20 for share in comparisons(found)["permafrost --local, float32 / what the stages allow"])
@@ -72,7 +73,7 @@ def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
 def test_the_limit_is_that_of_stages_that_share_the_cores() -> None:
     rates = {"images_per_second": 10.0, "images_per_cpu_second": 5.0}
     alone = {"tensorflow float32": rates, "decoding": {name: 9 * rate for name, rate in rates.items()}}
-    assert limit(alone, "float32") == pytest.approx({"images_per_second": 9.0, "images_per_cpu_second": 4.5})
+    assert limit(alone, "tensorflow float32") == pytest.approx({"images_per_second": 9.0, "images_per_cpu_second": 4.5})
 
 
 def made_up_photos(folder: Path, n: int) -> None:
