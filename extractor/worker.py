@@ -23,6 +23,7 @@ import tensorflow as tf
 from extractor.claims import Claim
 from extractor.content import locate
 from extractor.device import usable_cores
+from extractor.engine import IN_FLIGHT
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.engine_trial import EngineTrial
 from extractor.golden_images import draw_golden_images
@@ -270,7 +271,9 @@ class Worker:
     def _pipeline(
         self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
     ) -> DecodePipeline:
-        return DecodePipeline(locations, claim, self._kinds, self._batch_size, self._threads, limits, sizes)
+        # Batches come together, so that an engine has the next one while it works on one.
+        images = IN_FLIGHT * self._batch_size
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes)
 
     @property
     def _batch_size(self) -> int:

@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,21 @@ class Way:
     needs: str = ""
     path: str = ""
 
+    @property
+    def engine(self) -> str:
+        """Of the words of `permafrost extract`: engine and precision, as in ENGINES."""
+        words = dict(pairwise(self.more))
+        return f"{words.get('--engine', 'tensorflow')} {words.get('--precision', 'float32')}"
+
     def is_there(self) -> bool:
         if not self.needs or find_spec(self.needs):
             return True
         return any(Path(folder, self.needs).is_dir() for folder in self.path.split(os.pathsep) if folder)
 
 
-def ways(torch_path: str = "") -> dict[str, Way]:
-    found = {}
+def ways(torch_path: str = "", further: Sequence[str] = ()) -> dict[str, Way]:
+    """further: words of `permafrost extract`, of each way of ours that is to run beside the usual ones."""
+    found = {f"permafrost {words}": Way(OURS, "permafrost", tuple(words.split())) for words in further}
     for precision in ("float32", "bfloat16"):
         found[f"permafrost --local, {precision}"] = Way(OURS, "permafrost", ("--local", "--precision", precision))
         found[f"permafrost, Ray, {precision}"] = Way(OURS, "permafrost", ("--precision", precision))
@@ -86,6 +94,7 @@ def bench(task: Task, chosen: Mapping[str, Way], engines: Sequence[str], rounds:
         "rounds": rounds,
         "cores": usable_cores(),
         "load": os.getloadavg()[0],
+        "engines": {name: way.engine for name, way in there.items() if way.function == "permafrost"},
         "ways": {name: medians([_rates(each) for each in of_way]) for name, of_way in runs.items()},
         "alone": {name: medians([each[name] for each in alone]) for name in alone[0]},
         "runs": runs,
@@ -157,10 +166,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="PART", default=[""], help="only ways with one of these in their names")
+    parser.add_argument("--ours", action="append", default=[], metavar="WORDS", help="a further way: '--local --engine openvino'")
     parser.add_argument("--torch-path", default="", help="folders with PyTorch and torchvision, as in PYTHONPATH")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
-    chosen = {name: way for name, way in ways(args.torch_path).items() if any(part in name for part in args.only)}
+    chosen = {name: way for name, way in ways(args.torch_path, args.ours).items() if any(part in name for part in args.only)}
     engines = [name for name in ENGINES if find_spec(name.split()[0])]
     weights = args.weights if args.weights.startswith("random:") else str(Path(args.weights).absolute())
     with tempfile.TemporaryDirectory(prefix="permafrost-bench-") as folder:

@@ -54,7 +54,7 @@ def ray_data(task: Task) -> None:
             pixels = self._preprocess(batch["image"].astype(np.float32))
             return {"path": batch["path"], "embedding": self._model.predict_on_batch(pixels)}
 
-    ray.init(num_cpus=task.threads, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(address="local", num_cpus=task.threads, include_dashboard=False, log_to_driver=False, logging_level="error")
     # Ray starts a process at its first task, and reading would wait for that.
     ray.get([ray.remote(_import_ray_data).remote() for _ in range(task.threads)])
     context = ray.data.DataContext.get_current()

@@ -23,20 +23,19 @@ def table(found: Mapping[str, Any]) -> str:
 
 def comparisons(found: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Of ours to the limit of its stages, and to each peer: by the clock and in CPU seconds."""
-    ours = {name: rates for name, rates in found["ways"].items() if name.startswith("permafrost")}
+    ours = {name: found["ways"][name] for name in found["engines"]}
     peers = {name: rates for name, rates in found["ways"].items() if name not in ours}
     compared = {}
     for name, rates in ours.items():
-        allowed = limit(found["alone"], name.rpartition(", ")[2])
-        compared[f"{name} / what the stages allow"] = _ratio(rates, allowed)
+        if found["engines"][name] in found["alone"]:
+            compared[f"{name} / what the stages allow"] = _ratio(rates, limit(found["alone"], found["engines"][name]))
         compared |= {f"{name} / {peer}": _ratio(rates, theirs) for peer, theirs in peers.items()}
     return compared
 
 
-def limit(alone: Mapping[str, Mapping[str, float]], precision: str) -> dict[str, float]:
+def limit(alone: Mapping[str, Mapping[str, float]], engine: str) -> dict[str, float]:
     """Engine and decoding one after the other, as they are where they share the cores."""
-    engine, decoding = alone[f"tensorflow {precision}"], alone["decoding"]
-    return {rate: 1 / (1 / engine[rate] + 1 / decoding[rate]) for rate in RATES}
+    return {rate: 1 / (1 / alone[engine][rate] + 1 / alone["decoding"][rate]) for rate in RATES}
 
 
 def _ratio(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:

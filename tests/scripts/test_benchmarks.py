@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+from PIL import Image
 
 from extractor import Recipe
-from scripts import bench_decode, bench_engine, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
+from scripts import bench_decode, bench_engine, bench_extract, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
+from scripts.bench_extract_job import Task
+from scripts.bench_extract_table import comparisons, limit, table
 from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
@@ -64,6 +68,34 @@ def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> 
         assert ways["image-v1, in tf.data"]["largest_difference"] <= 1
         assert ways["Pillow"]["mean_difference"] < 2
         assert len(list(bench_decode.table({"cores": 2, "rounds": 1, "sizes": {"small": found}}))) == 3 + len(ways)
+
+
+def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
+    corpus, photos = tmp_path / "corpus", tmp_path / "photos"
+    photos.mkdir()
+    made_up_photos(corpus, 33)
+    assert bench_extract.stage(corpus, photos, 1000) == 32  # whole batches
+    task = Task(str(photos), str(tmp_path), "mobilenet", "random:0", ("alpha=0.25",), 32, 2)
+    ours = bench_extract.Way(bench_extract.OURS, "permafrost", ("--local", "--dtype", "float32"))
+    peer = bench_extract.Way(bench_extract.PEERS, "pytorch", needs="no_such_library")
+    assert bench_extract.ways(further=["--local --engine openvino"])["permafrost --local --engine openvino"].engine == "openvino float32"
+    found = bench_extract.bench(task, {"permafrost --local, float32": ours, "a peer": peer}, ["tensorflow float32"], rounds=1)
+    assert found["left_out"] == ["a peer"]
+    assert all(0 < share < 20 for share in comparisons(found)["permafrost --local, float32 / what the stages allow"])
+    assert "left out, not installed: a peer" in table(found)
+
+
+def test_the_limit_is_that_of_stages_that_share_the_cores() -> None:
+    rates = {"images_per_second": 10.0, "images_per_cpu_second": 5.0}
+    alone = {"tensorflow float32": rates, "decoding": {name: 9 * rate for name, rate in rates.items()}}
+    assert limit(alone, "tensorflow float32") == pytest.approx({"images_per_second": 9.0, "images_per_cpu_second": 4.5})
+
+
+def made_up_photos(folder: Path, n: int) -> None:
+    folder.mkdir()
+    for seed in range(n):
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.jpg")
 
 
 def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
