@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.decode_stream import DecodeStream
 from extractor.device import usable_cores
 from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
@@ -49,6 +50,7 @@ class Worker:
         self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
         self._networks = build_networks(recipes)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
+        self._streams: dict[tuple[int, int], DecodeStream] = {}
         self._outputs = sorted((o for network in self._networks for o in network.outputs), key=lambda output: output.number)
 
     def info(self) -> WorkerInfo:
@@ -185,4 +187,7 @@ class Worker:
         self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
     ) -> DecodePipeline:
         batch_size = min(network.batch_size for network in self._networks)
-        return DecodePipeline(locations, claim, self._kinds, batch_size, self._threads, limits, sizes)
+        wanted = (batch_size, limits.pixels)
+        if wanted not in self._streams:
+            self._streams = {wanted: DecodeStream(self._kinds, batch_size, self._threads, limits.pixels)}
+        return DecodePipeline(locations, claim, self._kinds, batch_size, self._threads, limits, sizes, self._streams[wanted])
