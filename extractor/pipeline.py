@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +17,13 @@ from extractor import image_policy
 from extractor.chunks import plan_chunks
 from extractor.claims import Claim
 from extractor.content import Content, read_content
+from extractor.decode_stream import DecodeStream, Piece, stacked
 from extractor.input_kind import InputKind
 from extractor.limits import DEFAULT_LIMITS, Limits, UndecodableError
 from extractor.stopwatch import Stopwatch
 
 PIECE = 16  # files that go to TensorFlow in one call, which costs 0.5 ms: a fifth of what a small image does
 PIECE_BYTES = 8 << 20  # a piece ends with the file that reaches this many
-BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, is memory
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
 
 
@@ -69,20 +66,21 @@ class DecodePipeline:
         threads: int,
         limits: Limits = DEFAULT_LIMITS,
         sizes: Sequence[int | None] | None = None,
+        stream: DecodeStream | None = None,
     ) -> None:
-        """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known."""
+        """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known. stream: of the same kinds, batch size,
+        threads and limit of pixels, if there is one.
+        """
         self._locations = locations
         self._claim = claim
         self._kinds = kinds
         self._threads = threads
         self._limits = limits
         self._sizes = sizes or [None] * len(locations)
-        views = max((kind.views for kind in kinds), key=lambda policy: policy.count)
-        # So many that their views fill whole batches of the network, or nearly, where that would be too many of these.
-        self._images_at_once = min(batch_size // math.gcd(batch_size, views.count), max(1, BATCHES_AT_ONCE * batch_size // views.count))
+        self._stream = stream or DecodeStream(kinds, batch_size, threads, limits.pixels)
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
-        self._reader = Stopwatch()  # of the thread that runs `_claimed_files`
+        self._reader = Stopwatch()  # of the thread that runs `_pieces`
         self._decoding = _DecodeTimes()
         self.outcomes = Outcomes([None] * len(locations))
 
@@ -92,7 +90,7 @@ class DecodePipeline:
         n <= batch_size. Positions ascend within the main stream.
         """
         decoded: set[int] = set()
-        for positions, started, ended, *images in self._dataset():
+        for positions, started, ended, *images in self._stream.batches(self._pieces):
             chosen = [int(position) for position in positions]
             decoded.update(chosen)
             self._decoding.add(started.numpy(), ended.numpy())
@@ -107,25 +105,14 @@ class DecodePipeline:
         if decoded:
             self.outcomes.seconds |= {"decode": self._decoding.busy, "decode_idle": self._decoding.idle(self._threads)}
 
-    def _dataset(self) -> tf.data.Dataset:
-        of_pieces = [tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in _signature(self._kinds)]
-        stream = tf.data.Dataset.from_generator(self._pieces, output_signature=tuple(of_pieces)).unbatch()
-        decode = _decoder(tuple(self._kinds), self._limits.pixels)
-        # An op error drops its own element only; what is missing afterwards is decoded again, one by one, to learn why.
-        # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
-        plain = tf.autograph.experimental.do_not_convert(lambda *tensors: decode(*tensors))
-        stream = stream.map(plain, num_parallel_calls=self._threads, deterministic=True).ignore_errors()
-        return stream.batch(self._images_at_once).prefetch(2)
-
-    def _pieces(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-        """Positions, bytes and headers of images to decode, some at a time: what `_signature` says, stacked."""
+    def _pieces(self) -> Iterator[Piece]:
+        """Positions, bytes and headers of images to decode, some at a time."""
         self._reader = Stopwatch()
-        dtypes = [spec.dtype.as_numpy_dtype for spec in _signature(self._kinds)]
         try:
             for piece in chain.from_iterable(map(_in_pieces, self._read_and_claim())):
                 rows = [(position, encoded, *self._headers(encoded)) for position, encoded in piece]
                 self._reader.lap("hash")
-                yield tuple(np.array(column, dtype) for column, dtype in zip(zip(*rows, strict=True), dtypes, strict=True))
+                yield stacked(rows, self._kinds)
                 self._reader.lap("wait_decoder")
         except GeneratorExit:
             raise
@@ -173,9 +160,9 @@ class DecodePipeline:
         return [(position, encoded) for position, encoded, _ in granted]
 
     def _second_chance(self, positions: list[int]) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
-        for start in range(0, len(positions), self._images_at_once):
+        for start in range(0, len(positions), self._stream.images_at_once):
             chosen, images = [], []
-            for position in positions[start : start + self._images_at_once]:
+            for position in positions[start : start + self._stream.images_at_once]:
                 try:
                     images.append(self._decode_again(position))
                     chosen.append(position)
@@ -201,32 +188,6 @@ def _in_pieces(files: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
             piece, held = [], 0
     if piece:
         yield piece
-
-
-def _signature(kinds: Sequence[InputKind]) -> tuple[tf.TensorSpec, ...]:
-    """Position, encoded bytes, and a packed header for each kind."""
-    headers = (tf.TensorSpec((image_policy.packed_length(kind.views),), tf.int32) for kind in kinds)
-    return (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string), *headers)
-
-
-@lru_cache(maxsize=8)
-def _decoder(kinds: tuple[InputKind, ...], max_pixels: int) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """From what `_signature` says to position, two timestamps, and of each kind the views. Traced once a process: TRACED."""
-
-    def decode(position: tf.Tensor, encoded: tf.Tensor, *headers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # The two timestamps cost 5 us of 2.4 ms CPU time an image (median of 15, side by side): not to be seen in the wall time.
-        started = tf.timestamp()
-        with tf.control_dependencies([started]):
-            encoded = tf.identity(encoded)
-        images = [
-            image_policy.decode_in_graph(encoded, image_policy.unpacked(header), kind.size, kind.policy, max_pixels, kind.views)
-            for kind, header in zip(kinds, headers, strict=True)
-        ]
-        with tf.control_dependencies(images):
-            return position, started, tf.timestamp(), *images
-
-    traced: Callable[..., tuple[tf.Tensor, ...]] = tf.function(decode, _signature(kinds), autograph=False).get_concrete_function()
-    return traced
 
 
 def _flat(images: tf.Tensor) -> tf.Tensor:

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.decode_stream import DecodeStream
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT
 from extractor.engine_choice import AS_USUAL, EngineChoice
@@ -58,6 +59,7 @@ class Worker:
         self._name = f"{platform.node()}/{os.getpid()}/{next(_numbers)}"
         self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
+        self._streams: dict[tuple[int, int], DecodeStream] = {}
 
     @property
     def _outputs(self) -> list[Output]:
@@ -273,7 +275,10 @@ class Worker:
     ) -> DecodePipeline:
         # Batches come together, so that an engine has the next one while it works on one.
         images = IN_FLIGHT * self._batch_size
-        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes)
+        wanted = (images, limits.pixels)
+        if wanted not in self._streams:
+            self._streams = {wanted: DecodeStream(self._kinds, images, self._threads, limits.pixels)}
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, self._streams[wanted])
 
     @property
     def _batch_size(self) -> int:
