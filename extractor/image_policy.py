@@ -7,8 +7,8 @@ antialiasing; rounded to uint8. A JPEG at least twice the input size in both dir
 `keras-v1` has neither antialiasing nor DCT scales: the pixels of `tf.image.resize(..., method="bilinear", antialias=False)`, rounded.
 
 Two decoders share each rule, and the file alone decides which one is used. JPEGs in grey or YCbCr go through TensorFlow (C++ threads,
-no interpreter lock: 1.09 against 1.47 ms an image on two cores, 400x534 to 224x224), all else through Pillow, which knows the other
-formats, modes and colour spaces. They agree within one grey level: Pillow rounds between its two passes.
+no interpreter lock; docs/benchmarks.md has the times), all else through Pillow, which knows the other formats, modes and colour
+spaces. They agree within one grey level: Pillow rounds between its two passes.
 
 Further views (`extractor.views`) are made from the same decoded image: cut, then resized by the rule, turned and mirrored.
 """

@@ -32,10 +32,12 @@ import pyarrow  # noqa: F401 - before TensorFlow
 import tensorflow as tf
 from PIL import Image
 
+from extractor.decode_stream import DecodeStream
 from extractor.device import prepare_process, usable_cores
 from extractor.image_policy import decode, read_header
 from extractor.input_kind import InputKind
 from extractor.jpeg_in_graph import resize
+from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN
 
@@ -83,7 +85,8 @@ def bench(encoded: Sequence[bytes], folder: Path, rounds: int, threads: int) -> 
         paths[-1].write_bytes(data)
     header = read_header(encoded[0], SIZE)
     each = ways_of_one(header.dct)
-    ways: dict[str, Way] = {PIPELINE: lambda: _through_pipeline(paths, threads)}
+    stream = DecodeStream([InputKind(SIZE)], BATCH, threads, MAX_PIXELS)  # a worker has one for all its units
+    ways: dict[str, Way] = {PIPELINE: lambda: _through_pipeline(paths, threads, stream)}
     for name, (one, in_graph) in each.items():
         ways[name] = _in_tf_data(one, encoded, threads) if in_graph else _in_threads(one, encoded, threads)
     clock, cpu = measured(ways, rounds)
@@ -149,9 +152,9 @@ def _by_simplejpeg(encoded: bytes, dct: int) -> Pixels:
     return pixels
 
 
-def _through_pipeline(paths: Sequence[Path], threads: int) -> None:
-    pipeline = DecodePipeline([str(path) for path in paths], lambda digests: [1] * len(digests), [InputKind(SIZE)], BATCH, threads)
-    _exhaust(pipeline.batches())
+def _through_pipeline(paths: Sequence[Path], threads: int, stream: DecodeStream) -> None:
+    locations, kinds = [str(path) for path in paths], [InputKind(SIZE)]
+    _exhaust(DecodePipeline(locations, lambda digests: [1] * len(digests), kinds, BATCH, threads, stream=stream).batches())
 
 
 def _in_tf_data(one: Callable[[tf.Tensor], tf.Tensor], encoded: Sequence[bytes], threads: int) -> Way:
