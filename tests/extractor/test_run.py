@@ -441,7 +441,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
     corpus = make_corpus(3)
     first = run(corpus)
     [network] = WORKERS[(RECIPE,)][0]._networks
-    engine = network._engine
+    engine = network.engine
     (corpus / "ant" / "new.png").write_bytes(draw(300))
 
     class Overflowing:
@@ -453,7 +453,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
             [embeddings] = engine.embed(images)
             return [np.full_like(embeddings, np.inf) if len(images) == 1 else embeddings]
 
-    monkeypatch.setattr(network, "_engine", Overflowing())
+    monkeypatch.setattr(network, "engine", Overflowing())
     with pytest.raises(RunError, match=r"team/photos: 1 embeddings are not finite.*check the weights"):
         run(corpus)
     assert storage.open(first.set).version == 1
@@ -925,7 +925,7 @@ def test_a_worker_that_breaks_blames_no_image(
 
     def fall_off(progress: Progress) -> None:
         if progress.done == 4:
-            monkeypatch.setattr(network, "_engine", FallenOff())
+            monkeypatch.setattr(network, "engine", FallenOff())
             worker.known.clear()
 
     with pytest.raises(RunError, match=r"a worker no longer embeds known good images\. It broke with: InternalError: CUDA error"):

@@ -88,7 +88,7 @@ def hungry_backbone(small_backbone: Backbone) -> Backbone:
 def test_an_image_that_alone_is_too_much_is_a_reject_and_its_neighbours_are_not(
     hungry_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extractor.worker.build_networks", lambda recipes: [Network([(0, hungry_backbone)])])
+    monkeypatch.setattr("extractor.worker.build_networks", lambda recipes, *_: [Network([(0, hungry_backbone)])])
     worker = Worker([hungry_backbone.recipe])
     batch = [*images(3), np.full((32, 32, 3), 255, np.uint8)]
     for i, pixels in enumerate(batch):

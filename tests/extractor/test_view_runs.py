@@ -101,7 +101,7 @@ def test_the_views_of_an_image_stand_together_in_one_shard(run: Run, make_corpus
 def test_each_view_is_the_network_on_its_pixels(run: Run, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(9)
     found = contents(run(corpus))
-    engine = network()._engine
+    engine = network().engine
     for key, (_, embeddings) in found.items():
         if key.endswith(".png"):  # of these there is one decoder
             pixels = image_policy.decode((corpus / key).read_bytes(), 32, views=VIEWED.view_policy)
@@ -212,7 +212,7 @@ def test_an_image_with_one_view_that_cannot_be_stored_is_a_reject_as_a_whole(
     monkeypatch.setattr("extractor.refusals.MAX_UNSTORABLE", 0.5)
     worker, built = WORKERS[(VIEWED,)][0], network()
     check = worker.check
-    monkeypatch.setattr(worker, "check", lambda job: (check(job), monkeypatch.setattr(built, "_engine", Overflowing(built._engine))))
+    monkeypatch.setattr(worker, "check", lambda job: (check(job), monkeypatch.setattr(built, "engine", Overflowing(built.engine))))
     result = run(corpus)
     assert (result.rows, result.rejected, result.embedded, result.reasons) == (2, 1, 3, {"non-finite": 1})
     assert storage.open(result.set).manifest.counts["embeddings"] == 2 * V
@@ -236,5 +236,5 @@ class Small:
 def test_where_memory_is_short_images_keep_their_views(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(3)
     whole = contents(run(corpus))
-    monkeypatch.setattr(network(), "_engine", Small(network()._engine))
+    monkeypatch.setattr(network(), "engine", Small(network().engine))
     assert_same(contents(run(corpus, store="small")), whole)
