@@ -24,7 +24,7 @@ def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..
     paths = sorted(map(str, corpus.rglob("*.*")))
     worker = Worker((RECIPE,))
     expected, outcomes = worker.embed_located(paths)
-    monkeypatch.setattr(embed, "Worker", lambda recipe, threads: worker)
+    monkeypatch.setattr(embed, "Worker", lambda recipe, threads, engine: worker)
     for size in (4, 100):
         monkeypatch.setattr(embed, "BATCH_IMAGES", size)
         batches = list(embed_images(paths, RECIPE, worker.info().space, "the head"))

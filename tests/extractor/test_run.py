@@ -330,7 +330,7 @@ def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: P
     assert result.forecast["bytes_to_read"] == sum(path.stat().st_size for path in corpus.rglob("*.*"))
     assert (result.forecast["shards"], result.forecast["shard_bytes"]) == (1, 5 * 1280 * 4)
     assert result.forecast["rate_source"] == "a try with 5 of the images"
-    assert result.forecast["seconds"] > 0
+    assert result.forecast["images_per_second"] > 0
 
 
 def test_the_next_forecast_goes_by_the_rate_of_the_last_run(
