@@ -212,9 +212,7 @@ class RayExecutor:
     # What the dispatcher needs.
 
     def nodes(self) -> list[Node]:
-        """The nodes that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
-        found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
-        return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
+        return _nodes()
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
@@ -267,6 +265,23 @@ class RayExecutor:
     @property
     def _of_network(self) -> tuple[Any, ...]:
         return self._versions, self._recipes, self._engine
+
+
+def nodes_of(address: str | None = None) -> list[Node]:
+    """The nodes of a cluster, or of a private one that is started for this question. Raises PermafrostError where nobody answers."""
+    with sigterm_kept():
+        owned = _connect(address or os.environ.get("RAY_ADDRESS"))
+    try:
+        return _nodes()
+    finally:
+        if owned:
+            ray.shutdown()
+
+
+def _nodes() -> list[Node]:
+    """Those that are there. One that is killed still is for about 15 s: until the head has missed its signs of life."""
+    found = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [Node(node["NodeID"], node["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0)) for node, has in found]
 
 
 def _instrument(kind: str, name: str, what: str, tags: tuple[str, ...]) -> Record:

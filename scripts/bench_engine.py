@@ -5,7 +5,8 @@
 
 Uint8 batches lie ready in memory; embeddings are fetched. In each round every way embeds one batch, one after the other, so that what else
 the machine does hits all alike; medians are told, by the clock and by CPU seconds. `by hand` is the engine's own graph without the engine
-around it. An engine whose library is not installed is left out, and said so. The JAX engine is `bench_gpu`'s.
+around it. `products alone` is what the CPU's matrix products allow (`scripts.gemm_limit`). An engine whose library is not installed is left
+out, and said so. The JAX engine is `bench_gpu`'s.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
 from extractor.recipe import Recipe
 from scripts.corpus_pixels import read_pixels
+from scripts.gemm_limit import gemm_limits
 from storage.golden import cosines
 
 PREDICT = "model.predict"
@@ -76,7 +78,8 @@ def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -
         }
         for name in ways
     ]
-    return {"backbone": recipe.name, "batch": len(images), "rounds": rounds, "cores": usable_cores(), "ways": rows}
+    about = {"backbone": recipe.name, "batch": len(images), "rounds": rounds, "cores": usable_cores()}
+    return about | {"gemm": gemm_limits(backbone.model, backbone.recipe.input_size), "ways": rows}
 
 
 def preprocessed(images: Images, backbone: Backbone) -> npt.NDArray[np.float32]:
@@ -106,6 +109,9 @@ def table(found: dict[str, Any]) -> str:
         numbers = f"{row['images_per_second']:9.1f} {row['ratio']:6.2f} {row['images_per_cpu_second']:9.1f} {row['cpu_ratio']:6.2f}"
         moved = f"   {row['cosine_least']:.5f} {row['cosine_median']:.5f}" if "cosine_least" in row else ""
         lines.append(f"{row['way']:28} {numbers}{moved}")
+    for precision, allowed in found["gemm"]["images_per_second"].items():
+        rate = f"{found['gemm']['gflop_an_image']:.2f} GFLOP an image, {found['gemm']['gflops'][precision]:.0f} GFLOP/s"
+        lines.append(f"{f'products alone, {precision}':28} {allowed:9.1f}   {rate}")
     return "\n".join(lines)
 
 

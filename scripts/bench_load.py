@@ -5,7 +5,8 @@
 Vectors of 2048 float16, float32 batches of 1,024, files in the page cache. In each round every way runs for about a second, one after the
 other, so that what else the machine does hits all alike; medians are told, of clock and of CPU time, in which other work
 counts least (two free cores make up to twice the rows of a CPU second). Ways that stream have a budget of 320 MiB, so that the process,
-TensorFlow included, stays within 1 GiB: `peak_mib` is VmHWM of a process of its own that loads an epoch. `memcpy` is NumPy copying the
+TensorFlow included, stays within 1 GiB: `peak_mib` is VmHWM of a process of its own that loads an epoch, without what TensorFlow imports
+only because it is installed (`extractor.lean_imports`). `memcpy` is NumPy copying the
 same rows one after the other.
 """
 
@@ -202,9 +203,18 @@ def _rate(batches: Iterator[int], seconds: float) -> Rates:
     return rows / (time.perf_counter() - started), rows / (time.process_time() - used)
 
 
+# As commands and workers do it: what else happens to be installed, TensorFlow would import too.
+_LEAN = """
+import runpy
+from extractor.lean_imports import import_lean
+import_lean()
+runpy.run_module("scripts.bench_load", run_name="__main__")
+"""
+
+
 def peak(uri: str, memory: int) -> dict[str, float]:
     """MiB of a process that loads one epoch: its peak, and what it has once TensorFlow is there and the items are joined."""
-    done = subprocess.run([sys.executable, "-m", "scripts.bench_load", "--peak", uri, str(memory)], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _LEAN, "--peak", uri, str(memory)], capture_output=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

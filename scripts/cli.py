@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
 from extractor.lean_imports import import_lean
-from scripts import advise, cuts, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
+from scripts import advise, cuts, doctor, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
 from scripts.console import print_json, warn
 from scripts.recipes import expanded
 from storage.errors import HungError, PermafrostError, UsageError
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (extract, layers, cuts, train, advise, sweep, evaluate, leaderboard, predict, export, runs, store):
+    for module in (extract, layers, cuts, train, advise, sweep, evaluate, leaderboard, predict, export, runs, store, doctor):
         module.add_command(commands)
     return parser
 

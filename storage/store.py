@@ -38,7 +38,7 @@ def init_store(root: Place) -> dict[str, Any]:
     is_new = not exists(root / STORE_FILE)
     if is_new:
         require_free_place(root)
-    _probe(root)
+    probe(root)
     if is_new:
         kind = "folder" if isinstance(root, Path) else "bucket"
         with suppress(AlreadyExistsError):  # another process may make it a store in this very moment
@@ -95,15 +95,15 @@ def _way_to_a_store(root: Place) -> str:
     return f"`permafrost store init {root}` makes {'it anew, if it is lost' if isinstance(root, Path) else 'one'}"
 
 
-def _probe(root: Place) -> None:
-    """Try what commits rely on: a name that is taken cannot be created."""
-    probe = root / f".probe-{secrets.token_hex(8)}.json"
+def probe(root: Place) -> None:
+    """Try what commits rely on: a name that is taken cannot be created. Raises PermafrostError where it can."""
+    trial = root / f".probe-{secrets.token_hex(8)}.json"
     try:
-        create_exclusive(probe, b"1")
+        create_exclusive(trial, b"1")
         try:
-            create_exclusive(probe, b"2")
+            create_exclusive(trial, b"2")
         except AlreadyExistsError:
             return
         raise PermafrostError(f"{root} lets one name be created twice: versions of two writers could overwrite each other there")
     finally:
-        remove(probe)
+        remove(trial)

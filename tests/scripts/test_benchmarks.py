@@ -55,7 +55,8 @@ def test_engines_are_compared_with_predict() -> None:
     assert ways[bench_engine.PREDICT]["ratio"] == 1
     assert ways["tensorflow float32"]["cosine_least"] == 1
     assert 0.9 < ways["tensorflow bfloat16"]["cosine_least"] < 1
-    assert len(bench_engine.table(found).splitlines()) == 2 + len(ways)
+    assert len(bench_engine.table(found).splitlines()) == 2 + len(ways) + 2
+    assert found["gemm"]["gflop_an_image"] > 0
 
 
 def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> None:

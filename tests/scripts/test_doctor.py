@@ -1,0 +1,58 @@
+"""`permafrost doctor`: what there is, and what fewer bits gain and cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.store import init_store
+from tests.scripts.conftest import Said
+
+NETWORK = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32"]
+
+
+@pytest.mark.slow
+def test_it_says_what_there_is_and_what_fewer_bits_cost(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(40)
+    init_store(tmp_path / "features")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = say("doctor", tmp_path / "features", "--no-ray", "--images", corpus, *NETWORK, "--precisions", "bfloat16", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["machine"]["cores"] >= 1
+    assert found["libraries"]["tensorflow"].startswith("2.")
+    assert {each["engine"]: each["usable"] for each in found["engines"]}["tensorflow"]
+    assert found["stores"][0]["writable"]
+    fine, coarse = found["precisions"]
+    assert (fine["precision"], fine["images"], fine["cosine_least"]) == ("float32", 40, 1.0)
+    assert (coarse["precision"], coarse["images"]) == ("bfloat16", 40)
+    assert 0.9 < coarse["cosine_least"] <= coarse["cosine_median"] <= 1
+    assert coarse["images_per_second"] > 0
+    low, high = coarse["difference_interval"]
+    assert low <= coarse["difference"] <= high
+    assert coarse["difference"] == pytest.approx(coarse["accuracy"] - fine["accuracy"], abs=1e-3)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_ray_is_started_and_what_is_no_store_is_told(say: Said, tmp_path: Path) -> None:
+    code, out, _ = say("doctor", tmp_path / "nowhere")
+    assert code == 1
+    assert "a private cluster starts: 1 node, " in out
+    assert "nowhere is not a feature store" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--images", "photos"], "go together"),
+        (["--no-ray", "--ray", "localhost:1"], "choose one"),
+        (["--images", "photos", "--no-ray", *NETWORK, "--precisions", "float8"], "no engine here computes in float8"),
+    ],
+)
+def test_wrong_use_is_told(say: Said, words: list[str], message: str) -> None:
+    code, _, err = say("doctor", *words)
+    assert (code, message in err) == (2, True)
