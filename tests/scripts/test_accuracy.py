@@ -80,7 +80,8 @@ def test_random_weights_do_not_reach_it(clothing: Path, shared_data: Path, tmp_p
     assert fitted.metrics["test"].accuracy < 0.45
 
 
-@pytest.mark.parametrize("shard_format", ["parquet", pytest.param("hdf5", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("shard_format", ["parquet", "hdf5"])
 def test_the_classic_recipes_run_from_images_to_heads(clothing: Path, tmp_path: Path, shard_format: str) -> None:
     """ResNet50 maps -> Flatten -> Dense(128), and pooled -> Dense(1024), with random weights and few small images."""
     photos = tmp_path / "photos"

@@ -71,6 +71,7 @@ def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> 
         assert len(list(bench_decode.table({"cores": 2, "rounds": 1, "sizes": {"small": found}}))) == 3 + len(ways)
 
 
+@pytest.mark.full  # 17 s: each way is a process with TensorFlow of its own
 def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
     corpus, photos = tmp_path / "corpus", tmp_path / "photos"
     photos.mkdir()
