@@ -16,11 +16,9 @@ import argparse
 import importlib.util
 import io
 import json
-import statistics
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +38,7 @@ from extractor.jpeg_in_graph import resize
 from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN
+from scripts.interleaved import measured
 
 SIZE, BATCH = 224, 32
 SIZES = {"small": (500, 375), "large": (3000, 2000)}
@@ -180,20 +179,6 @@ def _makes_images(name: str) -> bool:
 def _difference(one: Callable[[Any], Any], sample: Sequence[bytes]) -> dict[str, float]:
     moved = [np.abs(np.asarray(one(data), np.int16) - decode(data, SIZE, views=PLAIN)[0]) for data in sample]
     return {"largest_difference": int(max(of_one.max() for of_one in moved)), "mean_difference": float(np.mean(moved))}
-
-
-def measured(ways: dict[str, Way], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of the clock and of the CPU that each way takes for all images, medians."""
-    clock: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            started, spent = time.perf_counter(), time.process_time()
-            way()
-            if number:  # the first round warms up
-                clock[name].append(time.perf_counter() - started)
-                cpu[name].append(time.process_time() - spent)
-    return {k: statistics.median(v) for k, v in clock.items()}, {k: statistics.median(v) for k, v in cpu.items()}
 
 
 def table(found: dict[str, Any]) -> Iterator[str]:

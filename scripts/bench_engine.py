@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +31,7 @@ from extractor.engine import BatchEngine
 from extractor.recipe import Recipe
 from scripts.corpus_pixels import read_pixels
 from scripts.gemm_limit import gemm_limits
+from scripts.interleaved import measured
 from storage.golden import cosines
 
 PREDICT = "model.predict"
@@ -86,20 +85,6 @@ def preprocessed(images: Images, backbone: Backbone) -> npt.NDArray[np.float32]:
     mode = backbone.recipe.preprocessing
     pixels = images.astype(np.float32)
     return pixels if mode == "none" else np.asarray(keras.applications.imagenet_utils.preprocess_input(pixels, mode=mode))
-
-
-def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of the clock and of the CPU that each way takes for a batch, medians."""
-    clock: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            started, spent = time.perf_counter(), time.process_time()
-            way()
-            if number:  # the first round warms up
-                clock[name].append(time.perf_counter() - started)
-                cpu[name].append(time.process_time() - spent)
-    return {k: statistics.median(v) for k, v in clock.items()}, {k: statistics.median(v) for k, v in cpu.items()}
 
 
 def table(found: dict[str, Any]) -> str:
