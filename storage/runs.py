@@ -32,8 +32,9 @@ RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 def new_run_id() -> str:
-    """Sortable by start time, unique across machines."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(4)
+    """Sortable by start time to the microsecond, unique across machines."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(16**3):03x}"
 
 
 @dataclass(frozen=True)
