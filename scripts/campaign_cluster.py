@@ -33,6 +33,7 @@ HOSTS, GPUS = 3, 2
 IMAGES = 3000
 VICTIMS = {"actor": 6, "host": 1, "late host": 1, "driver": 2, "claims": 1}  # with how often each is drawn
 MAX_PAUSE, LIGHT_PAUSE = 6.0, 2.0  # seconds between kills
+SECONDS_TO_APPEAR = 10.0  # of an actor that is to be killed, after another kill
 LIGHT_SECONDS = 0.2  # that a light worker takes longer for a unit, so that there is work for a while
 
 
@@ -172,11 +173,16 @@ class _Field:
 
     def _actor(self, victim: str) -> None:
         name = "ray::_Actor" if victim == "actor" else "ray::_Claims"
-        found = [pid for number in range(HOSTS + 1) for pid in self.cluster.processes(number) if command(pid).startswith(name)]
+        deadline = time.monotonic() + SECONDS_TO_APPEAR
+        while not (found := self._processes(name)) and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
         if found:
             self.outcome.kills[victim] += 1
             with suppress(ProcessLookupError):
                 os.kill(self.chance.choice(sorted(found)), signal.SIGKILL)
+
+    def _processes(self, name: str) -> list[int]:
+        return [pid for number in range(HOSTS + 1) for pid in self.cluster.processes(number) if command(pid).startswith(name)]
 
 
 if __name__ == "__main__":

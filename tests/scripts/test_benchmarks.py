@@ -48,7 +48,8 @@ def test_exact_heads_reach_the_loss_of_scikit_learn() -> None:
     assert found["ridge"]["path"]["strengths"] == 32
 
 
-def test_engines_are_compared_with_predict() -> None:
+def test_engines_are_compared_with_predict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.gemm_limit.SIDE", 64)
     recipe = Recipe("mobilenet", weights="random:0", input_size=32, args=(("alpha", 0.25),))
     found = bench_engine.bench(recipe, ["tensorflow"], bench_engine.random_pixels(2, 32), rounds=1)
     ways = {row["way"]: row for row in found["ways"]}
