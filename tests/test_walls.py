@@ -25,6 +25,7 @@ WALLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "forbidden"), WALLS)
 def test_importing_loads_nothing_behind_the_wall(module: str, forbidden: set[str]) -> None:
     code = f"import {module}, sys, json; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
@@ -57,6 +58,7 @@ def test_no_source_imports_over_the_wall(package: str, forbidden: set[str]) -> N
     assert {path.name: _imports(path) & forbidden for path in sources if _imports(path) & forbidden} == {}
 
 
+@pytest.mark.slow
 def test_ray_lives_in_one_file() -> None:
     users = [path.relative_to(ROOT).as_posix() for package in OURS for path in (ROOT / package).rglob("*.py") if "ray" in _imports(path)]
     assert sorted(users) == ["extractor/ray_executor.py", "scripts/bench_extract_peers.py"]  # the latter is what others would write

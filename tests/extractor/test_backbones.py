@@ -73,6 +73,7 @@ def refuse(path: Path, words: str) -> None:
         backbones.build(recipe(path))
 
 
+@pytest.mark.slow
 def test_the_backbone_is_frozen_and_without_top(small_backbone: Backbone) -> None:
     assert not small_backbone.model.trainable_weights
     assert small_backbone.model.output_shape == (None, 1, 1, 1280)
@@ -85,6 +86,7 @@ def test_the_space_says_what_was_built(small_backbone: Backbone) -> None:
     assert space.layer.startswith("relu_")
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_space(small_backbone: Backbone) -> None:
     assert backbones.build(recipe()).space == small_backbone.space
 
@@ -223,6 +225,7 @@ def test_the_name_of_a_good_file_does_not_matter(weights_file: Path, tmp_path: P
     assert backbones.build(recipe(tmp_path / "mine.weights.h5")).space == backbones.build(recipe(weights_file)).space
 
 
+@pytest.mark.slow
 def test_an_external_link_is_refused(damaged: Callable[..., Path], tmp_path: Path) -> None:
     def link(file: h5py.File) -> None:
         file["Conv1"]["more"] = h5py.ExternalLink("/etc/passwd", "/")

@@ -79,6 +79,7 @@ def test_a_layer_with_several_outputs_is_told() -> None:
         cut(keras.Model(inputs, sequence), "lstm", "x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mobilenet_v2", *[pytest.param(name, marks=pytest.mark.full) for name in ("inception_v3", "nasnet_mobile")]]
 )

@@ -27,6 +27,7 @@ def items(n: int, size: int | None = 1000) -> list[Item]:
     return [Item(f"{i:05d}.jpg", f"{i}-1", bytes=size) for i in range(n)]
 
 
+@pytest.mark.slow
 def test_a_forecast_is_what_the_numbers_say() -> None:
     plan = make_forecast(diff_of(items(7200), {}), WORKER, Rate(2.0, "a run"), 3.0)
     assert (plan.images, plan.bytes_to_read, plan.shard_bytes) == (7200, 7_200_000, 7200 * 2560)
@@ -34,6 +35,7 @@ def test_a_forecast_is_what_the_numbers_say() -> None:
     assert plan.shards == 29  # units of 256
 
 
+@pytest.mark.slow
 def test_all_views_of_an_image_take_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = replace(WORKER, space=replace(SPACE, views=("plain", "flip", "crop:0.5-1:1-1")))
     assert worker.image_bytes == 3 * WORKER.image_bytes == 3 * 2560

@@ -29,6 +29,7 @@ def backbone(folder: Path, **options: str) -> Backbone:
     return build(Recipe(str(folder / "net.keras"), input_size=SIZE, **{"preprocessing": "tf", **options}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [*({"preprocessing": name} for name in PREPROCESSINGS), {"pooling": "max"}, {"pooling": "none"}])
 def test_a_saved_model_gives_the_features_of_the_engine(options: dict[str, str], tmp_path: Path) -> None:
     made = backbone(tmp_path, **options)

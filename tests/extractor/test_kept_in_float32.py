@@ -37,6 +37,7 @@ def _precisions(model: Any, core: Any) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_openvino_computes_depthwise_convolutions_alone_in_float32(core: Any) -> None:
     """The mark is an attribute of OpenVINO's file format: a release that no longer reads it must not pass unnoticed."""
     model = _converted(keras.layers.Conv2D(16, 1), keras.layers.DepthwiseConv2D(3, activation="relu6"), keras.layers.Conv2D(8, 1))
@@ -44,6 +45,7 @@ def test_openvino_computes_depthwise_convolutions_alone_in_float32(core: Any) ->
     assert _precisions(with_kept(model, core), core) == {"depthwise": {"f32"}, "dense": {"bf16"}}
 
 
+@pytest.mark.slow
 def test_a_network_without_them_is_left_as_it_is(core: Any) -> None:
     model = _converted(keras.layers.Conv2D(16, 1))
     assert with_kept(model, core) is model

@@ -106,6 +106,7 @@ def test_limits_that_cannot_be_kept_are_refused(options: dict[str, int]) -> None
 # Large images, one at a time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_a_large_jpeg_has_the_same_pixels_alone(
     photo: Photo, encode: Encode, in_graph: Callable[[bytes], Pixels], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]

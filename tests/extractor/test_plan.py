@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def test_few_items_are_one_unit() -> None:
     assert [len(unit.items) for unit in make_units(items(MIN_UNIT_ITEMS + 1), 2560)] == [MIN_UNIT_ITEMS, 1]
 
 
+@pytest.mark.slow
 def test_many_items_are_about_as_many_units_as_aimed_at() -> None:
     assert len(make_units(items(100_000), 2)) == UNITS_AIMED_AT
     assert unit_size(100_000_000, 2) == MAX_UNIT_ITEMS

@@ -28,6 +28,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_every_task_learns_from_the_same_images_and_tests_on_all_others(task: Task, corpora: Path, tmp_path: Path) -> None:
     pixels = read_pixels(corpora / task.corpus)

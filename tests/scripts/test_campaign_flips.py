@@ -36,6 +36,7 @@ def made(tmp_path: Path) -> MadeSet:
     return fill_with_every_kind(new_set(SetName(tmp_path, "team", "set"), made_space(), "hdf5"))
 
 
+@pytest.mark.slow
 def test_flipped_bits_in_every_kind_of_file_are_found(made: MadeSet) -> None:
     assert {kind_of(path, made) for path in files_of(made)} == KINDS
     outcome = campaign(made, flips=66, seed=3)

@@ -165,6 +165,7 @@ def test_wrong_use_is_told_in_words(say: Said, tmp_path: Path, words: list[str],
     assert received == code
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_told_in_words(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["layer_names"] = [b"dense"]
@@ -310,12 +311,14 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
     assert code == 0
 
 
+@pytest.mark.slow
 def test_stdout_that_is_closed_early_is_no_error() -> None:
     command = f"{sys.executable} -m scripts.cli store --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_thread_that_still_works_does_not_abort_the_end() -> None:
     """TensorFlow in such a thread does: 1 of 5 interrupted runs with --local ended with 134 for 130."""
     code = "import atexit, threading, time, scripts.cli as cli; cli.main = lambda: 130; atexit.register(print, 'at exit')\n"

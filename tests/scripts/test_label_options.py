@@ -54,6 +54,7 @@ def test_options_become_those_of_a_fit() -> None:
     )
 
 
+@pytest.mark.slow
 def test_wrong_use_is_told_in_words_and_nothing_is_written(say: Said, a_set: str, tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("key,label\n00.png,ant\n01.png,bee\n02.png,ant\n")
     (tmp_path / "digests.csv").write_text(f"digest,label\n{'ab' * 32},ant\n")

@@ -196,6 +196,7 @@ def test_names_from_outside_make_no_columns_and_no_lines(made: MadeSet) -> None:
     assert "| x\\|&lt;script> \\| y | /images/x" in page(made)
 
 
+@pytest.mark.slow
 def test_card_and_page_go_with_a_copy_and_to_a_bucket(made: MadeSet, server: str, own_cache: None) -> None:
     set_card(made.name, owner="team search")
     place = new_bucket(server)

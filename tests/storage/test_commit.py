@@ -290,6 +290,7 @@ def test_a_crash_before_the_manifest_leaves_the_last_version(make_set: MakeSet) 
     assert made.open().to_numpy()[0] == ["a"]
 
 
+@pytest.mark.slow
 def test_processes_that_commit_different_corpora_all_land(make_set: MakeSet, start: Start) -> None:
     made = make_set()
     corpora = {"a": 0, "b": 100, "c": 200, "d": 300}
@@ -304,6 +305,7 @@ def test_processes_that_commit_different_corpora_all_land(make_set: MakeSet, sta
     assert values.tobytes() == made.embeddings([first + i for first in corpora.values() for i in range(5)]).tobytes()
 
 
+@pytest.mark.slow
 def test_no_version_between_loses_what_a_process_committed(make_set: MakeSet, start: Start) -> None:
     made = make_set()
     drafts = {corpus: save_drafts(made, corpus, [1, 2, 3], first) for corpus, first in (("a", 0), ("b", 100))}
@@ -315,6 +317,7 @@ def test_no_version_between_loses_what_a_process_committed(make_set: MakeSet, st
         assert sum(grown.values()) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_commit_one_corpus_have_one_winner_and_conflicts(make_set: MakeSet, start: Start) -> None:
     made = make_set()
     paths = save_drafts(made, "a", [1, 2, 3])
@@ -340,6 +343,7 @@ def test_a_writer_killed_in_the_middle_of_a_shard_leaves_the_last_version_and_no
     assert made.commit("a", {"a": 2}).version == 2
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_whole_versions_only(make_set: MakeSet, start: Start) -> None:
     made = make_set()
     made.commit("a", {"a": 1})

@@ -73,6 +73,7 @@ def test_views_stay_together_and_dead_rows_go(make_set: Callable[..., MadeSet], 
     expect(made, {key: picture for key, picture in PICTURES.items() if key not in ("k1", "k8")})
 
 
+@pytest.mark.slow
 def test_a_set_in_a_bucket_is_compacted(server: str, own_cache: None, make_set: Callable[..., Any]) -> None:
     place = new_bucket(server)
     init_store(place)

@@ -56,6 +56,7 @@ def test_a_map_is_a_dictionary_in_which_the_first_value_stays(batches: list[list
     assert sorted(from_words(held.words()).to_pylist()) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_there_are_few_tables_however_many_are_added() -> None:
     held, made = DigestMap(), np.random.default_rng(0)
     for _ in range(500):

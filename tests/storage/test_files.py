@@ -138,6 +138,7 @@ def test_threads_that_race_for_a_name_have_exactly_one_winner(tmp_path: Path) ->
     assert everything(tmp_path) == ["f"]
 
 
+@pytest.mark.slow
 def test_processes_that_race_for_names_have_exactly_one_winner_each(tmp_path: Path, start: Callable[..., Process]) -> None:
     racers = {text: start("create", tmp_path, 40, text) for text in ("red", "green", "blue")}
     for racer in racers.values():

@@ -39,6 +39,7 @@ IN_STORE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["disk", "bucket"])
 def test_foreign_files_and_no_others(request: pytest.FixtureRequest, make_set: Callable[..., MadeSet], place: str) -> None:
     if place == "bucket":

@@ -74,6 +74,7 @@ def make(make_set: MakeSet, run: Run) -> MakeSet:
     return partial(make_set, shard_format="hdf5" if run is run_h5py else "parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "dtype"), [((3,), "float16"), ((2, 2, 3), "float32")])
 def test_a_query_gives_each_item_with_its_embedding_once(make: MakeSet, run: Run, shape: tuple[int, ...], dtype: str) -> None:
     made = make(shape, dtype)

@@ -112,6 +112,7 @@ def test_attributes_are_columns_too(make_set: Callable[..., MadeSet]) -> None:
     assert made.open().columns("price", "key").to_pydict() == {"price": [3, None], "key": ["k", "l"]}
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(data=st.data(), view=st.sampled_from([0, 1, None]))
 def test_a_range_of_rows_is_that_part_of_all_rows(made: MadeSet, data: st.DataObject, view: int | None) -> None:
@@ -130,6 +131,7 @@ def test_a_range_outside_is_refused(made: MadeSet, start: int, stop: int) -> Non
         made.open().read(start, stop)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(wanted=st.lists(st.sampled_from([*KEYS, LONG]), max_size=70), missing=st.lists(st.text(max_size=8), max_size=3))
 def test_keys_are_found_where_they_are(made: MadeSet, wanted: list[str], missing: list[str]) -> None:
@@ -245,6 +247,7 @@ def test_a_set_is_sent_to_other_processes_without_what_was_read_of_it(made: Made
     assert again.embeddings().tobytes() == feature_set.embeddings().tobytes()
 
 
+@pytest.mark.slow
 def test_looking_up_in_a_damaged_item_file_is_refused_in_words(make_set: Callable[..., MadeSet]) -> None:
     made = make_set()
     made.commit("one", {f"k{i}": i for i in range(6)})

@@ -39,6 +39,7 @@ def test_a_sound_set_is_sound(made: MadeSet) -> None:
     assert verify_set(made.name, full=False).sound
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_found_and_its_file_named(made: MadeSet) -> None:
     paths = files_of(made)
     for seed in range(FLIPS // 2):  # of each format

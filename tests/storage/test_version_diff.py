@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ def told(rows: list[dict[str, Any]]) -> set[tuple[str, str | None, str | None]]:
     return {(row["change"], row["old_key"], row["key"]) for row in rows}
 
 
+@pytest.mark.slow
 @given(before=CORPORA, after=CORPORA)
 def test_the_changes_lead_from_one_version_to_the_other(
     make_set: MakeSet, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]

@@ -142,6 +142,7 @@ def test_a_tag_changed_by_hand_is_refused(made: MadeSet) -> None:
         made.open("prod")
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_moving_tag_finds_one_of_its_versions(made: MadeSet) -> None:
     move_tag(replace(made.name, at="1"), "prod")
     done = threading.Event()

@@ -49,6 +49,7 @@ def test_classes_of_one_image_are_left_out_and_two_must_be_left(write_set: Write
         pool_of(write_set([replace(row, split="train") for row in (*rows[:5], lonely)], "team/few"), None, FitOptions())
 
 
+@pytest.mark.slow
 def test_maps_are_averaged_and_wide_features_projected_with_their_distances(write_set: WriteSet) -> None:
     random = np.random.default_rng(0)
     maps = random.normal(size=(6, 2, 2, 5)).astype(np.float32)

@@ -41,6 +41,7 @@ def test_each_item_but_those_of_the_test_is_held_out_once(write_set: WriteSet, r
         assert not sides[2] & (sides[0] | sides[1])
 
 
+@pytest.mark.slow
 def test_predictions_are_of_heads_that_have_not_seen_the_item(write_set: WriteSet, rows: list[Row]) -> None:
     """A neighbour at distance zero would give each item its own label back, also a wrong one."""
     labels = np.random.default_rng(0).permutation([row.label for row in rows]).tolist()

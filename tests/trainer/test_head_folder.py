@@ -46,6 +46,7 @@ def tamper(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_head_that_was_kept_predicts_identically(fitted: FittedHead, head_folder: Path) -> None:
     head = load_head(head_folder)
     probabilities = head.predict(Features)

@@ -54,6 +54,7 @@ def theirs(x: Array, y: Array, c: float, **options: Any) -> LinearWeights:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_loss_is_that_of_scikit_learn(classes: int) -> None:
     x, y = made(300, classes)

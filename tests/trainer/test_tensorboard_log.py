@@ -9,6 +9,7 @@ from trainer.fitted import FittedHead
 from trainer.tensorboard_log import log_fit
 
 
+@pytest.mark.slow
 def test_curves_and_numbers_are_written_as_tensorboard_reads_them(fitted: FittedHead, tmp_path: Path) -> None:
     log_fit(fitted, tmp_path)
     found: dict[tuple[str, str, int], float] = {}

@@ -32,6 +32,7 @@ def greatest_evidence(features: Array, target: Array) -> float:
     return log_density(*centre)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([(30, 5), (24, 24), (16, 40)]), st.integers(2, 4))
 def test_logme_is_the_greatest_evidence_whichever_side_is_longer(seed: int, shape: tuple[int, int], classes: int) -> None:
