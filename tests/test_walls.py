@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_importing_loads_nothing_behind_the_wall(module: str, forbidden: set[str
     assert not forbidden & set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -58,7 +60,6 @@ def test_no_source_imports_over_the_wall(package: str, forbidden: set[str]) -> N
     assert {path.name: _imports(path) & forbidden for path in sources if _imports(path) & forbidden} == {}
 
 
-@pytest.mark.slow
 def test_ray_lives_in_one_file() -> None:
     users = [path.relative_to(ROOT).as_posix() for package in OURS for path in (ROOT / package).rglob("*.py") if "ray" in _imports(path)]
     assert sorted(users) == ["extractor/ray_executor.py", "scripts/bench_extract_peers.py"]  # the latter is what others would write

@@ -124,7 +124,7 @@ def separable_set(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def fitted(separable_set: str) -> FittedHead:
     """A head fitted on it, for reading only."""
-    return fit(separable_set, options=FitOptions(learning_rate=0.03, max_epochs=40, batch_size=64))
+    return fit(separable_set, options=FitOptions(learning_rate=0.03, max_epochs=12, batch_size=64))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from trainer.options import FitOptions
 pytestmark = pytest.mark.slow
 
 # Small steps are for real features; these are few and far apart.
-FAST = FitOptions(learning_rate=0.03, max_epochs=40, batch_size=64)
+FAST = FitOptions(learning_rate=0.03, max_epochs=12, batch_size=64)
 EXACT = FitOptions("class-mean")  # where any head will do: a tenth of the time
 
 Rows = list[Any]

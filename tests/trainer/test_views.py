@@ -22,7 +22,7 @@ from trainer.labels import labels_for
 from trainer.options import FitOptions
 from trainer.task import task_of
 
-FAST = FitOptions(learning_rate=0.03, max_epochs=40, batch_size=64)
+FAST = FitOptions(learning_rate=0.03, max_epochs=12, batch_size=64)
 
 Rows = list[Any]
 MakeRows = Callable[..., Rows]
