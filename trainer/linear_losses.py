@@ -78,34 +78,51 @@ _FLAT, _WIDE, _ONE = tf.TensorSpec([None]), tf.TensorSpec([None, None]), tf.Tens
 _CODES = tf.TensorSpec([None], tf.int64)
 
 
+# What is left of a certain row is less than one by what float32 cannot tell: it is the sum of what the other classes have, never 1 - p. With
+# that difference fits of 1,000 rows ended 1e-3 of the loss away from the best at C = 1,000, and a third at 100,000.
 @tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
 def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    total = tf.reduce_logsumexp(z, 1)
-    losses = weights * (total - tf.gather(z, codes, batch_dims=1))
-    p = tf.exp(z - total[:, None])
-    gradient = (p - tf.one_hot(codes, tf.shape(z)[1])) * weights[:, None]
-    return _sum(losses), gradient, tf.reduce_sum(p * (1 - p) * weights[:, None], 0)
+    own, ahead = _against_own(codes, z)
+    others = tf.reduce_logsumexp(ahead, 1)
+    losses = tf.nn.softplus(others)
+    p = tf.exp(ahead - losses[:, None])  # 0 for its own class
+    residual, rest = p - own * tf.sigmoid(others)[:, None], tf.exp(-losses)[:, None] * own
+    return _sum(weights * losses), residual * weights[:, None], tf.reduce_sum((p * (1 - p) - residual * rest) * weights[:, None], 0)
 
 
 @tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
 def _softmax_along(codes: Tensor, weights: Tensor, z: Tensor, change: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    p = tf.nn.softmax(z + t * change)
-    mean = tf.reduce_sum(p * change, 1)
-    slopes = mean - tf.gather(change, codes, batch_dims=1)
-    return _sum(weights * slopes), _sum(weights * (tf.reduce_sum(p * change**2, 1) - mean**2))
+    _, ahead = _against_own(codes, z + t * change)
+    p = tf.exp(ahead - tf.nn.softplus(tf.reduce_logsumexp(ahead, 1))[:, None])
+    gains = change - tf.gather(change, codes, batch_dims=1)[:, None]
+    mean = tf.reduce_sum(p * gains, 1)
+    return _sum(weights * mean), _sum(weights * (tf.reduce_sum(p * gains**2, 1) - mean**2))
+
+
+def _against_own(codes: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """1 for a row's own class and 0 for the others [N, K], and how far each other one is ahead of it (its own: not at all)."""
+    own = tf.one_hot(codes, tf.shape(z)[1])
+    return own, tf.where(own > 0, -float("inf"), z - tf.gather(z, codes, batch_dims=1)[:, None])
 
 
 @tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
 def _sigmoids_value(targets: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     losses = weights * tf.nn.sigmoid_cross_entropy_with_logits(targets, z)
     p = tf.sigmoid(z)
-    return _sum(losses), (p - targets) * weights, tf.reduce_sum(p * (1 - p) * weights, 0)
+    return _sum(losses), _residual(targets, z) * weights, tf.reduce_sum(p * tf.sigmoid(-z) * weights, 0)
 
 
 @tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
 def _sigmoids_along(targets: Tensor, weights: Tensor, z: Tensor, change: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    p = tf.sigmoid(z + t * change)
-    return _sum(weights * (p - targets) * change), _sum(weights * p * (1 - p) * change**2)
+    z = z + t * change
+    p = tf.sigmoid(z)
+    return _sum(weights * _residual(targets, z) * change), _sum(weights * p * tf.sigmoid(-z) * change**2)
+
+
+def _residual(targets: Tensor, z: Tensor) -> Tensor:
+    """sigmoid(z) - targets."""
+    wrong = 1 - 2 * targets
+    return wrong * tf.sigmoid(wrong * z)
 
 
 def _sum(values: Tensor) -> Tensor:

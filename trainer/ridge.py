@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from trainer.linear_weights import LinearWeights
 from trainer.rows import MemoryRows, Rows, require_finite, vectors
 from trainer.standardise import Moments, spread
 
+EXACT_ROWS = 4  # times the features: of so few rows all is float64. Gram matrices of fewer rows than features are singular but for alpha,
+# and float32 gave coefficients of 1,000 rows of 1,280 that were off by 4e-3 at alpha 1 and by 5e-2 at 0.1
 MAX_WIDTH = 8192  # features: their Gram matrix has 512 MiB, and its eigenvectors take minutes
 
 
@@ -36,8 +39,8 @@ def require_width(width: int) -> None:
 class FeatureSums:
     """Of rows x, as offsets from `pivot` [D]: how many (by weight), their sum [D] and that of x x^T [D, D].
 
-    About a pivot near the mean nothing cancels when the mean is taken out. Products are float32 within a block, their sum is float64:
-    coefficients of 200,000 rows of 2,048 agree with those in float64 to 1e-5.
+    About a pivot near the mean nothing cancels when the mean is taken out. Products of many rows are float32 within a block, their sum is
+    float64: coefficients of 200,000 rows of 2,048 agree with those in float64 to 1e-5.
     """
 
     pivot: npt.NDArray[np.float32]
@@ -50,8 +53,8 @@ class FeatureSums:
             width = len(self.pivot)
             self.total, self.gram = np.zeros(width), np.zeros((width, width))
 
-    def add(self, x: npt.NDArray[np.float32], weights: npt.NDArray[np.float32] | None = None, sign: float = 1.0) -> None:
-        """x [n, D], offsets from the pivot already."""
+    def add(self, x: npt.NDArray[np.floating[Any]], weights: npt.NDArray[np.float32] | None = None, sign: float = 1.0) -> None:
+        """x [n, D], offsets from the pivot already, in the dtype that products are to have."""
         self.count += sign * (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
         rooted = x if weights is None else x * np.sqrt(weights)[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused in words, by `sums`
@@ -82,9 +85,9 @@ class TargetSums:
         return cls(np.zeros(outputs), np.zeros((width, outputs)))
 
     def add(self, x: Tensor, targets: npt.NDArray[np.float32]) -> None:
-        """x [n, D] float32, targets [n, C] times their weights."""
+        """x [n, D] float32 or float64, targets [n, C] times their weights."""
         self.total += targets.sum(axis=0, dtype=np.float64)
-        self.products += tf.matmul(x, tf.constant(targets), transpose_a=True).numpy()
+        self.products += tf.matmul(x, tf.constant(targets, x.dtype), transpose_a=True).numpy()
 
     def plus(self, other: TargetSums) -> TargetSums:
         return TargetSums(self.total + other.total, self.products + other.products)
@@ -155,7 +158,7 @@ def sums(
             found = FeatureSums(tf.reduce_mean(block, 0).numpy() if pivot is None else pivot)
             along = TargetSums.zero(int(block.shape[1]), targets.shape[1])
         by_row = None if weights is None and rows.views == 1 else np.repeat(_of(weights, part) / np.float32(rows.views), rows.views)
-        x = block - found.pivot
+        x = tf.cast(block, tf.float64 if rows.views * len(numbers) <= EXACT_ROWS * len(found.pivot) else tf.float32) - found.pivot
         wanted = np.repeat(targets[part], rows.views, axis=0)
         along.add(x, wanted if by_row is None else wanted * by_row[:, None])
         found.add(np.asarray(x), by_row)  # a look at TensorFlow's memory; .numpy() would copy it
@@ -172,8 +175,8 @@ def target_sums(
     """Of several parts of the items in one pass, where the sums of their features are known (and so are numbers); targets [L, C] by item,
     one view an item.
 
-    The pivot is never taken out of the features: X^T (y - mean y) is the same without. A pass over a million rows of 2,048 takes 4.8 s of
-    CPU, and took 7.5 with the pivot and a pass for each part.
+    The pivot is taken out of the products and not of the features: X^T (y - mean y) is the same without, but for what is left of the sum of
+    rounded y. A pass over a million rows of 2,048 takes 4.8 s of CPU, and took 7.5 with the pivot and a pass for each part.
     """
     outputs = targets.shape[1]
     means = [targets[part].mean(axis=0, dtype=np.float64) for part in parts]
@@ -181,10 +184,14 @@ def target_sums(
     for of, part in zip(is_in, parts, strict=True):
         of[part] = True
     everyone = np.flatnonzero(is_in.any(axis=0))
-    products = np.zeros((len(features[0].pivot), len(parts) * outputs))
+    products, left = np.zeros((len(features[0].pivot), len(parts) * outputs)), np.zeros(len(parts) * outputs)
     for some, block in vectors(rows, everyone, pooling):
-        shares = [np.where(of[some, None], targets[some] - mean.astype(np.float32), 0) for of, mean in zip(is_in, means, strict=True)]
-        products += tf.matmul(block, tf.constant(np.hstack(shares)), transpose_a=True).numpy()
+        shares = np.hstack(
+            [np.where(of[some, None], targets[some] - mean.astype(np.float32), 0) for of, mean in zip(is_in, means, strict=True)]
+        )
+        products += tf.matmul(block, tf.constant(shares), transpose_a=True).numpy()
+        left += shares.sum(axis=0, dtype=np.float64)
+    products -= np.outer(features[0].pivot, left)
     return [
         TargetSums(mean * len(part), own + np.outer(known.total, mean))
         for part, mean, known, own in zip(parts, means, features, np.split(products, len(parts), axis=1), strict=True)

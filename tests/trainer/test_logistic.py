@@ -55,6 +55,28 @@ def theirs(x: Array, y: Array, c: float, **options: Any) -> LinearWeights:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 4])
+def test_rows_that_can_be_told_apart_are_fitted_to_the_end_at_any_strength(classes: int) -> None:
+    """Nearly all are certain: what is left of their losses and gradients is lost in 1 - p."""
+    x, y = made(60, classes, width=90)
+    for c in (100.0, 1e5):
+        (solution,), moments = fit_path(x, y, classes, [c])
+        z = standardised(x, moments)
+        best = objective(z, y, theirs(z, y, c, solver="newton-cg"), c)
+        assert objective(z, y, solution.weights, c) <= best * (1 + 2e-6)
+
+
+def test_a_weak_penalty_takes_no_more_steps_than_a_strong_one() -> None:
+    """There is nothing beside the axes of 40 features: what rounding leaves there must not lead anywhere."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(3000, 40)).astype(np.float32), random.integers(0, 3, 3000)
+    (strong,), _ = fit_path(x, y, 3, [10.0])
+    (weak,), _ = fit_path(x, y, 3, [1e4])
+    assert weak.iterations <= strong.iterations + 3
+    assert weak.loss <= strong.loss
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_loss_is_that_of_scikit_learn(classes: int) -> None:
     x, y = made(300, classes)

@@ -75,6 +75,26 @@ def test_a_mean_far_from_zero_costs_no_digits() -> None:
     np.testing.assert_allclose(head.kernel[:, 1], np.ravel(theirs.coef_), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("alpha", [0.01, 1.0, 100.0])
+def test_fewer_rows_than_features_cost_no_digits(alpha: float) -> None:
+    """Their Gram matrix is singular: what float32 leaves in it beside nothing is as large as a small alpha."""
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(0.3, 1, (60, 12)) @ random.normal(0, 1, (12, 200)), 0).astype(np.float16)
+    y = random.integers(0, 3, 60)
+    (head,), moments = fit_path(x, y, 3, [alpha])
+    theirs = linear_model.RidgeClassifier(alpha=alpha).fit(standardised(x, moments), y)
+    np.testing.assert_allclose(head.kernel, theirs.coef_.T, atol=1e-6 * np.abs(theirs.coef_).max())
+
+
+def test_sums_of_targets_of_features_far_from_zero_lose_nothing_to_the_rounding_of_their_mean() -> None:
+    random = np.random.default_rng(4)
+    x = (random.standard_normal((20_000, 5)) + 500).astype(np.float32)
+    targets, everyone = ridge_targets(np.arange(20_000) % 7, 7), np.arange(20_000)
+    known, expected = sums(MemoryRows(x), everyone, targets, pivot=x.mean(axis=0))
+    (found,) = target_sums(MemoryRows(x), [everyone], targets, [known])
+    np.testing.assert_allclose(found.products, expected.products, atol=0.1)  # their spread is 70
+
+
 def test_too_many_features_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ridge, "MAX_WIDTH", 11)
     with pytest.raises(
