@@ -78,8 +78,8 @@ _FLAT, _WIDE, _ONE = tf.TensorSpec([None]), tf.TensorSpec([None, None]), tf.Tens
 _CODES = tf.TensorSpec([None], tf.int64)
 
 
-# What is left of a certain row is less than one by what float32 cannot tell: it is the sum of what the other classes have, never 1 - p. With
-# that difference fits of 1,000 rows ended 1e-3 of the loss away from the best at C = 1,000, and a third at 100,000.
+# What a row that is nearly certain has left is the sum of what the other classes have, never 1 - p, of which float32 can tell too little:
+# with it fits of 1,000 rows ended 1e-3 of the loss away from the best at C = 1,000, and a third at 100,000.
 @tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
 def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     own, ahead = _against_own(codes, z)
