@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from scripts.export_sample import take_sample
     from scripts.export_writing import write_export
 
-    head = trainer.load_head(Path(args.head))
+    head = trainer.load_head(args.head)
     if takes_pixels(head) and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     recipe = None if takes_pixels(head) else recipe_of(head, moved)

@@ -21,6 +21,7 @@ from scripts.named_images import NamedImages, name_images
 from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
 from storage.errors import NotFoundError, UsageError
 from storage.files import exists
+from storage.head_place import is_head, parse_head
 
 if TYPE_CHECKING:
     from extractor.recipe import Recipe
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     import trainer
 
-    head = trainer.load_head(Path(args.head))
+    head = trainer.load_head(args.head)
     if head.space.is_pixels and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     if args.corpus and not (feature_set and head.space.is_pixels):
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def require_head(folder: str) -> None:
     """Raise NotFoundError if there is no head, before TensorFlow's seconds of importing."""
-    if not (Path(folder) / "head.json").is_file():
+    if not is_head(parse_head(folder)):
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
 
 

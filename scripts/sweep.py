@@ -16,8 +16,9 @@ from scripts.report_options import add_report_options, check_report_options, rep
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
-from storage.head_place import require_head_place
+from storage.head_place import parse_head, require_head_place, work_folder
 from storage.heads import is_in_store
+from storage.place import Place
 
 if TYPE_CHECKING:
     from trainer.sweep_options import SweepOptions
@@ -108,14 +109,13 @@ def run(args: argparse.Namespace) -> int:
     check_tail_options(args, feature_set, () if args.strategy == HYBRID else OF_TAILS)
     require_labels(args.labels)
     check_report_options(args)
-    require_head_place(Path(args.out))
+    require_head_place(out := parse_head(args.out))
     import_tensorflow()
     import trainer
     from trainer.sweep_state import remove_state
 
-    out, options = Path(args.out), _options(args)
-    trainer.check_head_target(out)
-    state = Path(args.state) if args.state else out.absolute().parent / f".{out.absolute().name}.sweep"
+    options = _options(args)
+    state = Path(args.state) if args.state else work_folder(out, "sweep")
     tail = tail_for(args)
     with progress(UNITS[options.exact], first="reading") as show:
         result = trainer.sweep(args.set, args.labels, options, state, show, warn, tail)
@@ -150,7 +150,7 @@ def _options(args: argparse.Namespace) -> SweepOptions:
     return SweepOptions(base, {"head": heads, **axes}, seeds=args.seeds, budget=args.budget, metric=args.metric, strategy=args.strategy)
 
 
-def _print(result: SweepResult, out: Path) -> None:
+def _print(result: SweepResult, out: Place) -> None:
     options, fitted = result.options, result.fitted
     varied = result.varied
     shown = result.candidates[:MAX_TABLE_ROWS]
