@@ -13,6 +13,7 @@ from scripts.console import import_tensorflow, print_json, print_pairs, print_ta
 from scripts.hybrid_options import FEATURE_EXTRACTION, HYBRID, OF_TAILS, add_tail_options, check_tail_options, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.report_options import add_report_options, check_report_options, report_fit
+from scripts.words import local_path
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
@@ -46,7 +47,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_split_options(parser)
     _add_fit_options(parser)
     add_report_options(parser)
-    parser.add_argument("--state", metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)")
+    parser.add_argument(
+        "--state", type=local_path, metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
