@@ -13,7 +13,8 @@ from trainer.report_data import MapPoint
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 520, 220, 44, 22
 MOST_COLOURS = 20
-MOST_RANKS = 40  # that find room beside the points of a sweep
+MOST_RANKS = 24  # of a sweep that are told beside the points: the best
+LETTER = 11  # pixels
 
 
 def curves(series: Mapping[str, Sequence[float]]) -> Markup:
@@ -72,6 +73,7 @@ def sweep_plot(candidates: Sequence[Mapping[str, Any]]) -> Markup:
     highs = [candidate["validation"].get("high", mean) for candidate, mean, _ in told]
     low, high, left, right = min(lows), max(highs), min(xs), max(xs)
     marks: list[Markup] = []
+    ranks: dict[tuple[float, float], list[int]] = {}  # of points that lie together, by their place
     for (candidate, mean, rank), x, least, most in zip(told, xs, lows, highs, strict=True):
         place = f"{_x((x - left) / ((right - left) or 1.0)):.1f}"
         heights = [_y((value - low) / ((high - low) or 1.0)) for value in (least, mean, most)]
@@ -80,11 +82,18 @@ def sweep_plot(candidates: Sequence[Mapping[str, Any]]) -> Markup:
         )
         marks.append(tag("line", x1=place, x2=place, y1=f"{heights[0]:.1f}", y2=f"{heights[2]:.1f}", class_="a"))
         marks.append(tag("circle", tag("title", f"{mean:.4f}: {words}"), cx=place, cy=f"{heights[1]:.1f}", r=3.5, class_="a"))
-        if len(told) <= MOST_RANKS:
-            side = {"x": f"{float(place) - 7:.1f}", "text_anchor": "end"} if float(place) > WIDTH / 2 else {"x": f"{float(place) + 7:.1f}"}
-            marks.append(tag("text", f"{rank}", y=f"{heights[1] + 4:.1f}", **side))
+        if rank <= MOST_RANKS:
+            ranks.setdefault((float(place), heights[1] // LETTER * LETTER), []).append(rank)
+    marks += [_rank_text(x, y, found) for (x, y), found in ranks.items()]
     ends = [f"c {10**left:.3g}", f"{10**right:.3g}"] if by_c else ["worst", "best"]
     return _chart(marks, [f"{low:.3f}", f"{high:.3f}"], ends, "candidates of the sweep")
+
+
+def _rank_text(x: float, y: float, ranks: Sequence[int]) -> Markup:
+    """Beside the points, where the chart has more room."""
+    shown = ", ".join(map(str, sorted(ranks)))
+    place = {"x": f"{x - 7:.1f}", "text_anchor": "end"} if x > WIDTH / 2 else {"x": f"{x + 7:.1f}"}
+    return tag("text", shown, y=f"{y + LETTER * 0.8:.1f}", **place)
 
 
 def embedding_plot(points: Sequence[MapPoint], classes: Sequence[str]) -> Markup:

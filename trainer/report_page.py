@@ -162,12 +162,12 @@ def _sweep(report: Report) -> Markup:
         for rank, candidate in enumerate(report.sweep[:MOST_CANDIDATES], 1)
     ]
     left = f"The best {MOST_CANDIDATES} of {len(report.sweep):,}; sweep.json has all. " if len(report.sweep) > MOST_CANDIDATES else ""
-    note = f"{left}The numbers of the points are those of the first column. The best was fitted again, and alone measured on test."
+    note = f"{left}The numbers beside the points are those of the first column. The best was fitted again, and alone measured on test."
     return tag(
         "section",
         tag("h2", f"Sweep: {len(report.sweep):,} candidate{'s' * (len(report.sweep) != 1)}"),
         tag("p", f"Validation{f', {metric}' if metric else ''}, with 95% intervals over the seeds, best first."),
-        tag("div", sweep_plot(report.sweep), class_="sweep"),
+        sweep_plot(report.sweep),
         table(["#", *(name.replace("_", " ") for name in names), f"#{metric or 'validation'}", "#95%"], rows),
         tag("p", note, class_="soft"),
     )

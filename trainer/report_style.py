@@ -20,8 +20,8 @@ section { margin-top: 18px; padding: 18px 20px 20px; background: var(--card); bo
 .figures small { display: block; font-size: 12.5px; font-weight: 400; color: var(--soft); }
 .notes { margin: 0; padding-left: 20px; } .notes li { overflow-wrap: anywhere; }
 .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 8px 28px; }
-.side > * { min-width: 0; } .sweep { max-width: 680px; }
-svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
+.side > * { min-width: 0; }
+svg { display: block; width: 100%; max-width: 680px; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
 .grid { stroke: var(--line); fill: none; } .a { stroke: var(--a); } .b { stroke: var(--b); }
 .dash { stroke: var(--soft); stroke-dasharray: 4 4; }
 polyline { fill: none; stroke-width: 1.8; } circle.a { fill: var(--a); } circle.b { fill: var(--b); }
@@ -49,7 +49,6 @@ tr:last-child > td, tr:last-child > th { border-bottom: 0; }
   border-radius: 5px; background: var(--track); margin-right: 4px; } .items small { display: block; color: var(--soft); }
 .items b { font-weight: 600; color: var(--good); } .items em { font-style: normal; font-weight: 600; color: var(--bad); }
 code { font: 12px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-#map svg { max-width: 680px; }
 #pictures:not(:checked) ~ svg image { display: none; } label { font-size: 13px; color: var(--soft); }
 footer { margin-top: 22px; font-size: 13px; }
 @media (max-width: 560px) { main { padding: 18px 10px 32px; } section { padding: 14px 12px; } h1 { font-size: 21px; } }
