@@ -157,7 +157,7 @@ def _print(result: SweepResult, out: Place) -> None:
     options, fitted = result.options, result.fitted
     varied = result.varied
     shown = result.candidates[:MAX_TABLE_ROWS]
-    title = f"{len(result.candidates)} candidates"
+    title = f"{len(result.candidates)} candidate{'s' * (len(result.candidates) != 1)}"
     title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""
     by_epochs = options.is_hybrid or any(candidate.epochs > 1 for candidate in shown)  # a head that is found exactly has none
     columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", *(["epochs", "trained"] * by_epochs)]

@@ -34,3 +34,11 @@ def test_a_damaged_head_is_told_and_the_exit_code_says_so(say: Said, tmp_path: P
         code, out, err = say("leaderboard", tmp_path, *words)
         assert (code, "the head me/good is not ranked: the head description at" in err) == (3, True)
     assert list(json.loads(out)["damaged"]) == ["me/good"]
+
+
+def test_a_folder_that_has_lost_its_description_is_told(say: Said, tmp_path: Path) -> None:
+    put_heads(tmp_path)
+    (tmp_path / "heads" / "me" / "good" / "head.json").rename(tmp_path / "heads" / "me" / "good" / "head.keras")
+    code, _, err = say("leaderboard", tmp_path)
+    assert (code, "the head me/good is not ranked:" in err, "head.json is not there, beside head.keras" in err) == (3, True, True)
+    assert "you/broken" not in err  # an empty folder is no head
