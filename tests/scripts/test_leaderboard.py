@@ -25,6 +25,8 @@ def test_the_command_shows_tables_and_says_what_cannot_be_compared(say: Said, tm
     code, _, err = say("leaderboard", tmp_path, "--set", "no/one")
     assert (code, "no tested head on no/one" in err) == (1, True)
     assert say("leaderboard", tmp_path, "--labels", "no.csv")[0] == 1
+    code, _, err = say("leaderboard", "https://features.example.org")
+    assert (code, "a web server, which lists no heads" in err) == (2, True)
 
 
 def test_a_damaged_head_is_told_and_the_exit_code_says_so(say: Said, tmp_path: Path) -> None:
