@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def any_text(text: str) -> str:
-    """The type of an option that may be empty, as to take a description away."""
+    """The type of an option that may be empty, as to take a description away, or has words of its own for that."""
     return text
 
 
