@@ -89,7 +89,7 @@ def evaluate_head(
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
     require_a(Head, head, "the head (trainer.load_head gives one of a folder)")
-    feature_set, split = storage.open(uri), normal_split(split) if split else None
+    feature_set, split = storage.open(uri), None if split is None else normal_split(split)
     if not images:
         head.require_space_of(feature_set)
     options = (label_options or LabelOptions()).or_names_of(head.label_options)
