@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from scripts.words import any_text
 from storage.errors import NotFoundError
 
 TEXTS = ("owner", "description", "licence")
 
 
 def add_card_options(group: argparse._ActionsContainer) -> None:
-    group.add_argument("--owner", metavar="TEXT", help="a person or team to ask")
-    group.add_argument("--description", metavar="TEXT", help="what the images are and what the set is for, in Markdown; @FILE reads a file")
-    group.add_argument("--licence", metavar="TEXT", help="under which the features may be used, such as cc-by-4.0")
+    group.add_argument("--owner", type=any_text, metavar="TEXT", help="a person or team to ask")
+    group.add_argument(
+        "--description", type=any_text, metavar="TEXT", help="what the images are and what the set is for, in Markdown; @FILE reads a file"
+    )
+    group.add_argument("--licence", type=any_text, metavar="TEXT", help="under which the features may be used, such as cc-by-4.0")
 
 
 def card_texts(args: argparse.Namespace) -> dict[str, str]:

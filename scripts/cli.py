@@ -22,6 +22,7 @@ from extractor.lean_imports import import_lean
 from scripts import advise, cuts, doctor, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
 from scripts.console import print_json, warn
 from scripts.recipes import expanded
+from scripts.words import Parser, WrongWordsError
 from storage.errors import HungError, PermafrostError, UsageError
 from storage.patience import FULL
 
@@ -29,24 +30,8 @@ _REFUSED = frozenset({errno.EACCES, errno.EPERM})
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
-class _WrongWords(UsageError):
-    """The words do not parse. usage: of the command that they are for."""
-
-    def __init__(self, message: str, usage: str) -> None:
-        super().__init__(message)
-        self.usage = usage
-
-
-class _Parser(argparse.ArgumentParser):
-    """Leaves it to `main` how a mistake is told, as JSON too; its subparsers are of the same class."""
-
-    def error(self, message: str) -> NoReturn:
-        command = self.prog.removeprefix("permafrost").lstrip()
-        raise _WrongWords(f"{command}: {message}" if command else message, self.format_usage())
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="permafrost",
         description="Embed each image once with a frozen network, keep the features, train heads in seconds.",
         epilog="example: permafrost extract photos features/me/photos --backbone mobilenet_v2",
@@ -66,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words, told = expanded(words)
         args = build_parser().parse_args(words)
-    except _WrongWords as error:
+    except WrongWordsError as error:
         print(error.usage, end="", file=sys.stderr)
         return _fail(str(error), "--json" in words, EXIT_USAGE)
     except UsageError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     for column in args.slice_by:
         require_column(column, storage.open(args.set).items.column_names)
-    head = trainer.load_head(Path(args.head))
+    head = trainer.load_head(args.head)
     with progress("evaluating", "reading labels") as show:
         images = _images(head, args.set, args.corpus)
         result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args), images)
@@ -91,7 +90,7 @@ def _answers(head: Head, result: SetEvaluation, args: argparse.Namespace) -> Ans
 
     against = None
     if args.against:
-        second, of_set = trainer.load_head(Path(args.against)), args.against_set or args.set
+        second, of_set = trainer.load_head(args.against), args.against_set or args.set
         options = label_options(args).or_names_of(head.label_options)
         images = _images(second, of_set, args.corpus if of_set == args.set else [])
         other = trainer.evaluate_head(second, of_set, args.labels, args.split, label_options=options, images=images)

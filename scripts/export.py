@@ -12,6 +12,7 @@ from scripts.console import counts_text, human_bytes, import_tensorflow, print_j
 from scripts.export_folder import DESCRIPTION, check_export_target, describe_files
 from scripts.named_images import NamedImages, name_images
 from scripts.predict import recipe_of, require_head
+from scripts.words import local_path
 from storage.errors import UsageError
 from storage.files import read_json
 
@@ -38,7 +39,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("head", metavar="HEAD", help="a folder made by `permafrost train`")
     parser.add_argument("--to", required=True, choices=tuple(NEEDS), help="the format; onnx and litert need permafrost[export]")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; an older export there is replaced")
+    parser.add_argument(
+        "--out", type=local_path, required=True, metavar="FOLDER", help="folder to write; an older export there is replaced"
+    )
     images_help = f"compare on these too, beside the golden images: images, folders or lists of them (at most {MAX_IMAGES}, evenly)"
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGES", help=images_help)
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from scripts.export_sample import take_sample
     from scripts.export_writing import write_export
 
-    head = trainer.load_head(Path(args.head))
+    head = trainer.load_head(args.head)
     if takes_pixels(head) and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     recipe = None if takes_pixels(head) else recipe_of(head, moved)

@@ -15,7 +15,7 @@ from scripts.export_formats import FORMATS
 from scripts.export_model import ExportedModel
 from scripts.export_parity import Parity, measure_parity, require_parity
 from scripts.export_sample import Sample
-from storage.disk import sha256_file
+from storage.files import sha256_of
 from trainer import Head
 
 EXPORT_FORMAT = 1
@@ -53,7 +53,7 @@ def _describe(to: str, head: Head, exported: ExportedModel, parity: Sequence[Par
             "set": head.fitted_on,
             "version": head.version,
             "model_sha256": head.description["model_sha256"],
-            "description_sha256": sha256_file(head.folder / "head.json"),
+            "description_sha256": sha256_of(head.folder / "head.json"),
         },
         "temperature": head.temperature,
         "parity": [each.to_dict() for each in parity],

@@ -12,7 +12,7 @@ from storage.files import list_names
 from storage.heads import FOLDER
 from storage.leaderboard import Board, leaderboards
 from storage.names import parse_root
-from storage.store import require_store
+from storage.store import is_behind_web, require_store
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if args.labels and not Path(args.labels).is_file():
         raise NotFoundError(f"no such label file: {args.labels}")
     root = parse_root(args.root)
+    if is_behind_web(root):
+        raise UsageError(f"{root} is behind a web server, which lists no heads: name the store's own folder or bucket")
     of_set = args.set and _team_and_set(args.set)
     found = leaderboards(root, of_set, Path(args.labels) if args.labels else None)
     boards = found.boards

@@ -19,8 +19,10 @@ from scripts.console import counts_text, import_tensorflow, print_json, print_pa
 from scripts.corpus_images import add_corpus_option, images_of
 from scripts.named_images import NamedImages, name_images
 from scripts.predictions import Columns, Predictions, check_out, open_predictions, require_clear, rows_of
+from scripts.words import local_path
 from storage.errors import NotFoundError, UsageError
 from storage.files import exists
+from storage.head_place import is_head, parse_head
 
 if TYPE_CHECKING:
     from extractor.recipe import Recipe
@@ -47,7 +49,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--weights", metavar="W", help="where the backbone's weights are now, if not where they were at extraction")
     parser.add_argument("--backbone", metavar="FILE", help="where the backbone's .keras model file or preset is now, likewise")
     add_corpus_option(parser, "of a fine-tuned head on a set")
-    parser.add_argument("--out", metavar="FILE", help="write all predictions to a .csv or .parquet file")
+    parser.add_argument("--out", type=local_path, metavar="FILE", help="write all predictions to a .csv or .parquet file")
     parser.add_argument("--all-probabilities", action="store_true", help="with --out: a column p(CLASS) for every class")
     parser.add_argument("--json", action="store_true", help="print one JSON document, with the probabilities of all classes unless --out")
     parser.set_defaults(run=run)
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     import trainer
 
-    head = trainer.load_head(Path(args.head))
+    head = trainer.load_head(args.head)
     if head.space.is_pixels and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     if args.corpus and not (feature_set and head.space.is_pixels):
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 def require_head(folder: str) -> None:
     """Raise NotFoundError if there is no head, before TensorFlow's seconds of importing."""
-    if not (Path(folder) / "head.json").is_file():
+    if not is_head(parse_head(folder)):
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
 
 

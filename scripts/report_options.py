@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.hybrid_options import FEATURE_EXTRACTION
 from scripts.report_pictures import ItemPictures
+from scripts.words import local_path
 from storage.errors import NotFoundError, UsageError
 from storage.files import is_writable
 
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--report", metavar="FILE.html", help="write a page with charts, mistakes, doubtful labels, near-duplicates")
+    parser.add_argument(
+        "--report", type=local_path, metavar="FILE.html", help="write a page with charts, mistakes, doubtful labels, near-duplicates"
+    )
     parser.add_argument("--images", metavar="FOLDER", help="where the images are now, for the report's pictures (default: where they were)")
 
 
 def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tensorboard", metavar="FOLDER", help="write learning curves and numbers for `tensorboard --logdir FOLDER`")
+    parser.add_argument(
+        "--tensorboard", type=local_path, metavar="FOLDER", help="write learning curves and numbers for `tensorboard --logdir FOLDER`"
+    )
 
 
 def check_report_options(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import storage
 from scripts.console import human_bytes, print_json, print_pairs
+from scripts.words import local_path
 from storage.export import LAYOUTS, export_set
 
 
@@ -18,7 +19,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="example: permafrost store export features/me/photos photos.parquet",
     )
     action.add_argument("target", metavar="ROOT/TEAM/SET[@VERSION|@TAG]")
-    action.add_argument("file", metavar="FILE", help="ends in .parquet, .h5 or .npz")
+    action.add_argument("file", type=local_path, metavar="FILE", help="ends in .parquet, .h5 or .npz")
     layout_help = "of the embeddings in Parquet: binary (default) as in shards, list for tools that must see numbers (float32)"
     action.add_argument("--layout", choices=LAYOUTS, default="binary", help=layout_help)
     action.add_argument("--force", action="store_true", help="replace a file that is there")

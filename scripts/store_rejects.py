@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import storage
 from scripts.console import print_json, print_table, visible
 from scripts.predictions import check_out
+from scripts.words import local_path
 from storage.files import private_file, publish_as
 
 COLUMNS = ("key", "corpus", "reason", "message")
@@ -31,7 +32,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument("--reason", action="append", metavar="CODE", help="only these, such as corrupt; may be repeated")
     action.add_argument("--corpus", metavar="ID", help="only those of this corpus")
     action.add_argument("--limit", type=int, default=TABLE_ROWS, metavar="N", help=f"rows of the table (default {TABLE_ROWS}); 0: all")
-    action.add_argument("--out", metavar="FILE", help="write all of them to a .csv or .parquet file")
+    action.add_argument("--out", type=local_path, metavar="FILE", help="write all of them to a .csv or .parquet file")
     action.add_argument("--json", action="store_true", help="print one JSON document, with all of them")
     action.set_defaults(run=run)
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from scripts.console import print_json, print_pairs, print_table, visible
+from scripts.words import any_text
 from storage.errors import UsageError
 from storage.files import exists
 from storage.names import SetName, parse_root, parse_set
@@ -30,7 +31,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--image", action="append", default=[], metavar="SHA256|FILE", help="the sha256 of an image's bytes, or its file; repeatable"
     )
     action.add_argument("--images", metavar="FILE", help="a text file with one sha256 or image file a line")
-    action.add_argument("--key", action="append", default=[], metavar="KEY", help="of an item; repeatable")
+    action.add_argument("--key", type=any_text, action="append", default=[], metavar="KEY", help="of an item; repeatable")
     action.add_argument("--keys", metavar="FILE", help="a text file with one key a line")
     action.add_argument("--corpus", metavar="ID", help="take the keys out of this corpus alone")
     action.add_argument("--yes", action="store_true", help="do it; without it, only say what would be done")

@@ -13,11 +13,13 @@ from scripts.console import import_tensorflow, print_json, print_pairs, print_ta
 from scripts.hybrid_options import FEATURE_EXTRACTION, HYBRID, OF_TAILS, add_tail_options, check_tail_options, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.report_options import add_report_options, check_report_options, report_fit
+from scripts.words import local_path
 from storage.card_page import leave_page
 from storage.errors import UsageError
 from storage.files import to_json, write_atomic
-from storage.head_place import require_head_place
+from storage.head_place import parse_head, require_head_place, work_folder
 from storage.heads import is_in_store
+from storage.place import Place
 
 if TYPE_CHECKING:
     from trainer.sweep_options import SweepOptions
@@ -45,7 +47,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_split_options(parser)
     _add_fit_options(parser)
     add_report_options(parser)
-    parser.add_argument("--state", metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)")
+    parser.add_argument(
+        "--state", type=local_path, metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -108,14 +112,13 @@ def run(args: argparse.Namespace) -> int:
     check_tail_options(args, feature_set, () if args.strategy == HYBRID else OF_TAILS)
     require_labels(args.labels)
     check_report_options(args)
-    require_head_place(Path(args.out))
+    require_head_place(out := parse_head(args.out))
     import_tensorflow()
     import trainer
     from trainer.sweep_state import remove_state
 
-    out, options = Path(args.out), _options(args)
-    trainer.check_head_target(out)
-    state = Path(args.state) if args.state else out.absolute().parent / f".{out.absolute().name}.sweep"
+    options = _options(args)
+    state = Path(args.state) if args.state else work_folder(out, "sweep")
     tail = tail_for(args)
     with progress(UNITS[options.exact], first="reading") as show:
         result = trainer.sweep(args.set, args.labels, options, state, show, warn, tail)
@@ -150,11 +153,11 @@ def _options(args: argparse.Namespace) -> SweepOptions:
     return SweepOptions(base, {"head": heads, **axes}, seeds=args.seeds, budget=args.budget, metric=args.metric, strategy=args.strategy)
 
 
-def _print(result: SweepResult, out: Path) -> None:
+def _print(result: SweepResult, out: Place) -> None:
     options, fitted = result.options, result.fitted
     varied = result.varied
     shown = result.candidates[:MAX_TABLE_ROWS]
-    title = f"{len(result.candidates)} candidates"
+    title = f"{len(result.candidates)} candidate{'s' * (len(result.candidates) != 1)}"
     title += f" (the first {MAX_TABLE_ROWS}; {out / SWEEP_FILE} has all)" if len(shown) < len(result.candidates) else ""
     by_epochs = options.is_hybrid or any(candidate.epochs > 1 for candidate in shown)  # a head that is found exactly has none
     columns = [*varied, f"validation {options.ranked_by}", "+-", "behind best", "+-", "log loss", *(["epochs", "trained"] * by_epochs)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import storage
@@ -21,8 +20,9 @@ from scripts.train_images import (
     remove_checkpoint_of,
 )
 from storage.card_page import leave_page
-from storage.head_place import require_head_place
+from storage.head_place import parse_head, require_head_place
 from storage.heads import is_in_store
+from storage.place import Place
 
 if TYPE_CHECKING:
     from trainer import FittedHead
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     check_fine_tuning(args, feature_set)
     require_labels(args.labels)
     check_report_options(args)
-    require_head_place(Path(args.out))
+    require_head_place(out := parse_head(args.out))
     import_tensorflow()
     import trainer
 
@@ -117,8 +117,6 @@ def run(args: argparse.Namespace) -> int:
         **({} if args.strategy == FINE_TUNING else _step_fields(args)),
         **split_fields(args),
     )
-    out = Path(args.out)
-    trainer.check_head_target(out)
     fine_tuning = args.strategy == FINE_TUNING
     fitted = fine_tuned(args, options) if fine_tuning else trainer.fit(args.set, args.labels, options, args.folds, tail_for(args))
     trainer.save_head(fitted, out)
@@ -146,7 +144,7 @@ def _step_fields(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def _print(fitted: FittedHead, out: Path) -> None:
+def _print(fitted: FittedHead, out: Place) -> None:
     rows = [(name, fitted.rows[name], *evaluation.headline().values()) for name, evaluation in fitted.metrics.items()]
     name, evaluation = list(fitted.metrics.items())[-1]
     crossed = fitted.cross_validation

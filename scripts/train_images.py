@@ -14,6 +14,7 @@ from scripts.corpus_images import add_corpus_option, images_of
 from scripts.predict import require_head
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
+from storage.head_place import parse_head, work_folder
 from storage.stated_space import require_rebuildable
 
 if TYPE_CHECKING:
@@ -82,14 +83,13 @@ def fine_tuned(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     tuning, network = _tuning(args), network_of(feature_set, moved)
     memory = None if args.image_memory is None else int(args.image_memory * GIB)
     images = images_of(feature_set, network.space, args.corpus, memory)
-    start = trainer.load_head(Path(args.start)) if args.start else None
+    start = trainer.load_head(args.start) if args.start else None
     with progress("fine-tuning (steps, of at most)", "reading images") as show:
         return fine_tune(args.set, args.labels, images, network, options, tuning, checkpoint_of(args), start, Told(show, warn))
 
 
 def checkpoint_of(args: argparse.Namespace) -> Path:
-    out = Path(args.out).absolute()
-    return out.parent / f".{out.name}.{FINE_TUNING}"
+    return work_folder(parse_head(args.out), FINE_TUNING)
 
 
 def remove_checkpoint_of(args: argparse.Namespace) -> None:

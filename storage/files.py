@@ -18,6 +18,7 @@ from storage.disk import Disk, move, private_path, remove_private_paths, sha256_
 from storage.errors import DamagedError, NotFoundError
 from storage.place import Backend, Place
 from storage.shard_cache import drop_changed, open_cached
+from storage.temporary import room_told
 
 _DISK = Disk()
 Opened = TypeVar("Opened")
@@ -104,6 +105,22 @@ def read_chunks(place: Place) -> Iterator[bytes]:
     """The bytes of a file in pieces of some MiB. Raises FileNotFoundError."""
     backend, key = _at(place)
     yield from backend.chunks(key)
+
+
+@contextmanager
+def local_file(place: Place) -> Iterator[Path]:
+    """The file itself, or a copy here of a remote one, of the same ending, which is gone afterwards; for libraries that read paths.
+
+    Raises FileNotFoundError.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    with room_told(), tempfile.TemporaryDirectory(prefix="permafrost-") as folder:
+        path = Path(folder) / place.name
+        with open(path, "wb") as file:
+            file.writelines(read_chunks(place))
+        yield path
 
 
 def open_listed(folder: Place, entry: FileEntry, opener: Callable[[Path], Opened]) -> Opened:

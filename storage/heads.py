@@ -11,11 +11,12 @@ from typing import Any
 from storage.errors import DamagedError, NotFoundError, PermafrostError
 from storage.files import list_names, read_json
 from storage.names import SetName, parse_set
-from storage.place import Place
+from storage.place import Place, same_place
 from storage.sealed import CHECKSUM, is_damaged
 from storage.set_description import read_description
 
 FOLDER = "heads"
+DESCRIPTION = "head.json"
 _TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
 
 
@@ -50,7 +51,7 @@ def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
     for team in list_names(root / FOLDER):
         for head in list_names(root / FOLDER / team):
             with suppress(PermafrostError, OSError):
-                value = read_json(root / FOLDER / team / head / "head.json", "head")
+                value = read_json(root / FOLDER / team / head / DESCRIPTION, "head")
                 yield f"{team}/{head}", value
 
 
@@ -77,8 +78,8 @@ def require_sound_heads(name: SetName) -> None:
 def _wrong_with(folder: Place) -> str | None:
     """Heads of older versions have no checksum."""
     try:
-        value = read_json(folder / "head.json", "head")
-        if CHECKSUM in value and is_damaged(folder / "head.json"):
+        value = read_json(folder / DESCRIPTION, "head")
+        if CHECKSUM in value and is_damaged(folder / DESCRIPTION):
             return "is damaged"
         parse_set(value["set"])
     except NotFoundError:
@@ -90,9 +91,10 @@ def _wrong_with(folder: Place) -> str | None:
     return None
 
 
-def is_in_store(head: Path, name: SetName) -> bool:
+def is_in_store(head: Place, name: SetName) -> bool:
     """Whether the folder of a head is where the set's store has heads."""
-    return isinstance(name.root, Path) and head.resolve().parent.parent == (name.root / FOLDER).resolve()
+    place = head.resolve() if isinstance(head, Path) else head
+    return same_place(place.parent.parent, name.root / FOLDER)
 
 
 def _created(name: SetName) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from storage.damage import raise_outage
 from storage.disk import sha256_file
-from storage.errors import PermafrostError
+from storage.errors import DamagedError, PermafrostError
 from storage.files import list_names, parse_json, read_bytes
-from storage.heads import FOLDER
+from storage.heads import DESCRIPTION, FOLDER
 from storage.names import parse_set
 from storage.place import Place
 from storage.sealed import CHECKSUM, unseal
@@ -75,7 +75,7 @@ def leaderboards(root: Place, set_name: str | None = None, labels: Path | None =
     damaged: dict[str, str] = {}
     for team in list_names(root / FOLDER):
         for head in list_names(root / FOLDER / team):
-            name, place = f"{team}/{head}", root / FOLDER / team / head / "head.json"
+            name, place = f"{team}/{head}", root / FOLDER / team / head / DESCRIPTION
             try:
                 standing = _tested_head(name, place)
             except (PermafrostError, OSError) as error:
@@ -94,11 +94,13 @@ def leaderboards(root: Place, set_name: str | None = None, labels: Path | None =
 
 
 def _tested_head(name: str, place: Place) -> Standing | None:
-    """None for a folder without a head, and for a head that was tested on nothing. Raises DamagedError, KeyError and the like for one that
-    is damaged; heads of older versions have no checksum."""
+    """None for an empty folder, and for a head that was tested on nothing. Raises DamagedError, KeyError and the like for one that
+    is damaged or has lost its description; heads of older versions have no checksum."""
     try:
         data = read_bytes(place)
     except (FileNotFoundError, NotADirectoryError):
+        if files := list_names(place.parent):
+            raise DamagedError(f"{place} is not there, beside {files[0]}") from None
         return None
     value = parse_json(data, place, "head description")
     if CHECKSUM in value:

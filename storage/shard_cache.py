@@ -21,6 +21,7 @@ from storage.patience import full_disk_told
 from storage.place import RemotePlace
 
 DEFAULT_BYTES = 20 << 30
+UNFINISHED = "unfinished"  # no file of a store: work of fits whose heads go to a bucket
 MAX_FETCHES = 10  # of one file, each after another process has cleared the cache meanwhile
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})  # the last two: a file is in the way
 Opened = TypeVar("Opened")
@@ -38,6 +39,11 @@ def cache_bytes() -> int:
     if not text.isascii() or not text.isdigit():
         raise UsageError(f"PERMAFROST_CACHE_BYTES should be a number of bytes, such as {DEFAULT_BYTES}; it is {text!r}")
     return int(text)
+
+
+def unfinished_folder() -> Path:
+    """Where fits keep what is done until their heads are written, if these go to a bucket; no eviction touches it."""
+    return cache_folder() / UNFINISHED
 
 
 @contextmanager
@@ -117,7 +123,7 @@ def drop_changed(sha256: str) -> bool:
 def cached_files() -> list[Path]:
     """All of them, those that are being fetched too; another process may remove them meanwhile."""
     with suppress(FileNotFoundError):  # a folder that goes while it is read
-        return list(cache_folder().glob("*/*"))
+        return [path for path in cache_folder().glob("*/*") if path.parent.name != UNFINISHED]
     return []
 
 

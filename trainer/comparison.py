@@ -15,16 +15,19 @@ from storage.errors import UsageError
 from trainer.intervals import Interval, percentile_interval, resampled, resampled_means
 
 SEED = 0
+NO, PERHAPS, YES = "no", "perhaps", "yes"
+_LEARNED = {PERHAPS: "may have learned", YES: "has learned"}
 
 
 @dataclass(frozen=True)
 class Comparison:
     """By item [N]: whether each head is right, its loss, and its position in the items table of the first head's set. Differences are first
-    minus second."""
+    minus second. seen: whether each head learned from these items, or some (NO, PERHAPS, YES), which favours it."""
 
     right: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
     losses: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     positions: npt.NDArray[np.int64]
+    seen: tuple[str, str] = (NO, NO)
 
     def __post_init__(self) -> None:
         if len({len(values) for values in (*self.right, *self.losses, self.positions)}) != 1:
@@ -65,10 +68,19 @@ class Comparison:
         return mcnemar(len(self.only_first), len(self.only_second))
 
     def verdict(self, first: str = "the first head", second: str = "the second head") -> str:
-        """In words, with names for the two."""
-        if self.p_value >= 0.05:
-            return f"no difference that {self.rows} items could show (p = {self.p_value:.2g})"
-        return f"{first if self.difference > 0 else second} is better (p = {self.p_value:.2g})"
+        """In words, with names for the two. None where the head with the better numbers may have learned from the items."""
+        told = " and ".join(
+            f"{name} {_LEARNED[seen]} from some of these items" for name, seen in zip((first, second), self.seen, strict=True) if seen != NO
+        )
+        differ, better = self.p_value < 0.05, int(self.difference < 0)
+        numbers = f"no difference that {self.rows} items could show (p = {self.p_value:.2g})"
+        if differ:
+            numbers = f"{(first, second)[better]} is better (p = {self.p_value:.2g})"
+        if not told:
+            return numbers
+        if differ and self.seen[better] == NO:
+            return f"{numbers}, although {told}"
+        return f"no verdict, as {told}; by the numbers alone: {numbers}"
 
     def to_dict(self, keys: Sequence[str] = ()) -> dict[str, Any]:
         """keys: of the items, for those on which the heads differ."""
@@ -83,6 +95,7 @@ class Comparison:
             "only_first_right": len(self.only_first),
             "only_second_right": len(self.only_second),
             "verdict": self.verdict(),
+            "learned_from_items": dict(zip(("first", "second"), self.seen, strict=True)),
             "only_first_right_keys": [keys[i] for i in self.only_first] if keys else [],
             "only_second_right_keys": [keys[i] for i in self.only_second] if keys else [],
         }

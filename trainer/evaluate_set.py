@@ -37,7 +37,7 @@ class SetEvaluation:
 
     An item whose one class is unknown cannot be predicted right and is no part of `evaluation`; `unknown_rows` counts them. With any
     number of classes an item stays, without its unknown ones, and `unknown_rows` is 0. `is_seen`: whether the head was fitted on these
-    items, or some of them.
+    items, or some of them; `may_be_seen`: that it may have been, which nothing tells.
     """
 
     feature_set: FeatureSet
@@ -52,6 +52,7 @@ class SetEvaluation:
     trained: npt.NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # positions of items that the labels give to train
+    may_be_seen: bool = False
 
     def keys(self, positions: npt.NDArray[np.int64] | None = None) -> list[str]:
         """Of items at these positions in the items table; None for all that were measured."""
@@ -88,7 +89,7 @@ def evaluate_head(
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
     require_a(Head, head, "the head (trainer.load_head gives one of a folder)")
-    feature_set, split = storage.open(uri), normal_split(split) if split else None
+    feature_set, split = storage.open(uri), None if split is None else normal_split(split)
     if not images:
         head.require_space_of(feature_set)
     options = (label_options or LabelOptions()).or_names_of(head.label_options)
@@ -120,6 +121,7 @@ def evaluate_head(
         labels=joined.report,
         warnings=noted,
         is_seen=seen.sure,
+        may_be_seen=bool(seen.note) and not seen.sure,
         trained=joined.positions[splits == SPLITS.index(TRAIN)],
     )
 

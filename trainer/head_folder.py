@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.disk import sha256_file
-from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
+from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
-from storage.files import private_file, read_json, to_json, write_atomic
+from storage.files import exists, local_file, private_file, publish_as, read_json, to_json, write_atomic
+from storage.head_place import is_head, parse_head, require_head_place
+from storage.heads import DESCRIPTION
+from storage.place import Place
 from storage.sealed import CHECKSUM, read_sealed, seal
 from storage.space import Space, require_same_space
 from trainer.fitted import FittedHead, summary
@@ -37,7 +40,7 @@ MAX_PREDICT_ROWS = 1024
 class Head:
     """A kept head. `backbone` is the recipe of the network that makes its features, `space` what that must give in view 0."""
 
-    folder: Path
+    folder: Place
     model: keras.Model
     classes: tuple[str, ...]
     space: Space
@@ -100,20 +103,23 @@ def _as_read(features: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return features if features.dtype == np.uint8 else features.astype(np.float32)  # pixels stay what they are
 
 
-def save_head(fitted: FittedHead, folder: str | Path) -> None:
-    """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder."""
-    folder = Path(folder)
-    check_head_target(folder)
+def save_head(fitted: FittedHead, folder: str | Place) -> None:
+    """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder.
+
+    Raises as `check_head_target` does.
+    """
+    folder = parse_head(folder)
+    require_head_place(folder)
     with private_file(folder) as partial:
         model = partial.with_suffix(".keras")  # Keras goes by the ending
         try:
             fitted.model.save(model)
             sha256 = sha256_file(model)
-            model.replace(folder / MODEL_FILE)
+            publish_as(model, folder / MODEL_FILE)
         finally:
             model.unlink(missing_ok=True)
     description = {**_describe(fitted), "model_sha256": sha256}
-    write_atomic(folder / "head.json", seal(description))
+    write_atomic(folder / DESCRIPTION, seal(description))
 
 
 def checksum(description: Mapping[str, Any]) -> str:
@@ -121,32 +127,41 @@ def checksum(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json({name: value for name, value in description.items() if name != OLDER_CHECKSUM})).hexdigest()
 
 
-def check_head_target(folder: Path) -> None:
-    """Raise AlreadyExistsError if something other than a head is in the way; worth asking before the work."""
-    if folder.exists() and not (folder / "head.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise AlreadyExistsError(f"{folder} exists and is not a head folder: choose another --out")
+def check_head_target(folder: str | Place) -> None:
+    """Raise UsageError, AlreadyExistsError or PermafrostError if no head can be written there (`require_head_place`); worth asking before
+    the work."""
+    require_head_place(parse_head(folder))
 
 
-def load_head(folder: str | Path) -> Head:
-    """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError; UsageError for one of layers that are not installed."""
-    folder = Path(folder)
-    if not (folder / "head.json").is_file():
+def load_head(folder: str | Place) -> Head:
+    """Load a head in Keras' safe mode, from a disk, a bucket or a web server.
+
+    Raises NotFoundError, DamagedError; UsageError for one of layers that are not installed.
+    """
+    folder = parse_head(folder)
+    if not is_head(folder):
         raise NotFoundError(f"no head at {folder}: expected a folder made by `permafrost train --out {folder}`")
-    value = read_json(folder / "head.json", "head description")
+    value = read_json(folder / DESCRIPTION, "head description")
     if value.get("format") not in (HEAD_FORMAT, MULTI_LABEL_FORMAT):
         raise DamagedError(
-            f"{folder}/head.json: head format {value.get('format')!r}, this program reads {HEAD_FORMAT} and {MULTI_LABEL_FORMAT}"
+            f"{folder}/{DESCRIPTION}: head format {value.get('format')!r}, this program reads {HEAD_FORMAT} and {MULTI_LABEL_FORMAT}"
         )
     if CHECKSUM in value:
-        value = read_sealed(folder / "head.json", "head description")
+        value = read_sealed(folder / DESCRIPTION, "head description")
     elif OLDER_CHECKSUM in value and value[OLDER_CHECKSUM] != checksum(value):  # still older heads have none
-        raise DamagedError(f"{folder}/head.json was changed after it was written: train again, or restore it from a copy")
-    if not (folder / MODEL_FILE).is_file():
+        raise DamagedError(f"{folder}/{DESCRIPTION} was changed after it was written: train again, or restore it from a copy")
+    if not exists(folder / MODEL_FILE):
         raise DamagedError(f"the head at {folder} has no {MODEL_FILE}, only its description: train again, or restore it from a copy")
+    with local_file(folder / MODEL_FILE) as path:
+        return _loaded(folder, path, value)
+
+
+def _loaded(folder: Place, path: Path, value: Mapping[str, Any]) -> Head:
+    """path: of the model, here."""
     try:
-        if sha256_file(folder / MODEL_FILE) != value["model_sha256"]:
+        if sha256_file(path) != value["model_sha256"]:
             raise DamagedError(f"{folder / MODEL_FILE} is not the model that head.json describes: train again, or restore both from a copy")
-        model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
         head = Head(
             folder=folder,
             model=model,

@@ -34,7 +34,9 @@ def labels_for(
 ) -> LabelSet:
     """The label set in a file, or (None) the one that the items carry."""
     options = options or LabelOptions()
-    if path:
+    if path is not None:
+        if not str(path):
+            raise UsageError("the label file is an empty text: name a file, or pass None for the labels that the items carry")
         return read_labels(path, multi_label, options)
     if options.join_by:
         raise UsageError(f"labels are joined by {options.join_by} from a file only: pass --labels FILE, or leave this out")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import UsageError
-from trainer.comparison import Comparison
+from trainer.comparison import NO, PERHAPS, YES, Comparison
 from trainer.drift import Drift
 from trainer.evaluate import Evaluation
 from trainer.evaluate_set import SetEvaluation
@@ -71,7 +71,12 @@ def compare(first: SetEvaluation, second: SetEvaluation) -> Comparison:
         right=(ours.right[numbers], theirs.right[others]),
         losses=(ours.losses[numbers], theirs.losses[others]),
         positions=first.positions[numbers],
+        seen=(_seen(first), _seen(second)),
     )
+
+
+def _seen(result: SetEvaluation) -> str:
+    return YES if result.is_seen else PERHAPS if result.may_be_seen else NO
 
 
 def _common(first: SetEvaluation, second: SetEvaluation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -13,6 +13,8 @@ from trainer.report_data import MapPoint
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 520, 220, 44, 22
 MOST_COLOURS = 20
+MOST_RANKS = 24  # of a sweep that are told beside the points: the best
+LETTER = 11  # pixels
 
 
 def curves(series: Mapping[str, Sequence[float]]) -> Markup:
@@ -54,29 +56,44 @@ def _reliability_line(found: Calibration, class_: str) -> list[Markup]:
 
 
 def sweep_plot(candidates: Sequence[Mapping[str, Any]]) -> Markup:
-    """Validation of each candidate with its interval, over log10 c where these differ, else in order."""
-    told = [(candidate, candidate["validation"]["mean"]) for candidate in candidates if math.isfinite(candidate["validation"]["mean"])]
+    """Validation of candidates, best first, with interval and rank: over log10 c where these differ, else in order."""
+    told = [
+        (candidate, candidate["validation"]["mean"], rank)
+        for rank, candidate in enumerate(candidates, 1)
+        if math.isfinite(candidate["validation"]["mean"])
+    ]
     if not told:
         return tag("p", "No candidate has a number.", class_="soft")
-    strengths = [candidate.get("c") for candidate, _ in told]
+    strengths = [candidate.get("c") for candidate, _, _ in told]
     by_c = all(isinstance(c, (int, float)) and c > 0 for c in strengths) and len(set(strengths)) > 1
     if not by_c:
-        told.sort(key=lambda pair: pair[1])
-    xs = [math.log10(candidate["c"]) if by_c else float(i) for i, (candidate, _) in enumerate(told)]
-    lows = [candidate["validation"].get("low", mean) for candidate, mean in told]
-    highs = [candidate["validation"].get("high", mean) for candidate, mean in told]
+        told.reverse()
+    xs = [math.log10(candidate["c"]) if by_c else float(i) for i, (candidate, _, _) in enumerate(told)]
+    lows = [candidate["validation"].get("low", mean) for candidate, mean, _ in told]
+    highs = [candidate["validation"].get("high", mean) for candidate, mean, _ in told]
     low, high, left, right = min(lows), max(highs), min(xs), max(xs)
     marks: list[Markup] = []
-    for (candidate, mean), x, least, most in zip(told, xs, lows, highs, strict=True):
-        place = _x((x - left) / ((right - left) or 1.0))
+    ranks: dict[tuple[float, float], list[int]] = {}  # of points that lie together, by their place
+    for (candidate, mean, rank), x, least, most in zip(told, xs, lows, highs, strict=True):
+        place = f"{_x((x - left) / ((right - left) or 1.0)):.1f}"
         heights = [_y((value - low) / ((high - low) or 1.0)) for value in (least, mean, most)]
         words = ", ".join(
             f"{name} {value}" for name, value in candidate.items() if name != "validation" and value not in (None, "", [], ())
         )
-        marks.append(tag("line", x1=f"{place:.1f}", x2=f"{place:.1f}", y1=f"{heights[0]:.1f}", y2=f"{heights[2]:.1f}", class_="a"))
-        marks.append(tag("circle", tag("title", f"{mean:.4f}: {words}"), cx=f"{place:.1f}", cy=f"{heights[1]:.1f}", r=3.5, class_="a"))
+        marks.append(tag("line", x1=place, x2=place, y1=f"{heights[0]:.1f}", y2=f"{heights[2]:.1f}", class_="a"))
+        marks.append(tag("circle", tag("title", f"{mean:.4f}: {words}"), cx=place, cy=f"{heights[1]:.1f}", r=3.5, class_="a"))
+        if rank <= MOST_RANKS:
+            ranks.setdefault((float(place), heights[1] // LETTER * LETTER), []).append(rank)
+    marks += [_rank_text(x, y, found) for (x, y), found in ranks.items()]
     ends = [f"c {10**left:.3g}", f"{10**right:.3g}"] if by_c else ["worst", "best"]
     return _chart(marks, [f"{low:.3f}", f"{high:.3f}"], ends, "candidates of the sweep")
+
+
+def _rank_text(x: float, y: float, ranks: Sequence[int]) -> Markup:
+    """Beside the points, where the chart has more room."""
+    shown = ", ".join(map(str, sorted(ranks)))
+    place = {"x": f"{x - 7:.1f}", "text_anchor": "end"} if x > WIDTH / 2 else {"x": f"{x + 7:.1f}"}
+    return tag("text", shown, y=f"{y + LETTER * 0.8:.1f}", **place)
 
 
 def embedding_plot(points: Sequence[MapPoint], classes: Sequence[str]) -> Markup:

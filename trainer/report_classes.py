@@ -12,6 +12,8 @@ from trainer.report_data import Report
 MOST_BARS = 60
 MOST_SIDE = 24  # of a confusion matrix that a page can show
 MOST_PAIRS = 15
+MOST_BESIDE = 8  # classes of a matrix that leaves room for the pairs beside it
+MOST_LETTERS = 24  # of a name at the edge of the matrix; 13 px high, as long as 5 of its columns are wide
 
 
 def classes_section(report: Report) -> Markup:
@@ -49,12 +51,13 @@ def confusion_section(report: Report) -> Markup:
         heading += f": the {MOST_SIDE} of {len(classes):,} classes with the most mistakes"
     note = "Rows are true classes, columns predicted ones; the colour is the share of the row."
     matrix = tag("div", tag("div", _matrix(confusion, classes, chosen), class_="wide"), tag("p", note, class_="soft"))
-    return tag("section", tag("h2", heading), tag("div", matrix, tag("div", _pairs(wrong, classes)), class_="side"))
+    beside = "side" if len(chosen) <= MOST_BESIDE else ""
+    return tag("section", tag("h2", heading), tag("div", matrix, tag("div", _pairs(wrong, classes)), class_=beside))
 
 
 def _matrix(confusion: npt.NDArray[np.int64], classes: tuple[str, ...], chosen: npt.NDArray[np.int64]) -> Markup:
     totals = np.maximum(1, confusion.sum(axis=1))
-    heads = tag("tr", tag("th", ""), *[tag("th", classes[c]) for c in chosen])
+    heads = tag("tr", tag("th", ""), *[_edge(classes[c]) for c in chosen])
     rows = []
     for true in chosen:
         cells = []
@@ -63,8 +66,20 @@ def _matrix(confusion: npt.NDArray[np.int64], classes: tuple[str, ...], chosen: 
             style = f"background:rgba(var(--{'cell' if true == predicted else 'wrong'}),{0.75 * share:.3f})"
             words = f"{classes[true]} predicted as {classes[predicted]}: {count} ({share:.1%})"
             cells.append(tag("td", f"{count:,}" if count else "", style=style, title=words))
-        rows.append(tag("tr", tag("th", classes[true]), *cells))
+        rows.append(tag("tr", _edge(classes[true]), *cells))
     return tag("table", tag("thead", heads), tag("tbody", *rows), class_="matrix")
+
+
+def _edge(name: str) -> Markup:
+    return tag("th", tag("span", shortened(name)), title=name)
+
+
+def shortened(name: str) -> str:
+    """A long name by its two ends: those of one tree of classes begin alike."""
+    if len(name) <= MOST_LETTERS:
+        return name
+    tail = MOST_LETTERS // 2
+    return f"{name[: MOST_LETTERS - tail - 1].rstrip()}…{name[-tail:].lstrip()}"
 
 
 def _pairs(wrong: npt.NDArray[np.int64], classes: tuple[str, ...]) -> Markup:
@@ -78,4 +93,4 @@ def _pairs(wrong: npt.NDArray[np.int64], classes: tuple[str, ...]) -> Markup:
         cells = [tag("td", classes[true]), tag("td", classes[predicted]), tag("td", f"{wrong[true, predicted]:,}", class_="n")]
         rows.append(tag("tr", *cells))
     heads = tag("tr", tag("th", "true"), tag("th", "predicted"), tag("th", "items", class_="n"))
-    return join(tag("h3", "Most frequent mistakes"), tag("table", tag("thead", heads), tag("tbody", *rows)))
+    return join(tag("h3", "Most frequent mistakes"), tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), class_="wide"))

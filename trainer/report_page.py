@@ -17,6 +17,7 @@ from trainer.slices import Slice
 # Were a text to get through unescaped after all, the browser would still run nothing and ask nobody.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 MOST_SLICES = 50  # of a column
+MOST_CANDIDATES = 100  # of a sweep, in its table
 _NUMBERS = {
     "accuracy": "accuracy",
     "mean_average_precision": "mAP",
@@ -154,9 +155,35 @@ def _curve_pairs(history: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, 
 def _sweep(report: Report) -> Markup:
     if not report.sweep:
         return join()
+    names = [name for name in report.sweep[0] if name != "validation"]
+    metric = str(report.sweep[0]["validation"].get("metric", "")).replace("_", " ")
+    rows = [
+        [f"{rank}", *(_option(candidate[name]) for name in names), *_validation(candidate["validation"])]
+        for rank, candidate in enumerate(report.sweep[:MOST_CANDIDATES], 1)
+    ]
+    left = f"The best {MOST_CANDIDATES} of {len(report.sweep):,}; sweep.json has all. " if len(report.sweep) > MOST_CANDIDATES else ""
+    note = f"{left}The numbers beside the points are those of the first column. The best was fitted again, and alone measured on test."
     return tag(
-        "section", tag("h2", f"Sweep: {len(report.sweep):,} candidates"), tag("p", "Validation, with intervals."), sweep_plot(report.sweep)
+        "section",
+        tag("h2", f"Sweep: {len(report.sweep):,} candidate{'s' * (len(report.sweep) != 1)}"),
+        tag("p", f"Validation{f', {metric}' if metric else ''}, with 95% intervals over the seeds, best first."),
+        sweep_plot(report.sweep),
+        table(["#", *(name.replace("_", " ") for name in names), f"#{metric or 'validation'}", "#95%"], rows),
+        tag("p", note, class_="soft"),
     )
+
+
+def _option(value: object) -> str:
+    """As the command line has it."""
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _validation(found: Mapping[str, float]) -> list[str]:
+    if not isfinite(found["mean"]):
+        return ["none", ""]
+    return [f"{found['mean']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}" if found.get("high", 0) > found.get("low", 0) else ""]
 
 
 def _calibration(report: Report) -> Markup:

@@ -20,7 +20,8 @@ section { margin-top: 18px; padding: 18px 20px 20px; background: var(--card); bo
 .figures small { display: block; font-size: 12.5px; font-weight: 400; color: var(--soft); }
 .notes { margin: 0; padding-left: 20px; } .notes li { overflow-wrap: anywhere; }
 .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 8px 28px; }
-svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
+.side > * { min-width: 0; }
+svg { display: block; width: 100%; max-width: 680px; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
 .grid { stroke: var(--line); fill: none; } .a { stroke: var(--a); } .b { stroke: var(--b); }
 .dash { stroke: var(--soft); stroke-dasharray: 4 4; }
 polyline { fill: none; stroke-width: 1.8; } circle.a { fill: var(--a); } circle.b { fill: var(--b); }
@@ -32,20 +33,22 @@ table { width: 100%; border-collapse: collapse; font-size: 14px; } .wide { overf
 th { text-align: left; font-weight: 500; color: var(--soft); font-size: 13px; }
 td, th { padding: 4px 12px 4px 0; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 tr:last-child > td, tr:last-child > th { border-bottom: 0; }
+.wide td:not(.n), .wide th:not(.n) { min-width: 6em; }
 .n { text-align: right; white-space: nowrap; overflow-wrap: normal; } td:last-child, th:last-child { padding-right: 0; }
 .bar { position: relative; height: 14px; min-width: 120px; background: var(--track); border-radius: 3px;
   overflow: hidden; margin-top: 4px; }
 .bar span { position: absolute; inset: 0 auto 0 0; background: var(--a); }
 .bar i { position: absolute; top: 5px; height: 4px; background: var(--text); opacity: .45; min-width: 1px; }
-.matrix { width: auto; } .matrix td { text-align: center; padding: 3px 6px; min-width: 34px; border: 1px solid var(--line); }
-.matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); padding: 4px 2px; max-height: 160px; vertical-align: bottom; }
-.matrix tbody th { padding: 3px 8px 3px 0; max-width: 220px; border: 0; }
+.wide .matrix { width: auto; } .wide .matrix td { text-align: center; padding: 3px 6px; min-width: 34px; border: 1px solid var(--line); }
+.wide .matrix th { min-width: 0; border: 0; }
+.matrix th span { display: block; max-inline-size: 180px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); padding: 4px 2px; vertical-align: bottom; }
+.matrix tbody th { padding: 3px 8px 3px 0; }
 .items { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px; margin: 0; padding: 0; list-style: none; }
 .items li { font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; } .items img { display: inline-block; width: 96px; height: 96px;
   border-radius: 5px; background: var(--track); margin-right: 4px; } .items small { display: block; color: var(--soft); }
 .items b { font-weight: 600; color: var(--good); } .items em { font-style: normal; font-weight: 600; color: var(--bad); }
 code { font: 12px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-#map svg { max-width: 680px; }
 #pictures:not(:checked) ~ svg image { display: none; } label { font-size: 13px; color: var(--soft); }
 footer { margin-top: 22px; font-size: 13px; }
 @media (max-width: 560px) { main { padding: 18px 10px 32px; } section { padding: 14px 12px; } h1 { font-size: 21px; } }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -98,10 +98,9 @@ class SweepResult:
         found = []
         for candidate in self.candidates:
             options, score = candidate.chosen(self.options.names), candidate.metrics[self.options.ranked_by]
-            half = score.half_width or 0.0
             if isfinite(score.mean):
-                ends = {"mean": score.mean, "low": score.mean - half, "high": score.mean + half}
-                found.append({**{name: options[name] for name in ("head", *self.varied)}, "validation": ends})
+                told = {"metric": self.options.ranked_by, **ends_of(score, self.options.more_is_better)}
+                found.append({**{name: options[name] for name in ("head", *self.varied)}, "validation": told})
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,6 +168,12 @@ def scores_of(outcomes: Sequence[Outcome], metric: str) -> tuple[float, float]:
     """Means over the seeds of the metric, and of the log loss, which decides between equals."""
     means = [over_seeds([outcome.metrics[name] for outcome in outcomes], None).mean for name in (metric, "log_loss")]
     return means[0], means[1]
+
+
+def ends_of(score: SeedInterval, is_share: bool) -> dict[str, float]:
+    """Mean and interval, within what the metric can be: a share from 0 to 1, or the log loss."""
+    half, most = score.half_width or 0.0, 1.0 if is_share else inf
+    return {"mean": score.mean, "low": max(0.0, score.mean - half), "high": min(most, score.mean + half)}
 
 
 def _interval(found: SeedInterval) -> dict[str, float | None]:

@@ -58,11 +58,13 @@ class SweepState:
             return ""
         if DESCRIPTION not in names:
             raise AlreadyExistsError(f"{self._folder} holds something other than the state of a sweep: choose another folder")
-        before = read_json(self._folder / DESCRIPTION, "state of a sweep")
+        with self._damage_told():
+            before = read_json(self._folder / DESCRIPTION, "state of a sweep")
         differ = sorted(name for name in described.keys() | before.keys() if described.get(name) != before.get(name))
         if not differ:
             groups = sum(name.endswith(".json") and name != DESCRIPTION for name in names)
-            return f"a sweep that was stopped goes on: {groups} groups of heads are done ({self._folder})"
+            done = "1 group of heads is done" if groups == 1 else f"{groups} groups of heads are done"
+            return f"a sweep that was stopped goes on: {done} ({self._folder})"
         remove_state(self._folder)
         return f"the state in {self._folder} is of another sweep ({', '.join(differ)} differ): it was removed, and all starts anew"
 

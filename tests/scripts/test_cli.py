@@ -193,14 +193,43 @@ def test_failures_are_one_json_document_too(say: Said) -> None:
         (["store", "ls"], "permafrost: store ls: the following arguments are required: ROOT"),
         (["store"], "permafrost: store: the following arguments are required: ACTION"),
         (["store", "gc", "a/b/c", "--grace"], "permafrost: store gc: argument --grace: expected one argument"),
+        (["sweep", "a/b/c", "--out", "x", "--c", ","], "permafrost: sweep: argument --c: expected values of c such as"),
     ],
 )
 def test_words_that_do_not_parse_are_one_json_document_too(say: Said, words: list[str], said: str) -> None:
     code, out, err = say(*words, "--json")
-    assert (code, said in err, "usage: permafrost" in err) == (2, True, True), err
+    assert (code, said in err, "usage: permafrost" in err, err.count("\n")) == (2, True, True, 2), err
     told = json.loads(out)
     assert (told["exit_code"], err.endswith(f"\npermafrost: {told['error']}\n")) == (2, True), err
     assert say(*words)[:2] == (2, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", "a/b/c", "--out", "x", option, ""] for option in ("--labels", "--group-by", "--out", "--classes", "--map", "--from")),
+        *(["sweep", "a/b/c", "--out", "x", option, ""] for option in ("--labels", "--group-by", "--metric", "--head")),
+        *(["evaluate", "x", "a/b/c", option, ""] for option in ("--split", "--slice-by", "--against", "--labels", "--images")),
+        ["predict", "x", "a.jpg", ""],
+    ],
+)
+def test_an_empty_text_is_no_value(say: Said, words: list[str]) -> None:
+    code, _, err = say(*words)
+    assert (code, "expected a value, got ''" in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "a/b/c", "--out", "x", "--report", "s3://a/b.html"],
+        ["sweep", "a/b/c", "--out", "x", "--state", "s3://a/b"],
+        ["predict", "x", "y", "--out", "s3://a/b.csv"],
+        ["export", "x", "--to", "keras", "--out", "file:///a"],
+    ],
+)
+def test_what_is_written_here_is_no_address(say: Said, words: list[str], tmp_path: Path) -> None:
+    code, _, err = say(*words)
+    assert (code, "expected a path on this machine" in err, list(tmp_path.iterdir())) == (2, True, [])
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ def test_the_command_shows_tables_and_says_what_cannot_be_compared(say: Said, tm
     code, _, err = say("leaderboard", tmp_path, "--set", "no/one")
     assert (code, "no tested head on no/one" in err) == (1, True)
     assert say("leaderboard", tmp_path, "--labels", "no.csv")[0] == 1
+    code, _, err = say("leaderboard", "https://features.example.org")
+    assert (code, "a web server, which lists no heads" in err) == (2, True)
 
 
 def test_a_damaged_head_is_told_and_the_exit_code_says_so(say: Said, tmp_path: Path) -> None:
@@ -34,3 +36,11 @@ def test_a_damaged_head_is_told_and_the_exit_code_says_so(say: Said, tmp_path: P
         code, out, err = say("leaderboard", tmp_path, *words)
         assert (code, "the head me/good is not ranked: the head description at" in err) == (3, True)
     assert list(json.loads(out)["damaged"]) == ["me/good"]
+
+
+def test_a_folder_that_has_lost_its_description_is_told(say: Said, tmp_path: Path) -> None:
+    put_heads(tmp_path)
+    (tmp_path / "heads" / "me" / "good" / "head.json").rename(tmp_path / "heads" / "me" / "good" / "head.keras")
+    code, _, err = say("leaderboard", tmp_path)
+    assert (code, "the head me/good is not ranked:" in err, "head.json is not there, beside head.keras" in err) == (3, True, True)
+    assert "you/broken" not in err  # an empty folder is no head

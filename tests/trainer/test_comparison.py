@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import UsageError
-from trainer.comparison import Comparison, mcnemar
+from trainer.comparison import NO, PERHAPS, YES, Comparison, mcnemar
 
 
 def compared(first: list[int], second: list[int]) -> Comparison:
@@ -43,6 +44,23 @@ def test_a_clear_difference_is_one_and_its_interval_leaves_zero_out() -> None:
     assert 0 < found.interval.low < 0.3 < found.interval.high
     assert found.loss_difference[0] == pytest.approx(-0.3 * 1.9)
     assert found.loss_difference[1].high < 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ((NO, PERHAPS), "a is better (p = 1.9e-09), although b may have learned from some of these items"),
+        ((YES, NO), "no verdict, as a has learned from some of these items; by the numbers alone: a is better (p = 1.9e-09)"),
+        ((PERHAPS, YES), "no verdict, as a may have learned from some of these items and b has learned from some of these items; by the"),
+    ],
+)
+def test_a_head_that_may_know_the_items_is_not_called_better(seen: tuple[str, str], said: str) -> None:
+    found = replace(compared([1] * 80 + [0] * 20, [1] * 50 + [0] * 50), seen=seen)
+    assert found.verdict("a", "b").startswith(said)
+    assert found.to_dict()["learned_from_items"] == {"first": seen[0], "second": seen[1]}
+    assert found.to_dict()["verdict"] == found.verdict()
+    same = replace(compared([1, 0], [1, 0]), seen=seen)
+    assert same.verdict("a", "b").startswith("no verdict, as ")
 
 
 def test_pairs_say_more_than_two_apart_would() -> None:

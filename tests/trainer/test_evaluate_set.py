@@ -61,6 +61,8 @@ def test_only_one_split_is_measured(head: Head, write_set: WriteSet, separable_r
     assert evaluate_head(head, uri, split="validation").evaluation.to_dict()["rows"] == 10
     with pytest.raises(UsageError, match="unknown split 'dev'"):
         evaluate_head(head, uri, split="dev")
+    with pytest.raises(UsageError, match="unknown split ''"):
+        evaluate_head(head, uri, split="")
 
 
 def test_a_split_that_no_item_has_is_told(head: Head, write_set: WriteSet, separable_rows: MakeRows) -> None:

@@ -17,13 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import storage
 from storage.errors import NotFoundError, PermafrostError, UsageError
 from trainer.given_splits import GivenSplits
 from trainer.label_column import Label, LabelColumn
 from trainer.label_keys import ItemKeys
 from trainer.label_report import LabelReport, Unmet
 from trainer.label_values import parse_label
-from trainer.labels import LabelSet, join, labels_of_items, read_labels
+from trainer.labels import LabelSet, join, labels_for, labels_of_items, read_labels
 
 WriteCsv = Callable[..., Path]
 ItemKey = tuple[str | None, str]  # corpus (None: any) and key
@@ -383,3 +384,8 @@ def test_an_empty_set_or_label_set_fits_nothing() -> None:
         join(items(), label_set_of({(None, "b.jpg"): ("hat",)}, {}, "labels.csv"))
     with pytest.raises(UsageError, match=r"there is no label in labels\.csv: it has no rows"):
         join(items(("a", None, None)), label_set_of({}, {}, "labels.csv"))
+
+
+def test_an_empty_text_names_no_file(separable_set: str) -> None:
+    with pytest.raises(UsageError, match="the label file is an empty text"):
+        labels_for(storage.open(separable_set), "")

@@ -49,6 +49,8 @@ def test_a_head_that_takes_hats_for_coats_is_compared(head: Head, write_set: Wri
         assert (found.difference, len(found.only_second)) == (pytest.approx(2 / 3), 0)
         keys = good.keys(found.positions[found.only_first])
         assert {key.split("/")[0] for key in keys} == {"coat", "hat"}
+    assert compare(replace(good, may_be_seen=True), replace(wrong, is_seen=True)).seen == ("perhaps", "yes")
+    assert compare(good, wrong).seen == ("no", "no")
     with pytest.raises(UsageError, match=r"measured on different items \(30 and 29\)"):
         compare(good, replace(wrong, positions=wrong.positions[:29]))
 

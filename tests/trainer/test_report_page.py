@@ -12,7 +12,10 @@ from tests.chromium import look_with_chromium
 from tests.trainer.report_example import HOSTILE, make_evaluation, make_multi_label, make_report
 from trainer.report import write_report
 from trainer.report_charts import colour
+from trainer.report_classes import shortened
 from trainer.report_page import render
+from trainer.sweep_interval import SeedInterval
+from trainer.sweep_result import ends_of
 
 VOID = ("meta", "link", "img", "input")
 
@@ -115,6 +118,44 @@ def test_of_many_classes_the_worst_part_is_shown() -> None:
     assert "the 24 of 100 classes with the most mistakes" in page.text
     assert re.search(r"the 60 of \d+ with the lowest F1", page.text)
     assert page.names.count("td") < 2000
+
+
+def test_long_names_keep_the_matrix_small_and_are_told_whole() -> None:
+    names = [f"animals/mammals/felines/cats/{i}/" + "x" * 100 for i in range(9)]
+    page = Page(render(make_report(make_evaluation(names), points=())))
+    assert ("title", names[3]) in page.attributes
+    assert "animals/mam…" in page.text
+    assert (shortened("hat"), shortened("a" * 12 + "b" * 20), len(shortened("c" * 99))) == ("hat", "a" * 11 + "…" + "b" * 12, 24)
+
+
+def test_the_candidates_of_a_sweep_are_a_table_whose_rows_the_points_name() -> None:
+    numbers = {"mean": 0.9571, "low": 0.8, "high": 1.0, "metric": "macro_f1"}
+    sweep = [
+        {"head": "mlp", "hidden": (512, 128), "class_weights": None, "learning_rate": 0.001, "validation": numbers},
+        {
+            "head": "linear",
+            "hidden": (),
+            "class_weights": "balanced",
+            "learning_rate": 0.01,
+            "validation": {"mean": 0.5, "low": 0.5, "high": 0.5},
+        },
+    ]
+    page = render(make_report(sweep=sweep))
+    text = Page(page).text
+    assert "Validation, macro f1, with 95% intervals" in text
+    assert "1mlp512x128none0.0010.9570.800 to 1.0002linearnonebalanced0.010.500The numbers" in text
+    assert re.search(r"<circle[^>]*><title>0.9571: [^<]*</title></circle>", page)
+    assert re.search(r"<text [^>]*>1</text>", page)
+    same = [{"head": "linear", "c": c, "validation": {"mean": 0.5, "low": 0.4, "high": 0.6}} for c in (0.1, 0.1, 1)]
+    assert ">1, 2</text>" in render(make_report(sweep=same))
+    assert "Sweep: 1 candidate" in Page(render(make_report(sweep=sweep[:1]))).text
+    assert "The best 100 of 150; sweep.json has all" in Page(render(make_report(sweep=sweep * 75))).text
+
+
+def test_an_interval_of_a_share_ends_with_the_shares() -> None:
+    assert ends_of(SeedInterval(0.95, 0.093), True) == {"mean": 0.95, "low": pytest.approx(0.857), "high": 1.0}
+    assert ends_of(SeedInterval(1.2, 1.5), False) == {"mean": 1.2, "low": 0.0, "high": pytest.approx(2.7)}
+    assert ends_of(SeedInterval(0.4, None), True) == {"mean": 0.4, "low": 0.4, "high": 0.4}
 
 
 def test_several_labels_an_item_have_average_precision_and_no_matrix() -> None:

@@ -32,7 +32,7 @@ def _filled(folder: Path, last: bool = False) -> SweepState:
 def test_a_group_comes_back_as_it_was(tmp_path: Path) -> None:
     _filled(tmp_path)
     again = SweepState(tmp_path, {"labels": "one", "options": {"c": 1}})
-    assert again.note == f"a sweep that was stopped goes on: 1 groups of heads are done ({tmp_path})"
+    assert again.note == f"a sweep that was stopped goes on: 1 group of heads is done ({tmp_path})"
     first, second = again.get(GROUP) or []
     assert (first.trial, first.metrics, first.progress.steps, first.progress.best_loss) == (A, {"accuracy": 0.5}, 30, 0.25)
     assert np.isnan(second.metrics["accuracy"])
@@ -70,6 +70,13 @@ def test_damage_is_told(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"{GROUP}{suffix}").write_bytes(b"rust")
     with pytest.raises(DamagedError, match=r"is damaged .*: remove the folder to start anew"):
         state.get(GROUP) if suffix == ".json" else state.weights_of(outcomes[0])
+
+
+def test_damage_of_what_sweep_it_is_names_the_way_out_too(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    (tmp_path / "sweep-state.json").write_bytes(b"rust")
+    with pytest.raises(DamagedError, match=r"is damaged .*: remove the folder to start anew"):
+        _filled(tmp_path)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
