@@ -28,6 +28,7 @@ from extractor.chunks import plan_chunks
 from extractor.claims import Claim
 from extractor.corpus import Item, Listing
 from extractor.diff import KNOWN_COLUMNS, diff
+from extractor.engine_choice import EngineChoice
 from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
 from extractor.ledger import Ledger
@@ -61,12 +62,15 @@ PROCESSES = {"_Claims": "register", "_Actor": "workers", "raylet": "ray", "gcs_s
 class Sleeper:
     """A worker whose units take so many seconds. Its receipts tell when it was at work, by the clock that all processes share."""
 
-    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int) -> None:
+    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int, engine: EngineChoice) -> None:
         self._seconds = seconds
         self._name = f"worker/{os.getpid()}/1"
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(SPACE, (1,), self._name, {"device": "CPU"})
+
+    def use(self, engine: EngineChoice) -> None:
+        """There is one."""
 
     def check(self, job: Job) -> None:
         return None
