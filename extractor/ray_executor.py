@@ -40,6 +40,7 @@ from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
 from extractor.sharing import Node, Place
 from extractor.slot import Slot
+from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt, LostUnit
 from storage.digests import Words, words_of
 from storage.errors import PermafrostError
@@ -250,6 +251,7 @@ class RayExecutor:
         options = {
             "num_cpus": place.cpus,
             "num_gpus": place.gpus,
+            "max_concurrency": UNITS_AT_ONCE,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             "runtime_env": {"env_vars": self.actor_environment},
         }

@@ -6,8 +6,9 @@ import itertools
 import os
 import platform
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -39,7 +40,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.refusals import float32_option
 from extractor.set_account import SetAccount
-from extractor.stopwatch import Stopwatch
+from extractor.turns import Turn, Turns
 from storage.errors import DriftError, RunError, UnstorableError, UsageError
 from storage.golden import GoldenImages, require_no_drift
 from storage.new_shard import new_shard
@@ -60,6 +61,8 @@ class Worker:
         self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
         self._streams: dict[tuple[int, int], DecodeStream] = {}
+        self._turns = Turns()
+        self._embeds = threading.Lock()  # an engine is not thread-safe, and golden images may be asked for beside a unit
 
     @property
     def _outputs(self) -> list[Output]:
@@ -207,23 +210,28 @@ class Worker:
         return True
 
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
-        """Embed what can be claimed of a unit, publish a shard for each set, then the receipts."""
-        locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
-        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes))
+        """Embed what can be claimed of a unit, publish a shard for each set, then the receipts.
 
-    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
-        clock = Stopwatch()
+        May be called for the next unit, from another thread, before it has returned: UNITS_AT_ONCE overlap as `extractor.turns` says.
+        """
+        locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
+        with self._turns.take() as turn:
+            turn.await_decoding()
+            return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes, turn.decoded), turn)
+
+    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline, turn: Turn) -> Receipt:
         with ExitStack() as stack:
             accounts = []
             for number, each in enumerate(job.all_sets):
                 shard = new_shard(each.run.set_folder, shard_format(each.format), each.layout, each.run.run_id)
                 accounts.append(SetAccount(number, stack.enter_context(shard), each.views))
-            self._fill(accounts, pipeline, clock)
+            self._fill(accounts, pipeline, turn)
+            turn.embedded()
             entries = [account.shard.publish() for account in accounts]
-            clock.lap("publish")
+            turn.published()
         outcomes = pipeline.outcomes
         cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
-        seconds = {**clock.seconds, **outcomes.seconds}
+        seconds = {**turn.seconds, **outcomes.seconds}
         # The last one written is that of the first set: whoever finds it knows that the others are there.
         also = [
             self._write_receipt(unit, each, account.receipt(unit, each, outcomes, entry, dict.fromkeys(cost, 0), {}, self._name))
@@ -237,20 +245,23 @@ class Worker:
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt
 
-    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline, clock: Stopwatch) -> None:
+    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline, turn: Turn) -> None:
         """Embed all batches into the shards."""
         for positions, images in pipeline.batches():
-            clock.lap("wait")
+            turn.await_embedding()
+            turn.lap("wait")
             parts = self._embed(positions, images, pipeline.outcomes)
-            clock.lap("infer")
+            turn.lap("infer")
             for part in parts:
                 accounts[part.output.number].add(part, pipeline.outcomes)
-            clock.lap("write")
-        clock.lap("wait")
+            turn.lap("write")
+        turn.await_embedding()
+        turn.lap("wait")
 
     def _embed(self, positions: list[int], images: list[tf.Tensor], outcomes: Outcomes) -> list[Part]:
         claimed = [outcomes.claimed[position] for position in positions]
-        of_networks = (network.embed(positions, claimed, images[self._kinds.index(network.kind)]) for network in self._networks)
+        with self._embeds:
+            of_networks = [network.embed(positions, claimed, images[self._kinds.index(network.kind)]) for network in self._networks]
         return [part for parts in of_networks for part in parts]
 
     def _embed_located(self, locations: Sequence[str]) -> list[tuple[npt.NDArray[np.generic], Outcomes]]:
@@ -271,14 +282,19 @@ class Worker:
         ]
 
     def _pipeline(
-        self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
+        self,
+        locations: Sequence[str],
+        claim: Claim,
+        limits: Limits,
+        sizes: Sequence[int | None] | None = None,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> DecodePipeline:
         # Batches come together, so that an engine has the next one while it works on one.
         images = IN_FLIGHT * self._batch_size
         wanted = (images, limits.pixels)
         if wanted not in self._streams:
             self._streams = {wanted: DecodeStream(self._kinds, images, self._threads, limits.pixels)}
-        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, self._streams[wanted])
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, self._streams[wanted], on_taken)
 
     @property
     def _batch_size(self) -> int:
