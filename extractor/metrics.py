@@ -34,7 +34,7 @@ METRICS: dict[str, Metric] = {
     "images_rejected": Metric(COUNTER, "images that became rejects", ("node", "reason")),
     "bytes_read": Metric(COUNTER, "bytes of the images read", ("node",)),
     "units_finished": Metric(COUNTER, "units whose receipt is accounted for", ("node",)),
-    "unit_seconds": Metric(HISTOGRAM, "wall-clock seconds that a unit took its worker", ("node",)),
+    "unit_seconds": Metric(HISTOGRAM, "wall-clock seconds that a unit took of its worker's forward thread", ("node",)),
     "stage_seconds": Metric(COUNTER, "seconds of workers by stage; waits and pools of threads are stages too", ("node", "stage")),
     "unit_failures": Metric(COUNTER, "attempts at units that failed: each is tried again, split or given up", ("fault",)),
     "workers": Metric(GAUGE, "workers that are ready for units"),
