@@ -124,7 +124,7 @@ class Dispatcher:
                 self._set_up(slot)
 
     def _fill(self) -> None:
-        """Top up: first one unit for every worker, then the second. When draining, leave each only its oldest one."""
+        """Top up: first one unit for every worker, then the second, then the third. When draining, leave each only its oldest one."""
         if self._draining:
             for slot in self._crew.slots:
                 for given_back in slot.keep_head():
@@ -184,7 +184,7 @@ class Dispatcher:
                 self._crew.slots.remove(slot)
             case Fate.USELESS:
                 self._give_up(slot, RunError(f"it {end} again and again before it had work: {message}"))
-        # Of two units it is not known which one has killed it: neither is blamed, and each is tried again alone. So only a unit that was
+        # Of several units it is not known which one has killed it: none is blamed, and each is tried again alone. So only a unit that was
         # alone is ever blamed.
         if len(lost) == 1 and not innocent:
             yield from self._failed(lost[0], message, fault)

@@ -11,7 +11,7 @@ from extractor.corpus import Item, Items
 
 SHARD_BYTES = 64 << 20  # 64 MiB: what one unit's shard may hold at most
 MIN_UNIT_ITEMS = 256  # a smaller unit costs more in starting and finishing than it wins in balance
-MAX_UNIT_ITEMS = 8192  # 3 MB of items in the driver for each unit at hand: two a worker
+MAX_UNIT_ITEMS = 8192  # 3 MB of items in the driver for each unit at hand: three a worker
 UNITS_AIMED_AT = 64  # enough to keep many workers busy to the end, few enough for large shards
 
 

@@ -1,4 +1,4 @@
-"""Two units at once in one worker: the next one is read and decoded while the one before is embedded and published."""
+"""Units overlap in one worker: while one is published, the next one is embedded, and the one after it is read and decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-UNITS_AT_ONCE = 2  # of a worker
+UNITS_AT_ONCE = 3  # of a worker: with two, the next one could not be read until the one before the last is published
 
 
 class Turns:

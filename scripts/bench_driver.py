@@ -3,7 +3,7 @@
     python -m scripts.bench_driver --workers 64 --units 20 --out driver.json
 
 Driver, ledger, receipts, Ray actors and the register of claims are the real ones. The workers are without a network: for each unit they
-claim made-up digests, in chunks as the real ones do, sleep in the place of the forward pass, and write the receipt; two units overlap as
+claim made-up digests, in chunks as the real ones do, sleep in the place of the forward pass, and write the receipt; units overlap as
 those of the real ones do. A worker is at work while it sleeps. So what it is not, between its first unit and the last one of all, it has
 waited for the driver, for claims or for a core.
 """

@@ -1,4 +1,4 @@
-"""How busy one worker keeps its engine across the borders of units, as JSON: units given one at a time, and two at once as executors do.
+"""How busy one worker keeps its engine across the borders of units, as JSON: one unit at a time, and several as executors give them.
 
     python -m scripts.bench_worker CORPUS --out worker.json
 
@@ -41,7 +41,7 @@ from storage.runs import RunFolder
 from storage.shard_layout import ShardLayout
 
 WIDTH, BATCH = 1280, 32
-WAYS = {"one unit at a time": 1, "two units at once": UNITS_AT_ONCE}
+WAYS = {"one unit at a time": 1, "units overlap": UNITS_AT_ONCE}
 
 
 class WaitingEngine:

@@ -1,4 +1,4 @@
-"""Two units of a worker have their turns in the order in which they came, and its time is booked once."""
+"""The units of a worker have their turns in the order in which they came, and its time is booked once."""
 
 from __future__ import annotations
 
