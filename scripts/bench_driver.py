@@ -31,6 +31,7 @@ from extractor.diff import KNOWN_COLUMNS, diff
 from extractor.engine_choice import EngineChoice
 from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
+from extractor.lean_imports import import_lean
 from extractor.ledger import Ledger
 from extractor.listing import ADD_ROWS, ListingBuilder
 from extractor.options import ExtractOptions
@@ -64,6 +65,7 @@ class Sleeper:
     """A worker whose forward passes take so many seconds. Its receipts tell when it was at work, by the clock that all processes share."""
 
     def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int, engine: EngineChoice) -> None:
+        import_lean()  # as real workers do before TensorFlow
         self._seconds, self._turns = seconds, Turns()
         self._name = f"worker/{os.getpid()}/1"
 
@@ -214,6 +216,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="that a unit takes")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    import_lean()
     tell_result(lambda root: bench(root, args.workers, args.units, args.items, args.seconds), args.out)
 
 
