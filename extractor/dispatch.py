@@ -75,10 +75,6 @@ class Processes(Protocol):
         """Give up a unit's claims."""
         ...
 
-    def finish(self, unit: str) -> None:
-        """Settle a unit's claims for good."""
-        ...
-
 
 class Dispatcher:
     """Of one run, whose units come in rounds."""
@@ -93,7 +89,7 @@ class Dispatcher:
         """See Executor.run."""
         self._waiting, self._draining = UnitQueue(units, lambda: len(self._crew.slots)), False
         self._settlement = Settlement(self._waiting, job, self._processes.release)
-        look, note = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES)
+        look, note, hung = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES), Interval(CHECK_SECONDS)
         while not self._waiting.done:
             if look.passed():
                 self._take_up_places()
@@ -108,8 +104,9 @@ class Dispatcher:
                 check()
             for reference in finished:
                 yield from self._settle(owners[reference], reference)
-            for slot in self._crew.ready:
-                yield from self._end_if_hung(slot)
+            if hung.passed():
+                for slot in self._crew.ready:
+                    yield from self._end_if_hung(slot)
 
     def drain(self) -> None:
         self._waiting.close()
@@ -150,10 +147,9 @@ class Dispatcher:
             yield from self._after_error(slot, slot.take_off(reference), error)
         else:
             seconds = slot.seconds
-            if attempt := slot.take_off(reference):
+            if slot.take_off(reference):
                 self._crew.unit_finished()
                 self._deadline.finished(seconds)
-                self._processes.finish(attempt.unit.id)
                 yield from self._settlement.finished(result)
             else:
                 self._welcome(slot, result)

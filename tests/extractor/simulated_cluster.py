@@ -133,9 +133,6 @@ class SimulatedCluster:
     def kill(self, slot: Slot) -> None:
         slot.actor.alive = False
 
-    def finish(self, unit: str) -> None:
-        return None
-
     def release(self, unit: str) -> None:
         self.released.append(unit)
 

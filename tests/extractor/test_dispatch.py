@@ -28,6 +28,7 @@ from tests.extractor.simulated_cluster import SimulatedCluster, make_job, make_u
 @pytest.fixture(autouse=True)
 def _look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extractor.dispatch.SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr("extractor.dispatch.CHECK_SECONDS", 0)
 
 
 def gpus(name: str, n: int = 1) -> Node:
