@@ -12,7 +12,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from extractor.assembly import Assembly
 from extractor.claims import ClaimRegister
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
-from extractor.code_version import require_same_code, versions_here
+from extractor.code_version import versions_here
 from extractor.crew import Crew
 from extractor.deadline import Deadline
-from extractor.device import prepare_process
 from extractor.dispatch import CallError, DiedError, Dispatcher
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import CHECK_SECONDS, go_on
@@ -44,6 +42,7 @@ from extractor.sharing import Node, Place
 from extractor.slot import Slot
 from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt, LostUnit
+from extractor.worker_process import WorkerProcess
 from storage.digests import Words, words_of
 from storage.errors import PermafrostError
 from storage.runs import RunFolder
@@ -54,34 +53,9 @@ OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are sm
 ACTOR_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # workers may share a GPU
 
 
-class _Actor:
-    """A worker in a process of its own. TensorFlow is first imported in `build`, after the check of the code and the setting of devices."""
-
+class _Actor(WorkerProcess):
     def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe], engine: EngineChoice) -> WorkerInfo:
-        """versions: the driver's. Raises CodeMismatchError before anything is built."""
-        cautions = require_same_code(versions, versions_here(), ray.util.get_node_ip_address())
-        os.environ["KERAS_BACKEND"] = engine.kind.backend
-        if not ray.get_gpu_ids():
-            os.environ["JAX_PLATFORMS"] = "cpu"
-        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()) and engine.kind.backend == "tensorflow")
-        from extractor.worker import Worker
-
-        self._worker = Worker(recipes, self._threads, AS_USUAL if engine.measured else engine)
-        info = self.use(engine)
-        return replace(info, cautions=(*cautions, *info.cautions))
-
-    def ask(self, what: str, *arguments: Any) -> Any:
-        """The answer of one of the worker's methods."""
-        return getattr(self._worker, what)(*arguments)
-
-    def use(self, engine: EngineChoice) -> WorkerInfo:
-        self._worker.use(engine)
-        info = self._worker.info()
-        seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
+        super().__init__(threads, ray.util.get_node_ip_address(), bool(ray.get_gpu_ids()))
 
     def begin(self, job: Job, claims: Any) -> None:
         self._job = job
@@ -101,16 +75,9 @@ class _Actor:
             answer: list[int] = ray.get(self._claims.claim.remote(unit.id, number, digests, finished))
             return answer
 
-        try:
-            receipt = self._worker.run(unit, self._job, claim)
-            self._finished.append(unit.id)
-            return receipt
-        except (PermafrostError, OSError):
-            raise
-        except Exception:
-            if not self._worker.is_sound(self._job):
-                os._exit(1)  # a broken device would fail unit after unit: another process takes its place
-            raise
+        receipt = self.run_unit(unit, self._job, claim)
+        self._finished.append(unit.id)
+        return receipt
 
 
 class _Claims(ClaimRegister):

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -39,12 +38,10 @@ from extractor.precision_cost import weigh
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.refusals import float32_option
-from extractor.set_account import SetAccount
-from extractor.turns import Turn, Turns
+from extractor.turns import Turns
+from extractor.unit_work import work_off
 from storage.errors import DriftError, RunError, UnstorableError, UsageError
 from storage.golden import GoldenImages, require_no_drift
-from storage.new_shard import new_shard
-from storage.shard import shard_format
 from storage.stored import UNSTORABLE
 
 _numbers = itertools.count(1)  # of the workers of this process
@@ -217,46 +214,8 @@ class Worker:
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
         with self._turns.take() as turn:
             turn.await_decoding()
-            return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes, turn.decoded), turn)
-
-    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline, turn: Turn) -> Receipt:
-        with ExitStack() as stack:
-            accounts = []
-            for number, each in enumerate(job.all_sets):
-                shard = new_shard(each.run.set_folder, shard_format(each.format), each.layout, each.run.run_id)
-                accounts.append(SetAccount(number, stack.enter_context(shard), each.views))
-            self._fill(accounts, pipeline, turn)
-            turn.embedded()
-            entries = [account.shard.publish() for account in accounts]
-            turn.published()
-        outcomes = pipeline.outcomes
-        cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
-        seconds = {**turn.seconds, **outcomes.seconds}
-        # The last one written is that of the first set: whoever finds it knows that the others are there.
-        also = [
-            self._write_receipt(unit, each, account.receipt(unit, each, outcomes, entry, dict.fromkeys(cost, 0), {}, self._name))
-            for each, account, entry in list(zip(job.all_sets, accounts, entries, strict=True))[1:]
-        ]
-        first = replace(accounts[0].receipt(unit, job, outcomes, entries[0], cost, seconds, self._name), also=tuple(also))
-        return self._write_receipt(unit, job, first)
-
-    @staticmethod
-    def _write_receipt(unit: Unit, job: Job, receipt: Receipt) -> Receipt:
-        job.run.write_receipt(unit.id, receipt.to_table())
-        return receipt
-
-    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline, turn: Turn) -> None:
-        """Embed all batches into the shards."""
-        for positions, images in pipeline.batches():
-            turn.await_embedding()
-            turn.lap("wait")
-            parts = self._embed(positions, images, pipeline.outcomes)
-            turn.lap("infer")
-            for part in parts:
-                accounts[part.output.number].add(part, pipeline.outcomes)
-            turn.lap("write")
-        turn.await_embedding()
-        turn.lap("wait")
+            pipeline = self._pipeline(locations, claim, job.limits, sizes, turn.decoded)
+            return work_off(unit, job, pipeline, self._embed, turn, self._name)
 
     def _embed(self, positions: list[int], images: list[tf.Tensor], outcomes: Outcomes) -> list[Part]:
         claimed = [outcomes.claimed[position] for position in positions]
