@@ -173,7 +173,7 @@ def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def bench(root: Path, workers: int, units: int, unit_items: int, seconds: float) -> dict[str, Any]:
-    name, meter = SetName(root / "store", "team", "set"), Meter()
+    name, meter = SetName(root / "store", "team", "set"), Meter(1.0)
     of_set, executor = SetRun(name, "run", ExtractOptions(RECIPE)), WatchedExecutor(workers, seconds)
     rounds = Rounds([of_set], ExtractOptions(RECIPE), executor, Stopwatch(), lambda _: None)
     listing = made_up_listing(workers * units * unit_items)
