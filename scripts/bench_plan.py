@@ -50,7 +50,7 @@ SHAPE = (1280,)
 
 
 class Meter:
-    """Seconds, and the most memory that is not a mapped file, of each step. between: seconds between two looks, of which each costs 0.2 ms."""
+    """Seconds, and the most memory that is not a mapped file, of each step. between: seconds between two looks; one costs 0.2 ms."""
 
     def __init__(self, between: float = SAMPLE_SECONDS) -> None:
         self._between = between
