@@ -108,7 +108,7 @@ class Listing:
             yield from (ListingReject(*row) for row in _rows(block, tuple(REJECT_COLUMNS.names)))
 
 
-_item_of: Callable[[tuple[Any, ...]], Item] = partial(tuple.__new__, Item)  # a third of what `Item(*row)` takes
+_item_of: Callable[[tuple[Any, ...]], Item] = partial(tuple.__new__, Item)  # half of what `Item(*row)` takes
 
 
 def items_of(table: pa.Table) -> Iterator[Item]:

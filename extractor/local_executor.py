@@ -32,7 +32,7 @@ from storage.errors import HungError, PermafrostError, RunError
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
 _UnderWay = dict[str, float]  # units of one worker, oldest first, and since when each has, or awaits, its turn, by time.monotonic()
-IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
+IDLE_SECONDS = 0.02  # between two looks for work, when the next unit cannot be begun yet, or the last ones may come back
 
 
 class LocalExecutor:
@@ -136,19 +136,26 @@ class LocalExecutor:
         return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count), self._engine)
 
     def _serve(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
-        while attempt := self._next(mine, waiting, stop):
+        while attempt := self._next(worker, mine, waiting, stop):
             for result in self._run_one(worker, mine, waiting, attempt):
                 results.put(result)
         results.put(None)
 
-    def _next(self, mine: _UnderWay, waiting: UnitQueue, stop: threading.Event) -> Attempt | None:
+    def _next(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue, stop: threading.Event) -> Attempt | None:
+        """None at the end."""
         with self._lock:
             while not stop.is_set() and not waiting.done:
-                if attempt := waiting.take_beside(len(self._workers)) if mine else waiting.take():
+                if attempt := self._attempt_for(worker, mine, waiting):
                     mine[attempt.unit.id] = time.monotonic()
                     return attempt
                 self._lock.wait(IDLE_SECONDS)
         return None
+
+    def _attempt_for(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue) -> Attempt | None:
+        """One that the worker can begin to read at once, so that a run that is drained has nothing to wait for but what was begun."""
+        if not mine:
+            return waiting.take()
+        return waiting.take_beside(len(self._workers)) if worker.decoded_units == len(mine) else None
 
     def _run_one(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue, attempt: Attempt) -> Sequence[_Result]:
         assert self._job is not None

@@ -24,6 +24,7 @@ class Turns:
         self._decoding: list[Turn] = []  # the first has the turn, in both
         self._embedding: list[Turn] = []
         self._publishing: list[Turn] = []
+        self._under_way = 0
         self._booked = 0.0  # until when, by `clock`
 
     @contextmanager
@@ -33,6 +34,7 @@ class Turns:
         with self._changed:
             if not self._embedding:
                 self._book(turn, "publish" if self._publishing else "")
+            self._under_way += 1
             self._decoding.append(turn)
             self._embedding.append(turn)
         try:
@@ -43,6 +45,13 @@ class Turns:
                     self._book(turn, "")
             for queue in (self._decoding, self._embedding, self._publishing):
                 self._leave(queue, turn)
+            with self._changed:
+                self._under_way -= 1
+
+    @property
+    def decoded(self) -> int:
+        """Units under way whose last image is with the decoder."""
+        return self._under_way - len(self._decoding)
 
     def _await(self, queue: list[Turn], turn: Turn) -> None:
         with self._changed:

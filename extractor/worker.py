@@ -206,6 +206,11 @@ class Worker:
             return False
         return True
 
+    @property
+    def decoded_units(self) -> int:
+        """Of those under way. Where all are, `run` would begin to read another one at once."""
+        return self._turns.decoded
+
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish a shard for each set, then the receipts.
 

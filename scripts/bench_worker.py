@@ -60,7 +60,6 @@ class WaitingEngine:
 
 class Bench:
     def __init__(self, root: Path, files: Sequence[Path], unit_items: int, size: int, threads: int) -> None:
-        prepare_process(threads, use_gpus=False)
         recipe = Recipe("mobilenet", "random:0", input_size=size, dtype="float32", args=(("alpha", 0.25),))
         self._worker, self.engine, self._threads = Worker([recipe], threads), WaitingEngine(), threads
         [network] = self._worker._networks
@@ -137,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    prepare_process(usable_cores(), use_gpus=False)
     files = [path.absolute() for path in sorted(args.corpus.rglob("*.jp*g"))[: args.units * args.items]]
     tell_result(lambda root: bench(root, files, args.items, args.size, args.rate, args.rounds), args.out)
 

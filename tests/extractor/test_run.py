@@ -594,8 +594,10 @@ def test_what_another_run_took_from_this_one_was_not_done_twice(
     whole = Worker.run
 
     def let_another_in(self: Worker, unit: Unit, job: Job, claim: Claim) -> Receipt:
-        """Before the second unit."""
+        """Before the second unit, when the first is finished."""
         if unit.id == "000001" and not inner:
+            while job.run.read_receipt("000000") is None:
+                time.sleep(0.01)
             monkeypatch.setattr(Worker, "run", whole)
             inner.append(run(corpus))
         return whole(self, unit, job, claim)
@@ -849,16 +851,17 @@ def test_sigterm_lets_units_under_way_end_and_begins_no_other(
 
     def terminate(progress: Progress) -> None:
         if progress.done == 8:
-            time.sleep(0.1)  # the third unit is under way now
+            time.sleep(0.1)  # the third unit is under way now, and perhaps the fourth and the fifth
             os.kill(os.getpid(), signal.SIGTERM)
 
-    corpus, name, before = make_corpus(20), parse_set(f"{tmp_path}/features/team/photos"), signal.getsignal(signal.SIGTERM)
+    corpus, name, before = make_corpus(28), parse_set(f"{tmp_path}/features/team/photos"), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         run(corpus, on_progress=terminate)
     assert signal.getsignal(signal.SIGTERM) is before
     [status] = run_statuses(name)
-    assert (status.state, status.done) == ("interrupted", 12)
-    assert account(run(corpus)) == (8, 8, 12, 20, 0, 0)
+    assert status.state == "interrupted"
+    assert status.done in (12, 16, 20)
+    assert account(run(corpus)) == (28 - status.done, 28 - status.done, status.done, 28, 0, 0)
 
 
 def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(

@@ -133,5 +133,9 @@ def test_one_decodes_while_the_one_before_embeds() -> None:
         a.decoded()
         a.await_embedding()
         b.await_decoding()  # returns
+        assert turns.decoded == 1
+        b.decoded()
+        assert turns.decoded == 2
         a.embedded()
         b.await_embedding()
+    assert turns.decoded == 0
