@@ -880,7 +880,7 @@ def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
 
 def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     """The limit on file sizes is the border of the disk here: Linux has none for a folder that a test may set."""
-    corpus = make_corpus(12)
+    corpus = make_corpus(40)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(progress: Progress) -> None:
@@ -892,7 +892,7 @@ def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_
             run(corpus, on_progress=limit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert run(corpus).read <= 8
+    assert run(corpus).read <= 36
 
 
 def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_runs(
@@ -915,7 +915,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
 def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [WarmWorker((RECIPE,))])[0]
+    corpus, worker = make_corpus(60), WORKERS.setdefault((RECIPE,), [WarmWorker((RECIPE,))])[0]
     [network] = worker._networks
 
     class FallenOff:
