@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -67,9 +67,10 @@ class DecodePipeline:
         limits: Limits = DEFAULT_LIMITS,
         sizes: Sequence[int | None] | None = None,
         stream: DecodeStream | None = None,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known. stream: of the same kinds, batch size,
-        threads and limit of pixels, if there is one.
+        threads and limit of pixels, if there is one. on_taken: called when the decoder has taken the last file, from a thread of its own.
         """
         self._locations = locations
         self._claim = claim
@@ -78,6 +79,7 @@ class DecodePipeline:
         self._limits = limits
         self._sizes = sizes or [None] * len(locations)
         self._stream = stream or DecodeStream(kinds, batch_size, threads, limits.pixels)
+        self._on_taken = on_taken
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_pieces`
@@ -118,6 +120,8 @@ class DecodePipeline:
             raise
         except BaseException as error:  # noqa: BLE001 - ignore_errors() would swallow it; batches() raises it
             self._failure = error
+        finally:
+            self._on_taken()
 
     def _headers(self, encoded: bytes) -> list[list[int]]:
         read = image_policy.read_header

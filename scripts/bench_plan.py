@@ -50,9 +50,10 @@ SHAPE = (1280,)
 
 
 class Meter:
-    """Seconds, and the most memory that is not a mapped file, of each step."""
+    """Seconds, and the most memory that is not a mapped file, of each step. between: seconds between two looks; one costs 0.2 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, between: float = SAMPLE_SECONDS) -> None:
+        self._between = between
         self.steps: dict[str, dict[str, float]] = {}
 
     @contextmanager
@@ -60,7 +61,7 @@ class Meter:
         peak, stop = [0], threading.Event()
 
         def sample() -> None:
-            while not stop.wait(SAMPLE_SECONDS):
+            while not stop.wait(self._between):
                 peak[0] = max(peak[0], anonymous_bytes())
 
         thread = threading.Thread(target=sample)

@@ -594,8 +594,10 @@ def test_what_another_run_took_from_this_one_was_not_done_twice(
     whole = Worker.run
 
     def let_another_in(self: Worker, unit: Unit, job: Job, claim: Claim) -> Receipt:
-        """Before the second unit."""
+        """Before the second unit, when the first is finished."""
         if unit.id == "000001" and not inner:
+            while job.run.read_receipt("000000") is None:
+                time.sleep(0.01)
             monkeypatch.setattr(Worker, "run", whole)
             inner.append(run(corpus))
         return whole(self, unit, job, claim)
@@ -849,16 +851,17 @@ def test_sigterm_lets_units_under_way_end_and_begins_no_other(
 
     def terminate(progress: Progress) -> None:
         if progress.done == 8:
-            time.sleep(0.1)  # the third unit is under way now
+            time.sleep(0.1)  # the third unit is under way now, and perhaps the fourth and the fifth
             os.kill(os.getpid(), signal.SIGTERM)
 
-    corpus, name, before = make_corpus(20), parse_set(f"{tmp_path}/features/team/photos"), signal.getsignal(signal.SIGTERM)
+    corpus, name, before = make_corpus(28), parse_set(f"{tmp_path}/features/team/photos"), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         run(corpus, on_progress=terminate)
     assert signal.getsignal(signal.SIGTERM) is before
     [status] = run_statuses(name)
-    assert (status.state, status.done) == ("interrupted", 12)
-    assert account(run(corpus)) == (8, 8, 12, 20, 0, 0)
+    assert status.state == "interrupted"
+    assert status.done in (12, 16, 20)
+    assert account(run(corpus)) == (28 - status.done, 28 - status.done, status.done, 28, 0, 0)
 
 
 def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
@@ -877,7 +880,7 @@ def test_units_that_do_not_end_in_the_time_of_grace_are_handed_back(
 
 def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_corpus: MakeCorpus, small_units: None) -> None:
     """The limit on file sizes is the border of the disk here: Linux has none for a folder that a test may set."""
-    corpus = make_corpus(12)
+    corpus = make_corpus(40)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(progress: Progress) -> None:
@@ -889,7 +892,7 @@ def test_a_full_disk_ends_the_run_in_words_that_say_what_is_kept(run: Run, make_
             run(corpus, on_progress=limit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert run(corpus).read <= 8
+    assert run(corpus).read <= 36
 
 
 def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_runs(
@@ -912,7 +915,7 @@ def test_an_image_that_breaks_its_worker_is_a_reject_and_is_not_tried_by_later_r
 def test_a_worker_that_breaks_blames_no_image(
     run: Run, make_corpus: MakeCorpus, small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, worker = make_corpus(12), WORKERS.setdefault((RECIPE,), [WarmWorker((RECIPE,))])[0]
+    corpus, worker = make_corpus(60), WORKERS.setdefault((RECIPE,), [WarmWorker((RECIPE,))])[0]
     [network] = worker._networks
 
     class FallenOff:
