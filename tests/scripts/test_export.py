@@ -95,7 +95,7 @@ def test_what_the_documentation_serves_needs_the_serving_library_alone_and_is_wh
 @pytest.mark.slow
 def test_parity_is_measured_on_images_that_differ(served: tuple[Sample, dict[str, list[Parity]]], desk: Path) -> None:
     sample, found = served
-    assert len(sample.names) == 11
+    assert len(sample.names) == 13
     assert np.ptp(sample.expected[:, 0]) > 0.3
     inputs = {to: {parity.input: parity for parity in parities} for to, parities in found.items()}
     assert {to: list(of_format) for to, of_format in inputs.items()} == {
@@ -105,10 +105,10 @@ def test_parity_is_measured_on_images_that_differ(served: tuple[Sample, dict[str
         "litert": ["pixels"],
     }
     for of_format in inputs.values():
-        assert (of_format["pixels"].images, of_format["pixels"].other_class) == (11, 0)
+        assert (of_format["pixels"].images, of_format["pixels"].other_class) == (13, 0)
         assert of_format["pixels"].worst < 1e-4
     encoded = inputs["savedmodel"]["image_bytes"]
-    assert (encoded.images, encoded.grey_levels, encoded.refused) == (11, 1, [])
+    assert (encoded.images, encoded.grey_levels, encoded.refused) == (13, 1, [])
     described = json.loads((desk / "served" / "savedmodel" / "export.json").read_text())
     assert described["parity"] == [parity.to_dict() for parity in found["savedmodel"]]
     assert {entry["path"] for entry in described["files"]} >= {"saved_model.pb", "variables/variables.index"}
@@ -124,7 +124,7 @@ def test_the_command_says_what_it_wrote(desk: Path, say: Said, monkeypatch: pyte
     said = json.loads(out)
     assert said == {**json.loads(Path("lite/export.json").read_text()), "out": "lite"}
     assert (said["to"], said["strategy"], said["classes"]) == ("litert", "feature-extraction", ["ant", "bee"])
-    assert said["parity"][0]["images"] == 10
+    assert said["parity"][0]["images"] == 12
     assert {path.name for path in Path("lite").iterdir()} == {"export.json", "model.tflite"}
     assert not list(desk.glob(".*"))
 
