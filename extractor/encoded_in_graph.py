@@ -62,8 +62,27 @@ def _from_jpeg(encoded: tf.Tensor, size: int, policy: str) -> tf.Tensor:
 
 def _from_png(encoded: tf.Tensor, size: int, policy: str) -> tf.Tensor:
     rgba = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
-    colour, alpha = rgba[:, :, :3], rgba[:, :, 3:]
+    colour, alpha = rgba[:, :, :3], _alpha(encoded, rgba)
     over_white = (colour * alpha + 255 * (255 - alpha) + 127) // 255
     # One rounding is within a grey level of Pillow, which reads PNGs in the policy and rounds after rows and columns, in an order that
     # depends on the sizes since its pull request 9549.
     return resize(tf.cast(over_white, tf.uint8), size, IMAGE_POLICIES[policy].antialias)
+
+
+def _alpha(encoded: tf.Tensor, rgba: tf.Tensor) -> tf.Tensor:
+    """int32 [H, W, 1], 0 to 255.
+
+    A PNG of 1, 2 or 4 bits a sample that has none gets 1, 3 or 15 from TensorFlow and not 255 (tensorflow/core/lib/png/png_io.cc,
+    `CommonInitDecode`: the filling of png_set_add_alpha goes by the file's bits). Decoded to as many channels as it has, a palette has
+    three without transparency and four with it.
+    """
+    grey, alpha = rgba[:, :, :1], rgba[:, :, 3:]
+    bits = tf.io.decode_raw(tf.strings.substr(encoded, 24, 1), tf.uint8)[0]  # in IHDR, behind width and height
+
+    def of_few_bits() -> tf.Tensor:
+        channels = tf.shape(tf.io.decode_png(encoded))[2]
+        # Pillow compares the transparent grey of 2 and 4 bits with values of 8, so that none but black is.
+        transparent = tf.logical_and(alpha == 0, tf.logical_or(bits == 1, grey == 0))
+        return tf.where(channels == 1, tf.where(transparent, 0, 255), tf.where(channels == 3, 255, alpha))
+
+    return tf.cond(bits < 8, of_few_bits, lambda: alpha)

@@ -37,7 +37,7 @@ from storage.files import remove_private_files
 from storage.names import parse_set
 from storage.place import Place, same_place
 from storage.runs import new_run_id
-from storage.store import require_possible_root
+from storage.store import require_possible_set
 
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
 
@@ -81,7 +81,7 @@ def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
         name = parse_set(text)
         if name.at:
             raise UsageError(f"{text}: extraction makes a new version; leave out '@{name.at}'")
-        require_possible_root(name.root)
+        require_possible_set(name)
         sets.append(SetRun(name, run_id, own))
     for one, other in combinations(sets, 2):
         if same_place(one.name.folder, other.name.folder):

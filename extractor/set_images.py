@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from extractor.content import locate, read_content
+from extractor.content import read_content
 from extractor.decoded_images import Decoded, Pixels, decode_images
 from extractor.input_kind import InputKind
+from extractor.item_places import Note, locate_items
 from extractor.pipeline import READ_THREADS
-from extractor.sources import list_corpus
-from storage.errors import NotFoundError, UsageError
+from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 
 Numbers = npt.NDArray[np.int64]
@@ -34,16 +33,22 @@ class SetImages:
     """
 
     def __init__(
-        self, feature_set: FeatureSet, kind: InputKind, moved: Mapping[str, str] | None = None, memory: int = MEMORY_BYTES
+        self,
+        feature_set: FeatureSet,
+        kind: InputKind,
+        moved: Mapping[str, str] | None = None,
+        memory: int = MEMORY_BYTES,
+        note: Note = lambda message: None,
     ) -> None:
-        """moved: corpus id -> where it is now, if not where it was. Raises NotFoundError for a corpus that is nowhere."""
+        """moved: corpus id -> where it is now, if not where it was. note: is told what the user should know. Raises as `locate_items`."""
         self.shape = (kind.size, kind.size, 3)
         self._set, self._kind, self._memory = feature_set, kind, memory
         self._threads = os.cpu_count() or 2
         table = feature_set.columns("corpus", "key", "digest")
         self._corpora, self._keys = table["corpus"].combine_chunks(), table["key"].combine_chunks()
         self._digests = table["digest"].combine_chunks()
-        self._locations = self._located(moved or {})
+        places = locate_items(feature_set, moved or {}, note)
+        self._locations, self._sources = places.locations, places.sources
         self._held: Pixels | None = None
         self._places = np.full(feature_set.rows, -1)  # by position: the row in what is held
 
@@ -76,7 +81,7 @@ class SetImages:
         with ThreadPoolExecutor(READ_THREADS) as pool:
             for i, (digest, fault) in enumerate(pool.map(_read, (self._locations[i] for i in positions))):
                 if digest != expected[i]:
-                    faults[int(positions[i])] = fault or CHANGED
+                    faults[int(positions[i])] = self._told(int(positions[i]), fault or CHANGED)
         if faults:
             raise self._refusal(faults, len(positions))
 
@@ -95,7 +100,11 @@ class SetImages:
         expected = self._digests.take(pa.array(positions[batch.positions])).to_pylist()
         changed = (i for i, a, b in zip(batch.positions, batch.digests, expected, strict=True) if a != b)
         found = {int(positions[i]): CHANGED for i in changed}
-        return found | {int(positions[i]): f"{reason}: {message}" for i, (reason, message) in batch.rejects.items()}
+        rejects = ((int(positions[i]), f"{reason}: {message}") for i, (reason, message) in batch.rejects.items())
+        return found | {position: self._told(position, fault) for position, fault in rejects}
+
+    def _told(self, position: int, fault: str) -> str:
+        return fault if self._locations[position] else f"not in {self._sources[self._corpora[position].as_py()]}"
 
     def _refusal(self, faults: Mapping[int, str], asked: int) -> UsageError:
         told = "; ".join(f"{self._keys[position]} ({fault})" for position, fault in list(faults.items())[:EXAMPLES])
@@ -105,32 +114,8 @@ class SetImages:
             "are now, or extract the corpus again, and train on that version"
         )
 
-    def _located(self, moved: Mapping[str, str]) -> list[str]:
-        """Where the image of each item is; "" for one that its corpus no longer lists."""
-        states = self._set.manifest.corpora
-        if unknown := sorted(set(moved) - set(states)):
-            raise UsageError(f"{self._set.name} has no corpus {unknown[0]!r}: expected one of {', '.join(states)}")
-        found = [""] * self._set.rows
-        for corpus in Counter(self._corpora.to_pylist()):
-            source = moved.get(corpus) or states[corpus].source
-            places = _listed(source, corpus, f"{self._set.name}")
-            for position in np.flatnonzero(np.asarray(pa.compute.equal(self._corpora, corpus))):
-                found[position] = places.get(self._keys[int(position)].as_py(), "")
-        return found
-
 
 def _read(location: str) -> tuple[bytes, str]:
     """(sha256, what is wrong)."""
     content = read_content(location)
     return hashlib.sha256(content.encoded).digest(), f"{content.reason}: {content.message}" if content.reason else ""
-
-
-def _listed(source: str, corpus: str, owner: str) -> dict[str, str]:
-    """Locations by key."""
-    try:
-        listing = list_corpus(source, corpus)
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"the images of {owner} are no longer at {source} (corpus {corpus}): pass --corpus with where they are now"
-        ) from error
-    return {item.key: locate(listing.base, item) for item in listing.items}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extractor.sources import names_corpus
+from scripts.console import warn
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.space import Space
@@ -31,7 +34,7 @@ def images_of(feature_set: FeatureSet, space: Space, sources: Sequence[str], mem
     from extractor.set_images import MEMORY_BYTES, SetImages
 
     kind = InputKind(space.input_size, space.image_policy)
-    return SetImages(feature_set, kind, _by_corpus(feature_set, sources), MEMORY_BYTES if memory is None else memory)
+    return SetImages(feature_set, kind, _by_corpus(feature_set, sources), MEMORY_BYTES if memory is None else memory, warn)
 
 
 def _by_corpus(feature_set: FeatureSet, sources: Sequence[str]) -> dict[str, str]:
@@ -40,6 +43,10 @@ def _by_corpus(feature_set: FeatureSet, sources: Sequence[str]) -> dict[str, str
     for text in sources:
         name, separator, source = text.partition("=")
         if not (separator and name in corpora):
+            if separator and not {"/", ":"} & set(name) and not (Path(text).exists() or names_corpus(text)):
+                raise UsageError(
+                    f"{feature_set.name} has no corpus {name!r}, which --corpus {text} names: expected one of {', '.join(corpora)}"
+                )
             if len(corpora) > 1:
                 raise UsageError(
                     f"{feature_set.name} has several corpora ({', '.join(corpora)}): pass --corpus ID=SOURCE for each that moved"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from dataclasses import asdict
-from math import ceil
+from math import ceil, inf, nan
 from typing import TYPE_CHECKING, Any
 
 from extractor.backbone_table import BACKBONES
@@ -38,7 +39,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     group = parser.add_argument_group("plan")
     group.add_argument("--corpus", metavar="CORPUS", help="the images, as for extract; a few are embedded, and nothing is written")
     group.add_argument("--budget-disk", type=_size, metavar="SIZE", help="that the cache may take, such as 10GB or 512MiB")
-    group.add_argument("--budget-hours", type=float, metavar="H", help="for extraction and all epochs together")
+    group.add_argument("--budget-hours", type=_hours, metavar="H", help="for extraction and all epochs together")
     group.add_argument("--epochs", type=int, default=20, metavar="N", help="to train for (default 20)")
     group.add_argument("--measure", type=int, default=4, metavar="N", help="cuts to measure; the others go by their FLOPs (default 4)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -107,10 +108,10 @@ def _plan(args: argparse.Namespace, recipe: Recipe, cuts: list[Cut]) -> int:
 def _command(args: argparse.Namespace, cut: Cut) -> str:
     """What extracts a set at the cut, with the options of the network that were given."""
     given = {"input-size": args.input_size, "preprocessing": args.preprocessing, "weights": args.weights}
-    words = ["permafrost extract", args.corpus, "ROOT/TEAM/SET", "--backbone", args.backbone]
-    words += [f"--backbone-arg {each}" for each in args.backbone_arg]
-    words += [f"--{name} {value}" for name, value in given.items() if value]
-    return " ".join([*words, f"--layer {cut.layer} --pooling none --dtype {args.dtype}"])
+    words = ["permafrost", "extract", args.corpus, "ROOT/TEAM/SET", "--backbone", args.backbone]
+    words += [word for each in args.backbone_arg for word in ("--backbone-arg", each)]
+    words += [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
+    return shlex.join([*words, "--layer", cut.layer, "--pooling", "none", "--dtype", args.dtype])
 
 
 def _cost_row(cost: CutCost, is_best: bool, fits: bool) -> tuple[object, ...]:
@@ -134,7 +135,19 @@ def _size(text: str) -> float:
     """'10GB' to bytes."""
     found = re.fullmatch(r"([0-9.]+)\s*([KMGT]I?B)?", text.strip().upper())
     try:
-        assert found
-        return float(found[1]) * UNITS[found[2] or ""]
-    except (AssertionError, ValueError):
-        raise argparse.ArgumentTypeError(f"expected a size such as 10GB or 512MiB, got {text!r}") from None
+        size = float(found[1]) * UNITS[found[2] or ""] if found else 0.0
+    except ValueError:
+        size = 0.0
+    if not size:
+        raise argparse.ArgumentTypeError(f"expected a size such as 10GB or 512MiB, got {text!r}")
+    return size
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = nan
+    if not 0 < hours < inf:
+        raise argparse.ArgumentTypeError(f"expected a number of hours above 0, such as 2 or 0.5, got {text!r}")
+    return hours

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.console import counts_text, human_bytes, import_tensorflow, print_json, print_pairs, print_table, quiet_native, warn
 from scripts.export_folder import DESCRIPTION, check_export_target, describe_files
 from scripts.named_images import NamedImages, name_images
 from scripts.predict import recipe_of, require_head
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if takes_pixels(head) and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     recipe = None if takes_pixels(head) else recipe_of(head, moved)
-    sample = take_sample(head, recipe, images)
+    with quiet_native():  # decoders talk of each damaged file; what is wrong with it is said below
+        sample = take_sample(head, recipe, images)
     exported = join(head, recipe)
     parity = write_export(head, exported, sample, args.to, out)
     for reject in images.rejects:

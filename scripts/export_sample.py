@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from extractor.content import read_content
 from extractor.decoded_images import decode_images
@@ -35,12 +37,12 @@ class Sample:
 
 
 def take_sample(head: Head, recipe: Recipe | None, images: NamedImages) -> Sample:
-    """The golden images, and those that the user named; what cannot be embedded joins the rejects of `images`.
+    """The golden images, PNGs of few bits, and those that the user named; what cannot be embedded joins the rejects of `images`.
 
     recipe: of the network that makes the head's features; None for a head that takes pixels. Raises UnstorableError where that
     is so of the golden images.
     """
-    golden, threads = draw_golden_images(), os.cpu_count() or 2
+    golden, threads = _golden_images(), os.cpu_count() or 2
     with tempfile.TemporaryDirectory() as folder:
         for name, encoded in golden.items():
             (Path(folder) / name).write_bytes(encoded)
@@ -64,3 +66,17 @@ def take_sample(head: Head, recipe: Recipe | None, images: NamedImages) -> Sampl
         encoded_ones = [read_content(locations[i], MAX_FILE_BYTES).encoded for i in kept]
     images.rejects += [{"image": names[i], "reason": reason, "message": message} for i, (reason, message) in sorted(rejects.items())]
     return Sample([names[i] for i in kept], encoded_ones, pixels[kept], expected[kept])
+
+
+def _golden_images() -> dict[str, bytes]:
+    """Those of each set, which stay as they are, and PNGs of fewer than 8 bits a sample, which decoders of graphs read in another way."""
+    images = draw_golden_images()
+    drawn = Image.open(io.BytesIO(images["small.png"]))
+    few_bits = {"palette of 4 bits.png": drawn.quantize(16), "grey of 1 bit.png": drawn.convert("1")}
+    return images | {name: _png(image) for name, image in few_bits.items()}
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
 FEATURE_EXTRACTION, HYBRID, FINE_TUNING = STRATEGIES
+NETWORK_TRAINED = f"{HYBRID} or {FINE_TUNING}"
 OF_TAILS = ("train_batch_norm", "weights", "backbone")  # options of `add_tail_options`
 
 
@@ -33,33 +34,36 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
     last_help = "hybrid: of the layers behind the cut, only those that are among the network's last N (default: all; 0: the head alone)"
     group.add_argument("--train-last", type=int, metavar="N", help=last_help)
     group.add_argument("--tail-learning-rate", type=float, metavar="R", help="hybrid: of the layers behind the cut (default 0.0001)")
-    add_tail_options(group)
+    add_tail_options(group, NETWORK_TRAINED)
 
 
-def add_tail_options(group: argparse._ArgumentGroup) -> None:
-    """What train and sweep say of a tail."""
-    group.add_argument(
-        "--train-batch-norm", action="store_true", help="hybrid: let the statistics of BatchNorm behind the cut move (default: as they are)"
-    )
-    group.add_argument("--weights", metavar="W", help="hybrid: where the backbone's weights are now, if not where they were at extraction")
-    group.add_argument("--backbone", metavar="FILE", help="hybrid: where the backbone's .keras model file or preset is now, likewise")
+def add_tail_options(group: argparse._ArgumentGroup, when: str = HYBRID) -> None:
+    """What train and sweep say of a network that is trained; when: the strategies that do so."""
+    norm_help = f"{when}: let BatchNorm train, too, its statistics and scales (default: both stay as they are)"
+    group.add_argument("--train-batch-norm", action="store_true", help=norm_help)
+    group.add_argument("--weights", metavar="W", help=f"{when}: where the backbone's weights are now, if not where they were at extraction")
+    group.add_argument("--backbone", metavar="FILE", help=f"{when}: where the backbone's .keras model file or preset is now, likewise")
 
 
 def check_strategy(args: argparse.Namespace, feature_set: FeatureSet) -> None:
     """Raise UsageError for options and sets that do not go with the strategy of `train`."""
     if args.mixup and args.strategy == FINE_TUNING:
         raise UsageError("--mixup mixes features, and fine-tuning reads images: leave it out; --augment changes these")
-    own = ("tail_learning_rate", "train_last") if args.strategy != HYBRID else ()
-    shared = OF_TAILS if args.strategy == FEATURE_EXTRACTION else ()
-    check_tail_options(args, feature_set, (*own, *shared))
+    if args.strategy == FEATURE_EXTRACTION:
+        _require_none_given(args, OF_TAILS, NETWORK_TRAINED)
+    check_tail_options(args, feature_set, ("tail_learning_rate", "train_last") if args.strategy != HYBRID else ())
 
 
 def check_tail_options(args: argparse.Namespace, feature_set: FeatureSet, alien: Sequence[str]) -> None:
     """Raise UsageError where one of the `alien` options is given, which a strategy does not have, or the set's network cannot be built."""
-    if given := [name for name in alien if (value := getattr(args, name)) is not None and value is not False]:
-        raise UsageError(f"--{given[0].replace('_', '-')} is about --strategy {HYBRID}: pass that, too, or leave it out")
+    _require_none_given(args, alien, HYBRID)
     if args.strategy == HYBRID:
         require_rebuildable(feature_set.description.backbone)
+
+
+def _require_none_given(args: argparse.Namespace, names: Sequence[str], strategies: str) -> None:
+    if given := [name for name in names if (value := getattr(args, name)) is not None and value is not False]:
+        raise UsageError(f"--{given[0].replace('_', '-')} is about --strategy {strategies}: pass that, too, or leave it out")
 
 
 def tail_for(args: argparse.Namespace) -> Tail | None:

@@ -226,7 +226,7 @@ def _grid(text: str) -> tuple[str, tuple[Any, ...]]:
     try:
         return name, tuple(_VALUES[name](value) for value in values.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected values of {name} such as c=0.01,0.1 or hidden=128,512x128, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected values of {name} such as {name}={_example(name)}, got {text!r}") from None
 
 
 def _range(text: str) -> tuple[str, dict[str, float]]:
@@ -240,7 +240,16 @@ def _range(text: str) -> tuple[str, dict[str, float]]:
 
 
 def _axis(name: str, text: str) -> tuple[str, tuple[Any, ...] | dict[str, float]]:
-    return (_range if ":" in text else _grid)(f"{name}={text}")
+    """The value of --name."""
+    try:
+        return (_range if ":" in text else _grid)(f"{name}={text}")
+    except argparse.ArgumentTypeError:
+        or_range = "" if name == "train_last" else ", or a range such as 0.01:0.1"
+        raise argparse.ArgumentTypeError(f"expected values such as {_example(name)}{or_range}, got {text!r}") from None
+
+
+def _example(name: str) -> str:
+    return {"train_last": "0,10,20", "hidden": "128,512x128"}.get(name, "0.01,0.1")
 
 
 def _named(text: str) -> tuple[str, str]:

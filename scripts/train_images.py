@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -111,10 +112,17 @@ def fine_tuning_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [
         ("strategy", f"{FINE_TUNING} from {start}; learning rates from the last layers to the first: {rates}{devices}")
     ]
+    epochs = Counter(told["groups_by_epoch"])
+    if len(epochs) > 1:
+        pairs.append(("stages", ", ".join(f"{count} epochs of {_opened(number, len(told['groups']))}" for number, count in epochs.items())))
     if (trained := told["groups_trained"]) < (groups := len(told["groups"])):
         layers = f"the last {trained} of {groups} groups of layers" if trained else "no layers of the network"
         pairs.append(("trained", f"the head and {layers}: in the kept epoch, {fitted.epochs}, no more were open (--stages)"))
     return pairs
+
+
+def _opened(number: int, groups: int) -> str:
+    return "the head alone" if not number else "all" if number == groups else f"the head and {number} of {groups} groups"
 
 
 def _tuning(args: argparse.Namespace) -> FineTuningOptions:

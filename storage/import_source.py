@@ -20,7 +20,7 @@ from storage.origin import Origin
 from storage.shard import DEFAULT_FORMAT
 from storage.space import Space, require_same_space
 from storage.stated_space import read_space
-from storage.store import require_possible_root
+from storage.store import require_possible_set
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def corpus_of_file(flat: FlatFile) -> str:
 
 def set_for(name: SetName, flat: FlatFile, source: Source, options: ImportOptions) -> SetDescription:
     """The set that is there, or the one to make."""
-    require_possible_root(name.root)
+    require_possible_set(name)
     if exists(name.folder / "set.json"):
         return read_description(name)
     created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,9 +9,10 @@ from typing import Any
 
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import create_exclusive, exists, list_names, remove
+from storage.names import SetName
 from storage.place import Place, RemotePlace
 from storage.sealed import read_sealed, seal
-from storage.store_place import require_free_place, require_no_file_in_its_way
+from storage.store_place import require_free_place, require_no_export, require_no_file_in_its_way
 from storage.takedown_cache import honour_takedowns
 from storage.web_root import CATALOG, TAKEDOWNS, WebRoot
 from storage.web_root import STORE_FILE as STORE_FILE
@@ -55,6 +56,13 @@ def require_writable(root: Place) -> None:
 def is_behind_web(root: Place) -> bool:
     """Whether nothing can be written or listed there."""
     return isinstance(root, RemotePlace) and isinstance(root.backend, WebRoot)
+
+
+def require_possible_set(name: SetName) -> None:
+    """Whether the set can be written, or made, asked before anything is. Raises what `require_possible_root` does, and UsageError for the
+    folder of an exported model."""
+    require_possible_root(name.root)
+    require_no_export(name)
 
 
 def require_possible_root(root: Place) -> None:

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from storage.errors import PermafrostError, UsageError
 from storage.files import exists, list_folders
+from storage.names import SetName
 from storage.place import Place
 from storage.web_root import STORE_FILE
 
+EXPORT = "export.json"  # in the folder of an exported model
 LEVELS_BELOW = 3  # that are looked through: a store stands beside others or where ROOT/TEAM/SET was cut short
 MOST_FOLDERS = 1000  # of a level, so that a home folder or a bucket of many prefixes takes a second or two
 THREADS = 8
@@ -28,6 +30,12 @@ def require_free_place(root: Place) -> None:
             f"{root} cannot be made a store, because {store} in it is one: to write there, name a set as {store}/TEAM/SET; for a store of "
             "its own choose a folder that holds none"
         )
+
+
+def require_no_export(name: SetName) -> None:
+    """Raise UsageError if the set's folder is that of an exported model."""
+    if exists(name.folder / EXPORT) and not exists(name.folder / "set.json"):
+        raise UsageError(f"{name.folder} holds an exported model ({EXPORT}): choose another name for the set, or move the model away")
 
 
 def require_no_file_in_its_way(root: Place) -> None:

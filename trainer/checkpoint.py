@@ -18,19 +18,21 @@ from storage.errors import DamagedError
 from storage.files import list_names, remove_folder, to_json, write_atomic
 
 FILE = "checkpoint.npz"
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2  # 1 did not tell the open groups
 Arrays = list[npt.NDArray[np.generic]]
 
 
 @dataclass
 class Progress:
-    """epochs: finished ones. best_epoch counts from 1; 0: none was measured. curves: by epoch."""
+    """epochs: finished ones. best_epoch counts from 1; 0: none was measured. curves: by epoch. open_groups: by epoch, how many groups of
+    layers were trained beside the head."""
 
     epochs: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
     batch_size: int = 0
     curves: dict[str, list[float]] = field(default_factory=dict)
+    open_groups: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Checkpoint:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 described = json.loads(arrays["described"].tobytes())
+                if described["format"] != CHECKPOINT_FORMAT:
+                    return None, f"the checkpoint in {self.folder} is of another version of permafrost: all starts anew"
                 before, now = described["identity"], self._described()
                 if differ := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
                     return None, f"the checkpoint in {self.folder} is of another run ({', '.join(differ)} differ): all starts anew"

@@ -187,10 +187,16 @@ def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | No
         "start": {"head": str(start.folder) if start else None, "model_sha256": start.description.get("model_sha256") if start else None},
         "groups": [{"group": g, "first_layer": layers[g][0], "last_layer": layers[g][1], "learning_rate": tuning.rate(g)} for g in groups],
         "stages": [
-            {"epochs": epochs, "trained": ["head", *range(1, opened + 1)], "frozen": list(range(opened + 1, tuning.groups + 1))}
+            {
+                "epochs": epochs,
+                "epochs_trained": progress.open_groups.count(opened),  # fewer: patience ended it
+                "trained": ["head", *range(1, opened + 1)],
+                "frozen": list(range(opened + 1, tuning.groups + 1)),
+            }
             for opened, epochs in enumerate(tuning.stages)
         ],
-        "groups_trained": tuning.open_groups((progress.best_epoch or progress.epochs) - 1),
+        "groups_by_epoch": progress.open_groups,
+        "groups_trained": progress.open_groups[(progress.best_epoch or progress.epochs) - 1],
         "devices": training.devices,
         "options": {**asdict(tuning), "batch_size": progress.batch_size},
     }

@@ -17,8 +17,9 @@ class FineTuningOptions:
     """The layers of the network are divided into `groups` by depth. The head learns at `learning_rate`, the last group at `rate_decay`
     times that, the one before at rate_decay ** 2, and so on.
 
-    stages: epochs in which the head alone is trained, then those with the last group, then with the last two, ...; after these all
-    is trained. precision: what is computed in; weights, head and loss stay float32, and so does the head that is kept.
+    stages: epochs at most in which the head alone is trained, then those with the last group, then with the last two, ...; after
+    these all is trained (`trainer.unfreezing`). precision: what is computed in; weights, head and loss stay
+    float32, and so does the head that is kept.
     """
 
     learning_rate: float = 3e-4  # of Adam
@@ -27,7 +28,7 @@ class FineTuningOptions:
     stages: tuple[int, ...] = (0, 1)
     batch_size: int = 32  # over all devices
     max_epochs: int = 20
-    patience: int = 5  # epochs without a better validation loss
+    patience: int = 5  # epochs of a stage without a better validation loss
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: str = "float32"
     train_batch_norm: bool = False  # statistics and scales of BatchNorm layers move, too
@@ -53,14 +54,6 @@ class FineTuningOptions:
         """With batches of all training items at most, in equal shares: larger ones would be filled up with the same items again."""
         share = max(1, devices)
         return replace(self, batch_size=min(self.batch_size, -(-count // share) * share))
-
-    def open_groups(self, epoch: int) -> int:
-        """How many groups, from the end of the network, are trained beside the head in epoch 0, 1, ..."""
-        for opened, epochs in enumerate(self.stages):
-            if epoch < epochs:
-                return opened
-            epoch -= epochs
-        return self.groups
 
     def rate(self, group: int) -> float:
         """group: 0 is the head, 1 the last of the network."""

@@ -19,6 +19,7 @@ from trainer.image_stream import ImageStream
 from trainer.memory import require_room
 from trainer.network_depth import HEAD, DepthGroups
 from trainer.task import Loss
+from trainer.unfreezing import NextEpoch, next_epoch
 
 ShowProgress = Callable[[int, int], None]
 Note = Callable[[str], None]
@@ -77,8 +78,10 @@ class ImageTraining:
             self._restore(before.values)
         snapshot = before or self._start(validation)
         self._first = snapshot.progress.epochs
-        while not self._is_done(snapshot.progress):
-            snapshot = self._fitting_epoch(snapshot, train, validation, told)
+        while coming := next_epoch(self._options, snapshot.progress):
+            if coming.from_best:
+                told.note(self._words_of_stage(coming, snapshot.progress))
+            snapshot = self._fitting_epoch(snapshot, coming, train, validation, told)
             checkpoint.put(snapshot)
         return snapshot.progress, snapshot.best
 
@@ -89,15 +92,20 @@ class ImageTraining:
             progress.curves["start_val_loss"] = [self._validated(validation)["loss"]]
         return Snapshot(progress, self._values(), self._model.get_weights())
 
-    def _is_done(self, progress: Progress) -> bool:
-        waited = progress.epochs - progress.best_epoch if progress.best_epoch else 0
-        return progress.epochs >= self._options.max_epochs or waited >= self._options.patience
+    def _words_of_stage(self, coming: NextEpoch, progress: Progress) -> str:
+        opened = (
+            "the whole network" if coming.open_groups == self._options.groups else f"{coming.open_groups} of {self._options.groups} groups"
+        )
+        return (
+            f"no better validation loss for --patience {self._options.patience}: from epoch {progress.epochs + 1} on {opened} and the head "
+            f"are trained, beginning with the weights of epoch {progress.best_epoch}"
+        )
 
-    def _fitting_epoch(self, before: Snapshot, train: Numbers, validation: Numbers, told: Told) -> Snapshot:
+    def _fitting_epoch(self, before: Snapshot, coming: NextEpoch, train: Numbers, validation: Numbers, told: Told) -> Snapshot:
         """One more epoch; where its batches do not fit in memory, with half of these, for good."""
         size = before.progress.batch_size
         try:
-            return self._epoch(before, train, validation, told)
+            return self._epoch(before, coming, train, validation, told)
         except tf.errors.ResourceExhaustedError:
             half = size // 2 // self.devices * self.devices
             if not half:
@@ -107,11 +115,14 @@ class ImageTraining:
                 ) from None
         told.note(f"a batch of {size} images does not fit in memory: {half} from here on")
         self._restore(before.values)
-        return self._fitting_epoch(replace(before, progress=replace(before.progress, batch_size=half)), train, validation, told)
+        return self._fitting_epoch(replace(before, progress=replace(before.progress, batch_size=half)), coming, train, validation, told)
 
-    def _epoch(self, before: Snapshot, train: Numbers, validation: Numbers, told: Told) -> Snapshot:
+    def _epoch(self, before: Snapshot, coming: NextEpoch, train: Numbers, validation: Numbers, told: Told) -> Snapshot:
         done, size = before.progress.epochs, before.progress.batch_size
-        self._open(self._options.open_groups(done))
+        self._open(coming.open_groups)
+        if coming.from_best:
+            with self._strategy.scope():
+                self._model.set_weights(before.best)
         steps = -(-len(train) // size)
         ticker = _Ticker(told.show, (done - self._first) * steps, (self._options.max_epochs - self._first) * steps)
         data = self._stream.training(train, size, self._seed, done, self._options.augmentation)
@@ -124,7 +135,8 @@ class ImageTraining:
         if not all(np.isfinite(value) for value in found.values()):
             raise UsageError("training diverged: the network gives no numbers. Try a smaller --learning-rate")
         curves = {name: [*before.progress.curves.get(name, []), value] for name, value in found.items()}
-        progress = replace(before.progress, epochs=done + 1, curves={**before.progress.curves, **curves})
+        opened = [*before.progress.open_groups, coming.open_groups]
+        progress = replace(before.progress, epochs=done + 1, curves={**before.progress.curves, **curves}, open_groups=opened)
         loss = found.get("val_loss")
         if loss is None or loss < progress.best_loss:
             best_epoch = done + 1 if loss is not None else 0

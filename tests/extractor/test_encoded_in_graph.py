@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,41 @@ def test_jpegs_are_turned_as_their_exif_says(orientation: int, order: str) -> No
 def test_transparent_and_grey_pngs_are_those_of_the_policy(mode: str, channels: int) -> None:
     encoded = saved(noise(mode, channels), "PNG")
     assert np.abs(in_graph(encoded) - by_policy(encoded)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palettes_of_few_bits_are_those_of_the_policy(bits: int) -> None:
+    random, colours = np.random.default_rng(bits), 1 << bits
+    image = Image.fromarray(random.integers(0, colours, (70, 90)).astype(np.uint8), "P")
+    image.putpalette(random.integers(0, 256, 3 * colours).astype(np.uint8).tobytes())
+    opacity = bytes(random.integers(0, 256, colours).astype(np.uint8))
+    for transparency in ({}, {"transparency": 1}, {"transparency": opacity}, {"transparency": bytes([colours - 1] * colours)}):
+        encoded = saved(image, "PNG", bits=bits, **transparency)
+        assert encoded[24] == bits
+        assert np.abs(in_graph(encoded) - by_policy(encoded)).max() <= 1, transparency
+
+
+@pytest.mark.parametrize("transparent", [None, 0, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_that_of_the_policy(bits: int, transparent: int | None) -> None:
+    encoded = grey_png(bits, transparent)
+    assert np.abs(in_graph(encoded) - by_policy(encoded)).max() <= 1
+
+
+def grey_png(bits: int, transparent: int | None) -> bytes:
+    """Pillow writes grey of 1 and 8 bits alone."""
+    samples = np.random.default_rng(bits).integers(0, 1 << bits, (30, 40, 1)).astype(np.uint8)
+    rows = np.packbits(np.unpackbits(samples, axis=2)[:, :, 8 - bits :].reshape(30, -1), axis=1)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 40, 30, bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())),
+    ]
+    if transparent is not None:
+        chunks.insert(1, (b"tRNS", struct.pack(">H", transparent)))
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in [*chunks, (b"IEND", b"")]
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def test_what_a_graph_does_not_carry_is_refused() -> None:

@@ -20,7 +20,9 @@ import pytest
 from scripts import export
 from scripts.cli import build_parser, main
 from scripts.export_folder import check_export_target, new_export, write_description
-from storage.errors import AlreadyExistsError, PermafrostError
+from storage.errors import AlreadyExistsError, PermafrostError, UsageError
+from storage.names import parse_set
+from storage.store import ensure_store, require_possible_set
 from tests.conftest import draw
 from tests.scripts.conftest import Said
 from tests.scripts.serving_library import with_nothing_but
@@ -95,7 +97,7 @@ def test_what_the_documentation_serves_needs_the_serving_library_alone_and_is_wh
 @pytest.mark.slow
 def test_parity_is_measured_on_images_that_differ(served: tuple[Sample, dict[str, list[Parity]]], desk: Path) -> None:
     sample, found = served
-    assert len(sample.names) == 11
+    assert len(sample.names) == 13
     assert np.ptp(sample.expected[:, 0]) > 0.3
     inputs = {to: {parity.input: parity for parity in parities} for to, parities in found.items()}
     assert {to: list(of_format) for to, of_format in inputs.items()} == {
@@ -105,10 +107,10 @@ def test_parity_is_measured_on_images_that_differ(served: tuple[Sample, dict[str
         "litert": ["pixels"],
     }
     for of_format in inputs.values():
-        assert (of_format["pixels"].images, of_format["pixels"].other_class) == (11, 0)
+        assert (of_format["pixels"].images, of_format["pixels"].other_class) == (13, 0)
         assert of_format["pixels"].worst < 1e-4
     encoded = inputs["savedmodel"]["image_bytes"]
-    assert (encoded.images, encoded.grey_levels, encoded.refused) == (11, 1, [])
+    assert (encoded.images, encoded.grey_levels, encoded.refused) == (13, 1, [])
     described = json.loads((desk / "served" / "savedmodel" / "export.json").read_text())
     assert described["parity"] == [parity.to_dict() for parity in found["savedmodel"]]
     assert {entry["path"] for entry in described["files"]} >= {"saved_model.pb", "variables/variables.index"}
@@ -124,7 +126,7 @@ def test_the_command_says_what_it_wrote(desk: Path, say: Said, monkeypatch: pyte
     said = json.loads(out)
     assert said == {**json.loads(Path("lite/export.json").read_text()), "out": "lite"}
     assert (said["to"], said["strategy"], said["classes"]) == ("litert", "feature-extraction", ["ant", "bee"])
-    assert said["parity"][0]["images"] == 10
+    assert said["parity"][0]["images"] == 12
     assert {path.name for path in Path("lite").iterdir()} == {"export.json", "model.tflite"}
     assert not list(desk.glob(".*"))
 
@@ -154,9 +156,29 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["photos"]
     [described] = json.loads((out / "export.json").read_text())["files"]
     assert (described["path"], described["bytes"]) == ("model", 5)
+    (out / "set.json").write_text("of somebody else")
+    with pytest.raises(AlreadyExistsError, match=r"holds set\.json, which no export wrote"):
+        check_export_target(out)
+    with pytest.raises(AlreadyExistsError, match=r"holds set\.json"), new_export(out) as folder:
+        write_description(folder, {"to": "onnx"})
+    assert (out / "set.json").read_text() == "of somebody else"
+    (out / "export.json").write_text("{}")
+    with pytest.raises(AlreadyExistsError, match="does not tell the files of an export"):
+        check_export_target(out)
     (out / "export.json").unlink()
     with pytest.raises(AlreadyExistsError, match="exists and is not an exported model"):
         check_export_target(out)
+
+
+def test_exports_and_sets_never_share_a_folder(tmp_path: Path) -> None:
+    ensure_store(tmp_path / "features")
+    for place in ("me/photos", "heads/me/served", "served"):
+        with pytest.raises(UsageError, match=r"is in the store .* choose an --out outside of it"):
+            check_export_target(tmp_path / "features" / place)
+    with new_export(tmp_path / "served" / "me" / "photos") as folder:
+        write_description(folder, {"to": "onnx"})
+    with pytest.raises(UsageError, match="photos holds an exported model"):
+        require_possible_set(parse_set(tmp_path / "served" / "me" / "photos"))
 
 
 def test_the_commands_of_the_documentation_are_as_the_program_takes_them() -> None:

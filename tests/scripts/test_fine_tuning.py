@@ -36,8 +36,15 @@ def write_network(path: Path) -> None:
 
 @pytest.mark.parametrize(("trained", "words"), [(0, "no layers of the network"), (1, "the last 1 of 3 groups of layers"), (3, "")])
 def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained(trained: int, words: str) -> None:
-    frozen = {"groups": [{"learning_rate": 1e-4}] * 3, "groups_trained": trained, "start": {"head": "heads/cached"}, "devices": 1}
+    frozen = {
+        "groups": [{"learning_rate": 1e-4}] * 3,
+        "groups_by_epoch": [0, 0, 1, 3],
+        "groups_trained": trained,
+        "start": {"head": "heads/cached"},
+        "devices": 1,
+    }
     pairs = dict(fine_tuning_pairs(cast("FittedHead", SimpleNamespace(strategy="fine-tuning", frozen=frozen, epochs=1))))
+    assert pairs["stages"] == "2 epochs of the head alone, 1 epochs of the head and 1 of 3 groups, 1 epochs of all"
     assert pairs.get("trained", "") == (words and f"the head and {words}: in the kept epoch, 1, no more were open (--stages)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -18,12 +19,14 @@ from extractor.image_policy import decode_with_pillow
 from extractor.recipe import Recipe
 from extractor.tails import build_tail
 from scripts.cli import build_parser
+from scripts.cuts import _command
 from scripts.hybrid_options import strategy_pairs
 from scripts.recipes import RECIPES, expanded
 from storage.errors import UsageError
 from tests.scripts.conftest import Said
 
 if TYPE_CHECKING:
+    from extractor.cuts import Cut
     from trainer import FittedHead
 
 SIZE = 32
@@ -150,6 +153,27 @@ def _train_both(recipe: Recipe, features: np.ndarray, images: np.ndarray, tail: 
         losses.append([float(both.train_on_batch(x, y)) for _ in range(2)])
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-3)
     assert losses[0][0] != losses[0][1]
+
+
+def test_the_command_at_a_cut_can_be_pasted() -> None:
+    words = ["cuts", "my net.keras", "--corpus", "my photos", "--backbone-arg", "alpha=0.35", "--input-size", "96", "--weights", "w 1.h5"]
+    cut = cast("Cut", SimpleNamespace(layer="block_1_add"))
+    pasted = build_parser().parse_args(shlex.split(_command(build_parser().parse_args(words), cut))[1:])
+    assert (pasted.corpus, pasted.backbone, pasted.weights, pasted.layer) == ("my photos", "my net.keras", "w 1.h5", "block_1_add")
+    assert (pasted.backbone_arg, pasted.input_size, pasted.dtype) == (["alpha=0.35"], 96, "float16")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--budget-hours", "-1"], "expected a number of hours above 0, such as 2 or 0.5, got '-1'"),
+        (["--budget-hours", "nan"], "above 0, such as 2 or 0.5, got 'nan'"),
+        (["--budget-disk", "0GB"], "expected a size such as 10GB or 512MiB, got '0GB'"),
+    ],
+)
+def test_a_budget_that_is_none_is_told(words: list[str], message: str, say: Said) -> None:
+    code, _, err = say("cuts", "mobilenet", "--corpus", "photos", *words)
+    assert (code, message in err) == (2, True), err
 
 
 @pytest.mark.slow

@@ -57,7 +57,9 @@ def test_a_budget_draws_from_ranges(a_set: str, say: Said) -> None:
     ("arguments", "message"),
     [
         (["--grid", "size=1"], "expected one of c, alpha, learning_rate, dropout, "),
-        (["--grid", "c=a"], "expected values of c such as"),
+        (["--grid", "c=a"], "expected values of c such as c=0.01,0.1, got 'c=a'"),
+        (["--train-last", "a"], "argument --train-last: expected values such as 0,10,20, got 'a'"),
+        (["--mixup", "0:b"], "argument --mixup: expected values such as 0.01,0.1, or a range such as 0.01:0.1, got '0:b'"),
         (["--range", "c=1"], "expected a range such as c=0.0001:10, got 'c=1'"),
         (["--range", "c=0.1:1"], "say with a budget how many"),
         (["--grid", "c=1", "--grid", "c=2"], "c is given twice"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -84,25 +85,36 @@ def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: Fit
         )
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(set_of_colours: Coloured, tuned: FittedHead, tmp_path: Path) -> None:
+def test_patience_opens_the_next_stage_and_a_run_that_was_stopped_there_ends_as_one_that_was_not(
+    set_of_colours: Coloured, tmp_path: Path
+) -> None:
     class Killed(BaseException):
         pass
 
     def kill(done: int, total: int) -> None:
-        if done == 4:  # of two steps an epoch: within the third one, no layer of which is frozen
+        if done == 5:  # of two steps an epoch: within the third one, which begins with the weights of the first
             raise Killed
 
+    options: dict[str, Any] = {**STAGED, "stages": (3,), "patience": 1}
     notes: list[str] = []
+    whole = set_of_colours.tune(tmp_path / "whole", Told(note=notes.append), **options)
+    assert whole.frozen["groups_by_epoch"] == [0, 0, 2]
+    assert whole.frozen["stages"] == [{"epochs": 3, "epochs_trained": 2, "trained": ["head"], "frozen": [1, 2]}]
+    assert whole.frozen["groups_trained"] == whole.frozen["groups_by_epoch"][whole.epochs - 1]
+    assert [re.findall(r"from epoch (\d) on (.*) and the head .* of epoch (\d)", note) for note in notes] == [
+        [("3", "the whole network", "1")]
+    ]
     with pytest.raises(Killed):
-        set_of_colours.tune(tmp_path / "state", Told(kill), **STAGED)
-    again = set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **STAGED)
-    assert "goes on after epoch" in notes[0]
-    for name, curve in tuned.history.items():
+        set_of_colours.tune(tmp_path / "state", Told(kill), **options)
+    notes.clear()
+    again = set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **options)
+    assert "goes on after epoch 2" in notes[0]
+    for name, curve in whole.history.items():
         np.testing.assert_allclose(again.history[name], curve, rtol=1e-4, err_msg=name)
-    for a, b in zip(weights_of(again), weights_of(tuned), strict=True):
+    for a, b in zip(weights_of(again), weights_of(whole), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     set_of_colours.images.asked.clear()
-    set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **STAGED)  # killed before the head was written: nothing is trained
+    set_of_colours.tune(tmp_path / "state", Told(note=notes.append), **options)  # killed before the head was written: nothing is trained
     assert len(set_of_colours.images.asked) == 3  # measured
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ from trainer.adam_by_part import AdamByPart
 from trainer.augmentation import Augmentation
 from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
 from trainer.fine_tuning_options import FineTuningOptions
+from trainer.unfreezing import next_epoch
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
 
@@ -68,14 +70,40 @@ def test_bad_words_are_told() -> None:
             FineTuningOptions(**options)  # type: ignore[arg-type]
 
 
-@given(st.lists(st.integers(0, 3), max_size=3), st.integers(0, 12))
-def test_stages_open_one_group_after_the_other(stages: list[int], epoch: int) -> None:
-    options = FineTuningOptions(stages=tuple(stages))
-    opened = [options.open_groups(e) for e in range(epoch + 1)]
-    assert opened == sorted(opened)
-    assert opened[-1] == 3 or epoch < sum(stages)
-    for number, epochs in enumerate(stages):
-        assert [options.open_groups(e) for e in range(sum(stages))].count(number) == epochs
+def run_through(options: FineTuningOptions, losses: list[float]) -> tuple[list[int], list[int]]:
+    """How many groups each epoch trains, and the epochs that begin with the best weights so far; the validation losses are those given, and
+    then no better ones."""
+    progress, from_best = Progress(), []
+    while coming := next_epoch(options, progress):
+        loss = (losses + [9.0] * 99)[progress.epochs]
+        progress = replace(progress, epochs=progress.epochs + 1, open_groups=[*progress.open_groups, coming.open_groups])
+        from_best += [progress.epochs] if coming.from_best else []
+        if loss < progress.best_loss:
+            progress = replace(progress, best_epoch=progress.epochs, best_loss=loss)
+    return progress.open_groups, from_best
+
+
+@given(st.lists(st.integers(0, 3), max_size=3), st.integers(1, 12))
+def test_stages_open_one_group_after_the_other(stages: list[int], epochs: int) -> None:
+    options = FineTuningOptions(stages=tuple(stages), max_epochs=epochs, patience=1)
+    opened, from_best = run_through(options, [1 / (1 + epoch) for epoch in range(epochs)])
+    planned = [number for number, count in enumerate(stages) for _ in range(count)]
+    assert (opened, from_best) == ((planned + [3] * epochs)[:epochs], [])
+
+
+def test_patience_ends_a_stage_and_only_in_the_last_one_the_run() -> None:
+    options = FineTuningOptions(stages=(6, 6), groups=2, patience=2, max_epochs=14)
+    assert run_through(options, [1.0]) == ([0, 0, 0, 1, 1, 2, 2], [4, 6])
+    # The second stage gets better than the first one, and has its patience then.
+    assert run_through(options, [1.0, 2.0, 2.0, 0.9, 0.8]) == ([0, 0, 0, 1, 1, 1, 1, 2, 2], [4, 8])
+    assert run_through(replace(options, max_epochs=5), [1.0]) == ([0, 0, 0, 1, 1], [4])
+    # Stages whose epochs are over hand their last weights on, and no stage has waited before it began.
+    assert run_through(replace(options, stages=(1, 1)), [1.0]) == ([0, 1, 2, 2], [])
+
+
+def test_without_validation_there_is_no_patience() -> None:
+    options = FineTuningOptions(stages=(3,), groups=1, patience=1, max_epochs=6)
+    assert run_through(options, [float("inf")] * 6)[0] == [0, 0, 0, 1, 1, 1]
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:
