@@ -28,6 +28,7 @@ _COUNTS = (
     "to_read",
     "read",
     "decoded",
+    "helped",
     "embedded",
     "twice",
     "reused",

@@ -22,12 +22,15 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.decode_helper import Helper
 from extractor.decode_stream import DecodeStream
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.engine_trial import EngineTrial
 from extractor.golden_images import draw_golden_images
+from extractor.helped_pipeline import HelpedPipeline
+from extractor.helper_pool import HelperPool
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.make_engine import device_of
@@ -60,6 +63,7 @@ class Worker:
         self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
         self._streams: dict[tuple[int, int], DecodeStream] = {}
+        self._helpers: HelperPool | None = None
 
     @property
     def _outputs(self) -> list[Output]:
@@ -206,12 +210,18 @@ class Worker:
             return False
         return True
 
+    def use_helpers(self, helpers: Sequence[Helper]) -> None:
+        """From now on they decode units with this worker; each call replaces those of the last one."""
+        if self._helpers:
+            self._helpers.close()
+        self._helpers = HelperPool(helpers)
+
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish a shard for each set, then the receipts."""
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
-        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes))
+        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes, self._helpers))
 
-    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline) -> Receipt:
+    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline) -> Receipt:
         clock = Stopwatch()
         with ExitStack() as stack:
             accounts = []
@@ -223,6 +233,7 @@ class Worker:
             clock.lap("publish")
         outcomes = pipeline.outcomes
         cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
+        cost |= {"helped": outcomes.helped} if outcomes.helped else {}
         seconds = {**clock.seconds, **outcomes.seconds}
         # The last one written is that of the first set: whoever finds it knows that the others are there.
         also = [
@@ -237,7 +248,7 @@ class Worker:
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt
 
-    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline, clock: Stopwatch) -> None:
+    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline | HelpedPipeline, clock: Stopwatch) -> None:
         """Embed all batches into the shards."""
         for positions, images in pipeline.batches():
             clock.lap("wait")
@@ -271,14 +282,22 @@ class Worker:
         ]
 
     def _pipeline(
-        self, locations: Sequence[str], claim: Claim, limits: Limits, sizes: Sequence[int | None] | None = None
-    ) -> DecodePipeline:
+        self,
+        locations: Sequence[str],
+        claim: Claim,
+        limits: Limits,
+        sizes: Sequence[int | None] | None = None,
+        helpers: HelperPool | None = None,
+    ) -> DecodePipeline | HelpedPipeline:
         # Batches come together, so that an engine has the next one while it works on one.
         images = IN_FLIGHT * self._batch_size
         wanted = (images, limits.pixels)
         if wanted not in self._streams:
             self._streams = {wanted: DecodeStream(self._kinds, images, self._threads, limits.pixels)}
-        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, self._streams[wanted])
+        stream = self._streams[wanted]
+        if helpers:
+            return HelpedPipeline(locations, claim, self._kinds, self._threads, limits, sizes, stream, helpers)
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, stream)
 
     @property
     def _batch_size(self) -> int:
