@@ -4,7 +4,7 @@
 
 Two hosts with addresses of their own (`scripts/net_cluster.py`: Linux, root, two cores), each kept to one core of this machine. The first
 one has a made-up GPU: its engine is a network of one small convolution, so that decoding binds. In each round `permafrost extract` runs
-without and with `--decode-helpers 1`, one after the other, into a new set each. Rates are those of the work, without starting and listing.
+without and with `--decode-helpers 1`, one after the other, into a new store each. Rates are those of the work, without starting and listing.
 CPU seconds are those of all processes of a host while the run was under way; what a host needs for starting TensorFlow is in them, and
 `idle` says how much: the same for one image. The features of both ways are compared, bit by bit.
 """
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import storage
 from scripts.bench_decode import made_images
 from scripts.net_cluster import NetCluster, possible
+from scripts.tree_cpu import SAMPLE_SECONDS, TreeCpu
 
 WAYS = {"alone": 0, "with a helper": 1}
 WIDTH, HEIGHT = 1200, 900  # decoded at half size for 224 pixels
@@ -44,7 +46,7 @@ def bench(folder: Path, images: int, rounds: int) -> dict[str, Any]:
             for way, helpers in WAYS.items():
                 print(f"round {round_number + 1} of {rounds}: {way}", file=sys.stderr)
                 found[way].append(_run(cluster, folder, corpora["all"], f"r{round_number}h{helpers}", helpers))
-    same = _features(folder / "store/t/r0h0") == _features(folder / "store/t/r0h1")
+    same = _features(folder / "r0h0/t/s") == _features(folder / "r0h1/t/s")
     return {
         "images": images,
         "rounds": rounds,
@@ -60,36 +62,34 @@ def bench(folder: Path, images: int, rounds: int) -> dict[str, Any]:
 
 
 def _run(cluster: NetCluster, folder: Path, corpus: Path, name: str, helpers: int) -> dict[str, Any]:
-    words = ["extract", str(corpus), str(folder / "store/t" / name), "--backbone", str(folder / "tiny.keras"), "--preprocessing", "none"]
+    words = ["extract", str(corpus), str(folder / name / "t/s"), "--backbone", str(folder / "tiny.keras"), "--preprocessing", "none"]
     words += ["--ray", cluster.address, "--dtype", "float32", "--decode-helpers", str(helpers), "--json"]
-    before = _cpu_seconds(cluster)
+    hosts = [_HostCpu(cluster, number) for number in range(len(cluster.addresses))]
+    time.sleep(1.5 * SAMPLE_SECONDS)
+    began = time.monotonic()  # what the raylets did before does not count
     command = cluster.command(sys.executable, "-m", "scripts.cli", *words)
     done = subprocess.run(command, env=cluster.environment, stdout=subprocess.PIPE, check=True, text=True)
-    # Ended processes take their CPU seconds with them to whoever waits for them: the raylet, but for the driver.
-    after = _cpu_seconds(cluster)
+    time.sleep(1.5 * SAMPLE_SECONDS)
+    for host in hosts:
+        host.stop()
     result = json.loads(done.stdout)
     report = json.loads(Path(result["report"]).with_name("report.json").read_text())
     return {
         "images_per_second": result["images_per_second"],
         "helped": result["helped"],
-        "cpu_seconds": [later - earlier for earlier, later in zip(before, after, strict=True)],
+        "cpu_seconds": [host.between(began, time.monotonic()) for host in hosts],
         "bottleneck": report["bottleneck"]["words"],
         "stage_seconds": result["stage_seconds"],
     }
 
 
-def _cpu_seconds(cluster: NetCluster) -> list[float]:
-    """Of each host: of its processes, and of those that they waited for."""
-    tick = os.sysconf("SC_CLK_TCK")
-    return [sum(_ticks(pid) for pid in cluster.processes(number)) / tick for number in range(len(cluster.addresses))]
+class _HostCpu(TreeCpu):
+    def __init__(self, cluster: NetCluster, number: int) -> None:
+        self._cluster, self._number = cluster, number
+        super().__init__(0)
 
-
-def _ticks(pid: int) -> int:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended
-        return 0
-    return sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+    def processes(self) -> list[int]:
+        return self._cluster.processes(self._number)
 
 
 def _write_network(path: Path) -> None:

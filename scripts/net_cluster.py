@@ -34,8 +34,8 @@ def possible() -> bool:
 
 
 class NetCluster:
-    """`hosts` hosts, number 0 the head, each with `gpus` made-up GPUs (of each, or of all) and one CPU; the last `late` join when `start_host` is
-    called. cores: the one that each host's processes are kept to, if there are as many cores as hosts.
+    """`hosts` hosts, number 0 the head, each with one CPU and `gpus` made-up GPUs (or one number for each host); the last `late` join when
+    `start_host` is called. cores: the one that each host's processes are kept to, where that is wanted.
 
     Ray asks for a token as soon as a cluster has several nodes, and the nodes must agree on one
     (https://docs.ray.io/en/latest/ray-security/token-auth.html).
