@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -51,7 +51,8 @@ class _LeftError(Exception):
 class HelpedPipeline:
     """As `DecodePipeline`, with the same images, digests and rejects; but batches come in the order in which they are ready.
 
-    claim: is called from several threads. stream: of these kinds, threads and limit of pixels.
+    claim: is called from several threads. stream: of these kinds, threads and limit of pixels. on_taken: called when the worker's own
+    decoder has nothing more to take, from a thread of its own; of what helpers have, something may still come back.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class HelpedPipeline:
         sizes: Sequence[int | None] | None,
         stream: DecodeStream,
         pool: HelperPool,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         self._locations, self._claim, self._kinds, self._threads = locations, claim, kinds, threads
         self._limits, self._stream, self._pool = limits, stream, pool
         self._image_bytes = sum(kind.views.count * kind.size * kind.size * 3 for kind in kinds)
         self._unit = SharedUnit(share_out(sizes or [None] * len(locations), self._image_bytes))
         self._told: SimpleQueue[_Told | BaseException | None] = SimpleQueue()  # None: all is told
+        self._on_taken = on_taken
         self._room = threading.Semaphore(OWN_BATCHES)
         self._is_left = False
         self._seconds: Counter[str] = Counter()
@@ -174,11 +177,14 @@ class HelpedPipeline:
                     digests = {position: digest for position in positions if (digest := found.digests[position])}
                     self._told.put(_Told(positions, images, digests, {position: found.claimed[position] for position in positions}))
                 self._told.put(_rest(pipeline.outcomes))
+                self._on_taken()
         except _LeftError:
             pass
         except BaseException as error:  # noqa: BLE001 - the thread that embeds raises it
             self._told.put(error)
-        self._told.put(None)
+        finally:
+            self._on_taken()
+            self._told.put(None)
 
     def _await_chunks(self) -> bool:
         """Wait until there is a chunk for the worker; False once helpers have nothing any more, either."""

@@ -29,7 +29,7 @@ from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_k
 from extractor.code_version import require_same_code, versions_here
 from extractor.crew import Crew
 from extractor.deadline import Deadline
-from extractor.decode_helper import DecodedFiles, HelperLostError, ReadFiles
+from extractor.decode_helper import DecodedFiles, Helper, HelperLostError, ReadFiles
 from extractor.device import prepare_process
 from extractor.dispatch import CallError, DiedError, Dispatcher
 from extractor.engine_choice import AS_USUAL, EngineChoice
@@ -87,15 +87,19 @@ class _Actor:
         seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
         return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
 
-    def begin(self, job: Job, claims: Any) -> None:
+    def begin(self, job: Job, claims: Any, *helpers: Helper) -> None:
         self._job = job
         self._claims = claims
         self._worker.check(job)
+        if helpers:
+            self._worker.use_helpers(helpers)
 
-    def set_up(self, job: Job, claims: Any, *of_network: Any) -> WorkerInfo:
+    def set_up(
+        self, job: Job, claims: Any, versions: Mapping[str, str], recipes: Any, engine: EngineChoice, *helpers: Helper
+    ) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
-        info = self.build(*of_network)
-        self.begin(job, claims)
+        info = self.build(versions, recipes, engine)
+        self.begin(job, claims, *helpers)
         return info
 
     def run(self, unit: Unit, number: int) -> Receipt:
@@ -228,10 +232,8 @@ class RayExecutor:
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)
                 self._crew.slots.remove(slot)
-        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims))
-        if helpers := self._helper_crew.helpers:
-            self._helper_crew.await_all(self)
-            self._assembly.ask(lambda actor: actor.ask.remote("use_helpers", helpers))
+        self._helper_crew.await_all(self)
+        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims, *self._helper_crew.helpers))
         for slot in self._crew.slots:
             slot.ready, slot.sent = True, {}
 
@@ -264,10 +266,7 @@ class RayExecutor:
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        reference = slot.actor.set_up.remote(self._job, self._claims, *self._of_network)
-        if helpers := self._helper_crew.helpers:
-            slot.actor.ask.remote("use_helpers", helpers)  # an actor works its calls off in their order: before it has units
-        return reference
+        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network, *self._helper_crew.helpers)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.remote(attempt.unit, attempt.number)

@@ -4,7 +4,7 @@
 
 Two hosts with addresses of their own (`scripts/net_cluster.py`: Linux, root, two cores), each kept to one core of this machine. The first
 one has a made-up GPU: its engine is a network of one small convolution, so that decoding binds. In each round `permafrost extract` runs
-without and with `--decode-helpers 1`, one after the other, into a new store each. Rates are those of the work, without starting and listing.
+without and with `--decode-helpers 1`, one after the other, into new stores. Rates are those of the work, without starting and listing.
 CPU seconds are those of all processes of a host while the run was under way; what a host needs for starting TensorFlow is in them, and
 `idle` says how much: the same for one image. The features of both ways are compared, bit by bit.
 """
