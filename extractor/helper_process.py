@@ -1,13 +1,16 @@
-"""What a process that is a decode helper settles before it serves workers: code, libraries, threads. TensorFlow comes after the check."""
+"""A decode helper in a process of its own, and what workers have of it. Knows nothing of Ray; TensorFlow comes after a check of the code."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from extractor.code_version import require_same_code, versions_here
+from extractor.decode_helper import DecodedFiles, ReadFiles
 from extractor.device import prepare_process
+from extractor.input_kind import InputKind
+from extractor.limits import Limits
 
 
 class HelperProcess:
@@ -31,3 +34,26 @@ class HelperProcess:
     def ask(self, what: str, *arguments: Any) -> Any:
         """The answer of one of the `Helper`'s methods. After `prepare`."""
         return getattr(self._helper, what)(*arguments)
+
+
+class RemoteHelper:
+    """A `Helper`: a `HelperProcess` that is somewhere else. One that died and is there again prepares anew.
+
+    actor: its methods' `remote` give references. answer: waits for what a reference stands for; raises HelperLostError.
+    """
+
+    def __init__(self, actor: Any, versions: Mapping[str, str], answer: Callable[[Any], Any]) -> None:
+        self.actor, self._versions, self._answer = actor, versions, answer
+
+    def begin(self) -> Any:
+        """The reference of `prepare`'s answer."""
+        return self.actor.prepare.remote(self._versions)
+
+    def prepare(self) -> None:
+        self._answer(self.begin())
+
+    def read(self, locations: Sequence[str], limits: Limits) -> ReadFiles:
+        return self._answer(self.actor.ask.remote("read", locations, limits))  # type: ignore[no-any-return]
+
+    def decode(self, files: Sequence[tuple[str, bytes]], kinds: Sequence[InputKind], limits: Limits) -> DecodedFiles:
+        return self._answer(self.actor.ask.remote("decode", files, kinds, limits))  # type: ignore[no-any-return]

@@ -29,17 +29,15 @@ from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_k
 from extractor.code_version import require_same_code, versions_here
 from extractor.crew import Crew
 from extractor.deadline import Deadline
-from extractor.decode_helper import DecodedFiles, Helper, HelperLostError, ReadFiles
+from extractor.decode_helper import Helper, HelperLostError
 from extractor.device import prepare_process
 from extractor.dispatch import CallError, DiedError, Dispatcher
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import go_on
 from extractor.helper_crew import HelperCrew
-from extractor.helper_process import HelperProcess
-from extractor.input_kind import InputKind
+from extractor.helper_process import HelperProcess, RemoteHelper
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
-from extractor.limits import Limits
 from extractor.metrics import COUNTER, HISTOGRAM, SECONDS_BOUNDARIES, Record, RunMetrics
 from extractor.plan import Unit
 from extractor.receipt import Receipt, embedded_digests
@@ -115,29 +113,6 @@ class _Actor:
             if not self._worker.is_sound(self._job):
                 os._exit(1)  # a broken device would fail unit after unit: another process takes its place
             raise
-
-
-class _RemoteHelper:
-    """A `Helper` for workers. A process that died is started again by Ray, and must prepare anew."""
-
-    def __init__(self, actor: Any, versions: Mapping[str, str]) -> None:
-        self._actor, self._versions = actor, versions
-
-    def begin(self) -> Any:
-        """The reference of `prepare`'s answer."""
-        return self._actor.prepare.remote(self._versions)
-
-    def prepare(self) -> None:
-        _helped(self.begin())
-
-    def read(self, locations: Sequence[str], limits: Limits) -> ReadFiles:
-        return _helped(self._actor.ask.remote("read", locations, limits))  # type: ignore[no-any-return]
-
-    def decode(self, files: Sequence[tuple[str, bytes]], kinds: Sequence[InputKind], limits: Limits) -> DecodedFiles:
-        return _helped(self._actor.ask.remote("decode", files, kinds, limits))  # type: ignore[no-any-return]
-
-    def end(self) -> None:
-        ray.kill(self._actor)
 
 
 def _helped(reference: Any) -> Any:
@@ -254,7 +229,7 @@ class RayExecutor:
         for slot in self._crew.slots:
             self.kill(slot)
         for helper in self._helper_crew.helpers:
-            helper.end()
+            ray.kill(helper.actor)
         self._crew.slots, self._helper_crew.helpers = [], []
         if self._owns_connection:
             ray.shutdown()
@@ -307,10 +282,10 @@ class RayExecutor:
             "runtime_env": {"env_vars": self.actor_environment},
         }
 
-    def _new_helper(self, place: Place) -> _RemoteHelper:
+    def _new_helper(self, place: Place) -> RemoteHelper:
         options = self._options(place) | {"max_restarts": -1, "max_concurrency": HELPER_CALLS}
         actor = ray.remote(self.helper_class).options(**options).remote(place.threads, place.node.address)
-        return _RemoteHelper(actor, self._versions)
+        return RemoteHelper(actor, self._versions, _helped)
 
     def _restart(self, slot: Slot) -> None:
         slot.actor = self._new_actor(slot.place)
