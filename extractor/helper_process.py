@@ -1,4 +1,4 @@
-"""A decode helper in a process of its own, and what workers have of it. Knows nothing of Ray; TensorFlow comes after a check of the code."""
+"""A decode helper in a process of its own, and what workers have of it. Knows nothing of Ray; checks the code before TensorFlow comes."""
 
 from __future__ import annotations
 
