@@ -75,6 +75,7 @@ class HelpedPipeline:
         self._on_taken = on_taken
         self._room = threading.Semaphore(OWN_BATCHES)
         self._is_left = False
+        self._waiting: list[_Told] = []  # from helpers, less than a batch
         self._seconds: Counter[str] = Counter()
         self.outcomes = Outcomes([None] * len(locations))
 
@@ -91,7 +92,6 @@ class HelpedPipeline:
 
     def _in_batches(self) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
         """The worker's own as they are, and those of helpers joined: what a helper sends is seldom a whole batch."""
-        waiting: list[_Told] = []
         while told := self._told.get():
             if isinstance(told, BaseException):
                 raise told
@@ -101,31 +101,23 @@ class HelpedPipeline:
                     yield told.positions, told.images
                     self._room.release()
                 continue
-            waiting.append(told)
-            images, held = sum(len(each.positions) for each in waiting), sum(each.lent or 0 for each in waiting)
+            self._waiting.append(told)
+            images, held = sum(len(each.positions) for each in self._waiting), _lent(self._waiting)
             if images >= self._stream.images_at_once or 2 * held >= self._pool.in_flight_bytes:
-                yield from self._joined(waiting)
-                waiting = []
-        yield from self._joined(waiting)
+                yield from self._joined()
+        yield from self._joined()
 
-    def _joined(self, waiting: Sequence[_Told]) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
-        full = [each for each in waiting if each.positions]
-        positions = [position for each in full for position in each.positions]
-        images = [np.concatenate(of_kind) for of_kind in zip(*(each.images for each in full), strict=True)]
-        for each in waiting:
-            each.images = []  # copied; theirs may lie in shared memory
-        full.clear()
-        self._pool.give_room(sum(each.lent or 0 for each in waiting))
+    def _joined(self) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
+        """What waits, copied: it may lie in shared memory, which is free then."""
+        positions = [position for each in self._waiting for position in each.positions]
+        images = [np.concatenate(of_kind) for of_kind in zip(*(each.images for each in self._waiting if each.positions), strict=True)]
+        self._pool.give_room(_lent(self._waiting))
+        self._waiting = []
         most = self._stream.images_at_once
         for start in range(0, len(positions), most):
             chosen = positions[start : start + most]
-            yield (
-                chosen,
-                [
-                    tf.constant(of_kind[start * kind.views.count : (start + len(chosen)) * kind.views.count])
-                    for of_kind, kind in zip(images, self._kinds, strict=True)
-                ],
-            )
+            rows = [slice(start * kind.views.count, (start + len(chosen)) * kind.views.count) for kind in self._kinds]
+            yield chosen, [tf.constant(of_kind[mine]) for of_kind, mine in zip(images, rows, strict=True)]
 
     def _book(self, told: _Told) -> None:
         """Only the thread that embeds writes `outcomes`."""
@@ -149,9 +141,9 @@ class HelpedPipeline:
         self._room.release()
         own.join()
         while not self._told.empty():
-            told = self._told.get()
-            if isinstance(told, _Told):
-                self._pool.give_room(told.lent or 0)
+            if isinstance(told := self._told.get(), _Told):
+                self._waiting.append(told)
+        self._pool.give_room(_lent(self._waiting))
 
     # The worker's own decoding, in a thread of its own.
 
@@ -257,6 +249,10 @@ class HelpedPipeline:
         if wanted:
             decoded = helper.decode([(locations[number], digest) for number, digest in wanted], self._kinds, self._limits)
         return _told(read, decoded, granted, [number for number, _ in wanted], first)
+
+
+def _lent(several: Sequence[_Told]) -> int:
+    return sum(each.lent or 0 for each in several)
 
 
 def _rest(found: Outcomes) -> _Told:

@@ -94,6 +94,16 @@ class Hanging(Wrapped):
         return found
 
 
+class Once(Hanging):
+    """From its second chunk on."""
+
+    def __init__(self, inner: DecodingHelper, over: threading.Event) -> None:
+        super().__init__(inner, over, at_read=False)
+
+    def decode(self, *args: Any) -> DecodedFiles:
+        return super().decode(*args) if self.decoded else Wrapped.decode(self, *args)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, photo: Photo, encode: Encode) -> list[str]:
     """JPEGs, PNGs, copies, and rejects of several reasons."""
@@ -243,11 +253,19 @@ def test_an_error_of_a_claim_for_a_helper_is_raised(files: list[str], stream: De
     pool.close()
 
 
-def test_leaving_early_leaves_nothing_behind(files: list[str], stream: DecodeStream, helper: DecodingHelper) -> None:
-    pool = HelperPool([helper, helper])
-    batches = helped(files, pool, stream).batches()
-    next(batches)
+def test_leaving_early_leaves_nothing_behind(
+    files: list[str], stream: DecodeStream, helper: DecodingHelper, over: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a thread nor what is counted as in flight: here of a helper's images that are not yet a batch."""
+    monkeypatch.setattr("extractor.shared_unit.CHUNK", 2)
+    monkeypatch.setattr("extractor.helper_pool.LANES", 1)
+    pool = HelperPool([Once(helper, over)])
+    pipeline = helped(files, pool, stream)
+    batches = pipeline.batches()
+    while not pipeline._waiting:
+        next(batches)
     batches.close()  # type: ignore[attr-defined]
+    over.set()
     assert not any(thread.name == "permafrost-own-decoding" for thread in threading.enumerate())
     deadline = time.monotonic() + 10
     while pool.in_flight and time.monotonic() < deadline:
