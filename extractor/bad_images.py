@@ -22,6 +22,8 @@ class BadImages:
     def add(self, table: pa.Table) -> dict[str, int]:
         """Add what is rejected and has a digest. table: with the columns digest, reason, message. Returns the new ones by reason."""
         bad = table.filter(pc.and_(table["reason"].is_valid(), table["digest"].is_valid()))
+        if not bad.num_rows:
+            return {}
         words = to_words(bad["digest"])
         causes = list(zip(bad["reason"].to_pylist(), bad["message"].to_pylist(), strict=True))
         ids = np.array([self._why.setdefault(cause, len(self._why)) for cause in causes], np.int32)

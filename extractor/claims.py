@@ -71,8 +71,10 @@ class ClaimRegister:
         """known: as `Claims` takes it, of each set."""
         self._of_sets = [Claims(of_set) for of_set in known]
 
-    def claim(self, unit: str, attempt: int, digests: Sequence[bytes]) -> list[int]:
-        """As `Claim` answers."""
+    def claim(self, unit: str, attempt: int, digests: Sequence[bytes], finished: Sequence[str] = ()) -> list[int]:
+        """As `Claim` answers. finished: other units, which need no call of their own."""
+        for each in finished:
+            self.finish(each)
         answers = [of_set.claim(unit, attempt, digests) for of_set in self._of_sets]
         return [sum(granted << number for number, granted in enumerate(of_digest)) for of_digest in zip(*answers, strict=True)]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -38,8 +38,9 @@ _FIELDS = ("key", "stamp", "label", "split", BYTES, LOCATION)  # in the order of
 LISTING_REASONS = frozenset({"bad-name", "repeated-key", "missing", "not-a-file", "truncated", "bad-container", "bad-label", "bad-record"})
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
+    """A tuple, because the driver makes one for every image: 0.3 us, and a frozen dataclass 1.5."""
+
     key: str  # unique in the corpus: path relative to it with '/', or what the list says
     stamp: str  # changes when the bytes do: size and mtime in ns, or etag; "" where none is to be had
     label: str | None = None
@@ -107,7 +108,7 @@ class Listing:
 
 
 def items_of(table: pa.Table) -> Iterator[Item]:
-    return (Item(*row) for row in _rows(table, _FIELDS))
+    return map(Item._make, _rows(table, _FIELDS))
 
 
 def table_of(items: Sequence[Item]) -> pa.Table:

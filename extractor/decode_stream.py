@@ -19,11 +19,19 @@ BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, i
 Piece = tuple[npt.NDArray[Any], ...]  # of some images, stacked: what `signature` says
 
 
+class _Lane:
+    """An iterator for one unit after the other; between two of them nothing runs."""
+
+    iterator: Iterator[tuple[tf.Tensor, ...]]
+    pieces: Callable[[], Iterator[Piece]]  # of the unit that is to begin
+
+
 class DecodeStream:
     """Images of `kinds`, decoded on so many threads, in batches of `images_at_once` for a network that takes `batch_size`.
 
     To make a tf.data iterator of these steps costs 0.14 s of CPU and up to half a second by the clock, as much as 50 photographs of
-    500x375, because TensorFlow makes and optimizes its graphs anew. To begin a unit on one that is there costs 0.005 s. Not thread-safe.
+    500x375, because TensorFlow makes and optimizes its graphs anew. To begin a unit on one that is there costs 0.005 s. There are as many
+    as there were units under way at once.
     """
 
     def __init__(self, kinds: Sequence[InputKind], batch_size: int, threads: int, max_pixels: int) -> None:
@@ -33,37 +41,38 @@ class DecodeStream:
         self.images_at_once = min(batch_size // math.gcd(batch_size, views), max(1, BATCHES_AT_ONCE * batch_size // views))
         self._threads = threads
         self._decode = _decoder(self._kinds, max_pixels)
-        self._pieces: Callable[[], Iterator[Piece]] = lambda: iter(())
-        self._dataset: tf.data.Dataset | None = None
-        self._idle: Iterator[tuple[tf.Tensor, ...]] | None = None  # ends of units lie behind it, and nothing runs
+        self._idle: list[_Lane] = []
 
     def batches(self, pieces: Callable[[], Iterator[Piece]]) -> Iterator[tuple[tf.Tensor, ...]]:
         """Yield positions int64 [n], when each decode began and ended float64 [n], and of each kind uint8 [n, V, size, size, 3].
 
         In the order of the pieces; images that cannot be decoded are left out.
         """
-        self._pieces = pieces
         # One left in the middle of a unit is not taken up again: whoever left it may still hold it.
-        iterator, self._idle = self._idle or iter(self._endless()), None
-        for batch in iterator:
+        try:
+            lane = self._idle.pop()
+        except IndexError:
+            lane = self._new_lane()
+        lane.pieces = pieces
+        for batch in lane.iterator:
             if not batch[0].shape[0]:
-                self._idle = iterator
+                self._idle.append(lane)
                 return
             yield batch
 
-    def _endless(self) -> tf.data.Dataset:
-        """All units one after the other, an empty batch behind each. A unit begins when its first batch is asked for, not before."""
-        if self._dataset is None:
-            options = tf.data.Options()
-            options.experimental_optimization.inject_prefetch = False
-            # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
-            unit = tf.autograph.experimental.do_not_convert(lambda _: self._unit())
-            self._dataset = tf.data.Dataset.counter().flat_map(unit).with_options(options)
-        return self._dataset
+    def _new_lane(self) -> _Lane:
+        """All its units one after the other, an empty batch behind each. A unit begins when its first batch is asked for, not before."""
+        lane = _Lane()
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
+        unit = tf.autograph.experimental.do_not_convert(lambda _: self._unit(lane))
+        lane.iterator = iter(tf.data.Dataset.counter().flat_map(unit).with_options(options))
+        return lane
 
-    def _unit(self) -> tf.data.Dataset:
+    def _unit(self, lane: _Lane) -> tf.data.Dataset:
         of_pieces = [tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in signature(self._kinds)]
-        stream = tf.data.Dataset.from_generator(lambda: self._pieces(), output_signature=tuple(of_pieces)).unbatch()
+        stream = tf.data.Dataset.from_generator(lambda: lane.pieces(), output_signature=tuple(of_pieces)).unbatch()
         decode = tf.autograph.experimental.do_not_convert(lambda *tensors: self._decode(*tensors))
         # An op error drops its own element only; the pipeline decodes what is missing again, one by one, to learn why.
         stream = stream.map(decode, num_parallel_calls=self._threads, deterministic=True).ignore_errors()

@@ -20,6 +20,7 @@ from extractor.receipt import Receipt
 from extractor.settlement import Settlement
 from extractor.sharing import Node
 from extractor.slot import Slot
+from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt, Fault, LostUnit, UnitQueue
 from storage.errors import PermafrostError, RunError
 
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 5.0  # at the nodes; one takes a millisecond
 SECONDS_BETWEEN_NOTES = 60.0
-IN_FLIGHT = 2  # units a worker has at hand: the next one is there when it finishes. Not of the last ones
 
 
 class DiedError(Exception):
@@ -47,7 +47,7 @@ class CallError(Exception):
 
 
 class Processes(Protocol):
-    """Calls are known by opaque references. A process works its calls off one after the other."""
+    """Calls are known by opaque references. A process is at work on UNITS_AT_ONCE of them, in the order in which they were made."""
 
     def nodes(self) -> list[Node]:
         """Those that are there now."""
@@ -75,10 +75,6 @@ class Processes(Protocol):
         """Give up a unit's claims."""
         ...
 
-    def finish(self, unit: str) -> None:
-        """Settle a unit's claims for good."""
-        ...
-
 
 class Dispatcher:
     """Of one run, whose units come in rounds."""
@@ -93,7 +89,7 @@ class Dispatcher:
         """See Executor.run."""
         self._waiting, self._draining = UnitQueue(units, lambda: len(self._crew.slots)), False
         self._settlement = Settlement(self._waiting, job, self._processes.release)
-        look, note = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES)
+        look, note, hung = Interval(SECONDS_BETWEEN_LOOKS), Interval(SECONDS_BETWEEN_NOTES), Interval(CHECK_SECONDS)
         while not self._waiting.done:
             if look.passed():
                 self._take_up_places()
@@ -108,8 +104,9 @@ class Dispatcher:
                 check()
             for reference in finished:
                 yield from self._settle(owners[reference], reference)
-            for slot in self._crew.ready:
-                yield from self._end_if_hung(slot)
+            if hung.passed():
+                for slot in self._crew.ready:
+                    yield from self._end_if_hung(slot)
 
     def drain(self) -> None:
         self._waiting.close()
@@ -124,21 +121,22 @@ class Dispatcher:
                 self._set_up(slot)
 
     def _fill(self) -> None:
-        """Top up: first one unit for every worker, then the second. When draining, leave each only what it is at work on.
-
-        The last units, one for each worker, are for whoever is free first: in a slow worker's hands they would keep the others waiting.
-        """
+        """Top up: first one unit for every worker, then the second, then the third. When draining, leave each only its oldest one."""
         if self._draining:
             for slot in self._crew.slots:
                 for given_back in slot.keep_head():
                     self._waiting.put_back(given_back)
             return
         ready = self._crew.ready
-        for depth in range(1, IN_FLIGHT + 1):
+        for depth in range(1, UNITS_AT_ONCE + 1):
             for slot in ready:
-                is_kept_back = depth > 1 and self._waiting.waiting <= len(ready)
-                if len(slot.units) < depth and not is_kept_back and (attempt := self._waiting.take()):
+                if len(slot.sent) < depth and (attempt := self._next_for(slot, len(ready))):
                     slot.send(self._processes.work(slot, attempt), attempt)
+
+    def _next_for(self, slot: Slot, workers: int) -> Attempt | None:
+        if slot.head is None:
+            return self._waiting.take()
+        return None if slot.head.alone else self._waiting.take_beside(workers)
 
     def _settle(self, slot: Slot, reference: Any) -> Iterator[Receipt | LostUnit]:
         try:
@@ -149,10 +147,9 @@ class Dispatcher:
             yield from self._after_error(slot, slot.take_off(reference), error)
         else:
             seconds = slot.seconds
-            if attempt := slot.take_off(reference):
+            if slot.take_off(reference):
                 self._crew.unit_finished()
                 self._deadline.finished(seconds)
-                self._processes.finish(attempt.unit.id)
                 yield from self._settlement.finished(result)
             else:
                 self._welcome(slot, result)
@@ -183,11 +180,12 @@ class Dispatcher:
                 self._crew.slots.remove(slot)
             case Fate.USELESS:
                 self._give_up(slot, RunError(f"it {end} again and again before it had work: {message}"))
-        # Calls are worked off in order, so only the first can have killed it. The last goes back first: so the order stays.
-        for attempt in reversed(lost if innocent else lost[1:]):
-            self._waiting.put_back(attempt)
-        if lost and not innocent:
+        # Of several units it is not known which one has killed it: none is blamed, and each is tried again alone. So only a unit that was
+        # alone is ever blamed.
+        if len(lost) == 1 and not innocent:
             yield from self._failed(lost[0], message, fault)
+        else:
+            yield from self._settlement.put_back(lost, suspect=not innocent)
 
     def _failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
         self.failures[fault] += 1

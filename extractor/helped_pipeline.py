@@ -160,6 +160,7 @@ class HelpedPipeline:
                     self._limits,
                     stream=self._stream,
                     chunks=chunks,
+                    on_taken=self._on_taken,
                 )
                 for positions, images in pipeline.batches():
                     self._room.acquire()
@@ -169,7 +170,6 @@ class HelpedPipeline:
                     digests = {position: digest for position in positions if (digest := found.digests[position])}
                     self._told.put(_Told(positions, images, digests, {position: found.claimed[position] for position in positions}))
                 self._told.put(_rest(pipeline.outcomes))
-                self._on_taken()
         except _LeftError:
             pass
         except BaseException as error:  # noqa: BLE001 - the thread that embeds raises it

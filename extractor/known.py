@@ -12,6 +12,7 @@ from extractor.bad_images import BadImages
 from extractor.corpus import LISTING_REASONS
 from extractor.diff import KNOWN_COLUMNS
 from extractor.receipt import Receipt
+from storage.digests import to_words
 from storage.errors import DamagedError
 from storage.feature_set import FeatureSet
 from storage.index import EmbeddingIndex
@@ -60,8 +61,7 @@ def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:
     """Enter the embeddings that a receipt's shard holds."""
     if receipt.shard:
         held = receipt.items.filter(receipt.items["row"].is_valid())
-        held = held.append_column("shard", pa.array([receipt.shard.sha256] * held.num_rows, pa.string()))
-        index.add(held, (receipt.shard,))
+        index.add_rows(to_words(held["digest"]), held["row"].to_numpy(), receipt.shard)
 
 
 class _Committed:

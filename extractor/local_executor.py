@@ -24,12 +24,14 @@ from extractor.plan import Unit
 from extractor.poison import condemn
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
+from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt, Fault, LostUnit, Poison, UnitQueue
 from extractor.worker import Worker
 from storage.digests import Words
 from storage.errors import HungError, PermafrostError, RunError
 
 _Result = Receipt | LostUnit | Poison | PermafrostError | None  # None: a thread has ended
+_UnderWay = dict[str, float]  # units of one worker, oldest first, and since when each has, or awaits, its turn, by time.monotonic()
 IDLE_SECONDS = 0.1  # between two looks for work, when the last units are under way and may come back
 
 
@@ -52,10 +54,10 @@ class LocalExecutor:
         self._workers: list[Worker] = []
         self._job: Job | None = None
         self._claims = ClaimRegister()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()  # waited on where there is no unit to take
         self._waiting = UnitQueue([])
         self._deadline = Deadline(deadline)
-        self._started: dict[str, float] = {}  # units under way, by time.monotonic()
+        self._under_way: list[_UnderWay] = []  # of each worker
 
     def start(self) -> list[WorkerInfo]:
         """Builds the first worker's networks. Those of the others, which are the same, follow when there is work for them."""
@@ -89,16 +91,17 @@ class LocalExecutor:
     def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
         assert self._job is not None, "begin() comes before run()"
         self._build_up_to(length_hint(units, self._count))
-        self._waiting, self._started = UnitQueue(units), {}
+        self._waiting, self._under_way = UnitQueue(units), [{} for _ in self._workers]
         results: queue.Queue[_Result] = queue.Queue()
         stop = threading.Event()
-        for worker in self._workers:
+        for of_worker in list(zip(self._workers, self._under_way, strict=True)) * UNITS_AT_ONCE:
             # Daemons, so that an interrupt ends the program at once; a unit cut short has published nothing.
-            threading.Thread(target=self._serve, args=(worker, self._waiting, results, stop), name=WORKER_THREAD, daemon=True).start()
-        running = len(self._workers)
+            arguments = (*of_worker, self._waiting, results, stop)
+            threading.Thread(target=self._serve, args=arguments, name=WORKER_THREAD, daemon=True).start()
+        running = UNITS_AT_ONCE * len(self._workers)
         try:
             while running:
-                result = self._next(results, check)
+                result = self._result(results, check)
                 if isinstance(result, PermafrostError):
                     raise result
                 if isinstance(result, LostUnit):
@@ -132,20 +135,22 @@ class LocalExecutor:
     def _new_worker(self) -> Worker:
         return Worker(self._recipes, max(1, (os.cpu_count() or 1) // self._count), self._engine)
 
-    def _serve(self, worker: Worker, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
-        while not stop.is_set():
-            with self._lock:
-                attempt, done = waiting.take(), waiting.done
-            if attempt:
-                for result in self._run_one(worker, waiting, attempt):
-                    results.put(result)
-            elif done:
-                break
-            else:
-                stop.wait(IDLE_SECONDS)
+    def _serve(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue, results: queue.Queue[_Result], stop: threading.Event) -> None:
+        while attempt := self._next(mine, waiting, stop):
+            for result in self._run_one(worker, mine, waiting, attempt):
+                results.put(result)
         results.put(None)
 
-    def _run_one(self, worker: Worker, waiting: UnitQueue, attempt: Attempt) -> Sequence[_Result]:
+    def _next(self, mine: _UnderWay, waiting: UnitQueue, stop: threading.Event) -> Attempt | None:
+        with self._lock:
+            while not stop.is_set() and not waiting.done:
+                if attempt := waiting.take_beside(len(self._workers)) if mine else waiting.take():
+                    mine[attempt.unit.id] = time.monotonic()
+                    return attempt
+                self._lock.wait(IDLE_SECONDS)
+        return None
+
+    def _run_one(self, worker: Worker, mine: _UnderWay, waiting: UnitQueue, attempt: Attempt) -> Sequence[_Result]:
         assert self._job is not None
         unit = attempt.unit
 
@@ -153,11 +158,10 @@ class LocalExecutor:
             with self._lock:
                 return self._claims.claim(unit.id, attempt.number, digests)
 
-        started = self._started[unit.id] = time.monotonic()
         try:
             receipt = worker.run(unit, self._job, claim)
             with self._lock:
-                self._deadline.finished(time.monotonic() - started)
+                self._deadline.finished(time.monotonic() - mine[unit.id])
                 self._claims.finish(unit.id)
                 return [receipt, *waiting.finished()]
         except PermafrostError as error:
@@ -165,7 +169,10 @@ class LocalExecutor:
         except Exception as error:  # noqa: BLE001 - whatever broke this unit, the other units go on
             return self._failed(worker, waiting, attempt, error)
         finally:
-            del self._started[unit.id]
+            with self._lock:
+                del mine[unit.id]
+                mine.update(dict.fromkeys(mine, time.monotonic()))  # the next one's time begins with its turn
+                self._lock.notify_all()
 
     def _failed(self, worker: Worker, waiting: UnitQueue, attempt: Attempt, error: Exception) -> Sequence[_Result]:
         assert self._job is not None
@@ -183,7 +190,7 @@ class LocalExecutor:
         with self._lock:
             self._claims.release(unit)
 
-    def _next(self, results: queue.Queue[_Result], check: Callable[[], None]) -> _Result:
+    def _result(self, results: queue.Queue[_Result], check: Callable[[], None]) -> _Result:
         while True:
             try:
                 return results.get(timeout=CHECK_SECONDS)
@@ -193,7 +200,7 @@ class LocalExecutor:
 
     def _require_progress(self) -> None:
         limit = self._deadline.seconds
-        late = [unit for unit, started in self._started.copy().items() if time.monotonic() - started > limit]
+        late = [unit for mine in self._under_way for unit, since in mine.copy().items() if time.monotonic() - since > limit]
         if late:
             raise HungError(
                 f"unit {late[0]} has not ended within {limit:g} s (--unit-deadline), and a hung thread cannot be stopped. What was "

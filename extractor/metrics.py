@@ -34,7 +34,7 @@ METRICS: dict[str, Metric] = {
     "images_rejected": Metric(COUNTER, "images that became rejects", ("node", "reason")),
     "bytes_read": Metric(COUNTER, "bytes of the images read", ("node",)),
     "units_finished": Metric(COUNTER, "units whose receipt is accounted for", ("node",)),
-    "unit_seconds": Metric(HISTOGRAM, "wall-clock seconds that a unit took its worker", ("node",)),
+    "unit_seconds": Metric(HISTOGRAM, "wall-clock seconds that a unit took of its worker's forward thread", ("node",)),
     "stage_seconds": Metric(COUNTER, "seconds of workers by stage; waits and pools of threads are stages too", ("node", "stage")),
     "unit_failures": Metric(COUNTER, "attempts at units that failed: each is tried again, split or given up", ("fault",)),
     "workers": Metric(GAUGE, "workers that are ready for units"),
@@ -48,12 +48,17 @@ Record = Callable[[float, dict[str, str]], None]  # value, tags
 
 
 class RunMetrics:
-    """Of one run. make: gives what records values of a metric (kind, name, what it is, names of tags)."""
+    """Of one run. make: gives what records values of a metric (kind, name, what it is, names of tags).
+
+    What grows is added up until `tell`: a receipt has some 15 values, and Ray takes 15 to 25 us to record one.
+    """
 
     def __init__(self, make: Callable[[str, str, str, tuple[str, ...]], Record], set_name: str, run: str) -> None:
         self._tags = {"set": set_name, "run": run}
         self._records = {name: make(m.kind, PREFIX + name, m.what, (*RUN_TAGS, *m.tags)) for name, m in METRICS.items()}
         self._told: Counter[tuple[str, str]] = Counter()
+        self._grown: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()  # by name and tags
+        self._pending = 0
 
     def receipt(self, receipt: Receipt) -> None:
         node = receipt.worker.partition("/")[0]
@@ -67,16 +72,20 @@ class RunMetrics:
         took = sum(receipt.seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == FORWARD)
         self._records["unit_seconds"](took, {**self._tags, "node": node})
 
-    def workers(self, ready: int, turnover: Turnover, failures: Mapping[Fault, int]) -> None:
-        """How things stand; of what only grows, the growth is recorded."""
+    def tell(self, ready: int, turnover: Turnover, failures: Mapping[Fault, int]) -> None:
+        """How things stand; of what only grows, the growth is recorded. ready: workers."""
         self._records["workers"](ready, self._tags)
+        self._records["items_pending"](self._pending, self._tags)
         for name, total in asdict(turnover).items():
             self._grow(f"workers_{name}", "", total)
         for fault, total in failures.items():
             self._grow("unit_failures", fault.name.lower(), total, fault=fault.name.lower())
+        grown, self._grown = self._grown, Counter()
+        for (name, tags), value in grown.items():
+            self._records[name](value, {**self._tags, **dict(tags)})
 
     def pending(self, items: int) -> None:
-        self._records["items_pending"](items, self._tags)
+        self._pending = items
 
     def _grow(self, name: str, which: str, total: int, **tags: str) -> None:
         self._add(name, total - self._told[name, which], **tags)
@@ -84,4 +93,4 @@ class RunMetrics:
 
     def _add(self, name: str, value: float, **tags: str) -> None:
         if value > 0:  # Ray's counters take nothing else
-            self._records[name](value, {**self._tags, **tags})
+            self._grown[name, tuple(tags.items())] += value  # type: ignore[assignment]  # a Counter adds floats as well

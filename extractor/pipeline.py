@@ -73,10 +73,11 @@ class DecodePipeline:
         stream: DecodeStream | None = None,
         chunks: Iterable[range] | None = None,
         read: Read | None = None,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known. stream: of the same kinds, batch size,
         threads and limit of pixels, if there is one. chunks: positions that are read and claimed together, where not all are to be decoded
-        here; asked for when there is room for the next one.
+        here, asked for when there is room for one. on_taken: called when the decoder has taken the last file, from a thread of its own.
         """
         self._locations = locations
         self._claim = claim
@@ -86,6 +87,7 @@ class DecodePipeline:
         self._chunks = plan_chunks(sizes or [None] * len(locations)) if chunks is None else chunks
         self._read = read or read_content
         self._stream = stream or DecodeStream(kinds, batch_size, threads, limits.pixels)
+        self._on_taken = on_taken
         self._failure: BaseException | None = None
         self._read_seconds = 0.0
         self._reader = Stopwatch()  # of the thread that runs `_pieces`
@@ -126,6 +128,8 @@ class DecodePipeline:
             raise
         except BaseException as error:  # noqa: BLE001 - ignore_errors() would swallow it; batches() raises it
             self._failure = error
+        finally:
+            self._on_taken()
 
     def _headers(self, encoded: bytes) -> list[list[int]]:
         read = image_policy.read_header

@@ -11,8 +11,8 @@ import itertools
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from extractor.assembly import Assembly
 from extractor.claims import ClaimRegister
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
-from extractor.code_version import require_same_code, versions_here
+from extractor.code_version import versions_here
 from extractor.crew import Crew
 from extractor.deadline import Deadline
 from extractor.decode_helper import Helper, HelperLostError
-from extractor.device import prepare_process
 from extractor.dispatch import CallError, DiedError, Dispatcher
 from extractor.engine_choice import AS_USUAL, EngineChoice
-from extractor.executor import go_on
+from extractor.executor import CHECK_SECONDS, go_on
 from extractor.helper_crew import HelperCrew
 from extractor.helper_process import HelperProcess, RemoteHelper
+from extractor.interval import Interval
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
 from extractor.metrics import COUNTER, HISTOGRAM, SECONDS_BOUNDARIES, Record, RunMetrics
@@ -44,7 +44,9 @@ from extractor.receipt import Receipt, embedded_digests
 from extractor.recipe import Recipe
 from extractor.sharing import Node, Place
 from extractor.slot import Slot
+from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt, LostUnit
+from extractor.worker_process import WorkerProcess
 from storage.digests import Words, words_of
 from storage.errors import PermafrostError
 from storage.runs import RunFolder
@@ -56,38 +58,14 @@ HELPER_CALLS = 8  # that a helper works on at a time: one decodes, others read
 ACTOR_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # workers may share a GPU
 
 
-class _Actor:
-    """A worker in a process of its own. TensorFlow is first imported in `build`, after the check of the code and the setting of devices."""
-
+class _Actor(WorkerProcess):
     def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def build(self, versions: Mapping[str, str], recipes: Sequence[Recipe], engine: EngineChoice) -> WorkerInfo:
-        """versions: the driver's. Raises CodeMismatchError before anything is built."""
-        cautions = require_same_code(versions, versions_here(), ray.util.get_node_ip_address())
-        os.environ["KERAS_BACKEND"] = engine.kind.backend
-        if not ray.get_gpu_ids():
-            os.environ["JAX_PLATFORMS"] = "cpu"
-        prepare_process(self._threads, use_gpus=bool(ray.get_gpu_ids()) and engine.kind.backend == "tensorflow")
-        from extractor.worker import Worker
-
-        self._worker = Worker(recipes, self._threads, AS_USUAL if engine.measured else engine)
-        info = self.use(engine)
-        return replace(info, cautions=(*cautions, *info.cautions))
-
-    def ask(self, what: str, *arguments: Any) -> Any:
-        """The answer of one of the worker's methods."""
-        return getattr(self._worker, what)(*arguments)
-
-    def use(self, engine: EngineChoice) -> WorkerInfo:
-        self._worker.use(engine)
-        info = self._worker.info()
-        seen = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}" if ray.get_gpu_ids() else ""
-        return replace(info, where=f"{ray.util.get_node_ip_address()} ({info.environment['device']}{seen})")
+        super().__init__(threads, ray.util.get_node_ip_address(), bool(ray.get_gpu_ids()))
 
     def begin(self, job: Job, claims: Any, *helpers: Helper) -> None:
         self._job = job
         self._claims = claims
+        self._finished: deque[str] = deque()  # units whose claims are to be settled: told with the next claim, as a call costs 0.5 ms
         self._worker.check(job)
         if helpers:
             self._worker.use_helpers(helpers)
@@ -102,17 +80,13 @@ class _Actor:
 
     def run(self, unit: Unit, number: int) -> Receipt:
         def claim(digests: Sequence[bytes]) -> list[int]:
-            answer: list[int] = ray.get(self._claims.claim.remote(unit.id, number, digests))
+            finished = [self._finished.popleft() for _ in range(len(self._finished))]
+            answer: list[int] = ray.get(self._claims.claim.remote(unit.id, number, digests, finished))
             return answer
 
-        try:
-            return self._worker.run(unit, self._job, claim)
-        except (PermafrostError, OSError):
-            raise
-        except Exception:
-            if not self._worker.is_sound(self._job):
-                os._exit(1)  # a broken device would fail unit after unit: another process takes its place
-            raise
+        receipt = self.run_unit(unit, self._job, claim)
+        self._finished.append(unit.id)
+        return receipt
 
 
 def _helped(reference: Any) -> Any:
@@ -169,6 +143,7 @@ class RayExecutor:
         self._assembly = Assembly(self, self._crew, self._restart)
         self._dispatcher = Dispatcher(self, self._crew, Deadline(deadline))
         self._metrics: RunMetrics | None = None
+        self._tell = Interval(CHECK_SECONDS)  # of the metrics
 
     def start(self) -> list[WorkerInfo]:
         with sigterm_kept():
@@ -213,10 +188,13 @@ class RayExecutor:
             slot.ready, slot.sent = True, {}
 
     def run(self, units: Iterable[Unit], check: Callable[[], None] = go_on) -> Iterator[Receipt | LostUnit]:
-        for result in self._dispatcher.run(self._job, units, check):
-            if self._metrics and isinstance(result, Receipt):
-                self._metrics.receipt(result)
-            yield result
+        try:
+            for result in self._dispatcher.run(self._job, units, check):
+                if self._metrics and isinstance(result, Receipt):
+                    self._metrics.receipt(result)
+                yield result
+        finally:
+            self._tell_metrics()
 
     def tell_pending(self, items: int) -> None:
         if self._metrics:
@@ -247,8 +225,8 @@ class RayExecutor:
         return slot.actor.run.remote(attempt.unit, attempt.number)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        if self._metrics:
-            self._metrics.workers(len(self._crew.ready), self.turnover, self._dispatcher.failures)
+        if self._tell.passed():
+            self._tell_metrics()
         if references:
             return list(ray.wait(list(references), num_returns=1, timeout=seconds)[0])
         time.sleep(seconds)
@@ -268,8 +246,9 @@ class RayExecutor:
     def release(self, unit: str) -> None:
         ray.get(self._claims.release.remote(unit))
 
-    def finish(self, unit: str) -> None:
-        self._claims.finish.remote(unit)
+    def _tell_metrics(self) -> None:
+        if self._metrics:
+            self._metrics.tell(len(self._crew.ready), self.turnover, self._dispatcher.failures)
 
     def _new_actor(self, place: Place) -> Any:
         return ray.remote(self.actor_class).options(**self._options(place)).remote(place.threads)
@@ -278,6 +257,7 @@ class RayExecutor:
         return {
             "num_cpus": place.cpus,
             "num_gpus": place.gpus,
+            "max_concurrency": UNITS_AT_ONCE,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             "runtime_env": {"env_vars": self.actor_environment},
         }

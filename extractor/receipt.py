@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -28,6 +29,15 @@ class Receipt:
     seconds: Mapping[str, float]  # by stage of extractor.stages; of some only in receipts of older versions
     worker: str = ""  # host/process/number; "" in receipts of older versions
     also: tuple[Receipt, ...] = ()  # what the unit is for the further sets of the run; each is written into the run of its set
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With the items as bytes of Arrow's own: Ray's way with tables imports pandas, a quarter of a CPU second for each worker with its
+        first receipt, takes the driver 0.3 ms more for 300 items, and keeps them in the object store."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.items.schema) as stream:
+            stream.write_table(self.items)
+        fields = (self.unit, self.corpus, self.shard, self.counters, self.seconds, self.worker, self.also)
+        return _receipt_of, (sink.getvalue().to_pybytes(), *fields)
 
     @property
     def all_sets(self) -> tuple[Receipt, ...]:
@@ -55,6 +65,11 @@ class Receipt:
         head = json.loads(metadata[b"permafrost"])
         shard = FileEntry(**head.pop("shard")) if head["shard"] else head.pop("shard")
         return cls(items=table.replace_schema_metadata(None), shard=shard, **head)
+
+
+def _receipt_of(items: bytes, unit: str, corpus: str, shard: FileEntry | None, *others: Any) -> Receipt:
+    with pa.ipc.open_stream(items) as stream:
+        return Receipt(unit, corpus, shard, stream.read_all(), *others)
 
 
 def items_table(

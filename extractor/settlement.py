@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from extractor.job import Job
 from extractor.poison import condemn, found_receipt
@@ -20,6 +20,14 @@ class Settlement:
         yield receipt
         for poison in self._waiting.finished():
             yield condemn(poison, self._job)
+
+    def put_back(self, attempts: Sequence[Attempt], suspect: bool) -> Iterator[Receipt]:
+        """Their worker is lost; whoever of them had finished its work has a receipt on disk. suspect: see `UnitQueue.put_back`."""
+        for attempt in reversed(attempts):  # the last goes back first: so the order stays
+            if receipt := found_receipt(attempt.unit.id, self._job):
+                yield from self.finished(receipt)
+            else:
+                self._waiting.put_back(attempt, suspect)
 
     def failed(self, attempt: Attempt, message: str, fault: Fault) -> Iterator[Receipt | LostUnit]:
         """A call that failed may have finished its work: its receipt on disk says so."""

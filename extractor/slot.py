@@ -1,4 +1,4 @@
-"""One worker in a process of its own, as the driver sees it: what it has been sent, and since when it is at work."""
+"""One worker in a process of its own, as the driver sees it: what it has been sent, and since when it is at work on the oldest of that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Slot:
 
     @property
     def head(self) -> Attempt | None:
-        """The unit that it is at work on; None where it has none, or is being set up."""
+        """The oldest unit that it is at work on; None where it has none, or is being set up."""
         return next(iter(self.sent.values()), None)
 
     @property
@@ -46,11 +46,12 @@ class Slot:
 
     def take_off(self, reference: Any) -> Attempt | None:
         """A call has ended."""
-        self.since = self.clock()
+        if reference == next(iter(self.sent)):
+            self.since = self.clock()
         return self.sent.pop(reference)
 
     def keep_head(self) -> list[Attempt]:
-        """Leave it only the unit that it is at work on; returns the others."""
+        """Leave it only its oldest unit; returns the others."""
         others = self.units[1:] if self.head else self.units
         self.sent = dict(list(self.sent.items())[:1]) if self.head else {}
         return others

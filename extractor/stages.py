@@ -39,7 +39,7 @@ STAGES: dict[str, Stage] = {
     "wait": Stage(FORWARD, "waiting for decoded images", waiting=True),
     "infer": Stage(FORWARD, "forward pass"),
     "write": Stage(FORWARD, "writing embeddings"),
-    "publish": Stage(FORWARD, "closing, syncing and naming the shard"),
+    "publish": Stage(FORWARD, "closing, syncing and naming the shard, while no other unit is embedded"),
     "wait_read": Stage(READER, "waiting for files to be read", waiting=True),
     "hash": Stage(READER, "hashing, looking at headers"),
     "wait_claim": Stage(READER, "waiting for the driver to grant claims", waiting=True),

@@ -30,11 +30,17 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """The number-th (from 1) try at a unit, after `failures` that were its own."""
+    """The number-th (from 1) try at a unit, after `failures` that were its own. suspect: its worker died or hung while it was at hand."""
 
     unit: Unit
     number: int = 1
     failures: int = 0
+    suspect: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether its worker is to have no other unit meanwhile, so that it is known who kills it."""
+        return self.suspect or self.unit.id != planned_id(self.unit)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,15 @@ class UnitQueue:
         self._planned_left -= 1
         return taken
 
+    def take_beside(self, workers: int) -> Attempt | None:
+        """For a worker that has a unit at hand: only what may run beside it.
+
+        The last units, one for each worker, are for whoever is free first: in a slow worker's hands they would keep the others waiting.
+        """
+        upcoming = self._put_back[0] if self._put_back else self._next or (self._again[0] if self._again else None)
+        is_kept_back = workers > 1 and self.waiting <= workers
+        return self.take() if upcoming and not upcoming.alone and not is_kept_back else None
+
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
@@ -115,7 +130,8 @@ class UnitQueue:
         """Queue the next attempt, or both halves; returns what is given up. Raises RunError if nothing gives hope for the others."""
         self._under_way -= 1
         self._require_hope(attempt, message, fault)
-        again = replace(attempt, number=attempt.number + 1, failures=attempt.failures + 1)
+        is_suspect = attempt.suspect or fault in (Fault.DIED, Fault.HUNG)
+        again = replace(attempt, number=attempt.number + 1, failures=attempt.failures + 1, suspect=is_suspect)
         if again.failures < _tries(attempt.unit, fault):
             self._again.append(again)
         elif fault is Fault.STORAGE:
@@ -126,10 +142,10 @@ class UnitQueue:
             self._suspects.append(Poison(attempt.unit, message, fault))
         return list(self._verdicts())
 
-    def put_back(self, attempt: Attempt) -> None:
-        """Queue it again, first, as a new attempt but no failure: its worker died before or beside it."""
+    def put_back(self, attempt: Attempt, suspect: bool = False) -> None:
+        """Queue it again, first, as a new attempt but no failure. suspect: it, or what its worker had beside it, has killed that."""
         self._under_way -= 1
-        self._put_back.appendleft(replace(attempt, number=attempt.number + 1))
+        self._put_back.appendleft(replace(attempt, number=attempt.number + 1, suspect=attempt.suspect or suspect))
 
     def _verdicts(self) -> list[Poison]:
         """Suspects are condemned once another unit was finished. Where none is, a lone one is, and several alike end the run."""

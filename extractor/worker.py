@@ -6,9 +6,9 @@ import itertools
 import os
 import platform
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -41,12 +41,10 @@ from extractor.precision_cost import weigh
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.refusals import float32_option
-from extractor.set_account import SetAccount
-from extractor.stopwatch import Stopwatch
+from extractor.turns import Turns
+from extractor.unit_work import work_off
 from storage.errors import DriftError, RunError, UnstorableError, UsageError
 from storage.golden import GoldenImages, require_no_drift
-from storage.new_shard import new_shard
-from storage.shard import shard_format
 from storage.stored import UNSTORABLE
 
 _numbers = itertools.count(1)  # of the workers of this process
@@ -64,6 +62,8 @@ class Worker:
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
         self._streams: dict[tuple[int, int], DecodeStream] = {}
         self._helpers: HelperPool | None = None
+        self._turns = Turns()
+        self._embeds = threading.Lock()  # an engine is not thread-safe, and golden images may be asked for beside a unit
 
     @property
     def _outputs(self) -> list[Output]:
@@ -217,53 +217,20 @@ class Worker:
         self._helpers = HelperPool(helpers)
 
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
-        """Embed what can be claimed of a unit, publish a shard for each set, then the receipts."""
+        """Embed what can be claimed of a unit, publish a shard for each set, then the receipts.
+
+        May be called for the next unit, from another thread, before it has returned: UNITS_AT_ONCE overlap as `extractor.turns` says.
+        """
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
-        return self._run(unit, job, self._pipeline(locations, claim, job.limits, sizes, self._helpers))
-
-    def _run(self, unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline) -> Receipt:
-        clock = Stopwatch()
-        with ExitStack() as stack:
-            accounts = []
-            for number, each in enumerate(job.all_sets):
-                shard = new_shard(each.run.set_folder, shard_format(each.format), each.layout, each.run.run_id)
-                accounts.append(SetAccount(number, stack.enter_context(shard), each.views))
-            self._fill(accounts, pipeline, clock)
-            entries = [account.shard.publish() for account in accounts]
-            clock.lap("publish")
-        outcomes = pipeline.outcomes
-        cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
-        cost |= {"helped": outcomes.helped} if outcomes.helped else {}
-        seconds = {**clock.seconds, **outcomes.seconds}
-        # The last one written is that of the first set: whoever finds it knows that the others are there.
-        also = [
-            self._write_receipt(unit, each, account.receipt(unit, each, outcomes, entry, dict.fromkeys(cost, 0), {}, self._name))
-            for each, account, entry in list(zip(job.all_sets, accounts, entries, strict=True))[1:]
-        ]
-        first = replace(accounts[0].receipt(unit, job, outcomes, entries[0], cost, seconds, self._name), also=tuple(also))
-        self._write_receipt(unit, job, first)
-        clock.lap("publish")  # to write it takes as long as to write a small shard, and only the driver can be told
-        return replace(first, seconds={**clock.seconds, **outcomes.seconds})
-
-    @staticmethod
-    def _write_receipt(unit: Unit, job: Job, receipt: Receipt) -> Receipt:
-        job.run.write_receipt(unit.id, receipt.to_table())
-        return receipt
-
-    def _fill(self, accounts: Sequence[SetAccount], pipeline: DecodePipeline | HelpedPipeline, clock: Stopwatch) -> None:
-        """Embed all batches into the shards."""
-        for positions, images in pipeline.batches():
-            clock.lap("wait")
-            parts = self._embed(positions, images, pipeline.outcomes)
-            clock.lap("infer")
-            for part in parts:
-                accounts[part.output.number].add(part, pipeline.outcomes)
-            clock.lap("write")
-        clock.lap("wait")
+        with self._turns.take() as turn:
+            turn.await_decoding()
+            pipeline = self._pipeline(locations, claim, job.limits, sizes, turn.decoded, self._helpers)
+            return work_off(unit, job, pipeline, self._embed, turn, self._name)
 
     def _embed(self, positions: list[int], images: list[tf.Tensor], outcomes: Outcomes) -> list[Part]:
         claimed = [outcomes.claimed[position] for position in positions]
-        of_networks = (network.embed(positions, claimed, images[self._kinds.index(network.kind)]) for network in self._networks)
+        with self._embeds:
+            of_networks = [network.embed(positions, claimed, images[self._kinds.index(network.kind)]) for network in self._networks]
         return [part for parts in of_networks for part in parts]
 
     def _embed_located(self, locations: Sequence[str]) -> list[tuple[npt.NDArray[np.generic], Outcomes]]:
@@ -289,6 +256,7 @@ class Worker:
         claim: Claim,
         limits: Limits,
         sizes: Sequence[int | None] | None = None,
+        on_taken: Callable[[], None] = lambda: None,
         helpers: HelperPool | None = None,
     ) -> DecodePipeline | HelpedPipeline:
         # Batches come together, so that an engine has the next one while it works on one.
@@ -298,8 +266,8 @@ class Worker:
             self._streams = {wanted: DecodeStream(self._kinds, images, self._threads, limits.pixels)}
         stream = self._streams[wanted]
         if helpers:
-            return HelpedPipeline(locations, claim, self._kinds, self._threads, limits, sizes, stream, helpers)
-        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, stream)
+            return HelpedPipeline(locations, claim, self._kinds, self._threads, limits, sizes, stream, helpers, on_taken)
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, stream, on_taken=on_taken)
 
     @property
     def _batch_size(self) -> int:

@@ -3,8 +3,9 @@
     python -m scripts.bench_driver --workers 64 --units 20 --out driver.json
 
 Driver, ledger, receipts, Ray actors and the register of claims are the real ones. The workers are without a network: for each unit they
-claim made-up digests, in chunks as the real ones do, write the receipt, and sleep for the rest of its time. So what a worker is not at
-work, between its first unit and the last one of all, it has waited for the driver or for a core.
+claim made-up digests, in chunks as the real ones do, sleep in the place of the forward pass, and write the receipt; units overlap as
+those of the real ones do. A worker is at work while it sleeps. So what it is not, between its first unit and the last one of all, it has
+waited for the driver, for claims or for a core.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +28,10 @@ from extractor.chunks import plan_chunks
 from extractor.claims import Claim
 from extractor.corpus import Item, Listing
 from extractor.diff import KNOWN_COLUMNS, diff
+from extractor.engine_choice import EngineChoice
 from extractor.executor import go_on
 from extractor.job import Job, WorkerInfo
+from extractor.lean_imports import import_lean
 from extractor.ledger import Ledger
 from extractor.listing import ADD_ROWS, ListingBuilder
 from extractor.options import ExtractOptions
@@ -40,6 +42,7 @@ from extractor.recipe import Recipe
 from extractor.rounds import Rounds
 from extractor.set_run import SetRun
 from extractor.stopwatch import Stopwatch
+from extractor.turns import Turns
 from extractor.unit_queue import LostUnit
 from scripts.bench_plan import Meter, tell_result
 from scripts.light_worker import actor_class
@@ -59,14 +62,18 @@ PROCESSES = {"_Claims": "register", "_Actor": "workers", "raylet": "ray", "gcs_s
 
 
 class Sleeper:
-    """A worker whose units take so many seconds. Its receipts tell when it was at work, by the clock that all processes share."""
+    """A worker whose forward passes take so many seconds. Its receipts tell when it was at work, by the clock that all processes share."""
 
-    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, recipes: Sequence[Recipe], threads: int, engine: EngineChoice) -> None:
+        import_lean()  # as real workers do before TensorFlow
+        self._seconds, self._turns = seconds, Turns()
         self._name = f"worker/{os.getpid()}/1"
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(SPACE, (1,), self._name, {"device": "CPU"})
+
+    def use(self, engine: EngineChoice) -> None:
+        """There is one."""
 
     def check(self, job: Job) -> None:
         return None
@@ -75,21 +82,26 @@ class Sleeper:
         return True
 
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
-        began = time.monotonic()
-        digests = [hashlib.sha256(item.key.encode()).digest() for item in unit.items]
-        claims: list[float] = []
-        for chunk in plan_chunks([0] * len(digests)):
-            asked = time.monotonic()
-            assert all(claim(digests[chunk.start : chunk.stop])), "no two images are equal"
-            claims.append(time.monotonic() - asked)
+        with self._turns.take() as turn:
+            turn.await_decoding()
+            digests = [hashlib.sha256(item.key.encode()).digest() for item in unit.items]
+            claims: list[float] = []
+            for chunk in plan_chunks([0] * len(digests)):
+                asked = time.monotonic()
+                assert all(claim(digests[chunk.start : chunk.stop])), "no two images are equal"
+                claims.append(time.monotonic() - asked)
+            turn.decoded()
+            turn.await_embedding()
+            began = time.monotonic()
+            time.sleep(self._seconds)
+            ended = time.monotonic()
         n = len(digests)
         entry = FileEntry(f"shards/{unit.id}.parquet", hashlib.sha256(unit.id.encode()).hexdigest(), 1, n)
         table = items_table(unit.items, digests, dict(enumerate(range(n))), {})
-        times = {"began": began, **{f"claim {i}": seconds for i, seconds in enumerate(claims)}}
+        times = {"began": began, "ended": ended, **{f"claim {i}": seconds for i, seconds in enumerate(claims)}}
         receipt = Receipt(unit.id, "photos", entry, table, {"read": n, "bytes_read": n, "embedded": n}, times, self._name)
         job.run.write_receipt(unit.id, receipt.to_table())
-        time.sleep(max(0.0, began + self._seconds - time.monotonic()))
-        return replace(receipt, seconds={**times, "ended": time.monotonic()})
+        return receipt
 
 
 class WatchedExecutor(RayExecutor):
@@ -204,6 +216,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="that a unit takes")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    import_lean()
     tell_result(lambda root: bench(root, args.workers, args.units, args.items, args.seconds), args.out)
 
 

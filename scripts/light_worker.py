@@ -107,7 +107,7 @@ def actor_class(worker: Callable[[Recipe, int], Any]) -> type:
             module.Worker = worker  # type: ignore[attr-defined]
             sys.modules["extractor.worker"] = module
             # What it prepares is TensorFlow, which would load it.
-            sys.modules["extractor.ray_executor"].__dict__["prepare_process"] = lambda threads, use_gpus: None
+            sys.modules["extractor.worker_process"].__dict__["prepare_process"] = lambda threads, use_gpus: None
             return super().build(*args)
 
     Light.__name__ = Light.__qualname__ = "_Actor"  # names its process

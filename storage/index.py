@@ -46,11 +46,12 @@ class EmbeddingIndex:
         self._list(shards)
         self._add(items)
 
-    def add_rows(self, words: Words, rows: Sequence[int], shard: FileEntry) -> None:
-        """Add digests that stand in these rows of a shard."""
+    def add_rows(self, words: Words, rows: Sequence[int] | Numbers, shard: FileEntry) -> None:
+        """Add digests that stand in these rows of a shard; of an unusable one nothing."""
         self._read()
         self._list((shard,))
-        self._add_places(words, np.full(len(words), self._numbers[shard.sha256], np.int32), np.asarray(rows, np.int32))
+        if shard.sha256 not in self.unusable:
+            self._add_places(words, np.full(len(words), self._numbers[shard.sha256], np.int32), np.asarray(rows, np.int32))
 
     def add_later(self, entry: FileEntry, set_folder: Place, shards: Iterable[FileEntry]) -> None:
         """Add an item file, which is read when that is needed."""

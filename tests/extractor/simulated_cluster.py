@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from extractor.plan import Unit
 from extractor.receipt import RECEIPT_FIELDS, Receipt
 from extractor.sharing import Node
 from extractor.slot import Slot
+from extractor.turns import UNITS_AT_ONCE
 from extractor.unit_queue import Attempt
 from storage.errors import CodeMismatchError
 from storage.golden import no_golden_images
@@ -32,8 +33,8 @@ def make_job(folder: Path) -> Job:
     return Job(RunFolder(folder / "set", "run"), "photos", folder, "parquet", LAYOUT, no_golden_images((4,), "float32"))
 
 
-def make_units(n: int) -> list[Unit]:
-    return [Unit(f"{i:06d}", (Item(f"{i}.jpg", "1-1"),)) for i in range(n)]
+def make_units(n: int, items: int = 1) -> list[Unit]:
+    return [Unit(f"{i:06d}", tuple(Item(f"{i * items + j}.jpg", "1-1") for j in range(items))) for i in range(n)]
 
 
 def receipt_of(unit: Unit, worker: str) -> Receipt:
@@ -46,15 +47,21 @@ def receipt_of(unit: Unit, worker: str) -> Receipt:
 class Process:
     node: str
     alive: bool = True
+    innocent: bool = True  # of its death
     calls: list[int] = field(default_factory=list)  # oldest first
 
 
 class SimulatedCluster:
-    """`bad`: ids of nodes whose code is another one. Calls end in the order in which they were made, one a `wait`."""
+    """`bad`: ids of nodes whose code is another one. Calls end in the order in which they were made, one a `wait`, which is a second.
 
-    def __init__(self, nodes: Sequence[Node], bad: Sequence[str] = ()) -> None:
+    deadly, hanging: keys of items that kill the process that is at work on them, or never end.
+    """
+
+    def __init__(self, nodes: Sequence[Node], bad: Sequence[str] = (), deadly: Collection[str] = (), hanging: Collection[str] = ()) -> None:
         self.there = {node.id: node for node in nodes}
         self.bad = set(bad)
+        self._deadly, self._hanging = set(deadly), set(hanging)
+        self._seconds = 0.0
         self.processes: list[Process] = []
         self.worked: list[tuple[str, str]] = []  # (node, unit) of each call that ended well
         self.released: list[str] = []
@@ -65,7 +72,9 @@ class SimulatedCluster:
     def crew(self, wanted: int | None = None) -> Crew:
         """As it is when all that there is room for have begun."""
         crew = Crew(wanted)
-        crew.slots = [Slot(place, self.start(place.node.id), ready=True) for place in crew.first_places(self.nodes())]
+        crew.slots = [
+            Slot(place, self.start(place.node.id), ready=True, clock=lambda: self._seconds) for place in crew.first_places(self.nodes())
+        ]
         return crew
 
     def join(self, node: Node) -> None:
@@ -76,11 +85,11 @@ class SimulatedCluster:
         for process in self.processes:
             process.alive &= process.node != node
 
-    def kill_one(self, number: int) -> None:
+    def kill_one(self, number: int, innocent: bool = True) -> None:
         """The number-th of the processes that live."""
         living = [process for process in self.processes if process.alive]
         if living:
-            living[number % len(living)].alive = False
+            living[number % len(living)].alive, living[number % len(living)].innocent = False, innocent
 
     def nodes(self) -> list[Node]:
         return list(self.there.values())
@@ -94,18 +103,25 @@ class SimulatedCluster:
         return self._call(process, None)
 
     def work(self, slot: Slot, attempt: Attempt) -> int:
+        beside = [other for reference in slot.actor.calls if (other := self._calls[reference][1])]
+        assert len(beside) < UNITS_AT_ONCE
+        assert not beside or not any(each.alone for each in (attempt, *beside)), "a suspect is not alone"
         return self._call(slot.actor, attempt)
 
     def wait(self, references: Sequence[int], seconds: float) -> list[int]:
         if self.script:
             self.script.pop(0)()  # type: ignore[operator]
-        ended = [reference for reference in references if self._calls[reference][0].calls[:1] == [reference]]
+        self._seconds += 1
+        for process in self.processes:
+            if process.alive and self._holds(process, self._deadly):
+                process.alive = process.innocent = False
+        ended = [reference for reference in references if self._has_ended(reference)]
         return sorted(ended)[:1]
 
     def result(self, reference: int) -> object:
         process, attempt = self._calls[reference]
         if not process.alive:
-            raise DiedError("the node has died", innocent=True)
+            raise DiedError("the node has died", process.innocent)
         process.calls.remove(reference)
         if attempt is None:
             if process.node in self.bad:
@@ -117,15 +133,20 @@ class SimulatedCluster:
     def kill(self, slot: Slot) -> None:
         slot.actor.alive = False
 
-    def finish(self, unit: str) -> None:
-        return None
-
     def release(self, unit: str) -> None:
         self.released.append(unit)
 
     def start(self, node: str) -> Process:
         self.processes.append(Process(node, alive=node in self.there))
         return self.processes[-1]
+
+    def _holds(self, process: Process, keys: set[str], at_most: int = UNITS_AT_ONCE) -> bool:
+        attempts = [self._calls[reference][1] for reference in process.calls[:at_most]]
+        return any(item.key in keys for attempt in attempts if attempt for item in attempt.unit.items)
+
+    def _has_ended(self, reference: int) -> bool:
+        process = self._calls[reference][0]
+        return not process.alive or (process.calls[:1] == [reference] and not self._holds(process, self._hanging, 1))
 
     def _call(self, process: Process, attempt: Attempt | None) -> int:
         reference = next(self._numbers)

@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.claims import Claims
+from extractor.claims import ClaimRegister, Claims
 from storage.digests import words_of
 
 A, B, C = (hashlib.sha256(name).digest() for name in (b"a", b"b", b"c"))
@@ -120,3 +120,11 @@ def test_without_failures_each_digest_is_granted_exactly_once(units: list[list[i
         if mine
     ]
     assert sorted(granted) == sorted({n for numbers in units for n in numbers})
+
+
+def test_units_that_are_finished_are_settled_with_the_next_claim_of_another() -> None:
+    register = ClaimRegister()
+    assert register.claim("000000", 1, [A, B]) == [1, 1]
+    assert register.claim("000001", 1, [B, C], ["000000"]) == [0, 1]
+    register.release("000000")  # comes too late
+    assert register.claim("000002", 1, [A, B, C]) == [0, 0, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,13 +20,15 @@ from extractor.executor import go_on
 from extractor.receipt import Receipt
 from extractor.sharing import Node
 from extractor.slot import Slot
+from extractor.unit_queue import Fault
 from storage.errors import CodeMismatchError, RunError
-from tests.extractor.simulated_cluster import SimulatedCluster, make_job, make_units
+from tests.extractor.simulated_cluster import SimulatedCluster, make_job, make_units, receipt_of
 
 
 @pytest.fixture(autouse=True)
 def _look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extractor.dispatch.SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr("extractor.dispatch.CHECK_SECONDS", 0)
 
 
 def gpus(name: str, n: int = 1) -> Node:
@@ -129,7 +132,48 @@ def test_the_last_units_one_for_each_worker_wait_for_whoever_is_free_first() -> 
     at_hand: list[list[int]] = []
     cluster.script = [lambda: at_hand.append(sorted(len(process.calls) for process in cluster.processes))] * 8
     assert run(cluster, 8)[0] == ids(8)
-    assert at_hand == [[2, 2], [2, 2], [2, 2], [1, 2], [1, 1], [1, 1], [1, 1], [0, 1]]
+    assert at_hand == [[3, 3], [2, 3], [2, 2], [1, 2], [1, 1], [1, 1], [1, 1], [0, 1]]
+
+
+def test_of_several_units_beside_a_death_none_is_blamed_and_all_are_tried_again_alone() -> None:
+    cluster = SimulatedCluster([gpus("a")])  # it checks that a suspect is alone
+    cluster.script = [lambda: None, lambda: cluster.kill_one(0, innocent=False)]
+    dispatcher = Dispatcher(cluster, cluster.crew(), Deadline())
+    results = list(dispatcher.run(make_job(Path("/nowhere")), make_units(6), go_on))
+    assert [result.unit for result in results if isinstance(result, Receipt)] == ids(6)
+    assert dispatcher.failures == {}
+
+
+def test_a_unit_that_was_alone_when_its_worker_died_is_blamed() -> None:
+    cluster = SimulatedCluster([gpus("a", 2)])
+    cluster.script = [lambda: cluster.kill_one(0, innocent=False)]
+    dispatcher = Dispatcher(cluster, cluster.crew(), Deadline())
+    assert len(list(dispatcher.run(make_job(Path("/nowhere")), make_units(2), go_on))) == 2
+    assert dispatcher.failures == {Fault.DIED: 1}
+
+
+def test_a_unit_that_had_finished_when_its_worker_died_is_not_done_again(tmp_path: Path) -> None:
+    cluster, job, [first, *others] = SimulatedCluster([gpus("a")]), make_job(tmp_path), make_units(3)
+    cluster.script = [lambda: cluster.kill_one(0)]
+    job.run.write_receipt(first.id, receipt_of(first, "a").to_table())
+    results = list(Dispatcher(cluster, cluster.crew(), Deadline()).run(job, [first, *others], go_on))
+    assert sorted(result.unit for result in results if isinstance(result, Receipt)) == ids(3)
+    assert [unit for _, unit in cluster.worked] == ids(3)[1:]
+
+
+@given(st.sets(st.integers(0, 47), max_size=2), st.integers(1, 3), st.booleans(), st.lists(st.integers(0, 9), max_size=3))
+def test_an_item_that_kills_or_hangs_its_worker_is_found_whatever_runs_beside_it(
+    fatal: set[int], workers: int, hangs: bool, kills: list[int]
+) -> None:
+    """kills: of processes, by somebody who tells nobody."""
+    keys = {f"{i}.jpg" for i in fatal}
+    cluster = SimulatedCluster([gpus("a", workers)], **{"hanging" if hangs else "deadly": keys})
+    cluster.script = [partial(cluster.kill_one, number, innocent=False) for number in kills]
+    with TemporaryDirectory() as folder:
+        results = list(Dispatcher(cluster, cluster.crew(), Deadline(20)).run(make_job(Path(folder)), make_units(12, 4), go_on))
+    rows = [row for result in results if isinstance(result, Receipt) for row in result.items.to_pylist()]
+    assert sorted(row["key"] for row in rows) == sorted(f"{i}.jpg" for i in range(48))
+    assert {row["key"] for row in rows if row["reason"]} == keys
 
 
 events = st.one_of(

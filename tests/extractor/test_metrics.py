@@ -39,6 +39,8 @@ def metrics(told: Told) -> RunMetrics:
 def test_a_receipt_counts_for_the_host_of_its_worker(metrics: RunMetrics, told: Told) -> None:
     for unit in make_units(3):
         metrics.receipt(receipt_of(unit, "gpu-1/77/1"))
+    metrics.tell(1, Turnover(), {})
+    metrics.tell(1, Turnover(), {})  # nothing has grown
     on_host = (("node", "gpu-1"),)
     assert told["images_read", on_host] == told["images_embedded", on_host] == told["units_finished", on_host] == 3
     assert told["bytes_read", on_host] == 30
@@ -51,18 +53,20 @@ def test_rejects_count_by_reason(metrics: RunMetrics, told: Told) -> None:
     receipt = receipt_of(make_units(1)[0], "gpu-1/77/1")
     table = receipt.items.set_column(receipt.items.schema.get_field_index("reason"), "reason", [["corrupt"]])
     metrics.receipt(type(receipt)(receipt.unit, receipt.corpus, None, table, receipt.counters, {}, receipt.worker))
+    metrics.tell(1, Turnover(), {})
     assert told["images_rejected", (("node", "gpu-1"), ("reason", "corrupt"))] == 1
 
 
 def test_of_what_only_grows_the_growth_is_told(metrics: RunMetrics, told: Told) -> None:
-    metrics.workers(2, Turnover(), {})
-    metrics.workers(1, Turnover(replaced=1, left=1), {Fault.DIED: 2})
-    metrics.workers(3, Turnover(replaced=1, joined=2, left=1), {Fault.DIED: 2})
-    metrics.workers(3, Turnover(replaced=1, joined=2, left=1), {Fault.DIED: 3})
+    metrics.tell(2, Turnover(), {})
+    metrics.tell(1, Turnover(replaced=1, left=1), {Fault.DIED: 2})
+    metrics.tell(3, Turnover(replaced=1, joined=2, left=1), {Fault.DIED: 2})
+    metrics.tell(3, Turnover(replaced=1, joined=2, left=1), {Fault.DIED: 3})
     assert (told["workers", ()], told["workers_replaced", ()], told["workers_joined", ()], told["workers_left", ()]) == (3, 1, 2, 1)
     assert told["unit_failures", (("fault", "died"),)] == 3
     metrics.pending(7)
     metrics.pending(0)
+    metrics.tell(3, Turnover(replaced=1, joined=2, left=1), {Fault.DIED: 3})
     assert told["items_pending", ()] == 0
 
 

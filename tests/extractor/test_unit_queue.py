@@ -61,6 +61,29 @@ def test_putting_back_does_not_use_up_the_tries() -> None:
         assert queue.failed(take(queue), "boom") == []
 
 
+def test_beside_another_unit_there_is_none_that_is_to_run_alone_and_none_of_the_last_ones_but_for_a_lone_worker() -> None:
+    queue = UnitQueue(units(5, items=2))
+    queue.put_back(take(queue), suspect=True)
+    assert queue.take_beside(1) is None
+    assert take(queue).alone
+    assert queue.take_beside(4) is None
+    assert queue.take_beside(3) == Attempt(units(5, items=2)[1])
+    take(queue), take(queue)
+    assert queue.take_beside(2) is None
+    last = queue.take_beside(1)
+    assert last is not None
+    queue.failed(last, "no end", Fault.HUNG)
+    assert queue.take_beside(1) is None
+    assert take(queue).alone
+
+
+def test_a_unit_that_died_alone_is_alone_in_its_next_tries_and_one_that_broke_need_not_be() -> None:
+    queue = UnitQueue(units(2))
+    queue.failed(take(queue), "boom", Fault.DIED)
+    queue.failed(take(queue), "boom", Fault.BROKE)
+    assert [take(queue).alone, take(queue).alone] == [True, False]
+
+
 def work(queue: UnitQueue, bad: set[str], fault: Fault = Fault.BROKE) -> tuple[list[str], list[Given], int]:
     """Finish all that holds no bad key: (finished keys, what was given up, attempts that failed)."""
     done, given_up, failures = [], [], 0

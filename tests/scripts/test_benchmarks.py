@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,7 +12,19 @@ import pytest
 from PIL import Image
 
 from extractor import Recipe
-from scripts import bench_decode, bench_engine, bench_extract, bench_heads, bench_items, bench_load, bench_storage, bench_strategies
+from extractor.worker import Worker
+from scripts import (
+    bench_decode,
+    bench_driver,
+    bench_engine,
+    bench_extract,
+    bench_heads,
+    bench_items,
+    bench_load,
+    bench_storage,
+    bench_strategies,
+    bench_worker,
+)
 from scripts.bench_extract_job import Task
 from scripts.bench_extract_table import comparisons, limit, table
 from tests.conftest import draw
@@ -46,6 +59,21 @@ def test_exact_heads_reach_the_loss_of_scikit_learn() -> None:
     found = bench_heads.bench(300, [3], 16, 0.01, 1, theirs=True)["heads"]["3"]
     assert found["logistic"]["scikit_learn"]["reached"]
     assert found["ridge"]["path"]["strengths"] == 32
+
+
+def test_a_worker_is_given_units_one_at_a_time_and_several_at_once(tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(draw(i, 40, "JPEG"))
+    found = bench_worker.bench(tmp_path / "out", sorted(tmp_path.glob("*.jpg")), 2, 32, None, 1)
+    assert set(found["images_per_second"]) == set(bench_worker.WAYS)
+    assert found["seconds"]["units overlap"]["infer"] > 0
+
+
+def test_workers_that_only_wait_are_made_and_called_as_workers_are() -> None:
+    made, real = bench_driver.Sleeper, Worker
+    assert list(inspect.signature(made).parameters)[1:] == list(inspect.signature(real).parameters)
+    for name in ("use", "check", "is_sound", "run"):
+        assert list(inspect.signature(getattr(made, name)).parameters) == list(inspect.signature(getattr(real, name)).parameters)
 
 
 def test_engines_are_compared_with_predict() -> None:
