@@ -75,6 +75,7 @@ class HelpedPipeline:
         self._on_taken = on_taken
         self._room = threading.Semaphore(OWN_BATCHES)
         self._is_left = False
+        self._is_claiming = False  # for the worker's own decoder
         self._waiting: list[_Told] = []  # from helpers, less than a batch
         self._seconds: Counter[str] = Counter()
         self.outcomes = Outcomes([None] * len(locations))
@@ -136,7 +137,7 @@ class HelpedPipeline:
             self._is_left = True
             self._unit.abandon()
             self._pool.changed.notify_all()
-            self._pool.changed.wait_for(lambda: not self._unit.is_claiming)
+            self._pool.changed.wait_for(lambda: not (self._is_claiming or self._unit.is_claiming))
         self._pool.dismiss(self)
         self._room.release()
         own.join()
@@ -195,9 +196,17 @@ class HelpedPipeline:
     def _claim_own(self, digests: Sequence[bytes]) -> list[int]:
         """What a lost helper was to decode is this worker's already, for which nobody is granted it again."""
         with self._pool.changed:
+            if self._is_left:  # the reader may be at work for a moment after the unit was left
+                raise _LeftError
+            self._is_claiming = True
             held = [self._unit.pop_granted(digest) for digest in digests]
-        asked = iter(self._claim([digest for digest, bits in zip(digests, held, strict=True) if bits is None]))
-        return [next(asked) if bits is None else bits for bits in held]
+        try:
+            asked = iter(self._claim([digest for digest, bits in zip(digests, held, strict=True) if bits is None]))
+            return [next(asked) if bits is None else bits for bits in held]
+        finally:
+            with self._pool.changed:
+                self._is_claiming = False
+                self._pool.changed.notify_all()
 
     # What a lane of the pool needs.
 
