@@ -15,6 +15,8 @@ _WAYS_OUT = {
     "no_unit": "fewer workers would take as long",
     "replaced": "find out why they die: not enough memory is the usual cause",
     "decode": "more CPU cores or smaller images would help",
+    "decode on GPUs": "more CPU cores, smaller images, or --decode-helpers on nodes without GPUs would help",
+    "decode with helpers": "more --decode-helpers, more CPU cores or smaller images would help",
     "read": "a faster disk or network to the corpus would help",
     "hash": "more CPU cores would help",
     "claim": "fewer workers, or a less busy machine for the driver, would help",
@@ -39,8 +41,10 @@ def worker_seconds(seconds: Mapping[str, float], workers: int) -> dict[str, floa
     return busy | {"no_unit": max(0.0, workers * seconds.get("work", 0.0) - sum(busy.values()))}
 
 
-def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = False, replaced: int = 0) -> Bottleneck:
-    """seconds: by stage, as in ExtractResult.stage_seconds. replaced: workers that died during the work."""
+def find_bottleneck(
+    seconds: Mapping[str, float], workers: int, on_gpu: bool = False, replaced: int = 0, helped: bool = False
+) -> Bottleneck:
+    """seconds: by stage, as in ExtractResult.stage_seconds. replaced: workers that died during the work. helped: they had helpers."""
     spent = worker_seconds(seconds, workers)
     total = sum(spent.values())
     if not any(seconds.get(name) for name in ("wait", "infer")):
@@ -67,11 +71,13 @@ def find_bottleneck(seconds: Mapping[str, float], workers: int, on_gpu: bool = F
     if largest == "no_unit":
         return _told("no_unit", share, f"The end of the run: workers had no unit left to do {share:.0%} of their time")
     cause = _why_it_waited(seconds)
-    return _told(cause, share, f"{_NAMES[cause].capitalize()}: the forward pass waited {share:.0%} of its time for images")
+    circumstances = (" with helpers" if helped else " on GPUs" if on_gpu else "") if cause == "decode" else ""
+    words = f"{_NAMES[cause].capitalize()}: the forward pass waited {share:.0%} of its time for images"
+    return _told(cause, share, words, circumstances)
 
 
-def _told(stage: str, share: float, words: str) -> Bottleneck:
-    return Bottleneck(stage, round(share, 4), f"{words}; {_WAYS_OUT[stage]}.")
+def _told(stage: str, share: float, words: str, circumstances: str = "") -> Bottleneck:
+    return Bottleneck(stage, round(share, 4), f"{words}; {_WAYS_OUT[stage + circumstances]}.")
 
 
 def _why_it_waited(seconds: Mapping[str, float]) -> str:

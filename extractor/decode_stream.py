@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,11 +20,18 @@ BATCHES_AT_ONCE = 8  # of the network: what is decoded ahead, four times over, i
 Piece = tuple[npt.NDArray[Any], ...]  # of some images, stacked: what `signature` says
 
 
+class _Feed:
+    """What an iterator asks for images. Not the iterator's owner: a cycle would keep one that is left, and its threads."""
+
+    pieces: Callable[[], Iterator[Piece]]  # of the unit that is to begin
+
+
+@dataclass(frozen=True)
 class _Lane:
     """An iterator for one unit after the other; between two of them nothing runs."""
 
+    feed: _Feed
     iterator: Iterator[tuple[tf.Tensor, ...]]
-    pieces: Callable[[], Iterator[Piece]]  # of the unit that is to begin
 
 
 class DecodeStream:
@@ -53,7 +61,7 @@ class DecodeStream:
             lane = self._idle.pop()
         except IndexError:
             lane = self._new_lane()
-        lane.pieces = pieces
+        lane.feed.pieces = pieces
         for batch in lane.iterator:
             if not batch[0].shape[0]:
                 self._idle.append(lane)
@@ -62,17 +70,16 @@ class DecodeStream:
 
     def _new_lane(self) -> _Lane:
         """All its units one after the other, an empty batch behind each. A unit begins when its first batch is asked for, not before."""
-        lane = _Lane()
+        feed = _Feed()
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False
         # Nothing for AutoGraph to convert, and it leaves files in TMPDIR when an actor is killed.
-        unit = tf.autograph.experimental.do_not_convert(lambda _: self._unit(lane))
-        lane.iterator = iter(tf.data.Dataset.counter().flat_map(unit).with_options(options))
-        return lane
+        unit = tf.autograph.experimental.do_not_convert(lambda _: self._unit(feed))
+        return _Lane(feed, iter(tf.data.Dataset.counter().flat_map(unit).with_options(options)))
 
-    def _unit(self, lane: _Lane) -> tf.data.Dataset:
+    def _unit(self, feed: _Feed) -> tf.data.Dataset:
         of_pieces = [tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in signature(self._kinds)]
-        stream = tf.data.Dataset.from_generator(lambda: lane.pieces(), output_signature=tuple(of_pieces)).unbatch()
+        stream = tf.data.Dataset.from_generator(lambda: feed.pieces(), output_signature=tuple(of_pieces)).unbatch()
         decode = tf.autograph.experimental.do_not_convert(lambda *tensors: self._decode(*tensors))
         # An op error drops its own element only; the pipeline decodes what is missing again, one by one, to learn why.
         stream = stream.map(decode, num_parallel_calls=self._threads, deterministic=True).ignore_errors()

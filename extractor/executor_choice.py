@@ -18,4 +18,4 @@ def make_executor(options: ExtractOptions) -> Executor:
         return LocalExecutor(recipes, options.workers, options.unit_deadline, options.first_engine)
     from extractor.ray_executor import RayExecutor
 
-    return RayExecutor(recipes, options.workers, options.ray_address, options.unit_deadline, options.first_engine)
+    return RayExecutor(recipes, options.workers, options.ray_address, options.unit_deadline, options.first_engine, options.decode_helpers)

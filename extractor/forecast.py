@@ -172,6 +172,7 @@ def _newest_rate(name: SetName, device: str, engine: str) -> _Measured | None:
 
 
 def _is_a_measure(report: Mapping[str, Any]) -> bool:
-    """Enough images, of one set, by workers that were there from the start to the end."""
+    """Enough images, of one set, by workers that were there from the start to the end, and alone."""
     came_or_went = report["joined_workers"] or report["left_workers"]
-    return is_a_measure(report["counts"]) and len(report["sets"]) == 1 and not came_or_went
+    helped = report["counts"].get("helped")  # not in reports of older versions
+    return is_a_measure(report["counts"]) and len(report["sets"]) == 1 and not (came_or_went or helped)

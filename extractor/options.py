@@ -35,6 +35,7 @@ class ExtractOptions:
     also: tuple[Also, ...] = ()  # further sets
     workers: int | None = None  # None: the executor's own choice
     engine: str = ""  # of engine_choice.ENGINES; "auto": the fastest, measured; "": tensorflow, and openvino for int8
+    decode_helpers: int = 0  # processes on nodes without workers that read and decode for them
     local: bool = False  # True: threads of this process, without Ray
     ray_address: str | None = None
     corpus_id: str | None = None  # None: derived from the corpus' location
@@ -59,6 +60,10 @@ class ExtractOptions:
             raise UsageError("--also: each int8 set has a network that is calibrated for it, so it is made alone; leave out --also")
         if self.workers is not None and not 1 <= self.workers <= 4096:
             raise UsageError(f"--workers must be 1 to 4096, got {self.workers}")
+        if not 0 <= self.decode_helpers <= 4096:
+            raise UsageError(f"--decode-helpers must be 0 to 4096, got {self.decode_helpers}")
+        if self.local and self.decode_helpers:
+            raise UsageError("--decode-helpers are processes on other nodes of a Ray cluster: leave out --local, or --decode-helpers")
         if self.ray_address == "":
             raise UsageError("--ray is empty: expected an address such as auto or host:6379; leave it out for a private cluster")
         if self.local and self.ray_address:

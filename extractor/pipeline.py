@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,7 +24,10 @@ from extractor.stopwatch import Stopwatch
 
 PIECE = 16  # files that go to TensorFlow in one call, which costs 0.5 ms: a fifth of what a small image does
 PIECE_BYTES = 8 << 20  # a piece ends with the file that reaches this many
+CHANGED = ("changed", "the file changed or vanished while it was being read; run again")
 READ_THREADS = 8  # reading waits for the disk or network, so more than there are cores
+
+Read = Callable[[str, int], Content]  # from a location and the most bytes
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Outcomes:
     claimed: dict[int, int] = field(default_factory=dict)  # position -> for whom it is to be embedded here (`Claim`)
     read: int = 0
     bytes_read: int = 0
+    helped: int = 0  # images that decode helpers decoded
     seconds: dict[str, float] = field(default_factory=dict)  # by stage of extractor.stages, complete at the end of `batches`
 
 
@@ -67,17 +71,21 @@ class DecodePipeline:
         limits: Limits = DEFAULT_LIMITS,
         sizes: Sequence[int | None] | None = None,
         stream: DecodeStream | None = None,
+        chunks: Iterable[range] | None = None,
+        read: Read | None = None,
         on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         """kinds: what is made of each image, from one read. sizes: encoded bytes, as far as known. stream: of the same kinds, batch size,
-        threads and limit of pixels, if there is one. on_taken: called when the decoder has taken the last file, from a thread of its own.
+        threads and limit of pixels, if there is one. chunks: positions that are read and claimed together, where not all are to be decoded
+        here, asked for when there is room for one. on_taken: called when the decoder has taken the last file, from a thread of its own.
         """
         self._locations = locations
         self._claim = claim
         self._kinds = kinds
         self._threads = threads
         self._limits = limits
-        self._sizes = sizes or [None] * len(locations)
+        self._chunks = plan_chunks(sizes or [None] * len(locations)) if chunks is None else chunks
+        self._read = read or read_content
         self._stream = stream or DecodeStream(kinds, batch_size, threads, limits.pixels)
         self._on_taken = on_taken
         self._failure: BaseException | None = None
@@ -129,16 +137,18 @@ class DecodePipeline:
 
     def _read_and_claim(self) -> Iterator[list[tuple[int, bytes]]]:
         """Position and bytes of what is to be decoded here, a chunk at a time."""
-        chunks = plan_chunks(self._sizes)
+        chunks = iter(self._chunks)
         with ThreadPoolExecutor(READ_THREADS) as pool:
 
-            def submit(chunk: range) -> list[Future[tuple[Content, float]]]:
-                return [pool.submit(_timed_read, self._locations[position], self._limits.bytes) for position in chunk]
+            def submit(chunk: range | None) -> list[Future[tuple[Content, float]]]:
+                return [pool.submit(timed, self._read, self._locations[position], self._limits.bytes) for position in chunk or ()]
 
-            following = submit(chunks[0]) if chunks else []
-            for i, chunk in enumerate(chunks):
-                current = following
-                following = submit(chunks[i + 1]) if i + 1 < len(chunks) else []
+            following = next(chunks, None)
+            reading = submit(following)
+            while following:
+                chunk, current = following, reading
+                following = next(chunks, None)
+                reading = submit(following)
                 files = [future.result() for future in current]
                 current.clear()  # or they would keep the chunk's bytes until the next one is read
                 self._reader.lap("wait_read")
@@ -176,9 +186,9 @@ class DecodePipeline:
                 yield chosen, [tf.constant(np.concatenate(of_kind)) for of_kind in zip(*images, strict=True)]
 
     def _decode_again(self, position: int) -> list[npt.NDArray[np.uint8]]:
-        file = read_content(self._locations[position], self._limits.bytes)
+        file = self._read(self._locations[position], self._limits.bytes)
         if file.reason or hashlib.sha256(file.encoded).digest() != self.outcomes.digests[position]:
-            raise UndecodableError("changed", "the file changed or vanished while it was being read; run again")
+            raise UndecodableError(*CHANGED)
         return [image_policy.decode(file.encoded, kind.size, kind.policy, self._limits.pixels, kind.views) for kind in self._kinds]
 
 
@@ -199,6 +209,7 @@ def _flat(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(images, (-1, *images.shape[2:]))
 
 
-def _timed_read(location: str, max_bytes: int) -> tuple[Content, float]:
+def timed(read: Read, location: str, max_bytes: int) -> tuple[Content, float]:
+    """What was read, and in how many seconds."""
     started = time.perf_counter()
-    return read_content(location, max_bytes), time.perf_counter() - started
+    return read(location, max_bytes), time.perf_counter() - started

@@ -1,7 +1,8 @@
 """Units on Ray actors: one a GPU, or a share of the CPUs each. The only file that imports Ray.
 
 Ray core, neither Ray Data nor ActorPool: accounting is by unit, and a dead actor must cost its unit one attempt, not the run. Ray's
-object store carries digests, unit descriptions and receipts, never an embedding, and no image but golden ones.
+object store carries digests, unit descriptions and receipts, never an embedding, and no image but golden ones. The one exception is
+--decode-helpers: decoded images of at most `helper_pool.IN_FLIGHT_BYTES` (128 MiB) a worker, uint8, which is what a network takes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -28,9 +29,12 @@ from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_k
 from extractor.code_version import versions_here
 from extractor.crew import Crew
 from extractor.deadline import Deadline
+from extractor.decode_helper import Helper, HelperLostError
 from extractor.dispatch import CallError, DiedError, Dispatcher
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import CHECK_SECONDS, go_on
+from extractor.helper_crew import HelperCrew
+from extractor.helper_process import HelperProcess, RemoteHelper
 from extractor.interval import Interval
 from extractor.job import Job, WorkerInfo
 from extractor.last_words import last_line, tells_of_leaving
@@ -49,7 +53,8 @@ from storage.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small
+OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small, and on one node there are no decode helpers
+HELPER_CALLS = 8  # that a helper works on at a time: one decodes, others read
 ACTOR_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # workers may share a GPU
 
 
@@ -57,16 +62,20 @@ class _Actor(WorkerProcess):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, ray.util.get_node_ip_address(), bool(ray.get_gpu_ids()))
 
-    def begin(self, job: Job, claims: Any) -> None:
+    def begin(self, job: Job, claims: Any, *helpers: Helper) -> None:
         self._job = job
         self._claims = claims
         self._finished: deque[str] = deque()  # units whose claims are to be settled: told with the next claim, as a call costs 0.5 ms
         self._worker.check(job)
+        if helpers:
+            self._worker.use_helpers(helpers)
 
-    def set_up(self, job: Job, claims: Any, *of_network: Any) -> WorkerInfo:
+    def set_up(
+        self, job: Job, claims: Any, versions: Mapping[str, str], recipes: Any, engine: EngineChoice, *helpers: Helper
+    ) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
-        info = self.build(*of_network)
-        self.begin(job, claims)
+        info = self.build(versions, recipes, engine)
+        self.begin(job, claims, *helpers)
         return info
 
     def run(self, unit: Unit, number: int) -> Receipt:
@@ -78,6 +87,14 @@ class _Actor(WorkerProcess):
         receipt = self.run_unit(unit, self._job, claim)
         self._finished.append(unit.id)
         return receipt
+
+
+def _helped(reference: Any) -> Any:
+    """A helper's answer. What breaks it is for the worker to try: then it is told as of any image."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        raise HelperLostError(last_line(error), for_good=isinstance(error, ActorDiedError)) from None  # Ray starts it no more
 
 
 class _Claims(ClaimRegister):
@@ -101,10 +118,11 @@ class _Claims(ClaimRegister):
 class RayExecutor:
     """`address`: an existing cluster ("auto" or host:port); None for RAY_ADDRESS or else a private cluster on this machine.
     `workers`: actors; None for one a GPU, or one for each 4 CPUs where there is no GPU, on nodes that join as well.
-    `deadline`: seconds a unit; None for a generous one.
+    `deadline`: seconds a unit; None for a generous one. `helpers`: processes that decode for the workers, on nodes that have none of them.
     """
 
     actor_class: type = _Actor
+    helper_class: type = HelperProcess
     actor_environment: Mapping[str, str] = ACTOR_ENVIRONMENT
 
     def __init__(
@@ -114,7 +132,9 @@ class RayExecutor:
         address: str | None = None,
         deadline: float | None = None,
         engine: EngineChoice = AS_USUAL,
+        helpers: int = 0,
     ) -> None:
+        self._helper_crew = HelperCrew(helpers)
         self._recipes, self._versions, self._engine = tuple(recipes), versions_here(), engine
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._owns_connection = False
@@ -129,7 +149,9 @@ class RayExecutor:
         with sigterm_kept():
             self._owns_connection = _connect(self._address)
         while True:
-            self._crew.slots = [Slot(place, self._new_actor(place)) for place in self._assembly.await_places(_want_node)]
+            places = self._assembly.await_places(_want_node)
+            self._helper_crew.start(_nodes(), places, self._new_helper)
+            self._crew.slots = [Slot(place, self._new_actor(place)) for place in places]
             if infos := self._assembly.ask_infos(self._build):  # all nodes may be lost meanwhile
                 return infos
 
@@ -160,7 +182,8 @@ class RayExecutor:
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)
                 self._crew.slots.remove(slot)
-        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims))
+        self._helper_crew.await_all(self)
+        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims, *self._helper_crew.helpers))
         for slot in self._crew.slots:
             slot.ready, slot.sent = True, {}
 
@@ -183,18 +206,20 @@ class RayExecutor:
     def close(self) -> None:
         for slot in self._crew.slots:
             self.kill(slot)
-        self._crew.slots = []
+        for helper in self._helper_crew.helpers:
+            ray.kill(helper.actor)
+        self._crew.slots, self._helper_crew.helpers = [], []
         if self._owns_connection:
             ray.shutdown()
 
     # What the dispatcher needs.
 
     def nodes(self) -> list[Node]:
-        return _nodes()
+        return [node for node in _nodes() if node.id not in self._helper_crew.nodes]
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network)
+        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network, *self._helper_crew.helpers)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.remote(attempt.unit, attempt.number)
@@ -226,14 +251,21 @@ class RayExecutor:
             self._metrics.tell(len(self._crew.ready), self.turnover, self._dispatcher.failures)
 
     def _new_actor(self, place: Place) -> Any:
-        options = {
+        return ray.remote(self.actor_class).options(**self._options(place)).remote(place.threads)
+
+    def _options(self, place: Place) -> dict[str, Any]:
+        return {
             "num_cpus": place.cpus,
             "num_gpus": place.gpus,
             "max_concurrency": UNITS_AT_ONCE,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             "runtime_env": {"env_vars": self.actor_environment},
         }
-        return ray.remote(self.actor_class).options(**options).remote(place.threads)
+
+    def _new_helper(self, place: Place) -> RemoteHelper:
+        options = self._options(place) | {"max_restarts": -1, "max_concurrency": HELPER_CALLS}
+        actor = ray.remote(self.helper_class).options(**options).remote(place.threads, place.node.address)
+        return RemoteHelper(actor, self._versions, _helped)
 
     def _restart(self, slot: Slot) -> None:
         slot.actor = self._new_actor(slot.place)

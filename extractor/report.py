@@ -28,6 +28,7 @@ _COUNTS = (
     "to_read",
     "read",
     "decoded",
+    "helped",
     "embedded",
     "twice",
     "reused",
@@ -85,7 +86,7 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
         "forecast": result.forecast,
         "cost": result.cost,
         "saved_seconds": result.saved_seconds,
-        "bottleneck": asdict(_bottleneck(result, workers)),
+        "bottleneck": asdict(_bottleneck(result, workers, bool(options.decode_helpers))),
         "throughput": around.throughput,
         "workers": [worker.where for worker in workers],
         "replaced_workers": result.replaced_workers,
@@ -100,9 +101,9 @@ def make_report(result: ExtractResult, options: ExtractOptions, workers: Sequenc
     }
 
 
-def _bottleneck(result: ExtractResult, workers: Sequence[WorkerInfo]) -> Bottleneck:
+def _bottleneck(result: ExtractResult, workers: Sequence[WorkerInfo], helped: bool) -> Bottleneck:
     on_gpu = workers[0].environment["device"] != "CPU"
-    return find_bottleneck(result.stage_seconds, result.workers, on_gpu, result.replaced_workers)
+    return find_bottleneck(result.stage_seconds, result.workers, on_gpu, result.replaced_workers, helped)
 
 
 def _rejects(reasons: dict[str, int], rejects: Iterable[pa.Table]) -> dict[str, Any]:

@@ -16,7 +16,13 @@ from storage.sizes import human_bytes, human_seconds
 
 # Were a text to get through unescaped after all, the browser would still run nothing and ask nobody.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_TITLES = {"driver": "The run", "forward": "Embedding and writing", "reader": "Feeding the decoder", "pools": "Reading and decoding"}
+_TITLES = {
+    "driver": "The run",
+    "forward": "Embedding and writing",
+    "reader": "Feeding the decoder",
+    "pools": "Reading and decoding",
+    "helpers": "Decode helpers",
+}
 _NO_UNIT = "no unit left to do"
 
 
@@ -72,7 +78,9 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "files read": "with the first set"
         if _is_further(report)
         else f"{counts['read']:,} of {counts['files']:,} ({human_bytes(sizes['bytes_read'])})",
-        "images decoded": "with the first set" if _is_further(report) else f"{counts['decoded']:,}",
+        "images decoded": "with the first set"
+        if _is_further(report)
+        else f"{counts['decoded']:,}" + (f", {counts['helped']:,} by decode helpers" if counts["helped"] else ""),
         "rows reused": f"{counts['reused']:,}",
         "copied from other sets": f"{counts['copied']:,}",
         "new / changed / deleted / relabelled": " / ".join(f"{counts[name]:,}" for name in ("new", "changed", "deleted", "relabelled")),

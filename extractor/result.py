@@ -53,6 +53,7 @@ class ExtractResult:
     left_workers: int  # with nodes that left
     complete: bool  # nothing pending, rejects within --max-rejects, and no container lost an unknown number of images
     failures: list[str] = field(default_factory=list)  # why units were given up, and their items are pending
+    helped: int = 0  # of `decoded`, images that decode helpers made
     to_read: int = 0  # files that this set has to have read; some may turn out to be unreadable
     files: int = 0  # to read, each once for all sets of the run; as `read`, 0 with the further sets
     relabelled: int = 0  # items with the image that they had, and another label or split
@@ -143,6 +144,7 @@ def summarise(
         left_workers=outcome.turnover.left,
         complete=standing.pending == 0 and rejected <= options.max_rejects * listed and UNCOUNTED_REASONS.isdisjoint(standing.reasons),
         failures=[f"unit {lost.unit.id} ({len(lost.unit.items)} items): {lost.message}" for lost in outcome.lost],
+        helped=counters["helped"],
         to_read=ledger.to_read,
         files=outcome.files if outcome.is_first else 0,
         relabelled=outcome.relabelled,

@@ -84,6 +84,13 @@ class Sharing:
         return found
 
 
+def helper_places(nodes: Sequence[Node], places: Sequence[Place], wanted: int) -> list[Place]:
+    """Equal shares of nodes with CPUs, no GPU and none of the workers at `places`, for so many decode helpers; [] where there is none."""
+    taken = {place.node.id for place in places}
+    free = [node for node in nodes if not node.gpus and node.id not in taken]
+    return Sharing.among(free, wanted).missing(free, {})
+
+
 def _down(value: float, digits: int) -> float:
     scale = float(10**digits)
     return math.floor(value * scale) / scale

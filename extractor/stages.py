@@ -1,20 +1,22 @@
 """The stages of a run by name: whose time each one is, and how it is counted. Drives the report and its tests.
 
-Three kinds that must not be added to each other: wall-clock seconds of the driver's one thread; wall-clock seconds of a worker's
-reader or forward thread, summed over workers; and seconds of thread pools, summed over threads, so that more than one a second may pass.
+Four kinds that must not be added to each other: wall-clock seconds of the driver's one thread; wall-clock seconds of a worker's
+reader or forward thread, summed over workers; seconds of thread pools, summed over threads, so that more than one a second may pass;
+and those of decode helpers, likewise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-DRIVER, READER, FORWARD, POOLS = "driver", "reader", "forward", "pools"
+DRIVER, READER, FORWARD, POOLS, HELPERS = "driver", "reader", "forward", "pools", "helpers"
 
 THREADS = {
     DRIVER: "the driver's thread; wall clock",
     FORWARD: "each worker's thread that embeds and writes; wall clock, summed over workers",
     READER: "each worker's thread that hashes, claims and hands files to the decoder; wall clock, summed over workers",
     POOLS: "each worker's threads that read files and decode images; summed over all threads",
+    HELPERS: "decode helpers' threads that read files and decode images for workers; summed over all threads",
 }
 
 
@@ -45,4 +47,6 @@ STAGES: dict[str, Stage] = {
     "read": Stage(POOLS, "reading files"),
     "decode": Stage(POOLS, "decoding images"),
     "decode_idle": Stage(POOLS, "decoding threads with nothing to do", waiting=True),
+    "help_read": Stage(HELPERS, "reading files"),
+    "help_decode": Stage(HELPERS, "decoding images"),
 }

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from extractor.helped_pipeline import HelpedPipeline
 from extractor.job import Job
 from extractor.network import Part
 from extractor.pipeline import DecodePipeline, Outcomes
@@ -20,7 +21,7 @@ from storage.shard import shard_format
 Embed = Callable[[list[int], list[Any], Outcomes], list[Part]]  # positions, of each kind uint8 [n * V, size, size, 3]
 
 
-def work_off(unit: Unit, job: Job, pipeline: DecodePipeline, embed: Embed, turn: Turn, worker: str) -> Receipt:
+def work_off(unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline, embed: Embed, turn: Turn, worker: str) -> Receipt:
     """Embed what the pipeline gives, publish the shards, then write the receipts. worker: its name."""
     with ExitStack() as stack:
         accounts = []
@@ -30,9 +31,9 @@ def work_off(unit: Unit, job: Job, pipeline: DecodePipeline, embed: Embed, turn:
         _fill(accounts, pipeline, embed, turn)
         turn.embedded()
         entries = [account.shard.publish() for account in accounts]
-        turn.published()
     outcomes = pipeline.outcomes
     cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
+    cost |= {"helped": outcomes.helped} if outcomes.helped else {}
     seconds = {**turn.seconds, **outcomes.seconds}
     # The last one written is that of the first set: whoever finds it knows that the others are there.
     also = [
@@ -40,7 +41,9 @@ def work_off(unit: Unit, job: Job, pipeline: DecodePipeline, embed: Embed, turn:
         for each, account, entry in list(zip(job.all_sets, accounts, entries, strict=True))[1:]
     ]
     first = replace(accounts[0].receipt(unit, job, outcomes, entries[0], cost, seconds, worker), also=tuple(also))
-    return _write_receipt(unit, job, first)
+    _write_receipt(unit, job, first)
+    turn.published()  # to write it takes as long as to write a small shard, and only the driver can be told
+    return replace(first, seconds={**turn.seconds, **outcomes.seconds})
 
 
 def _write_receipt(unit: Unit, job: Job, receipt: Receipt) -> Receipt:
@@ -48,7 +51,7 @@ def _write_receipt(unit: Unit, job: Job, receipt: Receipt) -> Receipt:
     return receipt
 
 
-def _fill(accounts: Sequence[SetAccount], pipeline: DecodePipeline, embed: Embed, turn: Turn) -> None:
+def _fill(accounts: Sequence[SetAccount], pipeline: DecodePipeline | HelpedPipeline, embed: Embed, turn: Turn) -> None:
     """Embed all batches into the shards."""
     for positions, images in pipeline.batches():
         turn.await_embedding()

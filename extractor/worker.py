@@ -22,12 +22,15 @@ import tensorflow as tf
 
 from extractor.claims import Claim
 from extractor.content import locate
+from extractor.decode_helper import Helper
 from extractor.decode_stream import DecodeStream
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.engine_trial import EngineTrial
 from extractor.golden_images import draw_golden_images
+from extractor.helped_pipeline import HelpedPipeline
+from extractor.helper_pool import HelperPool
 from extractor.job import Job, WorkerInfo
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.make_engine import device_of
@@ -58,6 +61,7 @@ class Worker:
         self._networks = build_networks(recipes, engine, threads)
         self._kinds = list(dict.fromkeys(network.kind for network in self._networks))
         self._streams: dict[tuple[int, int], DecodeStream] = {}
+        self._helpers: HelperPool | None = None
         self._turns = Turns()
         self._embeds = threading.Lock()  # an engine is not thread-safe, and golden images may be asked for beside a unit
 
@@ -211,6 +215,12 @@ class Worker:
         """Of those under way. Where all are, `run` would begin to read another one at once."""
         return self._turns.decoded
 
+    def use_helpers(self, helpers: Sequence[Helper]) -> None:
+        """From now on they decode units with this worker; each call replaces those of the last one."""
+        if self._helpers:
+            self._helpers.close()
+        self._helpers = HelperPool(helpers)
+
     def run(self, unit: Unit, job: Job, claim: Claim) -> Receipt:
         """Embed what can be claimed of a unit, publish a shard for each set, then the receipts.
 
@@ -219,7 +229,7 @@ class Worker:
         locations, sizes = [locate(job.base, item) for item in unit.items], [item.bytes for item in unit.items]
         with self._turns.take() as turn:
             turn.await_decoding()
-            pipeline = self._pipeline(locations, claim, job.limits, sizes, turn.decoded)
+            pipeline = self._pipeline(locations, claim, job.limits, sizes, turn.decoded, self._helpers)
             return work_off(unit, job, pipeline, self._embed, turn, self._name)
 
     def _embed(self, positions: list[int], images: list[tf.Tensor], outcomes: Outcomes) -> list[Part]:
@@ -252,13 +262,17 @@ class Worker:
         limits: Limits,
         sizes: Sequence[int | None] | None = None,
         on_taken: Callable[[], None] = lambda: None,
-    ) -> DecodePipeline:
+        helpers: HelperPool | None = None,
+    ) -> DecodePipeline | HelpedPipeline:
         # Batches come together, so that an engine has the next one while it works on one.
         images = IN_FLIGHT * self._batch_size
         wanted = (images, limits.pixels)
         if wanted not in self._streams:
             self._streams = {wanted: DecodeStream(self._kinds, images, self._threads, limits.pixels)}
-        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, self._streams[wanted], on_taken)
+        stream = self._streams[wanted]
+        if helpers:
+            return HelpedPipeline(locations, claim, self._kinds, self._threads, limits, sizes, stream, helpers, on_taken)
+        return DecodePipeline(locations, claim, self._kinds, images, self._threads, limits, sizes, stream, on_taken=on_taken)
 
     @property
     def _batch_size(self) -> int:

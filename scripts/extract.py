@@ -106,10 +106,14 @@ def _done(run: ExtractResult, result: ExtractResult, price: float | None, again:
 def _work(run: ExtractResult, result: ExtractResult) -> str:
     """Files are read and decoded for all sets at once, and counted with the first one."""
     some = f" of {result.files}" if result.read < result.files else ""  # the others could not be read, or are pending
-    read = f"{result.read}{some} files read{_once(run)}, {result.decoded} images decoded"
+    read = f"{result.read}{some} files read{_once(run)}, {result.decoded} images decoded{_helped(result)}"
     copied = f" ({result.copied} embeddings from other sets)" if result.copied else ""
     made = f"{result.embedded} embedded{_in_views(result)}{_twice(result)}, {result.reused} rows reused{copied}"
     return f"{read if result is run else 'read and decoded with the first set'}, {made}"
+
+
+def _helped(result: ExtractResult) -> str:
+    return f" ({result.helped} by decode helpers)" if result.helped else ""
 
 
 def _twice(result: ExtractResult) -> str:

@@ -53,6 +53,7 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
         also=tuple(parse_also(text, args) for text in args.also),
         workers=args.workers,
         engine=args.engine,
+        decode_helpers=args.decode_helpers,
         local=args.local,
         ray_address=args.ray,
         corpus_id=args.corpus_id,
@@ -220,6 +221,14 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
         default="",
         help=f"what computes the network (default {DEFAULT}, and openvino for int8); auto: the fastest that is installed and within the "
         "tolerance, by a few measured batches, where a run is long enough for that",
+    )
+    group.add_argument(
+        "--decode-helpers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that read and decode for the workers, where the cores beside a GPU cannot keep it busy: on nodes of a Ray cluster "
+        "that have CPUs, no GPU and no worker (default: none)",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument("--ray", metavar="ADDRESS", help="an existing Ray cluster (default: RAY_ADDRESS, or one started for this run)")

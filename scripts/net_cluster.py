@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,14 +34,16 @@ def possible() -> bool:
 
 
 class NetCluster:
-    """`hosts` hosts, number 0 the head, each with `gpus` made-up GPUs and one CPU; the last `late` join when `start_host` is called.
+    """`hosts` hosts, number 0 the head, each with one CPU and `gpus` made-up GPUs (or one number for each host); the last `late` join when
+    `start_host` is called. cores: the one that each host's processes are kept to, where that is wanted.
 
     Ray asks for a token as soon as a cluster has several nodes, and the nodes must agree on one
     (https://docs.ray.io/en/latest/ray-security/token-auth.html).
     """
 
-    def __init__(self, folder: Path, hosts: int = 3, gpus: int = 2, late: int = 0) -> None:
-        self._folder, self._gpus, self._late = folder, gpus, late
+    def __init__(self, folder: Path, hosts: int = 3, gpus: int | Sequence[int] = 2, late: int = 0, cores: Sequence[int] = ()) -> None:
+        self._folder, self._late, self._cores = folder, late, cores
+        self._gpus = [gpus] * hosts if isinstance(gpus, int) else list(gpus)
         self._tag = secrets.token_hex(2)
         self._bridge = f"pf{self._tag}"
         self._third = secrets.randbelow(200) + 20  # of the addresses: two clusters on one machine must not meet
@@ -63,12 +66,13 @@ class NetCluster:
     def start_host(self, number: int) -> None:
         """Start Ray on one host."""
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self._ip_of(number)}", "--num-cpus=1"]
-        ray += [f"--num-gpus={self._gpus}", "--object-store-memory=100000000", "--disable-usage-stats"]
+        ray += [f"--num-gpus={self._gpus[number]}", "--object-store-memory=100000000", "--disable-usage-stats"]
         if number == 0:
             ray += ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self._folder}"]
         else:
             ray += [f"--address={self.address}"]
-        run = ["ip", "netns", "exec", self._names[number], *ray]
+        pinned = ["taskset", "--cpu-list", str(self._cores[number])] if self._cores else []
+        run = ["ip", "netns", "exec", self._names[number], *pinned, *ray]
         subprocess.run(run, env=self.environment, check=True, capture_output=True, text=True, timeout=120)
 
     def processes(self, number: int) -> list[int]:

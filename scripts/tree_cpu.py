@@ -38,9 +38,12 @@ class TreeCpu:
     def total(self) -> float:
         return self._samples[-1][1]
 
+    def processes(self) -> list[int]:
+        return [self._pid, *descendants(self._pid)]
+
     def _watch(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
-            for pid in (self._pid, *descendants(self._pid)):
+            for pid in self.processes():
                 self._of_each[pid] = max(self._of_each.get(pid, 0.0), _cpu_seconds(pid))
             self._samples.append((time.monotonic(), sum(self._of_each.values())))
 

@@ -43,7 +43,7 @@ def _light_actor(unit_seconds: float, refusing: float) -> type:
             assert what == "choose_engine"
             return EngineChoice("openvino", why=f"for {arguments[0]} images", measured=True)
 
-        def begin(self, job: Any, claims: Any) -> None:
+        def begin(self, job: Any, claims: Any, *helpers: Any) -> None:
             import ray
 
             node = next(n for n in ray.nodes() if n["NodeID"] == ray.get_runtime_context().get_node_id())

@@ -84,3 +84,10 @@ def test_a_gpu_is_not_told_to_get_a_gpu() -> None:
     seconds = {"work": 10, "infer": 9, "wait": 1}
     assert "with a GPU" in find_bottleneck(seconds, 1).words
     assert find_bottleneck(seconds, 1, on_gpu=True).words.endswith("more GPUs would help.")
+
+
+def test_decoding_that_binds_on_gpus_names_the_helpers() -> None:
+    seconds = {"work": 10, "wait": 9, "infer": 1, "wait_decoder": 9, "decode": 10}
+    assert find_bottleneck(seconds, 1, on_gpu=True).words.endswith("or --decode-helpers on nodes without GPUs would help.")
+    assert "more --decode-helpers" in find_bottleneck(seconds, 1, on_gpu=True, helped=True).words
+    assert "helpers" not in find_bottleneck(seconds | {"wait_read": 20}, 1, on_gpu=True).words

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.sharing import Node, Place, Sharing
+from extractor.sharing import Node, Place, Sharing, helper_places
 
 
 def cluster(*nodes: tuple[float, float]) -> list[Node]:
@@ -102,3 +102,22 @@ def test_places_of_no_use_are_not_taken_again() -> None:
     sharing = Sharing.among(nodes)
     assert [place.node.id for place in sharing.missing(nodes, {"00": 1, "01": 1})] == ["01"]
     assert sharing.missing(nodes, {"00": 1, "01": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "wanted", "expected"),
+    [
+        pytest.param([(8, 1), (16, 0)], None, 1, [("01", 16, 0, 16)], id="all of a node"),
+        pytest.param([(8, 1), (16, 0)], None, 4, [("01", 4, 0, 4)] * 4, id="shares of it"),
+        pytest.param([(8, 1), (4, 0), (8, 0)], None, 3, [("01", 4, 0, 4), *[("02", 4, 0, 4)] * 2], id="unequal nodes"),
+        pytest.param([(1, 1), (1, 0)], None, 2, [("01", 0.5, 0, 1)] * 2, id="more helpers than CPUs"),
+        pytest.param([(4, 0), (4, 0)], 1, 1, [("01", 4, 0, 4)], id="a node that is free of workers"),
+        pytest.param([(4, 0), (4, 0)], None, 1, [], id="none is"),
+        pytest.param([(8, 1), (0, 0)], None, 1, [], id="a head without CPUs is left alone"),
+    ],
+)
+def test_helpers_are_where_no_worker_and_no_gpu_is(
+    nodes: list[tuple[float, float]], workers: int | None, wanted: int, expected: list[tuple[str, float, float, int]]
+) -> None:
+    made = cluster(*nodes)
+    assert shape(helper_places(made, start(made, workers), wanted)) == expected

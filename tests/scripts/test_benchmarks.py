@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tempfile
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from extractor import Recipe
 from extractor.worker import Worker
 from scripts import (
     bench_decode,
+    bench_decode_helpers,
     bench_driver,
     bench_engine,
     bench_extract,
@@ -27,6 +29,7 @@ from scripts import (
 )
 from scripts.bench_extract_job import Task
 from scripts.bench_extract_table import comparisons, limit, table
+from scripts.net_cluster import possible
 from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
@@ -98,6 +101,17 @@ def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> 
         assert ways["image-v1, in tf.data"]["largest_difference"] <= 1
         assert ways["Pillow"]["mean_difference"] < 2
         assert len(list(bench_decode.table({"cores": 2, "rounds": 1, "sizes": {"small": found}}))) == 3 + len(ways)
+
+
+@pytest.mark.full  # a minute: four whole runs on two hosts
+@pytest.mark.skipif(not possible(), reason="network namespaces cannot be made here")
+def test_a_run_with_decode_helpers_gives_the_same_features() -> None:
+    with tempfile.TemporaryDirectory(prefix="pf-") as folder:  # Ray's sockets need a short path
+        found = bench_decode_helpers.bench(Path(folder), 512, 1)
+    assert found["same_features"]
+    assert found["ways"]["alone"]["helped"] == 0
+    assert 0 < found["ways"]["with a helper"]["helped"] < 512
+    assert len(list(bench_decode_helpers.table(found))) == 7
 
 
 @pytest.mark.full  # 17 s: each way is a process with TensorFlow of its own

@@ -7,6 +7,7 @@ import pytest
 from extractor import Also, ExtractOptions
 from scripts.cli import build_parser
 from scripts.extract_options import make_options, parse_also
+from storage.errors import UsageError
 
 FIRST = ["--backbone", "mobilenet_v2", "--backbone-arg", "alpha=0.35", "--weights", "random:1", "--input-size", "96", "--layer", "Conv_1"]
 
@@ -50,3 +51,11 @@ def test_a_pooled_set_beside_one_to_train_on_from_is_of_the_networks_end() -> No
     )
     end = parse_also("s/t/end,pooling=avg", args).recipe
     assert (end.layer, end.pooling) == ("", "avg")
+
+
+def test_decode_helpers_are_of_a_cluster() -> None:
+    assert (options().decode_helpers, options("--decode-helpers", "3").decode_helpers) == (0, 3)
+    with pytest.raises(UsageError, match="leave out --local"):
+        options("--local", "--decode-helpers", "1")
+    with pytest.raises(UsageError, match="must be 0 to 4096, got -1"):
+        options("--decode-helpers", "-1")
