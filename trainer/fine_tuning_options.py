@@ -54,6 +54,16 @@ class FineTuningOptions:
         share = max(1, devices)
         return replace(self, batch_size=min(self.batch_size, -(-count // share) * share))
 
+    def for_depth(self, layers: int) -> Self:
+        """With no more groups than the network has layers with weights. Raises UsageError for a network that has none."""
+        if not layers:
+            raise UsageError(
+                "the network has no layers with weights up to where the set was cut, so fine-tuning has nothing to train: extract a set "
+                "with a later --layer, or train the head alone (--strategy feature-extraction)"
+            )
+        groups = min(self.groups, layers)
+        return replace(self, groups=groups, stages=self.stages[:groups])
+
     def open_groups(self, epoch: int) -> int:
         """How many groups, from the end of the network, are trained beside the head in epoch 0, 1, ..."""
         for opened, epochs in enumerate(self.stages):
