@@ -50,7 +50,7 @@ def candidates(cuts: Sequence[Cut], dtype: str) -> list[Cut]:
     """
     groups: list[list[Cut]] = []
     for cut in cuts:
-        if not cut.parameters_behind:
+        if not cut.trained_behind:
             break
         if groups and _trains_alike(groups[-1][-1], cut):
             groups[-1].append(cut)
@@ -60,9 +60,7 @@ def candidates(cuts: Sequence[Cut], dtype: str) -> list[Cut]:
 
 
 def _trains_alike(cut: Cut, following: Cut) -> bool:
-    if following.kind == "BatchNormalization" and cut.layers_behind == following.layers_behind + 1:
-        return True
-    return cut.parameters_behind == following.parameters_behind and not following.is_random
+    return cut.trained_behind == following.trained_behind and not following.is_random
 
 
 def to_measure(found: Sequence[Cut], most: int) -> list[Cut]:
@@ -96,4 +94,4 @@ def plan(found: Sequence[Cut], rates: Sequence[CutRate], images: int, epochs: in
 def best(costs: Sequence[CutCost], budget: Budget) -> CutCost | None:
     """The one that leaves the most to train of those within the budget, of equal ones the quickest; None: none is within it."""
     within = [cost for cost in costs if cost.fits(budget)]
-    return max(within, key=lambda cost: (cost.cut.parameters_behind, -cost.total), default=None)
+    return max(within, key=lambda cost: (cost.cut.trained_behind, -cost.total), default=None)

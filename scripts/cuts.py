@@ -62,7 +62,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"backbone": recipe.name, "cuts": [_fields(cut, args.dtype) for cut in cuts]})
     else:
-        columns = ["layer", "canonical", "shape", "bytes an image", "layers behind", "parameters behind", "GFLOPs before", "behind"]
+        columns = [
+            "layer",
+            "canonical",
+            "shape",
+            "bytes an image",
+            "layers behind",
+            "parameters behind",
+            "trained",
+            "GFLOPs before",
+            "behind",
+        ]
         print_table(columns, [_row(cut, args.dtype) for cut in cuts])
     return 0
 
@@ -123,7 +133,8 @@ def _cost_row(cost: CutCost, is_best: bool, fits: bool) -> tuple[object, ...]:
 def _row(cut: Cut, dtype: str) -> tuple[object, ...]:
     flops = (f"{value / 1e9:.2f}" for value in (cut.flops, cut.flops_behind))
     shape = "x".join(map(str, cut.shape))
-    return (cut.layer, cut.canonical, shape, f"{cut.bytes(dtype):,}", cut.layers_behind, f"{cut.parameters_behind:,}", *flops)
+    parameters = (f"{number:,}" for number in (cut.parameters_behind, cut.trained_behind))
+    return (cut.layer, cut.canonical, shape, f"{cut.bytes(dtype):,}", cut.layers_behind, *parameters, *flops)
 
 
 def _fields(cut: Cut, dtype: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from extractor.cuts import Cut
 
 def make_cut(layer: str, values: int, behind: int, flops: int, is_random: bool = False) -> Cut:
     """Of a network of 100 parameters and 1000 FLOPs."""
-    return Cut(layer, f"{layer}_1", "Layer", (values,), 100 - behind, behind, flops, 1000 - flops, 1, is_random)
+    return Cut(layer, f"{layer}_1", "Layer", (values,), 100 - behind, behind, behind, flops, 1000 - flops, 1, is_random)
 
 
 CUTS = [
@@ -28,8 +28,8 @@ def test_candidates_have_something_behind_and_are_the_cheapest_of_their_like() -
 
 def test_batch_norm_that_is_not_trained_makes_no_candidate_of_its_own() -> None:
     conv, norm, relu = make_cut("conv", 80, 60, 400), make_cut("norm", 80, 58, 400), make_cut("relu", 80, 58, 400)
-    chain = [replace(conv, layers_behind=3), replace(norm, layers_behind=2, kind="BatchNormalization"), relu]
-    assert [cut.layer for cut in candidates(chain, "float16")] == ["relu"]
+    assert [cut.layer for cut in candidates([replace(conv, trained_behind=58), norm, relu], "float16")] == ["relu"]
+    assert not candidates([replace(conv, trained_behind=0), make_cut("end", 10, 0, 1000)], "float16")
 
 
 def test_what_is_measured_is_even_in_flops_and_has_both_ends() -> None:
