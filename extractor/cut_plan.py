@@ -12,11 +12,43 @@ from extractor.cuts import Cut
 
 @dataclass(frozen=True)
 class CutRate:
-    """Measured at one cut, seconds an image: from its file to its features, and a training step of the tail behind it."""
+    """Measured at one cut, seconds an image: from its file to its features, a training step of the tail behind it, and the tail alone."""
 
     cut: Cut
     extract: float
     train: float
+    forward: float
+
+
+@dataclass(frozen=True)
+class HybridWork:
+    """What `train --strategy hybrid` does with so many images at most, if `--patience` leaves out no epoch: two fits of so many epochs,
+    one of `train` images that is validated, one of these and the `validation` ones together. Counted in images.
+    """
+
+    images: int
+    train: int
+    validation: int
+    epochs: int
+
+    @classmethod
+    def of(cls, images: int, test: float, validation: float, epochs: int) -> HybridWork:
+        """test: share of all that is held out; validation: that of the rest."""
+        tested = round(images * test)
+        validated = round((images - tested) * validation)
+        return cls(images, images - tested - validated, validated, epochs)
+
+    @property
+    def trained(self) -> int:
+        """That go through training steps of tail and head; as many vectors go through those of the head alone before."""
+        again = self.train + self.validation if self.validation else 0
+        return self.epochs * (self.train + again)
+
+    @property
+    def forward(self) -> int:
+        """That go through the tail alone: all for the head that is fitted first, and all to be measured; the validation ones before the
+        first epoch and after each one."""
+        return 2 * self.images + (self.epochs + 1) * self.validation
 
 
 @dataclass(frozen=True)
@@ -29,13 +61,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class CutCost:
-    """Of a corpus and so many epochs, in bytes and seconds. from_images: the same epochs without a cache, each from the files on."""
+    """In bytes and seconds. epoch: of the first fit, with its validation; train: all of the work; total: with extraction. from_images: the
+    same without a cache, each image from its file on whenever the tail sees it.
+    """
 
     cut: Cut
     measured: bool
     bytes: int
     extract: float
     epoch: float
+    train: float
     total: float
     from_images: float
 
@@ -50,7 +85,7 @@ def candidates(cuts: Sequence[Cut], dtype: str) -> list[Cut]:
     """
     groups: list[list[Cut]] = []
     for cut in cuts:
-        if not cut.parameters_behind:
+        if not cut.trained_behind:
             break
         if groups and _trains_alike(groups[-1][-1], cut):
             groups[-1].append(cut)
@@ -60,9 +95,7 @@ def candidates(cuts: Sequence[Cut], dtype: str) -> list[Cut]:
 
 
 def _trains_alike(cut: Cut, following: Cut) -> bool:
-    if following.kind == "BatchNormalization" and cut.layers_behind == following.layers_behind + 1:
-        return True
-    return cut.parameters_behind == following.parameters_behind and not following.is_random
+    return cut.trained_behind == following.trained_behind and not following.is_random
 
 
 def to_measure(found: Sequence[Cut], most: int) -> list[Cut]:
@@ -74,26 +107,29 @@ def to_measure(found: Sequence[Cut], most: int) -> list[Cut]:
     return [found[i] for i in sorted({int(np.abs(behind - value).argmin()) for value in wanted})]
 
 
-def plan(found: Sequence[Cut], rates: Sequence[CutRate], images: int, epochs: int, dtype: str) -> list[CutCost]:
-    """Costs of the candidates `found`, by FLOPs between the measured ones. An epoch is over all images.
+def plan(found: Sequence[Cut], rates: Sequence[CutRate], head: float, work: HybridWork, dtype: str) -> list[CutCost]:
+    """Costs of the candidates `found`, by FLOPs between the measured ones. head: seconds of a vector in a training step of the head alone.
 
     The cache is read while the step before trains, and from memory after the first epoch, so an epoch is its steps.
     """
     by_front = sorted(rates, key=lambda rate: rate.cut.flops)
-    front, extracts = [rate.cut.flops for rate in by_front], [rate.extract for rate in by_front]
-    back, trains = [rate.cut.flops_behind for rate in by_front][::-1], [rate.train for rate in by_front][::-1]
+    by_back = by_front[::-1]
+    front, back = [rate.cut.flops for rate in by_front], [rate.cut.flops_behind for rate in by_back]
     measured = {rate.cut for rate in rates}
     costs = []
     for cut in found:
-        extract = images * float(np.interp(cut.flops, front, extracts))
-        epoch = images * float(np.interp(cut.flops_behind, back, trains))
-        size = images * cut.bytes(dtype)
-        total = extract + epochs * epoch
-        costs.append(CutCost(cut, cut in measured, size, extract, epoch, total, epochs * (extract + epoch)))
+        extract = float(np.interp(cut.flops, front, [rate.extract for rate in by_front]))
+        step = float(np.interp(cut.flops_behind, back, [rate.train for rate in by_back]))
+        forward = float(np.interp(cut.flops_behind, back, [rate.forward for rate in by_back]))
+        epoch = work.train * step + work.validation * forward
+        train = work.trained * (step + head) + work.forward * forward
+        again = (work.trained + work.forward) * extract
+        once = work.images * extract
+        costs.append(CutCost(cut, cut in measured, work.images * cut.bytes(dtype), once, epoch, train, once + train, again + train))
     return costs
 
 
 def best(costs: Sequence[CutCost], budget: Budget) -> CutCost | None:
     """The one that leaves the most to train of those within the budget, of equal ones the quickest; None: none is within it."""
     within = [cost for cost in costs if cost.fits(budget)]
-    return max(within, key=lambda cost: (cost.cut.parameters_behind, -cost.total), default=None)
+    return max(within, key=lambda cost: (cost.cut.trained_behind, -cost.total), default=None)

@@ -27,7 +27,8 @@ class Cut:
     """A layer at whose output the network can be cut; `shape` of one image's features there.
 
     Parameters and FLOPs (an image, forward) are those of the frozen part and of the tail. FLOPs are those of layers with weights, two for
-    each use of a weight; products of attention are not in them. `layers_behind`: of Keras' `model.layers`.
+    each use of a weight; products of attention are not in them. `trained_behind`: of the parameters, those that are trained behind it
+    while BatchNorm is frozen. `layers_behind`: of Keras' `model.layers`.
     """
 
     layer: str
@@ -36,6 +37,7 @@ class Cut:
     shape: tuple[int, ...]
     parameters: int
     parameters_behind: int
+    trained_behind: int
     flops: int
     flops_behind: int
     layers_behind: int
@@ -51,7 +53,8 @@ def valid_cuts(model: keras.Model) -> list[Cut]:
     nodes = nodes_in_order(model)
     canonical = dict(zip((operation.name for operation in model.operations), _canonical_names(model), strict=True))
     first_use = {id(node.operation): i for i, node in reversed(list(enumerate(nodes)))}
-    parameters = [_parameters(node) * (first_use[id(node.operation)] == i) for i, node in enumerate(nodes)]
+    parameters = [_parameters(node.operation) * (first_use[id(node.operation)] == i) for i, node in enumerate(nodes)]
+    trained = [_trained(node.operation) * (first_use[id(node.operation)] == i) for i, node in enumerate(nodes)]
     flops = [_flops(node) for node in nodes]
     layers = {id(layer) for layer in model.layers}
     found = []
@@ -66,6 +69,7 @@ def valid_cuts(model: keras.Model) -> list[Cut]:
                 shape=tuple(tensor.shape[1:]),
                 parameters=sum(parameters[: i + 1]),
                 parameters_behind=sum(parameters[i + 1 :]),
+                trained_behind=sum(trained[i + 1 :]),
                 flops=sum(flops[: i + 1]),
                 flops_behind=sum(flops[i + 1 :]),
                 layers_behind=len(behind & layers),
@@ -93,9 +97,20 @@ def cut_for_last(model: keras.Model, last: int, dtype: str, backbone: str) -> Cu
             f"cache is the last {cuts[0].layers_behind}. `permafrost cuts {backbone}` lists the cuts"
         )
     chosen = moved(cuts, before[-1], dtype)
-    if not chosen.parameters_behind:
-        raise UsageError(f"--train-last {last}: the last {last} layers of {backbone} have no weights to train; take more of them")
+    if not chosen.trained_behind:
+        raise _nothing_to_train(model, chosen, last, backbone)
     return chosen
+
+
+def _nothing_to_train(model: keras.Model, chosen: Cut, last: int, backbone: str) -> UsageError:
+    least = next((i for i, layer in enumerate(reversed(model.layers), 1) if _trained(layer)), 0)
+    more = f"take {least} at least" if least else "it has no others"
+    if not chosen.parameters_behind:
+        return UsageError(f"--train-last {last}: the last {last} layers of {backbone} have no weights to train; {more}")
+    return UsageError(
+        f"--train-last {last}: of the last {last} layers of {backbone} only BatchNorm has weights, which is frozen in training; {more}. To "
+        f"train BatchNorm alone (`train --train-batch-norm`), cut there by --layer {chosen.layer} --pooling none"
+    )
 
 
 def moved(cuts: Sequence[Cut], number: int, dtype: str) -> Cut:
@@ -136,7 +151,7 @@ def require_cut(model: keras.Model, name: str, backbone: str) -> Cut:
 def _nearest(model: keras.Model, cuts: Sequence[Cut], layer: str) -> str:
     order = {node.operation.name: i for i, node in enumerate(nodes_in_order(model))}
     at = order[layer]
-    useful = [cut.layer for cut in cuts if cut.parameters_behind]
+    useful = [cut.layer for cut in cuts if cut.trained_behind]
     near = [name for name in useful if order[name] < at][-NEAREST:] + [name for name in useful if order[name] > at][:NEAREST]
     return f"Extract a set with --layer at one of the nearest cuts: {', '.join(near)}" if near else "It has no cut"
 
@@ -190,8 +205,15 @@ def _canonical_names(model: keras.Model) -> list[str]:
     return [layer["name"] for layer in canonical_graph(model)["layers"]]
 
 
-def _parameters(node: Any) -> int:
-    return int(sum(prod(weight.shape) for weight in getattr(node.operation, "weights", [])))
+def _parameters(operation: Any) -> int:
+    return int(sum(prod(weight.shape) for weight in getattr(operation, "weights", [])))
+
+
+def _trained(operation: Any) -> int:
+    """Whether the layer itself is marked as frozen or not: where a tail is trained, that is undone."""
+    layers = operation._flatten_layers() if isinstance(operation, keras.Layer) else ()
+    own = [layer for layer in layers if not isinstance(layer, keras.layers.BatchNormalization)]
+    return int(sum(prod(weight.shape) for layer in own for weight in layer._trainable_variables))
 
 
 def _flops(node: Any) -> int:

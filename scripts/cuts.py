@@ -17,7 +17,8 @@ from scripts.layers import recipe_without_questions
 from storage.errors import UsageError
 
 if TYPE_CHECKING:
-    from extractor.cut_plan import CutCost
+    from extractor.corpus import Listing
+    from extractor.cut_plan import CutCost, CutRate, HybridWork
     from extractor.cuts import Cut
     from extractor.recipe import Recipe
 
@@ -39,8 +40,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     group = parser.add_argument_group("plan")
     group.add_argument("--corpus", metavar="CORPUS", help="the images, as for extract; a few are embedded, and nothing is written")
     group.add_argument("--budget-disk", type=_size, metavar="SIZE", help="that the cache may take, such as 10GB or 512MiB")
-    group.add_argument("--budget-hours", type=_hours, metavar="H", help="for extraction and all epochs together")
-    group.add_argument("--epochs", type=int, default=20, metavar="N", help="to train for (default 20)")
+    group.add_argument("--budget-hours", type=_hours, metavar="H", help="for extraction and all that `train` then does at most")
+    group.add_argument(
+        "--epochs", type=int, default=20, metavar="N", help="that train is given as --max-epochs (default 20): of each of its two fits"
+    )
     group.add_argument("--measure", type=int, default=4, metavar="N", help="cuts to measure; the others go by their FLOPs (default 4)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -63,46 +66,78 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"backbone": recipe.name, "cuts": [_fields(cut, args.dtype) for cut in cuts]})
     else:
-        columns = ["layer", "canonical", "shape", "bytes an image", "layers behind", "parameters behind", "GFLOPs before", "behind"]
+        columns = [
+            "layer",
+            "canonical",
+            "shape",
+            "bytes an image",
+            "layers behind",
+            "parameters behind",
+            "trained",
+            "GFLOPs before",
+            "behind",
+        ]
         print_table(columns, [_row(cut, args.dtype) for cut in cuts])
     return 0
 
 
 def _plan(args: argparse.Namespace, recipe: Recipe, cuts: list[Cut]) -> int:
-    from extractor.content import locate
-    from extractor.cut_plan import Budget, best, candidates, plan, to_measure
-    from extractor.cut_rates import measure_cut
+    from extractor.cut_plan import Budget, HybridWork, best, candidates, plan
+    from extractor.cut_rates import measure_head
     from extractor.sources import list_corpus
+    from trainer.split_options import SplitOptions
 
     listing = list_corpus(args.corpus)
-    images = len(listing.items)
-    if not images:
+    if not listing.items:
         raise UsageError(f"{args.corpus} holds no images to measure with")
+    found = candidates(cuts, args.dtype)
+    if not found:
+        raise UsageError(f"behind no cut of {recipe.name} is anything that would be trained: train a head on pooled features")
+    split = SplitOptions()
+    work = HybridWork.of(len(listing.items), split.test, split.validation, args.epochs)
+    costs = plan(found, _rates(args, recipe, found, listing), measure_head(cuts[-1].shape[-1]), work, args.dtype)
+    budget = Budget(args.budget_disk, None if args.budget_hours is None else 3600 * args.budget_hours)
+    chosen = best(costs, budget)
+    if args.json:
+        told = [{**_fields(cost.cut, args.dtype), **{k: v for k, v in asdict(cost).items() if k != "cut"}} for cost in costs]
+        counts = {"images": work.images, "epochs": work.epochs, "work": {**asdict(work), "trained": work.trained, "forward": work.forward}}
+        print_json({"backbone": recipe.name, **counts, "cuts": told, "best": chosen and chosen.cut.layer})
+        return 0
+    print_table(
+        ["", "layer", "layers behind", "cache", "extract", "an epoch", f"train, 2 x {args.epochs} epochs", "in all", "from the images", ""],
+        [_cost_row(cost, cost is chosen, cost.fits(budget)) for cost in costs],
+    )
+    pairs = [("train", _told(work))]
+    if chosen:
+        then = f"permafrost train ROOT/TEAM/SET --strategy hybrid --max-epochs {args.epochs} --out HEAD"
+        pairs += [("best", f"{chosen.cut.layer}: the most weights trained within the budget"), ("command", _command(args, chosen.cut))]
+        print_pairs([*pairs, ("then", then)])
+    else:
+        print_pairs([*pairs, ("best", "no cut is within the budget: train a head on pooled features, or allow more")])
+    return 0
+
+
+def _rates(args: argparse.Namespace, recipe: Recipe, found: list[Cut], listing: Listing) -> list[CutRate]:
+    from extractor.content import locate
+    from extractor.cut_plan import to_measure
+    from extractor.cut_rates import measure_cut
+
+    images, rates = len(listing.items), []
     locations = [locate(listing.base, listing.items[i]) for i in range(0, images, ceil(images / SAMPLE))]
-    found, rates = candidates(cuts, args.dtype), []
     measured = to_measure(found, args.measure)
     with progress("measuring", "building the network") as show:
         show(0, len(measured))
         for number, cut in enumerate(measured):
             rates.append(measure_cut(recipe, cut, locations))
             show(number + 1, len(measured))
-    costs = plan(found, rates, images, args.epochs, args.dtype)
-    budget = Budget(args.budget_disk, None if args.budget_hours is None else 3600 * args.budget_hours)
-    chosen = best(costs, budget)
-    if args.json:
-        told = [{**_fields(cost.cut, args.dtype), **{k: v for k, v in asdict(cost).items() if k != "cut"}} for cost in costs]
-        print_json({"backbone": recipe.name, "images": images, "epochs": args.epochs, "cuts": told, "best": chosen and chosen.cut.layer})
-        return 0
-    print_table(
-        ["", "layer", "layers behind", "cache", "extract", "an epoch", f"{args.epochs} epochs with it", "... from the images", ""],
-        [_cost_row(cost, cost is chosen, cost.fits(budget)) for cost in costs],
+    return rates
+
+
+def _told(work: HybridWork) -> str:
+    return (
+        f"the head alone, then {work.epochs} epochs of {work.train:,} images, validated on {work.validation:,}, and {work.epochs} of "
+        f"{work.train + work.validation:,}: the most it does by default; --patience ends it sooner"
     )
-    if chosen:
-        best_told = f"{chosen.cut.layer}: the most layers trained within the budget"
-        print_pairs([("best", best_told), ("command", _command(args, chosen.cut))])
-    else:
-        print("no cut is within the budget: train a head on pooled features, or allow more")
-    return 0
 
 
 def _command(args: argparse.Namespace, cut: Cut) -> str:
@@ -115,7 +150,7 @@ def _command(args: argparse.Namespace, cut: Cut) -> str:
 
 
 def _cost_row(cost: CutCost, is_best: bool, fits: bool) -> tuple[object, ...]:
-    times = (human_seconds(seconds) for seconds in (cost.extract, cost.epoch, cost.total, cost.from_images))
+    times = (human_seconds(seconds) for seconds in (cost.extract, cost.epoch, cost.train, cost.total, cost.from_images))
     note = "" if fits else "over the budget"
     layer = cost.cut.layer + ("" if cost.measured else " ~")
     return ("*" if is_best else "", layer, cost.cut.layers_behind, human_bytes(cost.bytes), *times, note)
@@ -124,7 +159,8 @@ def _cost_row(cost: CutCost, is_best: bool, fits: bool) -> tuple[object, ...]:
 def _row(cut: Cut, dtype: str) -> tuple[object, ...]:
     flops = (f"{value / 1e9:.2f}" for value in (cut.flops, cut.flops_behind))
     shape = "x".join(map(str, cut.shape))
-    return (cut.layer, cut.canonical, shape, f"{cut.bytes(dtype):,}", cut.layers_behind, f"{cut.parameters_behind:,}", *flops)
+    parameters = (f"{number:,}" for number in (cut.parameters_behind, cut.trained_behind))
+    return (cut.layer, cut.canonical, shape, f"{cut.bytes(dtype):,}", cut.layers_behind, *parameters, *flops)
 
 
 def _fields(cut: Cut, dtype: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from storage.errors import UsageError
 from storage.shard import SHARD_FORMATS
 
 ALSO_FIELDS: dict[str, Callable[[str], Any]] = {
-    "layer": str,
+    "layer": lambda name: name or None,  # none: the network's end
     "train-last": int,
     "pooling": str,
     "dtype": str,
@@ -74,7 +74,7 @@ def make_options(args: argparse.Namespace) -> ExtractOptions:
 def parse_also(text: str, args: argparse.Namespace) -> Also:
     """A further set from `SET,name=value,...`: it differs from the first one in what is named. Raises UsageError.
 
-    Another backbone brings its own weights, input size, preprocessing and layer where these are not named.
+    Another backbone brings its own weights, input size, preprocessing and layer where these are not named. `layer=` is the network's end.
     """
     name, *pairs = text.split(",")
     given: dict[str, list[str]] = defaultdict(list)
@@ -172,7 +172,7 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="SET,NAME=VALUE,...",
         help="a further set from the same reading and decoding, and from the same forward pass where only the layer, pooling or dtype "
-        f"differs; it differs from the first one in what is named: {', '.join(ALSO_FIELDS)}; may be repeated",
+        f"differs; it differs from the first one in what is named: {', '.join(ALSO_FIELDS)}; layer= is the network's end; may be repeated",
     )
 
 

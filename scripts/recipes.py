@@ -70,7 +70,16 @@ def expanded(argv: Sequence[str]) -> tuple[list[str], str]:
     if named not in RECIPES:
         raise UsageError(f"unknown recipe {named!r}: expected one of {', '.join(RECIPES)}")
     options = RECIPES[named].words(command)
-    return [command, *options, *rest[1:]], f"{OPTION} {named} means {' '.join(options)}"
+    return [command, *options, *rest[1:]], f"{OPTION} {named} means {_told(options, rest)}"
+
+
+def _told(options: Sequence[str], rest: Sequence[str]) -> str:
+    """What holds of a recipe's options (name and value in turn) beside the rest of the command line, in which names may be short."""
+    said = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    kept = [f"{name} {value}" for name, value in pairs if not any(name.startswith(word) for word in said)]
+    own = [name for name, _ in pairs if any(name.startswith(word) for word in said)]
+    return " ".join(kept) + (f"{' and ' if kept else ''}{', '.join(own)} as said beside it" if own else "")
 
 
 def _in_full(text: str) -> str:

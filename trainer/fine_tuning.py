@@ -24,7 +24,7 @@ from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
 from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
-from trainer.network_depth import HEAD
+from trainer.network_depth import HEAD, weighted_layers
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.softening import Softening
@@ -61,6 +61,7 @@ def fine_tune(
     Raises what `fit` does, SpaceMismatchError for a start of another space, and what `images` raises.
     """
     started, told = time.perf_counter(), told or Told()
+    tuning = _in_groups(tuning, network.model, told)
     if start:
         start.require_space_of(storage.open(uri))
         options = replace(options, **_head_options(start))
@@ -94,6 +95,14 @@ def fine_tune(
         frozen=_frozen(training, tuning, start, progress),
         input_space=network.space,
     )
+
+
+def _in_groups(tuning: FineTuningOptions, network: keras.Model, told: Told) -> FineTuningOptions:
+    own = tuning.for_depth(len(weighted_layers(network)))
+    if own.groups < tuning.groups:
+        layers = f"{own.groups} {'layer' if own.groups == 1 else 'layers'} with weights"
+        told.note(f"the network has {layers}, so --groups is {own.groups}, not {tuning.groups}")
+    return own
 
 
 def _training(prepared: Prepared, logits: keras.Model, images: Images, tuning: FineTuningOptions, devices: Sequence[str]) -> ImageTraining:

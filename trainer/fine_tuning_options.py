@@ -55,6 +55,16 @@ class FineTuningOptions:
         share = max(1, devices)
         return replace(self, batch_size=min(self.batch_size, -(-count // share) * share))
 
+    def for_depth(self, layers: int) -> Self:
+        """With no more groups than the network has layers with weights. Raises UsageError for a network that has none."""
+        if not layers:
+            raise UsageError(
+                "the network has no layers with weights up to where the set was cut, so fine-tuning has nothing to train: extract a set "
+                "with a later --layer, or train the head alone (--strategy feature-extraction)"
+            )
+        groups = min(self.groups, layers)
+        return replace(self, groups=groups, stages=self.stages[:groups])
+
     def rate(self, group: int) -> float:
         """group: 0 is the head, 1 the last of the network."""
         return self.learning_rate * self.rate_decay**group

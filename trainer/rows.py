@@ -166,8 +166,9 @@ def require_sizes(rows: MemoryRows) -> None:
         require_finite(rows, np.arange(len(rows.features) // rows.views))
     if 0 < size < SMALLEST:
         raise UsageError(
-            f"no feature is larger than {size:.1g}, and the squares of such are nothing in float32: embed the items again, multiplied by "
-            f"what brings their features above {SMALLEST:g}"
+            f"no feature is larger than {size:.1g}, and the squares of such are nothing in float32. Deep networks of random weights give "
+            "such features: extract with trained --weights, or at an earlier --layer. Features made elsewhere: multiply them by what "
+            f"brings them above {SMALLEST:g}"
         )
 
 

@@ -91,7 +91,7 @@ def _of_features(feature_set: FeatureSet, labels: str | Path | None, options: Sw
 
 def _of_tails(uri: str | Path, labels: str | Path | None, options: SweepOptions, tail: Tail) -> SweepWork:
     found = [tail.options(candidate) for candidate in candidates(options)]
-    prepared = prepare(uri, labels, replace(options.base, head=found[0].head), tail)
+    prepared = prepare(uri, labels, found[0], tail)  # what they differ in is that of each fit
     split = split_for_sweep(prepared.feature_set.items, prepared.labelled.joined, options.base.split, _seeds(options))
     fit = TailFit(prepared.labelled, prepared.data, tail)
     fit.require_room()

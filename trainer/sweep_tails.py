@@ -144,7 +144,7 @@ def hybrid_axes(options: SweepOptions, tail: Tail, tell: Callable[[str], None]) 
     """
     axes = dict(options.axes)
     if axes.keys() <= {"head"}:
-        axes = {**axes, "train_last": tail.spread(), **(HYBRID_RANGES if options.budget else HYBRID_GRID)}
+        axes = {**axes, "train_last": tail.spread(options.base.train_batch_norm), **(HYBRID_RANGES if options.budget else HYBRID_GRID)}
     values, distinct = axes.get("train_last"), dict[tuple[str, ...], int | None]()
     if not isinstance(values, (tuple, list)):
         return options

@@ -56,7 +56,8 @@ class Tail:
         return options.for_tail(pooling, self.end, TAIL_LEARNING_RATE)
 
     def fresh(self, train_batch_norm: bool = False, train_last: int | None = None) -> keras.Model:
-        """A copy with the weights to start from, for one fit. BatchNorm is frozen in it, and so in inference mode, unless it is to train.
+        """A copy with the weights to start from, for one fit. BatchNorm is frozen in it, and so in inference mode, unless it is to train;
+        all else is to, in a network that was saved as frozen, too.
 
         Not by `training=False` in the call, as the guide on transfer learning has it: `fit` calls with training=True, and Keras 3 hands
         that on to all layers (https://github.com/keras-team/keras/issues/20285; a MobileNetV2 of 96 pixels fell from 0.62 to 0.08).
@@ -66,8 +67,7 @@ class Tail:
         copy = keras.models.clone_model(self.model)
         copy.set_weights([np.asarray(weight) for weight in self.model.weights])
         for layer in copy._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = train_batch_norm
+            layer.trainable = train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
         if train_last is not None:
             for layer in copy.layers:
                 if layer.name not in self._last(train_last):
@@ -84,11 +84,12 @@ class Tail:
         """Names of the layers that can be trained, by whether BatchNorm is."""
         return {norm: frozenset(layer.name for layer in self.fresh(norm).layers if layer.trainable_weights) for norm in (False, True)}
 
-    def spread(self) -> tuple[int, ...]:
+    def spread(self, train_batch_norm: bool = False) -> tuple[int, ...]:
         """Numbers of last layers to choose from: none, and the fewest with which about a third, two thirds, and all of those train that
-        can."""
-        numbers = [number for number, name in enumerate(reversed(self._names), 1) if name in self._trainable[False]]
-        places = [-(-part * len(numbers) // PARTS) - 1 for part in range(1, PARTS + 1)] if numbers else []
+        can. Raises UsageError where none can."""
+        self._require_last(None, train_batch_norm)
+        numbers = [number for number, name in enumerate(reversed(self._names), 1) if name in self._trainable[train_batch_norm]]
+        places = [-(-part * len(numbers) // PARTS) - 1 for part in range(1, PARTS + 1)]
         return tuple(sorted({0, *(numbers[place] for place in places)}))
 
     def told(self, options: FitOptions) -> dict[str, Any]:
@@ -112,10 +113,15 @@ class Tail:
                 f"--train-last {number}: from a set cut at {self.about['cut']} at most the last {len(names)} layers can be trained: "
                 "take fewer, or extract a set with a larger --train-last"
             )
-        if not number or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
+        if number == 0 or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
             return
-        least = next((i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm]), 0)
         norm = "" if train_batch_norm else ", or are BatchNorm, which is frozen without --train-batch-norm"
+        if number is None:
+            raise UsageError(
+                f"the layers behind {self.about['cut']} have no weights{norm}, so nothing would be trained: take --train-last 0 for "
+                "the head alone, or extract a set with a larger --train-last"
+            )
+        least = next((i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm]), 0)
         raise UsageError(
             f"--train-last {number}: the last layers ({', '.join(self._last(number))}) have no weights{norm}, so nothing would be trained: "
             f"take {f'{least} at least, or ' if least else ''}0 for the head alone"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from extractor.cut_choice import cuts_of
-from extractor.cut_plan import plan
-from extractor.cut_rates import BATCH_SIZE, measure_cut
+from extractor.cut_plan import HybridWork, plan
+from extractor.cut_rates import BATCH_SIZE, measure_cut, measure_head
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 
@@ -47,9 +47,12 @@ def test_a_cut_is_measured_in_seconds_of_one_image(recipe: Recipe, images: list[
     for name, rate in rates.items():
         assert rate.cut is cuts[name]
         assert 0 < rate.extract < 10
-        assert 0 < rate.train * BATCH_SIZE < 10
+        assert 0 < rate.forward < rate.train < 10 / BATCH_SIZE
     assert rates["first"].train > 3 * rates["norm"].train, "wide is behind the one cut and before the other"
-    [cost] = [cost for cost in plan(list(cuts.values()), list(rates.values()), 1000, 5, "float16") if cost.cut.layer == "norm"]
+    work = HybridWork.of(1000, 0.2, 0.15, 5)
+    [cost] = [
+        cost for cost in plan(list(cuts.values()), list(rates.values()), measure_head(2), work, "float16") if cost.cut.layer == "norm"
+    ]
     assert cost.measured
     assert cost.bytes == 1000 * 2 * 16 * 16 * 256
     assert cost.extract == pytest.approx(1000 * rates["norm"].extract)

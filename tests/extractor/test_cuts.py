@@ -16,6 +16,8 @@ from extractor.tails import build_tail
 from storage.errors import SpaceMismatchError, UsageError
 from storage.space import Space
 
+TINY = Recipe("mobilenet", weights="random:0", input_size=32, pooling="none", dtype="float32", args=(("alpha", 0.25),))
+
 
 @pytest.fixture
 def branched() -> keras.Model:
@@ -67,8 +69,25 @@ def test_vgg16_with_five_layers_trained_is_kept_behind_block4_pool() -> None:
 
 
 def test_layers_without_weights_are_nothing_to_train() -> None:
-    with pytest.raises(UsageError, match="the last 1 layers of vgg16 have no weights to train"):
+    with pytest.raises(UsageError, match="the last 1 layers of vgg16 have no weights to train; take 2 at least"):
         cut_for(Recipe("vgg16", weights="random:0", input_size=32), 1)
+
+
+def test_batch_norm_alone_is_nothing_to_train_behind_a_cut() -> None:
+    words = "the last 2 layers of mobilenet only BatchNorm has .* take 3 at least. .*--train-batch-norm.* --layer conv_pw_13 --pooling none"
+    with pytest.raises(UsageError, match=words):
+        cut_for(TINY, 2)
+    cut = cut_for(TINY, 3)
+    assert (cut.layers_behind, cut.trained_behind, cut.parameters_behind) == (3, 256 * 256, 256 * 256 + 4 * 256)
+
+
+def test_what_trains_is_counted_in_models_inside_and_where_it_was_frozen() -> None:
+    fresh_session()
+    inputs = keras.Input((4,))
+    inside = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Normalization()], name="inside")
+    model = keras.Model(inputs, inside(keras.layers.Dense(4, name="first")(inputs)))
+    model.trainable = False
+    assert [(cut.layer, cut.trained_behind) for cut in valid_cuts(model)] == [("first", 4 * 3 + 3), ("inside", 0)]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +114,6 @@ def test_numbers_of_layers_that_cannot_be_are_told(branched: keras.Model, last: 
 def test_a_cut_that_does_not_separate_is_refused_with_the_nearest(branched: keras.Model, name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         require_cut(branched, name, "x")
-
-
-TINY = Recipe("mobilenet", weights="random:0", input_size=32, pooling="none", dtype="float32", args=(("alpha", 0.25),))
 
 
 @pytest.mark.slow

@@ -24,6 +24,11 @@ def test_a_further_set_differs_in_what_is_named() -> None:
     assert {name: further[name] for name in first if first[name] != further[name]} == {"pooling": "none", "layer": "block_1_expand"}
 
 
+def test_the_networks_end_can_be_had_beside_a_cut() -> None:
+    [end] = options("--also", "s/t/end,layer=,pooling=max").also
+    assert (end.recipe.layer, end.recipe.pooling) == ("", "max")
+
+
 def test_another_backbone_brings_its_own() -> None:
     [vgg] = options("--also", "s/t/vgg,backbone=vgg16,weights=random:2").also
     assert (vgg.recipe.name, vgg.recipe.weights, vgg.recipe.args, vgg.recipe.layer) == ("vgg16", "random:2", (), "")

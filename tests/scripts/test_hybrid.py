@@ -60,9 +60,14 @@ def test_it_says_what_was_trained(frozen: dict[str, int], epochs: int, words: st
 
 
 def test_what_is_said_beside_a_recipe_goes_before() -> None:
-    words, _ = expanded(["train", "s/t/n", "--recipe=vgg16-last-5", "--hidden", "64", "--out", "h"])
+    words, told = expanded(["train", "s/t/n", "--recipe=vgg16-last-5", "--hidden", "64", "--out", "h"])
     args = build_parser().parse_args(words)
     assert (args.hidden, args.strategy) == ((64,), "hybrid")
+    assert told == "--recipe vgg16-last-5 means --strategy hybrid --head mlp and --hidden as said beside it"
+    _, told = expanded(
+        ["extract", "photos", "--recipe", "vgg16-last-5", "--backbone=resnet50", "--train-last", "7", "--backbone-arg", "x=1"]
+    )
+    assert told == "--recipe vgg16-last-5 means --backbone, --train-last as said beside it"
     assert expanded(["train", "s/t/n"]) == (["train", "s/t/n"], "")
 
 

@@ -78,7 +78,7 @@ class Coloured:
     network: ImageNetwork
 
     def tune(self, checkpoint: Path, told: Told | None = None, devices: tuple[str, ...] = (), **options: object) -> FittedHead:
-        tuning = FineTuningOptions(batch_size=8, groups=2, learning_rate=0.01, **options)  # type: ignore[arg-type]
+        tuning = FineTuningOptions(**{"batch_size": 8, "groups": 2, "learning_rate": 0.01, **options})  # type: ignore[arg-type]
         fit = FitOptions("logistic", c=1.0)
         return fine_tune(self.uri, None, self.images, self.network, fit, tuning, checkpoint, None, told, devices)
 

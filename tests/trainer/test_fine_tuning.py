@@ -179,12 +179,14 @@ def test_mixed_precision_gives_a_head_in_float32(set_of_colours: Coloured, tmp_p
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))  # asked for: scales and statistics have moved
 
 
-def test_a_failure_to_read_images_is_told_as_it_is(set_of_colours: Coloured, tmp_path: Path) -> None:
+def test_groups_without_layers_and_a_failure_to_read_images_are_told(set_of_colours: Coloured, tmp_path: Path) -> None:
     class Gone(MemoryImages):
         def batches(self, positions: Any, batch_size: int = 4) -> Any:
             yield from super().batches(positions[:4], batch_size)
             raise UsageError("the disk is gone")
 
     broken = Coloured(set_of_colours.uri, Gone(set_of_colours.images.pixels), set_of_colours.network)
+    notes: list[str] = []
     with pytest.raises(UsageError, match="the disk is gone"):
-        broken.tune(tmp_path / "state", max_epochs=1)
+        broken.tune(tmp_path / "state", Told(note=notes.append), groups=40, max_epochs=1)
+    assert notes == ["the network has 3 layers with weights, so --groups is 3, not 40"]

@@ -32,6 +32,18 @@ def test_a_batch_is_of_all_items_at_most_in_equal_shares() -> None:
     assert FineTuningOptions(batch_size=32).for_items(160, 1).batch_size == 32
 
 
+def test_groups_are_no_more_than_layers() -> None:
+    asked = FineTuningOptions(groups=4, stages=(2, 1, 3))
+    assert [(own.groups, own.stages) for own in map(asked.for_depth, (9, 4, 2, 1))] == [
+        (4, (2, 1, 3)),
+        (4, (2, 1, 3)),
+        (2, (2, 1)),
+        (1, (2,)),
+    ]
+    with pytest.raises(UsageError, match="no layers with weights"):
+        asked.for_depth(0)
+
+
 def test_nothing_asked_for_changes_nothing() -> None:
     np.testing.assert_array_equal(changed(Augmentation.parse("none")), PIXELS)
 

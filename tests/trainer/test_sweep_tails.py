@@ -145,10 +145,20 @@ def test_where_nothing_is_said_layers_and_rates_are_tried() -> None:
 def test_a_tail_of_batch_norm_alone_has_nothing_to_train_unless_asked() -> None:
     inputs = keras.Input(SHAPE)
     tail = Tail(keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs)), {"cut": "end"})
-    assert tail.spread() == (0,)
+    assert tail.spread(train_batch_norm=True) == (0, 1)
+    for ask in (tail.spread, lambda: tail.options(FitOptions())):
+        with pytest.raises(UsageError, match="the layers behind end have no weights, or are BatchNorm, which is frozen"):
+            ask()
     with pytest.raises(UsageError, match="so nothing would be trained: take 0 for the head alone"):
         tail.options(FitOptions(train_last=1))
+    assert tail.options(FitOptions(train_last=0)).train_last == 0
     assert tail.trained(tail.options(FitOptions(train_last=1, train_batch_norm=True))) == ("norm",)
+
+
+def test_a_network_that_was_saved_as_frozen_is_trained() -> None:
+    tail = make_tail()
+    tail.model.trainable = False
+    assert tail.trained(tail.options(FitOptions())) == ("first", "second")
 
 
 @pytest.mark.parametrize(
