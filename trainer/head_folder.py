@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from storage.asked import checked
 from storage.disk import sha256_file
 from storage.errors import AlreadyExistsError, DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
@@ -100,6 +101,7 @@ def _as_read(features: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return features if features.dtype == np.uint8 else features.astype(np.float32)  # pixels stay what they are
 
 
+@checked(fitted="what is saved (trainer.fit and trainer.sweep(...).fitted give it)", folder="the folder")
 def save_head(fitted: FittedHead, folder: str | Path) -> None:
     """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder."""
     folder = Path(folder)
@@ -121,12 +123,15 @@ def checksum(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json({name: value for name, value in description.items() if name != OLDER_CHECKSUM})).hexdigest()
 
 
-def check_head_target(folder: Path) -> None:
+@checked(folder="the folder")
+def check_head_target(folder: str | Path) -> None:
     """Raise AlreadyExistsError if something other than a head is in the way; worth asking before the work."""
+    folder = Path(folder)
     if folder.exists() and not (folder / "head.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AlreadyExistsError(f"{folder} exists and is not a head folder: choose another --out")
 
 
+@checked(folder="the folder")
 def load_head(folder: str | Path) -> Head:
     """Load a head in Keras' safe mode. Raises NotFoundError, DamagedError; UsageError for one of layers that are not installed."""
     folder = Path(folder)
