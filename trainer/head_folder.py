@@ -124,9 +124,8 @@ def checksum(description: Mapping[str, Any]) -> str:
 
 
 @checked(folder="the folder")
-def check_head_target(folder: str | Path) -> None:
+def check_head_target(folder: Path) -> None:
     """Raise AlreadyExistsError if something other than a head is in the way; worth asking before the work."""
-    folder = Path(folder)
     if folder.exists() and not (folder / "head.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AlreadyExistsError(f"{folder} exists and is not a head folder: choose another --out")
 
