@@ -42,7 +42,10 @@ def checked(**called: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound, kinds = signature.bind(*args, **kwargs), _kinds(function)
+            try:
+                bound, kinds = signature.bind(*args, **kwargs), _kinds(function)
+            except TypeError:
+                return function(*args, **kwargs)  # whose own error names the function
             for name in bound.arguments.keys() & kinds.keys():
                 bound.arguments[name] = as_asked(bound.arguments[name], kinds[name], called.get(name, name))
             return function(*bound.args, **bound.kwargs)

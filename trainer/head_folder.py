@@ -80,8 +80,17 @@ class Head:
         metrics = self.description.get("metrics")
         return metrics if isinstance(metrics, dict) else {}
 
+    @checked()
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time."""
+        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time.
+
+        Raises UsageError for another shape, and for what are no numbers.
+        """
+        read = self.model.input_shape[1:]
+        if features.shape[1:] != read or features.dtype.kind not in "fiu":
+            raise UsageError(
+                f"the head {self.folder} reads features [N, {', '.join(map(str, read))}]; got {list(features.shape)} of {features.dtype}"
+            )
         size = rows_per_batch(features.shape[1:], MAX_PREDICT_ROWS)
         parts = [
             np.asarray(self.model.predict_on_batch(_as_read(features[start : start + size])), np.float32)

@@ -81,6 +81,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
     "advise sets": (trainer.advise, [SET, None, [], [5]]),
     "advise options": (lambda wrong: trainer.advise([SET], options=wrong), [5, trainer.SweepOptions()]),
     "advise most": (lambda wrong: trainer.advise([SET], most=wrong), [0, None, 2.5]),
+    "tail": (lambda wrong: trainer.Tail(wrong, {}), [5, "model", None]),
     "parse_classes": (trainer.parse_classes, [None, ["hat"]]),
     "parse_merges": (trainer.parse_merges, [None, "x=a", [5]]),
     "parse_class_weights": (trainer.parse_class_weights, [None, {"hat": 2}, 5]),
@@ -109,6 +110,8 @@ def test_what_is_open_is_asked_in_words_too(separable_set: str, fitted: trainer.
         require_words(opened.position, wrong)
     for wrong in (5, "start", {}, {"epoch": 1}):
         require_words(opened.dataset, wrong)
+    for wrong in ("x", None, [[1.0] * 8], np.zeros(8), np.zeros((2, 9)), np.zeros((2, 8), bool), np.zeros((2, 8), complex)):
+        require_words(head.predict, wrong)
     for name in ("label_options", "split", "show", "images", "labels"):
         require_words(lambda wrong, name=name: trainer.evaluate_head(head, separable_set, **{name: wrong}), 5)
     (tmp_path / "split.csv").touch()
@@ -147,6 +150,11 @@ def test_another_type_is_told(message: str) -> None:
 
 def test_a_list_of_values_is_as_good_as_a_tuple() -> None:
     assert trainer.SweepOptions(axes={"head": ["ridge", "linear"], "c": [0.1]}).heads == ("ridge", "linear")  # type: ignore[dict-item]
+
+
+def test_an_argument_that_does_not_exist_is_python_s_own_error_with_the_function_s_name() -> None:
+    with pytest.raises(TypeError, match=r"fit\(\) got an unexpected keyword argument 'head'"):
+        trainer.fit(SET, head="ridge")  # type: ignore[call-arg]
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
