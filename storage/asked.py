@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_typ
 import numpy as np
 
 from storage.errors import UsageError
+from storage.place import RemotePlace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +32,7 @@ _WORDS: Mapping[Any, tuple[str, str]] = {  # of one, of several
     str: ("a text", "texts"),
     Path: ("a path", "paths"),
 }
+_LIKE_PATHS = (str, RemotePlace)  # which are told as paths where these are taken too
 _PLAIN: Mapping[Any, frozenset[type]] = {
     NoneType: frozenset({NoneType}),
     bool: frozenset({bool}),
@@ -150,7 +152,7 @@ def _words(kind: Any, several: bool = False) -> str:
     if kind in _WORDS:
         return _WORDS[kind][several]
     if outer in (Union, UnionType):
-        return " or ".join(_words(each, several) for each in inner if not (each is str and Path in inner))
+        return " or ".join(_words(each, several) for each in inner if not (each in _LIKE_PATHS and Path in inner))
     if outer is Mapping:
         return f"{'dicts' if several else 'a dict'} of {_words(inner[1], True)} by {_words(inner[0]).removeprefix('a ')}"
     if outer is tuple and not _is_even(kind):

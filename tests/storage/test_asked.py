@@ -10,6 +10,7 @@ import pytest
 
 from storage.asked import as_asked, check_fields, checked
 from storage.errors import UsageError
+from storage.place import Place
 
 
 class Door(Protocol):
@@ -52,6 +53,7 @@ WORDS: list[tuple[Any, Any, str]] = [
     (1.0, int, "it must be a whole number; got 1.0"),
     (1, bool, "it must be True or False; got 1"),
     (1, str | Path, "it must be a path; got 1"),
+    (None, str | Place, "it must be a path; got None"),
     ("ab", Sequence[str], "it must be a list of texts; got 'ab'"),
     ("ab", tuple[str, ...], "it must be a list of texts; got 'ab'"),
     ([1, "b"], tuple[str, ...], "each of it must be a text; got 1"),
