@@ -172,6 +172,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert json.loads(json.dumps(dataclasses.asdict(fit)))["hidden"] == [8]
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_lists_and_a_stream_what_a_position_was_saved_as(separable_set: str) -> None:
     fit = trainer.FitOptions("linear", max_epochs=2)
     assert len(trainer.sweep(separable_set, options=trainer.SweepOptions(fit, axes={"c": [0.1, 0.2]}, seeds=1)).candidates) == 2  # type: ignore[dict-item]
