@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit
@@ -23,6 +24,7 @@ class Limits:
     pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
+        check_fields(self, bytes="bytes of an image", pixels="pixels of an image")
         if not 1 <= self.bytes <= LARGEST_FILE:
             raise UsageError(f"--max-bytes must be 1 to {LARGEST_FILE}, got {self.bytes}")
         if not 1 <= self.pixels <= MAX_PIXELS:  # memory a worker is stated for this many

@@ -10,6 +10,7 @@ from extractor.engine_choice import AUTO, INT8, EngineChoice, check_engine, defa
 from extractor.limits import DEFAULT_LIMITS, Limits
 from extractor.reasons import REASONS
 from extractor.recipe import Recipe
+from storage.asked import check_fields
 from storage.errors import UsageError
 from storage.names import check_name
 from storage.shard import DEFAULT_FORMAT, shard_format
@@ -25,6 +26,7 @@ class Also:
     format: str | None = None  # as in ExtractOptions
 
     def __post_init__(self) -> None:
+        check_fields(self, set="the name of a further set")
         shard_format(self.format or DEFAULT_FORMAT)
 
 
@@ -52,6 +54,7 @@ class ExtractOptions:
     max_rejects: float = 0.01  # share of the listed items above which the result counts as incomplete
 
     def __post_init__(self) -> None:
+        check_fields(self)
         shard_format(self.format or DEFAULT_FORMAT)
         recipes = [self.recipe, *(each.recipe for each in self.also)]
         object.__setattr__(self, "engine", self.engine or default_engine(recipes))

@@ -11,6 +11,7 @@ from extractor.backbone_source import HUB, check_backbone, check_weights
 from extractor.backbone_table import BACKBONES
 from extractor.image_policy_table import IMAGE_POLICIES
 from extractor.views import ViewPolicy, check_views, parse_view
+from storage.asked import as_asked, check_fields
 from storage.errors import DamagedError, UsageError
 from storage.stated_space import require_rebuildable
 
@@ -43,10 +44,13 @@ class Recipe:
     view_seed: int = 0  # of the crops among them
 
     def __post_init__(self) -> None:
+        check_fields(self, but=("args", "views"))
+        args = as_asked(self.args, Mapping[str, Any] | tuple[tuple[str, Any], ...], "args")
+        asked_views = as_asked(self.views, str | tuple[str, ...], "views")
         object.__setattr__(self, "name", check_backbone(self.name))
-        object.__setattr__(self, "args", check_args(self.name, dict(self.args)))
+        object.__setattr__(self, "args", check_args(self.name, dict(args)))
         object.__setattr__(self, "weights", check_weights(self.name, self.weights))
-        views = [parse_view(text) for text in (self.views.split(",") if isinstance(self.views, str) else self.views)]
+        views = [parse_view(text) for text in (asked_views.split(",") if isinstance(asked_views, str) else asked_views)]
         check_views(views, self.view_seed)
         object.__setattr__(self, "views", tuple(map(str, views)))
         if self.name in BACKBONES:

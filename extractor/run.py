@@ -31,6 +31,7 @@ from extractor.set_run import SetRun, draw_golden
 from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
+from storage.asked import checked
 from storage.digests import Words
 from storage.errors import ConflictError, UsageError
 from storage.files import remove_private_files
@@ -46,6 +47,7 @@ def _silent(_: Progress) -> None:
     return None
 
 
+@checked(corpus="the corpus", uri="the set")
 def extract(
     corpus: str | Path, uri: str | Path, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent
 ) -> ExtractResult:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 import storage
-from scripts.console import import_tensorflow, print_json, print_pairs, print_table, warn
+from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
 from scripts.hybrid_options import add_strategy_options, check_strategy, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
@@ -25,7 +25,7 @@ from storage.heads import is_in_store
 from storage.place import Place
 
 if TYPE_CHECKING:
-    from trainer import FittedHead
+    from trainer import FitOptions, FittedHead
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -117,8 +117,7 @@ def run(args: argparse.Namespace) -> int:
         **({} if args.strategy == FINE_TUNING else _step_fields(args)),
         **split_fields(args),
     )
-    fine_tuning = args.strategy == FINE_TUNING
-    fitted = fine_tuned(args, options) if fine_tuning else trainer.fit(args.set, args.labels, options, args.folds, tail_for(args))
+    fitted = fine_tuned(args, options) if args.strategy == FINE_TUNING else _fitted(args, options)
     trainer.save_head(fitted, out)
     remove_checkpoint_of(args)
     if is_in_store(out, fitted.feature_set.name):
@@ -135,6 +134,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(fitted, out)
     return 0
+
+
+def _fitted(args: argparse.Namespace, options: FitOptions) -> FittedHead:
+    """On features; folds, which may be many, tell how far they are."""
+    import trainer
+
+    tail = tail_for(args)
+    if args.folds is None:
+        return trainer.fit(args.set, args.labels, options, None, tail)
+    with progress("folds", first="reading") as show:
+        return trainer.fit(args.set, args.labels, options, args.folds, tail, show)
 
 
 def _step_fields(args: argparse.Namespace) -> dict[str, Any]:

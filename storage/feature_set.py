@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.asked_version import read_asked
+from storage.cache_room import tell_of_small_cache
 from storage.digest_lookup import DigestLookup
 from storage.errors import DamagedError, NotFoundError
 from storage.files import FileEntry
@@ -162,6 +163,7 @@ class FeatureSet:
         """
         size = batch_size if batch_size is not None else max(1, DEFAULT_BATCH_BYTES // (len(self.views) * self.embedding_bytes))
         require_whole(size, "batch_size", 1)
+        tell_of_small_cache(self.name.folder, self.manifest.shards, self._item_files)
         keys = self._places["key"].combine_chunks()
         wanted = None if positions is None else self._inside(positions)
         with self._rewriting_told():
@@ -171,6 +173,7 @@ class FeatureSet:
     def row_reader(self, positions: Sequence[int] | npt.NDArray[np.int64], readers: int = 1) -> RowReader:
         """Reads the items at these positions, by their numbers among them, again and again in any order. readers: threads for one read."""
         require_whole(readers, "readers", 1)
+        tell_of_small_cache(self.name.folder, self.manifest.shards, self._item_files)
         wanted = self._places.select(["shard", "row"]).take(pa.array(self._inside(positions)))
         return RowReader(self._embeddings, wanted, self._rewriting_told, readers)
 

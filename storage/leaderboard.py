@@ -5,7 +5,7 @@ A head's `tested_sha256` stands for these. Numbers of different test items are n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,14 @@ class Leaderboards:
     damaged: Mapping[str, str]
 
 
-def leaderboards(root: Place, set_name: str | None = None, labels: Path | None = None) -> Leaderboards:
+def leaderboards(root: Place, set_name: str | None = None, labels: Path | None = None, label_sets: Collection[str] = ()) -> Leaderboards:
     """The boards of a store.
 
-    set_name: TEAM/SET, for heads fitted on it alone; labels: a label file, for heads fitted with it alone.
+    set_name: TEAM/SET, for heads fitted on it alone; labels: a label file, for heads fitted with it alone, or with another file of the
+    same label set. label_sets: digests of label sets that are the same, too (`label_set_sha256`).
     """
     honour_takedowns(root)
-    digest = sha256_file(labels) if labels else None
-    groups: dict[str | None, list[Standing]] = {}
+    found: list[Standing] = []
     damaged: dict[str, str] = {}
     for team in list_names(root / FOLDER):
         for head in list_names(root / FOLDER / team):
@@ -84,13 +84,25 @@ def leaderboards(root: Place, set_name: str | None = None, labels: Path | None =
             except (AttributeError, KeyError, TypeError, ValueError, StopIteration):
                 damaged[name] = f"{place} does not describe a head"
             else:
-                if standing and set_name in (None, standing.set) and (digest is None or digest in standing.label_digests):
-                    groups.setdefault(standing.tested, []).append(standing)
+                if standing:
+                    found.append(standing)
+    chosen = _of_labels(found, {sha256_file(labels), *label_sets}) if labels else found
+    groups: dict[str | None, list[Standing]] = {}
+    for standing in chosen:
+        if set_name in (None, standing.set):
+            groups.setdefault(standing.tested, []).append(standing)
     boards = [
         Board(tested, tuple(standings if tested is None else sorted(standings, key=lambda each: -each.score)))
         for tested, standings in groups.items()
     ]
     return Leaderboards(tuple(sorted(boards, key=lambda board: (board.tested is None, -len(board.standings), board.tested or ""))), damaged)
+
+
+def _of_labels(standings: Sequence[Standing], digests: set[str]) -> list[Standing]:
+    """Those with one of these digests, of a label file or of a label set, and those with a label set of one of them."""
+    of_file = [each for each in standings if digests & set(each.label_digests)]
+    same = digests.union(*(each.label_digests for each in of_file))
+    return [each for each in standings if same & set(each.label_digests)]
 
 
 def _tested_head(name: str, place: Place) -> Standing | None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 import storage
+from storage.asked import checked
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from storage.words import backbone_in_words
@@ -66,6 +67,7 @@ class Advised:
         }
 
 
+@checked(uris="the sets", labels="the label file")
 def advise(
     uris: Sequence[str | Path],
     labels: str | Path | None = None,
@@ -81,6 +83,8 @@ def advise(
     Raises UsageError: labels that fit nothing, fewer than two classes of two images, sets that share no item; NotFoundError, DamagedError.
     """
     started = time.perf_counter()
+    if not uris or most < 1:
+        raise UsageError(f"expected one set at least, and one item of it; got {len(uris)} sets, and most={most}")
     pool = pool_of(uris[0], labels, options or FitOptions(), most)
     sets = [pool.feature_set, *(storage.open(uri) for uri in uris[1:])]
     pool, places = _common(pool, sets)

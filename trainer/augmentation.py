@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 
 Tensor = Any
@@ -25,6 +26,7 @@ class Augmentation:
     contrast: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, low, high in (("crop", 0.1, 1.0), ("brightness", 0.0, 0.9), ("contrast", 0.0, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"augmentation: {name} must be from {low:g} to {high:g}, got {getattr(self, name)!r}")

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from storage.asked import checked
 from storage.errors import UsageError
 
 BALANCED = "balanced"
 LEAST, MOST = 1e-6, 1e6  # far beyond what balances anything; 1e30 made every number of the head NaN
 
 
+@checked()
 def parse_class_weights(text: str) -> str | dict[str, float]:
     """`balanced`, or `NAME=W,NAME=W,...` as a mapping; raises UsageError. Names with a comma can be given in Python only."""
     if text == BALANCED:
@@ -36,10 +38,10 @@ def check_class_weights(weights: str | Mapping[str, float] | None) -> None:
     """Raise UsageError for anything but None, "balanced" and numbers from 1e-6 to 1e6 by class name."""
     if weights is None or weights == BALANCED:
         return
-    if not isinstance(weights, Mapping):
+    if isinstance(weights, str):
         raise UsageError(f"class_weights must be {BALANCED!r} or weights by class name, got {weights!r}")
     for name, weight in weights.items():
-        if not (isinstance(weight, (int, float)) and LEAST <= weight <= MOST):
+        if not LEAST <= weight <= MOST:
             raise UsageError(f"the weight of class {name!r} must be a number from {LEAST:g} to {MOST:g}, got {weight!r}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from trainer.splits import NAMES, TEST, TRAIN, UNUSED, VALIDATION, Split, groups
 from trainer.sweep_interval import SeedInterval, over_seeds
 from trainer.task import Targets
 from trainer.units import units_of_groups, units_of_images
+
+OnFold = Callable[[int, int], None]  # told how many folds are done, of how many
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class CrossValidation:
         }
 
 
-def cross_validate(prepared: Prepared, folds: int) -> CrossValidation:
+def cross_validate(prepared: Prepared, folds: int, on_fold: OnFold = lambda done, total: None) -> CrossValidation:
     """Fit a head for each of so many folds of the train and validation items: on the other folds, a share of which says when to stop, as
     for a head that is kept. No image and no group straddles two folds. The test items are left alone.
 
@@ -57,7 +59,8 @@ def cross_validate(prepared: Prepared, folds: int) -> CrossValidation:
     if prepared.options.shots:
         raise UsageError("few shots and folds do not go together: folds train on all items but their own")
     joined, order, parts, scores = prepared.labelled.joined, list[Numbers](), list[tuple[Targets, Probabilities]](), []
-    for split in splits_of(prepared, folds):
+    for done, split in enumerate(splits_of(prepared, folds)):
+        on_fold(done, folds)
         require_all_classes(joined, split)
         fitting = prepared.fitting()
         first = fitting.with_validation(split.positions(TRAIN), split.positions(VALIDATION))
@@ -65,6 +68,7 @@ def cross_validate(prepared: Prepared, folds: int) -> CrossValidation:
         told = list(predictions(model, prepared.data, split.positions(TEST), order))
         scores.append(prepared.data.task.evaluate(told, joined.classes).leading)
         parts += told
+    on_fold(folds, folds)
     evaluation = prepared.data.task.evaluate(parts, joined.classes)
     return CrossValidation(folds, evaluation, tuple(scores), joined.positions[np.concatenate(order)])
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import storage
+from storage.asked import checked
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
 from trainer.arrays import Numbers
-from trainer.asked import require_a
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.given_splits import TEST, VALIDATION
@@ -72,6 +72,7 @@ class SetEvaluation:
         }
 
 
+@checked(head="the head (trainer.load_head gives one of a folder)", labels="the label file")
 def evaluate_head(
     head: Head,
     uri: str | Path,
@@ -88,7 +89,6 @@ def evaluate_head(
 
     Raises SpaceMismatchError for a set of another space, and UsageError if no item is left or no label is a class of the head.
     """
-    require_a(Head, head, "the head (trainer.load_head gives one of a folder)")
     feature_set, split = storage.open(uri), None if split is None else normal_split(split)
     if not images:
         head.require_space_of(feature_set)

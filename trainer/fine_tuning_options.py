@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 from trainer.augmentation import Augmentation
 from trainer.heads import require_range
@@ -36,6 +37,7 @@ class FineTuningOptions:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_range(self, "learning_rate", 1e-9, 10)
         require_range(self, "rate_decay", 1e-3, 1)
         require_range(self, "weight_decay", 0, 1)
@@ -44,7 +46,7 @@ class FineTuningOptions:
             require_range(self, name, 1, 1e6)
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
-        if len(self.stages) > self.groups or not all(type(n) is int and n >= 0 for n in self.stages):
+        if len(self.stages) > self.groups or not all(n >= 0 for n in self.stages):
             raise UsageError(
                 f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "
                 f"got {self.stages!r}"

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import keras
 
-from trainer.asked import require_a
-from trainer.cross_validation import cross_validate
+from storage.asked import checked
+from trainer.cross_validation import OnFold, cross_validate
 from trainer.fitted import FittedHead
 from trainer.fitted_items import told_of_items, warnings_of_items
 from trainer.fitting import FirstFit
@@ -27,25 +27,26 @@ T = TypeVar("T")
 MEASURED_TRAIN = 65536  # items that train numbers are measured on where features are streamed: a pass over all would say no more
 
 
+@checked(labels="the label file")
 def fit(
     uri: str | Path,
     labels: str | Path | None = None,
     options: FitOptions | None = None,
     folds: int | None = None,
     tail: Tail | None = None,
+    on_fold: OnFold = lambda done, total: None,
 ) -> FittedHead:
     """Fit a head on the feature set `ROOT/TEAM/SET[@VERSION|@TAG]`, with labels from a file or (None) from the items.
 
     folds: cross-validate on train and validation together with so many, beside the head that is kept; None: not.
-    tail: of a hybrid head, trained with it from the features at the cut.
+    tail: of a hybrid head, trained with it from the features at the cut. on_fold: told how many folds are done, of how many.
 
     Raises UsageError (labels that fit nothing, one class only, an empty train split, features that are no numbers), NotFoundError,
     DamagedError.
     """
     started, options = time.perf_counter(), FitOptions() if options is None else options
-    require_a(FitOptions, options, "options")
     prepared = prepare(uri, labels, options, tail)
-    crossed = cross_validate(prepared, folds) if folds is not None else None
+    crossed = cross_validate(prepared, folds, on_fold) if folds is not None else None
     found = _fitted(prepared)
     labelled, split, options, chosen = prepared.labelled, prepared.split, prepared.options, dict(found.first.chosen)
     return FittedHead(

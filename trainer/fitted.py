@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from storage.asked import checked
 from storage.feature_set import FeatureSet
 from storage.space import Space
 from trainer.cross_validation import CrossValidation
@@ -50,6 +51,7 @@ class FittedHead:
         return bool(self.rows.get("validation")) and not self.options.shots and self.input_space is None
 
 
+@checked()
 def summary(fitted: FittedHead) -> dict[str, Any]:
     """What `head.json` and `--json` say of a fit."""
     return {

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from storage.asked import checked
 from storage.disk import sha256_file
 from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
@@ -82,8 +83,17 @@ class Head:
         metrics = self.description.get("metrics")
         return metrics if isinstance(metrics, dict) else {}
 
+    @checked()
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time."""
+        """Class probabilities [N, C] of features [N, *shape] of the head's space, in any float dtype, or pixels; cast a batch at a time.
+
+        Raises UsageError for another shape, and for what are no numbers.
+        """
+        read = self.model.input_shape[1:]
+        if features.shape[1:] != read or features.dtype.kind not in "fiu":
+            raise UsageError(
+                f"the head {self.folder} reads features [N, {', '.join(map(str, read))}]; got {list(features.shape)} of {features.dtype}"
+            )
         size = rows_per_batch(features.shape[1:], MAX_PREDICT_ROWS)
         parts = [
             np.asarray(self.model.predict_on_batch(_as_read(features[start : start + size])), np.float32)
@@ -103,6 +113,7 @@ def _as_read(features: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return features if features.dtype == np.uint8 else features.astype(np.float32)  # pixels stay what they are
 
 
+@checked(fitted="what is saved (trainer.fit and trainer.sweep(...).fitted give it)", folder="the folder")
 def save_head(fitted: FittedHead, folder: str | Place) -> None:
     """Write `head.keras`, then `head.json` with its checksum. Replaces an older head and touches nothing else in the folder.
 
@@ -127,12 +138,14 @@ def checksum(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json({name: value for name, value in description.items() if name != OLDER_CHECKSUM})).hexdigest()
 
 
+@checked(folder="the folder")
 def check_head_target(folder: str | Place) -> None:
     """Raise UsageError, AlreadyExistsError or PermafrostError if no head can be written there (`require_head_place`); worth asking before
     the work."""
     require_head_place(parse_head(folder))
 
 
+@checked(folder="the folder")
 def load_head(folder: str | Place) -> Head:
     """Load a head in Keras' safe mode, from a disk, a bucket or a web server.
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 from trainer.map_pooling import DEFAULT_MAP_POOLING, MAP_POOLINGS, Tensor
 from trainer.standardise import moments, standardised
@@ -38,6 +39,7 @@ class HeadOptions:
     metric: str = ""  # of knn: cosine (as "") or euclid
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.head not in HEADS:
             raise UsageError(f"unknown head {self.head!r}: expected one of {', '.join(HEADS)}")
         if self.map and self.map not in MAP_POOLINGS:
@@ -45,7 +47,7 @@ class HeadOptions:
         kind = HEADS[self.head]
         if not kind.hidden and (self.hidden or self.dropout):
             raise UsageError(f"the {self.head} head has no hidden layer: leave out hidden and dropout, or choose the head mlp")
-        if not isinstance(self.hidden, tuple) or not all(type(units) is int and 1 <= units <= MAX_HIDDEN for units in self.hidden):
+        if not all(1 <= units <= MAX_HIDDEN for units in self.hidden):
             raise UsageError(f"hidden must be layers of 1 to {MAX_HIDDEN} units, such as (128,); got {self.hidden!r}")
         for name in ("c", "alpha", "k", "metric"):
             if getattr(self, name) and name not in kind.takes:
@@ -57,8 +59,6 @@ class HeadOptions:
             raise UsageError(
                 f"the {self.head} head learns nothing within a map: --map must be one of {', '.join(kind.maps)}; got {self.map!r}"
             )
-        if self.k is not None and type(self.k) is not int:
-            raise UsageError(f"k must be a whole number, got {self.k!r}")
         require_range(self, "c", 1e-9, 1e9)
         require_range(self, "alpha", 1e-9, 1e12)
         require_range(self, "k", 1, MAX_K)
@@ -88,7 +88,7 @@ class HeadOptions:
 def require_range(options: object, name: str, low: float, high: float) -> None:
     """Raise UsageError unless low <= options.name <= high (so also for NaN), or it is None: left open."""
     value = getattr(options, name)
-    if value is not None and not (isinstance(value, (int, float)) and low <= value <= high):
+    if value is not None and not low <= value <= high:
         raise UsageError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
 
 

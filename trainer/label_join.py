@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from storage.digests import to_words
 from storage.errors import UsageError
 from trainer.arrays import Numbers
+from trainer.class_names import doubts_about
 from trainer.given_splits import GivenSplits
 from trainer.label_column import Label, LabelColumn, Rows
 from trainer.label_digest import digest_of_labels
@@ -120,6 +121,7 @@ def _chosen(items: pa.Table, label_set: LabelSet, joined: Joined) -> Joined:
         left_out={name: n for name, n in counts.items() if classes and name not in classes},
         left_out_rows=len(joined.positions) - len(rows),
         absent=tuple(name for name in classes if name not in counts),
+        doubts=tuple(doubts_about(column.counted())),
         joined_digest=digest_of_labels(to_words(items["digest"])[positions], column),
     )
     return Joined(positions, column, joined.given.take(rows), report)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from storage.asked import check_fields, checked
 from storage.errors import UsageError
 
 SKIP, REFUSE = "skip", "refuse"
 MISSING = (SKIP, REFUSE)
 KEY, DIGEST = "key", "digest"
 JOINS = ("", KEY, DIGEST)
+CALLED_LABELS = "labels (a file is an argument of its own)"  # of options, in messages
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,12 @@ class LabelOptions:
     lenient: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.missing not in MISSING:
             raise UsageError(f"missing labels must be one of {', '.join(MISSING)}; got {self.missing!r}")
         if self.join_by not in JOINS:
             raise UsageError(f"labels are joined by {KEY} or {DIGEST}; got {self.join_by!r}")
-        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) and name for name in self.classes):
+        if not all(self.classes):
             raise UsageError(f"classes must be names such as ('hat', 'coat'); got {self.classes!r}")
         if twice := _repeated(self.classes):
             raise UsageError(f"the class {twice!r} is named twice in the classes")
@@ -38,7 +41,7 @@ class LabelOptions:
 
     def _check_merge(self) -> None:
         for new, old in self.merge.items():
-            if not new or isinstance(old, str) or not old or not all(old):
+            if not new or not old or not all(old):
                 raise UsageError(f"a merge must be a new name and old ones, such as clothing=hat,coat; got {new!r} and {old!r}")
         if twice := _repeated([name for old in self.merge.values() for name in old]):
             raise UsageError(f"the class {twice!r} is merged twice")
@@ -61,11 +64,13 @@ class LabelOptions:
         return {name: new for new, old in self.merge.items() for name in old}
 
 
+@checked()
 def parse_classes(text: str) -> tuple[str, ...]:
     """`hat,coat` as names. Names with a comma can be given in Python only."""
     return tuple(name.strip() for name in text.split(","))
 
 
+@checked()
 def parse_merges(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Texts such as `clothing=hat,coat` as a mapping; raises UsageError."""
     merges: dict[str, tuple[str, ...]] = {}

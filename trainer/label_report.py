@@ -26,7 +26,7 @@ class LabelReport:
     """Where labels came from and what did not meet. `digest`: sha256 of the file. `joined_digest`: of the images and their labels as
     they were joined (see `label_digest`). `shared`: labels without corpus whose key occurs in several corpora. `merged`: the new name
     of each merged class. `left_out`: items by class that is none of the chosen ones; `left_out_rows`: items that are gone with it.
-    `absent`: chosen classes that no item has."""
+    `absent`: chosen classes that no item has. `doubts`: what may be wrong with the names of the classes, in words."""
 
     source: str
     digest: str | None = None
@@ -39,6 +39,7 @@ class LabelReport:
     left_out: dict[str, int] = field(default_factory=dict)
     left_out_rows: int = 0
     absent: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
         found = []
@@ -56,7 +57,7 @@ class LabelReport:
             found.append(f"{len(self.left_out)} classes are not among the chosen ones ({shown}{more}): {items} left out for it")
         if self.absent:
             found.append(f"no item of the set has the chosen class {', '.join(map(repr, self.absent))}")
-        return found
+        return [*found, *self.doubts]
 
     def to_dict(self) -> dict[str, Any]:
         return {

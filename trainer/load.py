@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 import storage
+from storage.asked import check_fields, checked
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
-from trainer.asked import require_a
+from storage.requests import require_whole
 from trainer.features import RANDOM, READERS, VIEWS, LabelledItems, label_items, read_features
 from trainer.input_pipeline import InMemory, Source, rows_per_batch, stream
 from trainer.label_column import Rows
-from trainer.label_options import LabelOptions
+from trainer.label_options import CALLED_LABELS, LabelOptions
 from trainer.labels import labels_for
 from trainer.position import Position
 from trainer.shuffle_plan import Share, ShufflePlan
@@ -34,6 +37,7 @@ from trainer.streaming import Streamed, bytes_of_batches, bytes_streamed
 from trainer.task import Targets, task_of
 
 MEMORY_BYTES = 1 << 30  # 1 GiB
+CALLED_START = "start (Position.to_dict gives what can be kept)"
 STREAM_VERSION = 1  # of what decides the order: another one is another dataset
 
 
@@ -65,9 +69,7 @@ class LoadOptions:
     readers: int | None = None
 
     def __post_init__(self) -> None:
-        require_a(LabelOptions, self.labels, "labels (a file is an argument of its own)")
-        for name in ("shuffle", "multi_label"):
-            require_a(bool, getattr(self, name), name)
+        check_fields(self, labels=CALLED_LABELS, share="the share, (index, count),")
         Share(*self.share)
         _ = self.splitting  # it checks itself, and the seed
         if self.split is not None:
@@ -76,7 +78,7 @@ class LoadOptions:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
         for name, least in (("batch_size", 1), ("epochs", 0), ("memory", 1), ("readers", 1)):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
+            if value is not None and value < least:
                 raise UsageError(f"{name} must be a number from {least} on, got {value!r}")
 
     @property
@@ -145,13 +147,18 @@ class Stream:
         found.update(np.ascontiguousarray(self._y).data)
         return found.hexdigest()
 
-    def position(self, batches: int = 0, start: Position | None = None) -> Position:
+    @checked(start=CALLED_START)
+    def position(self, batches: int = 0, start: Position | Mapping[str, Any] | None = None) -> Position:
         """Where the stream is when so many batches were taken from `start` (None: its beginning) on."""
-        return (start or Position(self.digest, self.plan.seed)).after(batches, max(1, self.batches))
+        require_whole(batches, "batches", 0)
+        beginning = Position(self.digest, self.plan.seed) if start is None else Position.of(start)
+        return beginning.after(batches, max(1, self.batches))
 
-    def dataset(self, start: Position | None = None) -> tf.data.Dataset:
-        """Batches (float32 [n, *shape], y [n, ...]) from a position on. Raises UsageError for one of another stream."""
-        start = self._require_own(start) if start else self.position()
+    @checked(start=CALLED_START)
+    def dataset(self, start: Position | Mapping[str, Any] | None = None) -> tf.data.Dataset:
+        """Batches (float32 [n, *shape], y [n, ...]) from a position on, or from what its `to_dict` gave. Raises UsageError for one of
+        another stream."""
+        start = self.position() if start is None else self._require_own(Position.of(start))
         if self.options.epochs is None and not self.rows:
             raise UsageError(
                 f"the share {self.options.share} of {len(self.chosen)} items is empty, and a stream of it without end would have no batch: "
@@ -211,6 +218,7 @@ class Stream:
         return Streamed(reader, self.plan, self.batch_size, self._views)
 
 
+@checked(labels="the label file")
 def open_stream(uri: str | Path, labels: str | Path | None = None, options: LoadOptions | None = None) -> Stream:
     """Join the feature set `ROOT/TEAM/SET[@VERSION|@TAG]` with labels from a file or (None) from the items, and choose a split.
 
@@ -218,20 +226,23 @@ def open_stream(uri: str | Path, labels: str | Path | None = None, options: Load
     DamagedError.
     """
     options = LoadOptions() if options is None else options
-    require_a(LoadOptions, options, "options")
     feature_set = storage.open(uri)
     label_set = labels_for(feature_set, labels, options.multi_label, options.labels)
     items = label_items(feature_set, label_set, task_of(options.multi_label))
     return Stream(feature_set, items, _of_split(feature_set, items, options), options)
 
 
+@checked(labels="the label file", start=CALLED_START)
 def load(
-    uri: str | Path, labels: str | Path | None = None, options: LoadOptions | None = None, start: Position | None = None
+    uri: str | Path,
+    labels: str | Path | None = None,
+    options: LoadOptions | None = None,
+    start: Position | Mapping[str, Any] | None = None,
 ) -> tf.data.Dataset:
     """Batches (float32 [n, *shape], y [n, ...]) of a feature set joined with labels; `open_stream` tells more of them.
 
-    start: a position of the same stream, whose remainder is given. Raises what `open_stream` does, and UsageError for a position of
-    another stream and for too little memory.
+    start: a position of the same stream, or what its `to_dict` gave, whose remainder is given. Raises what `open_stream`
+    does, and UsageError for a position of another stream and for too little memory.
     """
     return open_stream(uri, labels, options).dataset(start)
 

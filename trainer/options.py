@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Self
 
+from storage.asked import check_fields
 from storage.errors import UsageError
-from trainer.asked import require_a
 from trainer.class_weights import check_class_weights
 from trainer.features import RANDOM, VIEWS
 from trainer.heads import HEADS, HeadOptions, require_range
-from trainer.label_options import LabelOptions
+from trainer.label_options import CALLED_LABELS, LabelOptions
 from trainer.split_options import AUTO, SplitOptions
 
 OF_STEPS = ("learning_rate", "batch_size", "weight_decay", "label_smoothing", "mixup")  # of heads that are trained step by step
@@ -56,8 +56,8 @@ class FitOptions(HeadOptions):
         return SplitOptions(self.split_by, self.test, self.validation, self.seed, self.group_by, self.shots)
 
     def __post_init__(self) -> None:
+        check_fields(self, labels=CALLED_LABELS)
         super().__post_init__()
-        require_a(LabelOptions, self.labels, "labels (a file is an argument of its own)")
         check_class_weights(self.class_weights)
         if self.views not in VIEWS:
             raise UsageError(f"views must be one of {', '.join(VIEWS)}; got {self.views!r}")
@@ -65,8 +65,6 @@ class FitOptions(HeadOptions):
         require_range(self, "tail_learning_rate", 1e-9, 10)
         require_range(self, "weight_decay", 0, 10)
         require_range(self, "train_last", 0, 1e6)
-        if self.train_last is not None and type(self.train_last) is not int:
-            raise UsageError(f"train_last must be a whole number of layers, got {self.train_last!r}")
         if self.train_last == 0 and (self.tail_learning_rate or self.train_batch_norm):
             raise UsageError("with train_last 0 the head alone is trained: leave out the tail's learning rate and its BatchNorm")
         require_range(self, "label_smoothing", 0, 0.9)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from storage.asked import check_fields, checked
 from storage.errors import UsageError
-from trainer.asked import require_a
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,26 @@ class Position:
     batch: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, **{name: f"the {name} of a position" for name in ("dataset", "seed", "epoch", "batch")})
         for name in ("epoch", "batch"):
-            if type(value := getattr(self, name)) is not int or value < 0:
+            if (value := getattr(self, name)) < 0:
                 raise UsageError(f"the {name} of a position must be a number from 0 on, got {value!r}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
+    @checked(values="a saved position")
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what `to_dict` gave, perhaps by way of JSON. Raises UsageError."""
-        require_a(Mapping, values, "a saved position")
         if set(values) != {"dataset", "seed", "epoch", "batch"}:
             raise UsageError(f"a position has dataset, seed, epoch and batch; got {', '.join(map(str, values)) or 'nothing'}")
         return cls(**values)
+
+    @classmethod
+    def of(cls, start: Self | Mapping[str, Any]) -> Self:
+        """A position, or what its `to_dict` gave. Raises UsageError."""
+        return cls.from_dict(start) if isinstance(start, Mapping) else start
 
     def after(self, batches: int, per_epoch: int) -> Self:
         """The position so many batches later."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.asked import checked
 from storage.files import write_atomic
 from storage.words import backbone_in_words
 from trainer.embedding_map import map_of
@@ -25,11 +26,13 @@ from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.tails import FEATURE_EXTRACTION
 
 
+@checked(report="the report (trainer.report_of_fit and report_of_evaluation give one)")
 def write_report(path: str | Path, report: Report) -> None:
     """Write the page; an older one there is replaced."""
     write_atomic(Path(path), render(report).encode())
 
 
+@checked()
 def report_of_fit(
     fitted: FittedHead,
     title: str,
@@ -60,6 +63,7 @@ def report_of_fit(
     )
 
 
+@checked()
 def report_of_evaluation(head: Head, result: SetEvaluation, answers: Answers, pictures: Pictures = no_pictures) -> Report:
     """Of a kept head that was measured on a set."""
     items = Items(result.feature_set, result.positions, pictures)

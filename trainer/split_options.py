@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 
 AUTO, GIVEN, HASH, STRATIFIED, GROUPED = "auto", "given", "hash", "stratified", "grouped"
@@ -29,15 +30,16 @@ class SplitOptions:
     shots: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.how not in HOW:
             raise UsageError(f"items are split by one of {', '.join(HOW)}; got {self.how!r}")
         for name in ("test", "validation"):
             share = getattr(self, name)
-            if not (isinstance(share, (int, float)) and 0 <= share <= MAX_SHARE):
+            if not 0 <= share <= MAX_SHARE:
                 raise UsageError(f"{name} must be from 0 to {MAX_SHARE:g}, got {share!r}")
-        if type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED:
+        if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed must be from 0 to {MAX_SEED}, got {self.seed!r}")
-        if self.shots is not None and (type(self.shots) is not int or self.shots < 1):
+        if self.shots is not None and self.shots < 1:
             raise UsageError(f"shots must be a whole number from 1, got {self.shots!r}")
         if self.how == GROUPED and not self.group_by:
             raise UsageError("a grouped split needs the column of the groups: pass --group-by COLUMN")

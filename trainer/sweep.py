@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 import storage
+from storage.asked import checked
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
-from trainer.asked import require_a
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.features import read_labelled
@@ -43,6 +43,7 @@ from trainer.tails import Tail
 from trainer.task import task_of
 
 
+@checked(labels="the label file", state="the folder of the state")
 def sweep(
     uri: str | Path,
     labels: str | Path | None = None,
@@ -60,7 +61,6 @@ def sweep(
     no validation items; every candidate diverged), NotFoundError, DamagedError.
     """
     started, options = time.perf_counter(), SweepOptions() if options is None else options
-    require_a(SweepOptions, options, "options")
     if options.is_hybrid != (tail is not None):
         raise UsageError("a sweep of the strategy hybrid needs a tail, and others have none: see SweepOptions.strategy")
     feature_set = storage.open(uri)

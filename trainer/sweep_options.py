@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from storage.asked import check_fields
 from storage.errors import UsageError
-from trainer.asked import require_a
 from trainer.heads import HEADS
 from trainer.options import FitOptions
 from trainer.tails import FEATURE_EXTRACTION, HYBRID
@@ -51,6 +51,7 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
+        check_fields(self, low="the low end of a range", high="the high end of a range")
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise UsageError(f"a range must go from a number to a greater one, got {self.low!r} to {self.high!r}")
 
@@ -85,11 +86,10 @@ class SweepOptions:
     strategy: str = FEATURE_EXTRACTION
 
     def __post_init__(self) -> None:
-        require_a(FitOptions, self.base, "the base of a sweep")
-        require_a(Mapping, self.axes, "the axes of a sweep")
+        check_fields(self, base="the base of a sweep", axes="the axes of a sweep")
         for name, low, high in (("seeds", 1, 100), ("eta", 2, 100), ("budget", 1, MAX_CANDIDATES)):
             value = getattr(self, name)
-            if not (type(value) is int and low <= value <= high) and not (name == "budget" and value is None):
+            if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
         if self.strategy not in (FEATURE_EXTRACTION, HYBRID):
             raise UsageError(f"the strategy of a sweep must be {FEATURE_EXTRACTION} or {HYBRID}, got {self.strategy!r}")
@@ -107,8 +107,6 @@ class SweepOptions:
             raise UsageError(f"{name!r} cannot be swept: expected one of {', '.join(self.names)}")
         if isinstance(axis, Range):
             self._check_range(name, axis)
-        elif not isinstance(axis, (tuple, list)):
-            raise UsageError(f'the values of {name} must be several, such as (0.1, 1.0) or ("linear", "mlp"), or a Range; got {axis!r}')
         elif not axis or len({repr(value) for value in axis}) < len(axis):
             raise UsageError(f"the values of {name} must be there, and each once; got {axis!r}")
         if not any(takes(head, name) for head in self.heads):

@@ -45,8 +45,10 @@ class SweepState:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         """Open the state of the sweep that `identity` describes; what is there of another sweep is removed.
 
-        Raises AlreadyExistsError if the folder holds something else.
+        Raises AlreadyExistsError if the folder holds something else, or is a file.
         """
+        if folder.is_file():
+            raise AlreadyExistsError(f"{folder} is a file: the state of a sweep is a folder of its own, choose another one")
         self._folder = folder
         described = {"format": STATE_FORMAT, **{name: _digest(value) for name, value in identity.items()}}
         self.note = self._take_over(described)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from storage.asked import check_fields
 from storage.errors import UsageError
 from trainer.heads import HEADS
 from trainer.options import FitOptions
@@ -30,6 +31,9 @@ class Tail:
     model: keras.Model
     about: Mapping[str, Any]
     layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, model="the model of a tail", about="what is told of a tail")
 
     @property
     def shape(self) -> tuple[int, ...]:

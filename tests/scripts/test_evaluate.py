@@ -73,6 +73,14 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     code, out, _ = say("evaluate", "features/heads/me/one", "features/me/photos")
     assert code == 0
     assert "drift since version 1: 1 of 25 labelled items are new (4.0%)" in out
+    rows = [f"{label}/{i:02d}.png,{label}" for i, label in enumerate(["hat", "coat"] * 12)]
+    Path("same.csv").write_text("\n".join(["key,label", *rows, "", ""]))
+    code, out, err = say("leaderboard", "features", "--labels", "same.csv")
+    assert (code, "me/one" in out, "me/two" in out) == (0, True, True), err
+    assert "no head was fitted with the very file same.csv" in err
+    Path("other.csv").write_text("\n".join(["key,label", *rows[:-1]]))
+    code, _, err = say("leaderboard", "features", "--labels", "other.csv")
+    assert (code, "neither with this very file, nor with the same labels for the items of its set" in err) == (1, True)
     code, out, _ = say("leaderboard", "features")
     assert code == 0
     assert "8 test items" in out

@@ -62,6 +62,25 @@ def expect(made: MadeSet, pictures: dict[str, int], at: str | None = None) -> No
     np.testing.assert_array_equal(embeddings, np.stack([made.embedding(pictures[key]) for key in keys]))
 
 
+def test_a_set_larger_than_the_cache_is_read_and_told_of_once(
+    bucket: RemotePlace, make_set: Callable[..., MadeSet], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_set(root=bucket)
+    shards = made.commit("photos", {f"{i}": i for i in range(8)}).shards
+    size = sum(entry.bytes for entry in shards)
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", str(size))
+    reader = made.open().row_reader(range(8))
+    assert caplog.messages == []
+    monkeypatch.setenv("PERMAFROST_CACHE_BYTES", str(size - 1))
+    for _ in range(2):
+        list(made.open().batches())
+        made.open().row_reader(range(8))
+    assert len(caplog.messages) == 1
+    assert f"the shards of {made.folder} take" in caplog.text
+    assert "fetches them again. Set PERMAFROST_CACHE_BYTES to" in caplog.text
+    assert reader.layout.shape == made.description.shape
+
+
 def test_what_is_committed_is_read(made: MadeSet) -> None:
     made.commit("photos", {f"{i}": i for i in range(8)}, rejected=["bad"])
     made.commit("photos", {"1": 1, "new": 9})

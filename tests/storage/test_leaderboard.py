@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def test_those_of_one_set_or_one_label_file(root: Path, tmp_path: Path) -> None:
         "you/older",
     }
     assert [each.name for board in leaderboards(root, "you/photos").boards for each in board.standings] == ["me/better"]
+
+
+def test_heads_of_the_same_label_set_are_of_one_label_file(root: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,label,split")
+    told = {"source": "labels.csv", "sha256": hashlib.sha256(b"key,label,split").hexdigest()}
+    put_head(root, "one/this-file", 0.7, tested="e" * 64, labels=told, label_set_sha256="f" * 64)
+    put_head(root, "one/other-file", 0.6, tested="e" * 64, labels={"source": "x.csv", "sha256": "d" * 64}, label_set_sha256="f" * 64)
+    assert [[each.name for each in board.standings] for board in leaderboards(root, labels=labels).boards if board.tested == "e" * 64] == [
+        ["one/this-file", "one/other-file"]
+    ]
+    labels.write_text("key,label,split\n")
+    assert leaderboards(root, labels=labels).boards == ()
+    (board,) = leaderboards(root, labels=labels, label_sets=["f" * 64]).boards
+    assert [each.name for each in board.standings] == ["one/this-file", "one/other-file"]
 
 
 def test_map_is_the_measure_of_several_labels(tmp_path: Path) -> None:

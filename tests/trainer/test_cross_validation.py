@@ -46,7 +46,9 @@ def test_predictions_are_of_heads_that_have_not_seen_the_item(write_set: WriteSe
     """A neighbour at distance zero would give each item its own label back, also a wrong one."""
     labels = np.random.default_rng(0).permutation([row.label for row in rows]).tolist()
     shuffled = [replace(row, image="", label=label) for row, label in zip(rows, labels, strict=True)]
-    fitted = fit(write_set(shuffled), options=FitOptions("knn", k=1), folds=5)
+    told = list[tuple[int, int]]()
+    fitted = fit(write_set(shuffled), options=FitOptions("knn", k=1), folds=5, on_fold=lambda *done: told.append(done))
+    assert told == [(done, 5) for done in range(6)]
     assert fitted.metrics[TRAIN].accuracy == 1.0
     crossed = fitted.cross_validation
     assert crossed is not None

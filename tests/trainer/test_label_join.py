@@ -274,3 +274,14 @@ def test_the_order_of_items_does_not_change_the_digest(rows: list[tuple[int, lis
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert of(rows) == of(shuffled)
+
+
+def test_classes_that_are_probably_one_stay_and_are_told(tmp_path: Path) -> None:
+    rows = [{"key": key, "label": label} for key, label in zip("abcde", ("hat", "Hat", "coat", "nan", "coat"), strict=True)]
+    found = join(FIVE, read_labels(label_file(tmp_path, rows)))
+    assert found.classes == ("Hat", "coat", "hat", "nan")
+    differ, nothing = found.report.warnings()
+    assert "'Hat' (1) and 'hat' (1)" in differ
+    assert "'nan' (1)" in nothing
+    merged = LabelOptions(merge={"hat": ("hat", "Hat")}, classes=("hat", "coat"))
+    assert "differ only" not in " ".join(join(FIVE, read_labels(label_file(tmp_path, rows), options=merged)).report.warnings())

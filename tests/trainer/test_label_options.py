@@ -13,10 +13,10 @@ from trainer.label_options import LabelOptions, parse_classes, parse_merges
     [
         ({"missing": "drop"}, "missing labels must be one of skip, refuse; got 'drop'"),
         ({"join_by": "row"}, "joined by key or digest; got 'row'"),
-        ({"classes": "hat"}, r"classes must be names such as \('hat', 'coat'\)"),
+        ({"classes": "hat"}, "classes must be a list of texts; got 'hat'"),
         ({"classes": ("",)}, "classes must be names"),
         ({"classes": ("hat", "hat")}, "the class 'hat' is named twice"),
-        ({"merge": {"x": "hat"}}, "a merge must be a new name and old ones"),
+        ({"merge": {"x": "hat"}}, "'x' of merge must be a list of texts; got 'hat'"),
         ({"merge": {"x": ()}}, "a merge must be a new name and old ones"),
         ({"merge": {"": ("hat",)}}, "a merge must be a new name and old ones"),
         ({"merge": {"x": ("hat",), "y": ("hat",)}}, "the class 'hat' is merged twice"),

@@ -192,7 +192,7 @@ def test_too_little_memory_is_refused_in_words(sets: dict[str, MadeSet]) -> None
         ({"split": "tests"}, "unknown split 'tests'"),
         ({"share": (2, 2)}, "a share is"),
         ({"batch_size": 0}, "batch_size must be a number from 1 on, got 0"),
-        ({"memory": 1.5}, "memory must be a number from 1 on, got 1.5"),
+        ({"memory": 1.5}, "memory must be a whole number; got 1.5"),
         ({"epochs": -1}, "epochs must be a number from 0 on"),
         ({"readers": 0}, "readers must be a number from 1 on"),
         ({"views": "all"}, "views must be one of"),

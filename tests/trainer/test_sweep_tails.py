@@ -168,7 +168,7 @@ def test_a_network_that_was_saved_as_frozen_is_trained() -> None:
         (1, r"--train-last 1: the last layers \(end\) have no weights, or are BatchNorm, which is frozen without --train-batch-norm"),
         (2, r"the last layers \(norm, end\) have no weights, .* so nothing would be trained: take 4 at least, or 0 for the head alone"),
         (-1, "train_last must be from 0 to 1e"),
-        (1.5, "train_last must be a whole number of layers, got 1.5"),
+        (1.5, "train_last must be a whole number or None; got 1.5"),
     ],
 )
 def test_a_number_of_layers_that_cannot_be_trained_is_told(last: Any, words: str) -> None:
