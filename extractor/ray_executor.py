@@ -54,6 +54,7 @@ from storage.runs import RunFolder
 logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 128 << 20  # 128 MiB for a private cluster: receipts are small, and on one node there are no decode helpers
+UNITS = "units"  # the concurrency group of an actor's calls of `run`
 HELPER_CALLS = 8  # that a helper works on at a time: one decodes, others read
 ACTOR_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # workers may share a GPU
 
@@ -222,7 +223,7 @@ class RayExecutor:
         return slot.actor.set_up.remote(self._job, self._claims, *self._of_network, *self._helper_crew.helpers)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
-        return slot.actor.run.remote(attempt.unit, attempt.number)
+        return slot.actor.run.options(concurrency_group=UNITS).remote(attempt.unit, attempt.number)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
         if self._tell.passed():
@@ -251,13 +252,14 @@ class RayExecutor:
             self._metrics.tell(len(self._crew.ready), self.turnover, self._dispatcher.failures)
 
     def _new_actor(self, place: Place) -> Any:
-        return ray.remote(self.actor_class).options(**self._options(place)).remote(place.threads)
+        # Units alone overlap. All other calls come one after the other, so that what is asked of a new actor finds it built.
+        made = ray.remote(concurrency_groups={UNITS: UNITS_AT_ONCE})(self.actor_class)
+        return made.options(**self._options(place)).remote(place.threads)
 
     def _options(self, place: Place) -> dict[str, Any]:
         return {
             "num_cpus": place.cpus,
             "num_gpus": place.gpus,
-            "max_concurrency": UNITS_AT_ONCE,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             "runtime_env": {"env_vars": self.actor_environment},
         }

@@ -126,6 +126,7 @@ class _Field:
     def __init__(self, cluster: NetCluster, corpus: Path, uri: str, chance: random.Random, outcome: Outcome, light: bool) -> None:
         self.cluster, self.corpus, self.uri, self.chance, self.outcome, self.light = cluster, corpus, uri, chance, outcome, light
         self._pause = LIGHT_PAUSE if light else MAX_PAUSE
+        self._victims = random.Random(chance.random())  # of their own, so that a seed gives the same ones whatever is there to be killed
 
     def launch(self, uri: str, unit_seconds: float = 0.0) -> subprocess.Popen[str]:
         """An extraction with a worker for each host, wherever they have room; light ones wherever there is a GPU."""
@@ -142,7 +143,7 @@ class _Field:
         wait_for_work(self.uri, self.process)
         self._sleep()
         if self.process.poll() is None:
-            [victim] = self.chance.choices(list(VICTIMS), list(VICTIMS.values()))
+            [victim] = self._victims.choices(list(VICTIMS), list(VICTIMS.values()))
             {"driver": self._driver, "host": self._host, "late host": self._late_host}.get(victim, lambda: self._actor(victim))()
 
     def _sleep(self) -> None:

@@ -193,7 +193,7 @@ def test_failures_are_one_json_document_too(say: Said) -> None:
         (["store", "ls"], "permafrost: store ls: the following arguments are required: ROOT"),
         (["store"], "permafrost: store: the following arguments are required: ACTION"),
         (["store", "gc", "a/b/c", "--grace"], "permafrost: store gc: argument --grace: expected one argument"),
-        (["sweep", "a/b/c", "--out", "x", "--c", ","], "permafrost: sweep: argument --c: expected values of c such as"),
+        (["sweep", "a/b/c", "--out", "x", "--c", ","], "permafrost: sweep: argument --c: expected values such as"),
     ],
 )
 def test_words_that_do_not_parse_are_one_json_document_too(say: Said, words: list[str], said: str) -> None:
