@@ -34,7 +34,7 @@ IMAGES = 3000
 VICTIMS = {"actor": 6, "host": 1, "late host": 1, "driver": 2, "claims": 1}  # with how often each is drawn
 MAX_PAUSE, LIGHT_PAUSE = 6.0, 2.0  # seconds between kills
 SECONDS_TO_APPEAR = 10.0  # of an actor that is to be killed, after another kill
-LIGHT_SECONDS = 0.2  # that a light worker takes longer for a unit, so that there is work for a while
+LIGHT_SECONDS = 0.6  # that a light worker takes longer for a unit, of which three overlap, so that there is work for a while
 
 
 @dataclass
