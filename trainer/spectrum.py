@@ -23,7 +23,7 @@ class Spectrum:
     """Of the mean of x x^T: `axes` [D, k] with `values` [k], and the mean of the values of all other directions.
 
     Axes are float64: what is left of a gradient beside them is divided by next to nothing where the penalty is weak, and with float32 axes
-    that was noise which led uphill (40 features, C = 10,000: 273 steps and a loss 1e-5 too high, 4 steps now).
+    that was noise which led uphill (40 features, C = 10,000: 273 steps and a loss 1e-5 too high, 5 steps now).
     """
 
     axes: Tensor
