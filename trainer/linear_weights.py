@@ -55,14 +55,9 @@ def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Se
 
 def temperature(loss: LinearLoss, found: Scores) -> float:
     """What scores [n, C] are multiplied by to become logits: the factor of least loss. Guo et al. 2017 divide by theirs."""
-    change, zero = tf.constant(found), tf.zeros(found.shape)
-
-    def along(t: float) -> tuple[float, float]:
-        slope, curvature = loss.along(zero, change, tf.constant(t, tf.float32))
-        return float(slope), float(curvature)
-
-    slope, _ = along(0.0)
-    return step_length(along, slope, SLOPE_LEFT) if slope < 0 else LEAST_TEMPERATURE
+    line = loss.line(tf.zeros(found.shape), tf.constant(found))
+    slope, _ = line(0.0)
+    return step_length(line, slope, SLOPE_LEFT) if slope < 0 else LEAST_TEMPERATURE
 
 
 def bounded(loss: LinearLoss, found: Scores, factor: float) -> float:

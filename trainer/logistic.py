@@ -29,6 +29,9 @@ TO_CHOOSE = 1e-4  # where strengths are compared on validation: half the steps, 
 STALLED, STALL = 5, 1e-9  # so many steps that gain less than this share of the loss: float32 can tell no better
 MAX_ITERATIONS = 1000
 SAMPLE = 8192  # rows whose spectrum stands for that of all
+# Axes of the spectrum that are told apart: one for each so many rows, within these bounds. They cost some passes over the sample and save
+# passes over all: with 40,000 rows of 2,048 and 10 classes 63 steps became 53 with 512 axes, with 20,000 and 100 classes 47 became 39.
+ROWS_AN_AXIS, LEAST_AXES, MOST_AXES = 100, 128, 512
 LEAST_CURVATURE = 1e-6  # of a row: where everything is certain there would be none
 GUESSED = 3  # solutions of a path that the next one is extrapolated from
 
@@ -104,9 +107,11 @@ class _Run:
         """As far along the direction as it is worth; change [N, K]: the scores of the direction."""
         slope, curved = (float((part * self.direction * self.penalty).sum()) for part in (self.v, self.direction))
 
+        line = self._loss.line(self.z, change)
+
         def along(t: float) -> tuple[float, float]:
-            found, curvature = self._loss.along(self.z, change, tf.constant(t, tf.float32))
-            return float(found) + slope + t * curved, float(curvature) + curved
+            found, curvature = line(t)
+            return found + slope + t * curved, curvature + curved
 
         t = step_length(along, self.slope)
         self.direction = t * self.direction
@@ -130,7 +135,8 @@ class LogisticPath:
         self._found: list[_Run] = []
         by_row = np.asarray(loss.weights, np.float32).reshape(rows.count, -1).mean(axis=1)
         self._total = float(by_row.sum(dtype=np.float64))
-        self._spectrum = Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)))
+        axes = int(np.clip(rows.count // ROWS_AN_AXIS, LEAST_AXES, MOST_AXES))
+        self._spectrum = Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)), axes)
 
     def solve(self, c: float) -> Solution:
         """Raises UsageError if the fit does not come to an end."""

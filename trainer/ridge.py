@@ -87,7 +87,7 @@ class TargetSums:
     def add(self, x: Tensor, targets: npt.NDArray[np.float32]) -> None:
         """x [n, D] float32 or float64, targets [n, C] times their weights."""
         self.total += targets.sum(axis=0, dtype=np.float64)
-        self.products += tf.matmul(x, tf.constant(targets, x.dtype), transpose_a=True).numpy()
+        self.products += tf.matmul(tf.constant(targets, x.dtype), x, transpose_a=True).numpy().T  # as in Design.transposed_times
 
     def plus(self, other: TargetSums) -> TargetSums:
         return TargetSums(self.total + other.total, self.products + other.products)
@@ -184,17 +184,17 @@ def target_sums(
     for of, part in zip(is_in, parts, strict=True):
         of[part] = True
     everyone = np.flatnonzero(is_in.any(axis=0))
-    products, left = np.zeros((len(features[0].pivot), len(parts) * outputs)), np.zeros(len(parts) * outputs)
+    products, left = np.zeros((len(parts) * outputs, len(features[0].pivot))), np.zeros(len(parts) * outputs)
     for some, block in vectors(rows, everyone, pooling):
         shares = np.hstack(
             [np.where(of[some, None], targets[some] - mean.astype(np.float32), 0) for of, mean in zip(is_in, means, strict=True)]
         )
-        products += tf.matmul(block, tf.constant(shares), transpose_a=True).numpy()
+        products += tf.matmul(tf.constant(shares), block, transpose_a=True).numpy()
         left += shares.sum(axis=0, dtype=np.float64)
-    products -= np.outer(features[0].pivot, left)
+    products -= np.outer(left, features[0].pivot)
     return [
-        TargetSums(mean * len(part), own + np.outer(known.total, mean))
-        for part, mean, known, own in zip(parts, means, features, np.split(products, len(parts), axis=1), strict=True)
+        TargetSums(mean * len(part), own.T + np.outer(known.total, mean))
+        for part, mean, known, own in zip(parts, means, features, np.split(products, len(parts)), strict=True)
     ]
 
 

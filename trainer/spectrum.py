@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from trainer.arrays import Matrix, Tensor
 
-RANK = 128
 POWERS = 2
 LEAST_REST = 1e-6  # of the largest value: below it, what float32 gives as the other directions of a gradient is noise
 
@@ -31,8 +30,8 @@ class Spectrum:
     rest: float
 
     @classmethod
-    def of(cls, x: Tensor, rank: int = RANK) -> Spectrum:
-        """x [n, D] float32."""
+    def of(cls, x: Tensor, rank: int) -> Spectrum:
+        """x [n, D] float32; rank: axes that are told apart, at most."""
         count, width = x.shape
         rank = min(rank, count, width)
         q = tf.constant(np.random.default_rng(0).standard_normal((width, rank)), tf.float32)
