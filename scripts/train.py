@@ -139,10 +139,12 @@ def run(args: argparse.Namespace) -> int:
 def _fitted(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     """On features; folds, which may be many, tell how far they are."""
     import trainer
+    from trainer.folds import require_folds
 
     tail = tail_for(args)
     if args.folds is None:
         return trainer.fit(args.set, args.labels, options, None, tail)
+    require_folds(args.folds)
     with progress("folds", first="reading") as show:
         return trainer.fit(args.set, args.labels, options, args.folds, tail, show)
 

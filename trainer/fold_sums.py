@@ -110,11 +110,10 @@ def _occurrences(numbers: Numbers) -> Numbers:
 
 
 def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: FoldSums | None, sign: float = 1.0) -> FoldSums:
-    """The sums with those of the items at `positions`, whose folds are `folds`, or (sign -1) without them."""
+    """The sums with those of the items at `positions`, whose folds are `folds`, or (sign -1) without them; `known` is changed."""
     width = feature_set.shape[0]
     pivot = known.pivot if known else None
-    counts, totals = (known.counts, known.totals) if known else (np.zeros(FOLDS), np.zeros((FOLDS, width)))
-    grams = np.stack([gram_of(each, width) for each in known.triangles]) if known else np.zeros((FOLDS, width, width))
+    change: dict[int, FeatureSums] = {}  # of the folds that items are of: those of a few items cost no more than their products
     rows = StoredRows(feature_set, positions, block_bytes=BLOCK_BYTES)
     for part, block in rows.blocks(np.arange(len(positions))):
         order = np.argsort(folds[part], kind="stable")
@@ -123,12 +122,15 @@ def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: F
             pivot = np.asarray(tf.reduce_mean(x, 0))
         # np.asarray looks at TensorFlow's memory, where .numpy() copies it.
         ends, by_fold = np.cumsum(np.bincount(folds[part], minlength=FOLDS)), np.asarray(x - pivot)
-        for fold, mine_rows in enumerate(np.split(by_fold, ends[:-1])):
-            mine = FeatureSums(pivot, counts[fold], totals[fold], grams[fold])
-            if len(mine_rows):
-                mine.add(mine_rows, sign=sign)
-            counts[fold] = mine.count
-    if not (np.isfinite(totals).all() and np.isfinite(np.einsum("fdd->fd", grams)).all()):
+        for fold, mine in enumerate(np.split(by_fold, ends[:-1])):
+            if len(mine):
+                change.setdefault(fold, FeatureSums(pivot)).add(mine, sign=sign)
+    if not all(each.finite for each in change.values()):
         require_finite(rows, np.arange(len(positions)))
     assert pivot is not None, "no items"
-    return FoldSums(pivot, counts, totals, np.stack([triangle_of(gram) for gram in grams]))
+    found = known or FoldSums.zero(pivot)
+    for fold, mine in change.items():
+        found.counts[fold] += mine.count
+        found.totals[fold] += mine.total
+        found.triangles[fold] += triangle_of(mine.gram)
+    return found

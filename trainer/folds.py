@@ -47,8 +47,13 @@ def k_folds_by_hash(units: Units, k: int, seed: int) -> Rows:
     return (units.draws(seed, PURPOSE) // np.uint64(2**64 // k + 1)).astype(np.int64)[units.of_item]
 
 
-def _check(k: int, units: int) -> None:
+def require_folds(k: int) -> None:
+    """Raise UsageError unless it is a number of folds."""
     if type(k) is not int or k < 2:
         raise UsageError(f"folds must be a whole number from 2, got {k!r}")
+
+
+def _check(k: int, units: int) -> None:
+    require_folds(k)
     if k > units:
         raise UsageError(f"{units} images (or groups) cannot be divided into {k} folds: take fewer")
