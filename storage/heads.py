@@ -16,7 +16,7 @@ from storage.sealed import CHECKSUM, is_damaged
 from storage.set_description import read_description
 
 FOLDER = "heads"
-DESCRIPTION = "head.json"
+DESCRIPTION, MODEL_FILE = "head.json", "head.keras"
 _TOLD = ("accuracy", "mean_average_precision", "macro_f1", "log_loss")  # of the many numbers of an evaluation, on cards
 
 

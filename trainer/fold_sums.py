@@ -122,9 +122,9 @@ def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: F
             pivot = np.asarray(tf.reduce_mean(x, 0))
         # np.asarray looks at TensorFlow's memory, where .numpy() copies it.
         ends, by_fold = np.cumsum(np.bincount(folds[part], minlength=FOLDS)), np.asarray(x - pivot)
-        for fold, mine in enumerate(np.split(by_fold, ends[:-1])):
-            if len(mine):
-                change.setdefault(fold, FeatureSums(pivot)).add(mine, sign=sign)
+        for fold, own in enumerate(np.split(by_fold, ends[:-1])):
+            if len(own):
+                change.setdefault(fold, FeatureSums(pivot)).add(own, sign=sign)
     if not all(each.finite for each in change.values()):
         require_finite(rows, np.arange(len(positions)))
     assert pivot is not None, "no items"

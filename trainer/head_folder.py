@@ -20,7 +20,7 @@ from storage.errors import DamagedError, NotFoundError, UsageError
 from storage.feature_set import FeatureSet
 from storage.files import exists, local_file, private_file, publish_as, read_json, to_json, write_atomic
 from storage.head_place import is_head, parse_head, require_head_place
-from storage.heads import DESCRIPTION
+from storage.heads import DESCRIPTION, MODEL_FILE
 from storage.place import Place
 from storage.sealed import CHECKSUM, read_sealed, seal
 from storage.space import Space, require_same_space
@@ -32,7 +32,6 @@ from trainer.task import Task, task_of
 
 HEAD_FORMAT = 1
 MULTI_LABEL_FORMAT = 2  # programs that knew format 1 alone would take the largest of its sigmoids for the one class
-MODEL_FILE = "head.keras"
 OLDER_CHECKSUM = "description_sha256"  # before descriptions were sealed
 MAX_PREDICT_ROWS = 1024
 

@@ -76,3 +76,17 @@ def test_what_makes_no_sense_is_told(a_set: str, arguments: list[str], message: 
     code, _, told = say("sweep", a_set, "--out", "head", *arguments)
     assert code == 2
     assert message in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep", "--grid", "c=0"], "c must be"),
+        (["sweep", "--head", "mlp", "--grid", "hidden=0"], "hidden must be"),
+        (["train", "--folds", "1"], "folds must be a whole number from 2"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_anything_is_read(a_set: str, words: list[str], message: str, say: Said) -> None:
+    code, _, err = say(words[0], a_set, *words[1:], "--out", "head")
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err

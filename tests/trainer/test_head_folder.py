@@ -89,6 +89,13 @@ def test_an_older_head_and_an_empty_folder_are_replaced(fitted: FittedHead, head
     assert load_head(head_folder).classes == load_head(tmp_path / "empty").classes
 
 
+def test_a_head_that_lost_its_description_is_trained_again(fitted: FittedHead, tmp_path: Path) -> None:
+    save_head(fitted, tmp_path / "head")
+    (tmp_path / "head" / "head.json").unlink()
+    save_head(fitted, tmp_path / "head")
+    assert load_head(tmp_path / "head").classes == fitted.classes
+
+
 def test_a_folder_that_is_no_head_is_not_overwritten(fitted: FittedHead, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
