@@ -115,12 +115,12 @@ def run(args: argparse.Namespace) -> int:
     require_head_place(out := parse_head(args.out))
     import_tensorflow()
     import trainer
-    from trainer.sweep_plan import candidates
+    from trainer.sweep import candidates_of
     from trainer.sweep_state import remove_state
 
     options = _options(args)
     if not options.is_hybrid:
-        candidates(options)  # a value out of range is refused before anything is read
+        candidates_of(options)  # a value out of range is refused before anything is read
     state = Path(args.state) if args.state else work_folder(out, "sweep")
     tail = tail_for(args)
     with progress(UNITS[options.exact], first="reading") as show:

@@ -26,6 +26,7 @@ from trainer.fitted_items import told_of_items, warnings_of_items
 from trainer.heads import HEADS
 from trainer.labels import labels_for
 from trainer.measured import calibrated
+from trainer.options import FitOptions
 from trainer.prepared import prepare
 from trainer.split_checks import require_all_classes
 from trainer.splits import TEST, TRAIN, VALIDATION
@@ -76,15 +77,21 @@ def sweep(
     return SweepResult(fitted, results, options, work.seeds, plan, work.split.resampled)
 
 
-def _of_features(feature_set: FeatureSet, labels: str | Path | None, options: SweepOptions) -> SweepWork:
+def candidates_of(options: SweepOptions) -> list[FitOptions]:
+    """Those of heads that train together. Raises UsageError for heads and values that cannot be tried."""
     if alien := [head for head in options.heads if head not in WAYS]:
         raise UsageError(f"the head {alien[0]!r} cannot be swept: expected one of {', '.join(WAYS)}")
+    return candidates(options)
+
+
+def _of_features(feature_set: FeatureSet, labels: str | Path | None, options: SweepOptions) -> SweepWork:
+    asked = candidates_of(options)
     base = options.base.for_features(feature_set.shape)
     task = task_of(base.multi_label)
     data = read_labelled(feature_set, labels_for(feature_set, labels, base.multi_label, base.labels), task, base.views)
     split = split_for_sweep(feature_set.items, data.joined, base.split, _seeds(options))
     require_all_classes(data.joined, split.base)
-    found = [candidate.for_features(feature_set.shape) for candidate in candidates(options)]
+    found = [candidate.for_features(feature_set.shape) for candidate in asked]
     frontend, moments = frontend_of(data, base, split.base.positions(TRAIN, VALIDATION))
     return Work(data, task, split, frontend, moments, base, found, _seeds(options), WAYS)
 
