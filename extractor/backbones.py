@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cache
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from extractor.applications import IMAGENET_CLASSES, build_network, build_withou
 from extractor.backbone_source import IMAGENET, OWN, RANDOM, is_file
 from extractor.backbone_table import BACKBONES
 from extractor.cut import LayerInfo, cut, has_layer, layers_of, unknown_layer
-from extractor.fingerprint import graph_digest, output_layer_name, weights_digest
+from extractor.fingerprint import graph_and_end, weights_digest
 from extractor.hub import load_preset
 from extractor.keras_session import fresh_session
 from extractor.model_file import load_model_file
@@ -72,10 +73,11 @@ def cut_out(network: keras.Model, recipe: Recipe) -> Backbone:
     recipe = replace(recipe, pooling=_pooling_of(model, recipe))
     _require_finite(model, recipe)
     model.trainable = False
+    graph, end = graph_and_end(model)
     space = Space(
-        graph=graph_digest(model),
+        graph=graph,
         weights=weights_digest(model),
-        layer=output_layer_name(model),
+        layer=end,
         pooling=recipe.pooling,
         input_size=recipe.input_size,
         image_policy=recipe.image_policy,
@@ -129,8 +131,9 @@ def _pooling_of(model: keras.Model, recipe: Recipe) -> str:
     return "none" if rank == 2 else recipe.pooling
 
 
+@cache
 def has_top(recipe: Recipe) -> bool:
-    """Whether the cut lies in the classification top, so that it has to be built. Told by a network without values."""
+    """Whether the cut lies in the classification top, so that it has to be built. A network without values tells it, once for a recipe."""
     if not recipe.layer or has_layer(build_without_values(recipe), recipe.layer):
         return False
     whole = build_without_values(recipe, IMAGENET_CLASSES)

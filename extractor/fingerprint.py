@@ -45,12 +45,13 @@ def _class_of(layer: dict[str, Any]) -> str:
 
 def graph_digest(model: keras.Model) -> str:
     """Hex sha256 of the canonical graph's JSON."""
-    return hashlib.sha256(json.dumps(canonical_graph(model), sort_keys=True).encode()).hexdigest()
+    return graph_and_end(model)[0]
 
 
-def output_layer_name(model: keras.Model) -> str:
-    """Canonical name of the layer that the model ends in."""
-    return str(canonical_graph(model)["layers"][-1]["name"])
+def graph_and_end(model: keras.Model) -> tuple[str, str]:
+    """That digest, and the canonical name of the layer that the model ends in, from one config: Keras takes long to make it."""
+    graph = canonical_graph(model)
+    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest(), str(graph["layers"][-1]["name"])
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -250,7 +250,11 @@ def extract_there(folder: str) -> None:
     import_tensorflow()
     from extractor import ExtractOptions, Recipe, extract
 
-    options = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True, max_rejects=1.0)
+    options = ExtractOptions(
+        Recipe("mobilenet", "random:1", input_size=32, dtype="float32", args=(("alpha", 0.25),), layer="conv_pw_2_relu"),
+        local=True,
+        max_rejects=1.0,
+    )
     extract(f"{folder}/alone", f"{folder}/store-alone/team/photos", options)
     before = _memory_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark is that of now

@@ -25,7 +25,7 @@ SIZE = 32
 
 
 def recipe(weights: object = "random:0", **options: object) -> Recipe:
-    return Recipe("mobilenet_v2", **{"weights": str(weights), "input_size": SIZE, **options})  # type: ignore[arg-type]
+    return Recipe("mobilenet", **{"weights": str(weights), "input_size": SIZE, "args": {"alpha": 0.25}, **options})  # type: ignore[arg-type]
 
 
 def write_layers(path: Path, model: keras.Model) -> None:
@@ -42,7 +42,12 @@ def write_layers(path: Path, model: keras.Model) -> None:
 
 def bare(**options: object) -> keras.Model:
     keras.utils.set_random_seed(5)
-    return keras.applications.MobileNetV2(**{"include_top": False, "weights": None, "input_shape": (SIZE, SIZE, 3), **options})
+    return keras.applications.MobileNet(**{"include_top": False, "weights": None, "input_shape": (SIZE, SIZE, 3), "alpha": 0.25, **options})
+
+
+@pytest.fixture(scope="module")
+def small_backbone() -> Backbone:
+    return backbones.build(recipe())
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,11 @@ def weights_file() -> Iterator[Path]:
         path = Path(folder) / "weights.h5"
         write_layers(path, bare())
         yield path
+
+
+@pytest.fixture(scope="module")
+def from_file(weights_file: Path) -> Backbone:
+    return backbones.build(recipe(weights_file))
 
 
 @pytest.fixture
@@ -76,7 +86,7 @@ def refuse(path: Path, words: str) -> None:
 @pytest.mark.slow
 def test_the_backbone_is_frozen_and_without_top(small_backbone: Backbone) -> None:
     assert not small_backbone.model.trainable_weights
-    assert small_backbone.model.output_shape == (None, 1, 1, 1280)
+    assert small_backbone.model.output_shape == (None, 1, 1, 256)
 
 
 def test_the_space_says_what_was_built(small_backbone: Backbone) -> None:
@@ -114,30 +124,29 @@ def test_an_input_too_small_for_the_network_is_told() -> None:
 
 
 @pytest.mark.slow
-def test_weights_are_loaded_from_a_file(weights_file: Path) -> None:
-    backbone = backbones.build(recipe(weights_file))
-    for received, expected in zip(backbone.model.weights, bare().weights, strict=True):
+def test_weights_are_loaded_from_a_file(from_file: Backbone) -> None:
+    for received, expected in zip(from_file.model.weights, bare().weights, strict=True):
         assert np.array_equal(keras.ops.convert_to_numpy(received), keras.ops.convert_to_numpy(expected))
 
 
 @pytest.mark.slow
-def test_a_file_gives_the_space_of_its_weights_and_not_of_its_path(weights_file: Path, tmp_path: Path) -> None:
+def test_a_file_gives_the_space_of_its_weights_and_not_of_its_path(from_file: Backbone, weights_file: Path, tmp_path: Path) -> None:
     shutil.copy(weights_file, tmp_path / "elsewhere.hdf5")
-    assert backbones.build(recipe(weights_file)).space == backbones.build(recipe(tmp_path / "elsewhere.hdf5")).space
+    assert from_file.space == backbones.build(recipe(tmp_path / "elsewhere.hdf5")).space
 
 
 @pytest.mark.slow
-def test_a_whole_model_in_h5_is_read_for_its_tensors_only(weights_file: Path, tmp_path: Path) -> None:
+def test_a_whole_model_in_h5_is_read_for_its_tensors_only(from_file: Backbone, tmp_path: Path) -> None:
     bare().save(tmp_path / "model.h5")
     with h5py.File(tmp_path / "model.h5", "r+") as file:
         file.attrs["model_config"] = "whatever this is, nobody looks at it"
-    assert backbones.build(recipe(tmp_path / "model.h5")).space == backbones.build(recipe(weights_file)).space
+    assert backbones.build(recipe(tmp_path / "model.h5")).space == from_file.space
 
 
 @pytest.mark.slow
 def test_a_file_of_another_width_is_refused_with_the_first_difference(tmp_path: Path) -> None:
-    write_layers(tmp_path / "narrow.h5", bare(alpha=0.35))
-    refuse(tmp_path / "narrow.h5", r"do not fit mobilenet_v2(.|\n)*first difference, layer 0: expected Conv1.*32.*, the file has .*16")
+    write_layers(tmp_path / "narrow.h5", bare(alpha=0.5))
+    refuse(tmp_path / "narrow.h5", r"do not fit mobilenet(.|\n)*first difference, layer 0: expected conv1.*8.*, the file has .*16")
 
 
 @pytest.mark.slow
@@ -148,8 +157,8 @@ def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["classic", "keras 3"])
-def test_the_top_of_a_file_is_dropped(weights_file: Path, tmp_path: Path, layout: str) -> None:
-    whole, base = bare(include_top=True, classes=7), backbones.build(recipe(weights_file))
+def test_the_top_of_a_file_is_dropped(from_file: Backbone, tmp_path: Path, layout: str) -> None:
+    whole, base = bare(include_top=True, classes=7), from_file
     for layer, known in zip(whole.layers, base.model.layers, strict=False):
         layer.set_weights(known.get_weights())
     path = tmp_path / "top.weights.h5"
@@ -163,7 +172,7 @@ def test_the_top_of_a_file_is_dropped(weights_file: Path, tmp_path: Path, layout
 
 @pytest.mark.slow
 def test_a_layer_of_the_top_needs_weights_with_top(weights_file: Path) -> None:
-    with pytest.raises(UsageError, match=r"lies in the classification top of mobilenet_v2, and .* has none"):
+    with pytest.raises(UsageError, match=r"lies in the classification top of mobilenet, and .* has none"):
         backbones.build(recipe(weights_file, layer="predictions"))
 
 
@@ -172,7 +181,7 @@ def test_more_than_a_top_is_refused(tmp_path: Path) -> None:
     base = bare(include_top=True, classes=7)
     more = keras.Model(base.input, keras.layers.Dense(3)(base.output))
     write_layers(tmp_path / "more.h5", more)
-    refuse(tmp_path / "more.h5", "left over in the file: predictions, dense.*no classification top")
+    refuse(tmp_path / "more.h5", "left over in the file: conv_preds, dense.*no classification top")
 
 
 def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
@@ -220,15 +229,15 @@ def test_keras_3s_own_layout_is_read_as_keras_reads_it(tmp_path: Path, name: str
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_the_name_of_a_good_file_does_not_matter(weights_file: Path, tmp_path: Path) -> None:
+def test_the_name_of_a_good_file_does_not_matter(from_file: Backbone, weights_file: Path, tmp_path: Path) -> None:
     shutil.copy(weights_file, tmp_path / "mine.weights.h5")
-    assert backbones.build(recipe(tmp_path / "mine.weights.h5")).space == backbones.build(recipe(weights_file)).space
+    assert backbones.build(recipe(tmp_path / "mine.weights.h5")).space == from_file.space
 
 
 @pytest.mark.slow
 def test_an_external_link_is_refused(damaged: Callable[..., Path], tmp_path: Path) -> None:
     def link(file: h5py.File) -> None:
-        file["Conv1"]["more"] = h5py.ExternalLink("/etc/passwd", "/")
+        file["conv1"]["more"] = h5py.ExternalLink("/etc/passwd", "/")
 
     refuse(damaged(link), "'more' in it is a link, possibly to another file")
 
@@ -236,7 +245,7 @@ def test_an_external_link_is_refused(damaged: Callable[..., Path], tmp_path: Pat
 @pytest.mark.slow
 def test_a_soft_link_is_refused(damaged: Callable[..., Path]) -> None:
     def link(file: h5py.File) -> None:
-        file["elsewhere"] = h5py.SoftLink("/Conv1")
+        file["elsewhere"] = h5py.SoftLink("/conv1")
 
     refuse(damaged(link), "'elsewhere' in it is a link")
 
@@ -265,15 +274,15 @@ def test_virtual_data_is_refused(damaged: Callable[..., Path], tmp_path: Path) -
 
 
 def drop_layer(file: h5py.File) -> None:
-    del file["Conv1"]
+    del file["conv1"]
 
 
 def drop_weight_names(file: h5py.File) -> None:
-    del file["Conv1"].attrs["weight_names"]
+    del file["conv1"].attrs["weight_names"]
 
 
 def drop_tensor(file: h5py.File) -> None:
-    del file["Conv1"][file["Conv1"].attrs["weight_names"][0]]
+    del file["conv1"][file["conv1"].attrs["weight_names"][0]]
 
 
 def number_as_layer_names(file: h5py.File) -> None:
@@ -282,14 +291,14 @@ def number_as_layer_names(file: h5py.File) -> None:
 
 def group_as_tensor(file: h5py.File) -> None:
     drop_tensor(file)
-    file["Conv1"].create_group(file["Conv1"].attrs["weight_names"][0])
+    file["conv1"].create_group(file["conv1"].attrs["weight_names"][0])
 
 
 def text_as_tensor(file: h5py.File) -> None:
-    name = file["Conv1"].attrs["weight_names"][0]
-    shape = file["Conv1"][name].shape
+    name = file["conv1"].attrs["weight_names"][0]
+    shape = file["conv1"][name].shape
     drop_tensor(file)
-    file["Conv1"][name] = np.full(shape, b"x", "S1")
+    file["conv1"][name] = np.full(shape, b"x", "S1")
 
 
 def named_type(file: h5py.File) -> None:
@@ -297,7 +306,7 @@ def named_type(file: h5py.File) -> None:
 
 
 def circle(file: h5py.File) -> None:
-    file["Conv1"]["again"] = file["/"]  # a hard link: HDF5 allows circles of them
+    file["conv1"]["again"] = file["/"]  # a hard link: HDF5 allows circles of them
 
 
 @pytest.mark.slow

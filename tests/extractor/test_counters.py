@@ -13,12 +13,13 @@ import pytest
 import storage
 from extractor import ExtractOptions, ExtractResult, Recipe, extract
 from tests.conftest import draw
+from tests.extractor.conftest import SMALL
 from tests.extractor.warm import keep_workers_warm
 
 pytestmark = pytest.mark.slow
 
-MAPS = Recipe("mobilenet_v2", "random:1", input_size=32, pooling="none", dtype="float32")
-POOLED, ANOTHER_LAYER = replace(MAPS, pooling="avg"), replace(MAPS, layer="block_12_project_BN", pooling="avg")
+MAPS = replace(SMALL, pooling="none")
+POOLED, ANOTHER_LAYER = replace(MAPS, pooling="avg"), replace(MAPS, layer="conv_pw_6_relu", pooling="avg")
 IMAGES = 100
 LABELS = ("ant", "bee")
 

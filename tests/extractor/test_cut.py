@@ -9,7 +9,7 @@ from extractor import backbones
 from extractor.applications import build_without_values
 from extractor.backbones import Backbone
 from extractor.cut import cut, has_layer, layers_of
-from extractor.fingerprint import graph_digest, output_layer_name
+from extractor.fingerprint import graph_and_end, graph_digest
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from extractor.tensorflow_engine import TensorFlowEngine
@@ -89,7 +89,7 @@ def test_a_cut_at_the_default_is_no_cut(name: str) -> None:
     last = layers_of(model)[-1].name
     cuts = [cut(network, last, name) for network in (model, with_top)]
     assert {graph_digest(network) for network in [model, *cuts]} == {graph_digest(model)}
-    assert {output_layer_name(network) for network in [model, *cuts]} == {output_layer_name(model)}
+    assert {graph_and_end(network)[1] for network in [model, *cuts]} == {graph_and_end(model)[1]}
     assert has_layer(with_top, "predictions")
     assert not has_layer(model, "predictions")
 

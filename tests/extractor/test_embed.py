@@ -9,12 +9,12 @@ import pytest
 
 from extractor import embed
 from extractor.embed import embed_images
-from extractor.recipe import Recipe
 from extractor.worker import Worker
 from storage.errors import SpaceMismatchError
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.plain import decode
 
-RECIPE = Recipe("mobilenet_v2", "random:0", input_size=32, dtype="float32")
+RECIPE = SMALL_START
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_batches_hold_every_image_once_with_one_network(make_corpus: Callable[..
         assert {i: fault for batch in batches for i, fault in batch.rejects.items()} == outcomes.rejects
         np.testing.assert_allclose(np.concatenate([batch.embeddings for batch in batches]), expected[positions], rtol=1e-3, atol=1e-12)
     assert list(embed_images([], RECIPE, worker.info().space, "the head")) == []
-    monkeypatch.setattr(embed, "BATCH_BYTES", 3 * 1280 * 4)
+    monkeypatch.setattr(embed, "BATCH_BYTES", 3 * 32 * 4)
     assert [len(batch.positions) + len(batch.rejects) for batch in embed_images(paths, RECIPE, worker.info().space, "the head")] == [
         3,
         3,

@@ -17,7 +17,6 @@ from extractor.job import Job
 from extractor.local_executor import LocalExecutor
 from extractor.plan import Unit
 from extractor.receipt import Receipt
-from extractor.recipe import Recipe
 from extractor.unit_queue import LostUnit
 from extractor.worker import Worker
 from storage.digests import words_of
@@ -25,12 +24,13 @@ from storage.errors import DriftError
 from storage.golden import GoldenImages, no_golden_images
 from storage.runs import RunFolder
 from storage.shard import SHARD_FORMATS, ShardLayout
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.marked import RAISE, BreakingRayExecutor, breaking_decoder, mark
 from tests.extractor.warm import WarmExecutor
 
 pytestmark = pytest.mark.slow
 
-RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+RECIPE = SMALL_START
 
 
 @pytest.fixture(

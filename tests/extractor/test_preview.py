@@ -10,15 +10,20 @@ from typing import Any
 
 import pytest
 
-from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor import ExtractOptions, ExtractResult, Progress, extract
 from extractor.limits import Limits
 from extractor.preview import preview
 from tests.conftest import draw
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.warm import keep_workers_warm
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True, limits=Limits(bytes=10_000))
+OPTIONS = ExtractOptions(
+    SMALL_START,
+    local=True,
+    limits=Limits(bytes=10_000),
+)
 SAME_IN_BOTH = (
     "listed",
     "read",

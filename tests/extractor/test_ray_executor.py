@@ -29,9 +29,10 @@ from storage.errors import CodeMismatchError, PermafrostError, UsageError
 from storage.golden import GoldenImages
 from storage.runs import RunFolder
 from storage.shard import ShardLayout
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.marked import HANG, KILL, TERM, BreakingRayExecutor, mark
 
-RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+RECIPE = SMALL_START
 pytestmark = pytest.mark.slow
 
 

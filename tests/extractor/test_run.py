@@ -20,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 
 import storage
-from extractor import ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor import ExtractOptions, ExtractResult, Progress, extract
 from extractor.claims import Claim
 from extractor.job import Job, WorkerInfo
 from extractor.limits import Limits
@@ -50,12 +50,13 @@ from storage.runs import unfinished_runs
 from storage.sealed import read_sealed, seal
 from storage.shard import SHARD_FORMATS
 from tests.conftest import draw
+from tests.extractor.conftest import SMALL
 from tests.extractor.marked import RAISE, breaking_decoder, mark
 from tests.extractor.warm import WORKERS, WarmWorker, keep_workers_warm
 
 pytestmark = pytest.mark.slow
 
-RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+RECIPE = SMALL
 LOCAL = ExtractOptions(RECIPE, local=True)
 
 MakeCorpus = Callable[..., Path]
@@ -328,7 +329,7 @@ def test_a_dry_run_writes_nothing(run: Run, make_corpus: MakeCorpus, tmp_path: P
     assert not (tmp_path / "features").exists()
     assert result.forecast["images"] == 5
     assert result.forecast["bytes_to_read"] == sum(path.stat().st_size for path in corpus.rglob("*.*"))
-    assert (result.forecast["shards"], result.forecast["shard_bytes"]) == (1, 5 * 1280 * 4)
+    assert (result.forecast["shards"], result.forecast["shard_bytes"]) == (1, 5 * 256 * 4)
     assert result.forecast["rate_source"] == "a try with 5 of the images"
     assert result.forecast["images_per_second"] > 0
 
@@ -461,7 +462,7 @@ def test_too_many_embeddings_that_cannot_be_stored_stop_the_run(run: Run, make_c
 
 def test_maps_are_kept_without_pooling(run: Run, make_corpus: MakeCorpus) -> None:
     result = run(make_corpus(3), recipe=replace(RECIPE, pooling="none", input_size=64))
-    assert storage.open(result.set).to_numpy()[1].shape == (3, 2, 2, 1280)
+    assert storage.open(result.set).to_numpy()[1].shape == (3, 2, 2, 256)
 
 
 def test_a_version_in_the_name_is_refused(make_corpus: MakeCorpus, tmp_path: Path) -> None:
@@ -782,7 +783,7 @@ def test_pooled_features_are_derived_from_stored_maps_without_decoding(run: Run,
 
 def test_a_disk_that_is_too_small_is_told_before_the_work(run: Run, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(5)
-    monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5 * 4 * 1280)  # the embeddings would fit, but nothing else
+    monkeypatch.setattr("extractor.refusals.free_bytes", lambda folder: 5 * 4 * 256)  # the embeddings would fit, but nothing else
     with pytest.raises(RunError, match=r"5 images to read may take .* KiB in .*--no-disk-check"):
         run(corpus)
     assert run(corpus, check_disk=False).rows == 5

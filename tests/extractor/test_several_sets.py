@@ -22,13 +22,14 @@ from storage.errors import ConflictError, DiskFullError, RunError, SpaceMismatch
 from storage.names import parse_set
 from storage.run_watch import run_statuses
 from tests.conftest import draw
+from tests.extractor.conftest import SMALL
 from tests.extractor.marked import RAISE, breaking_decoder, mark
 from tests.extractor.warm import keep_workers_warm
 
-LAST = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
-MIDDLE = replace(LAST, layer="block_6_expand_relu")
+LAST = SMALL
+MIDDLE = replace(LAST, layer="conv_pw_3_relu")
 MAPS = replace(MIDDLE, pooling="none")
-OTHER = Recipe("mobilenet_v2", "random:2", input_size=48, dtype="float32", preprocessing="torch")
+OTHER = replace(LAST, weights="random:2", input_size=48, preprocessing="torch")
 ALSO = {"middle": MIDDLE, "maps": MAPS, "other": OTHER}
 
 MakeCorpus = Callable[..., Path]
@@ -160,10 +161,10 @@ def test_a_run_cut_short_is_resumed_in_all_its_sets(make_corpus: MakeCorpus, tmp
 def test_a_full_disk_is_that_of_the_set_that_found_no_room_and_all_sets_say_so(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     """The limit on file sizes is the border of the disk, which only the maps reach."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    large = Also(f"{tmp_path}/elsewhere/team/maps", replace(MAPS, layer="block_1_expand_relu"))  # 96 KiB an image
+    large = Also(f"{tmp_path}/elsewhere/team/maps", replace(MAPS, layer="conv_pw_1_relu"))  # 16 KiB an image
 
     def limit(progress: Progress) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
     corpus, wanted = make_corpus(12), replace(options([], tmp_path), also=(large,))
     try:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import storage
-from extractor import ExtractOptions, Recipe, extract
+from extractor import ExtractOptions, extract
 from extractor.content import locate, read_content, read_stamp
 from extractor.corpus import Listing
 from extractor.sources import list_corpus, names_corpus
 from storage.errors import NotFoundError, UsageError
 from tests.conftest import draw
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.containers import write_parquet, write_tar, write_tfrecord
 from tests.extractor.listings import are_equal
 from tests.extractor.warm import WarmExecutor
@@ -76,7 +77,7 @@ def test_every_source_gives_the_same_bytes_and_labels_and_stamps_that_stay(tmp_p
 @pytest.mark.slow
 def test_every_source_gives_the_same_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extractor.run.make_executor", lambda options: WarmExecutor((options.recipe,), 1))
-    options = ExtractOptions(Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"), local=True)
+    options = ExtractOptions(SMALL_START, local=True)
     found = {}
     for kind in KINDS:
         source = write_source(kind, tmp_path / kind)

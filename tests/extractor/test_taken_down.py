@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 import storage
-from extractor import Also, ExtractOptions, ExtractResult, Progress, Recipe, extract
+from extractor import Also, ExtractOptions, ExtractResult, Progress, extract
 from storage.names import parse_set
 from storage.takedown import Request, Takedown, take_down
 from storage.verify import verify_set
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.warm import keep_workers_warm
 from tests.storage.traces import traces
 
-RECIPE = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+RECIPE = SMALL_START
 LOCAL = ExtractOptions(RECIPE, local=True)
 Run = Callable[..., ExtractResult]
 MakeCorpus = Callable[..., Path]

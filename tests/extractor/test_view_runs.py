@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import storage
-from extractor import ExtractOptions, ExtractResult, Progress, Recipe, backbones, extract, image_policy
+from extractor import ExtractOptions, ExtractResult, Progress, backbones, extract, image_policy
 from extractor.engine import OutOfMemoryError
 from extractor.golden_images import draw_golden_images
 from extractor.network import Network
@@ -22,11 +22,12 @@ from storage.errors import SpaceMismatchError
 from storage.golden import cosines
 from storage.shard import SHARD_FORMATS
 from storage.space import FIXED_VIEWS, PLAIN_VIEWS
+from tests.extractor.conftest import SMALL
 from tests.extractor.warm import WORKERS, keep_workers_warm
 
 pytestmark = pytest.mark.slow
 
-PLAIN = Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32")
+PLAIN = SMALL
 VIEWED = replace(PLAIN, views=("flip", "crop", "flip-crop"), view_seed=7)
 V = 4
 
@@ -188,7 +189,7 @@ def test_a_plain_set_lends_nothing_to_one_with_views(run: Run, make_corpus: Make
     corpus = make_corpus(3)
     run(corpus, "plain", recipe=PLAIN)
     result = run(corpus, "viewed")
-    assert (result.embedded, result.copied, contents(result)["ant/0001.jpg"][1].shape) == (3, 0, (V, 1280))
+    assert (result.embedded, result.copied, contents(result)["ant/0001.jpg"][1].shape) == (3, 0, (V, 256))
 
 
 class Overflowing:

@@ -10,12 +10,12 @@ import pytest
 from extractor.folder_corpus import list_folder
 from extractor.job import Job
 from extractor.plan import Unit
-from extractor.recipe import Recipe
 from extractor.stages import FORWARD, STAGES
 from extractor.turns import UNITS_AT_ONCE
 from storage.golden import no_golden_images
 from storage.runs import RunFolder
 from storage.shard_layout import ShardLayout
+from tests.extractor.conftest import SMALL_START
 from tests.extractor.warm import WarmExecutor
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def test_units_that_overlap_give_what_units_one_after_the_other_give(make_corpus
     source = make_corpus(30)
     items = list(list_folder(source).items)
     units = [Unit(f"{start:06d}", tuple(items[start : start + 6])) for start in range(0, 30, 6)]
-    executor = WarmExecutor((Recipe("mobilenet_v2", "random:1", input_size=32, dtype="float32"),), 1)
+    executor = WarmExecutor((SMALL_START,), 1)
     [info] = executor.start()
     worker = executor._workers[0]
     layout, golden = ShardLayout(info.shape, "float32", "space"), no_golden_images(info.shape, "float32")

@@ -18,10 +18,10 @@ import pytest
 import storage
 from scripts.cli import build_parser
 from tests.conftest import draw
-from tests.scripts.conftest import Said
+from tests.scripts.conftest import SMALL_START, Said
 
 ROOT = Path(__file__).resolve().parents[2]
-BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
+BACKBONE = [*SMALL_START, "--dtype", "float32", "--local"]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_the_whole_line_by_command(say: Said, make_corpus: Callable[..., Path], 
         assert "60" in out
     assert "owner          team insects" in out
 
-    code, _, err = say("extract", corpus, "features/me/photos", *BACKBONE[:2], "--weights", "random:3", *BACKBONE[4:])
+    code, _, err = say("extract", corpus, "features/me/photos", *BACKBONE, "--weights", "random:3")
     assert code == 1
     assert "they differ in weights:" in err
 

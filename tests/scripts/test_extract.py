@@ -12,11 +12,11 @@ import pytest
 from tests.conftest import draw
 from tests.extractor.containers import write_tar
 from tests.extractor.warm import keep_workers_warm
-from tests.scripts.conftest import Said
+from tests.scripts.conftest import SMALL_START, Said
 
 pytestmark = pytest.mark.slow
 
-BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
+BACKBONE = [*SMALL_START, "--dtype", "float32", "--local"]
 ALSO = ["--also", "s/t/max,pooling=max"]
 
 

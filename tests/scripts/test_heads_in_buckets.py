@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.s3_server import new_bucket, serve
 from storage.errors import AlreadyExistsError, UsageError
 from storage.files import exists, list_names, read_bytes, write_atomic
 from storage.head_place import parse_head, require_head_place, work_folder
@@ -25,6 +24,8 @@ from trainer.head_folder import load_head
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
+    from scripts.s3_server import new_bucket, serve  # half a second, which a process that runs other tests need not spend
+
     monkeypatch.setenv("PERMAFROST_CACHE", str(tmp_path / "cache"))
     with serve() as address:
         init_store(root := new_bucket(address))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.conftest import Said
+from tests.scripts.conftest import SMALL_START, Said
 
-BACKBONE = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size", "32", "--dtype", "float32", "--local"]
+BACKBONE = [*SMALL_START, "--dtype", "float32", "--local"]
 VIEWS = ["--views", "flip,crop:0.5-1", "--view-seed", "3"]
 
 
@@ -25,7 +25,7 @@ def test_a_head_that_learned_from_views_serves_images_and_sets_without_them(
     code, out, _ = say("store", "show", "features/team/viewed")
     assert code == 0
     assert "24 (0 rejected, 0 pending)" in out
-    assert "72 of shape 1280 float32" in out
+    assert "72 of shape 32 float32" in out
     assert "0 plain, 1 flip, 2 crop:0.5-1:0.75-1.33333; seed 3" in out
 
     code, out, _ = say("extract", corpus, "features/team/plain", *BACKBONE)

@@ -102,9 +102,9 @@ def test_arguments_that_nobody_can_mean_are_told(name: str) -> None:
         require_words(act, wrong)
 
 
-def test_what_is_open_is_asked_in_words_too(separable_set: str, fitted: trainer.FittedHead, tmp_path: Path) -> None:
+def test_what_is_open_is_asked_in_words_too(separable_set: str, fitted_exactly: trainer.FittedHead, tmp_path: Path) -> None:
     opened = trainer.open_stream(separable_set)
-    trainer.save_head(fitted, tmp_path / "head")
+    trainer.save_head(fitted_exactly, tmp_path / "head")
     head = trainer.load_head(tmp_path / "head")
     for wrong in ("a", 1.5, -1, None, True):
         require_words(opened.position, wrong)

@@ -16,9 +16,9 @@ from trainer.labels_again import label_sets_of
 
 
 def test_a_file_of_the_same_labels_gives_the_label_set_of_the_head(
-    fitted: FittedHead, separable_set: str, write_csv: Callable[..., Path], tmp_path: Path
+    fitted_exactly: FittedHead, separable_set: str, write_csv: Callable[..., Path], tmp_path: Path
 ) -> None:
-    feature_set, root = fitted.feature_set, parse_set(separable_set).root
+    fitted, feature_set, root = fitted_exactly, fitted_exactly.feature_set, parse_set(separable_set).root
     rows = [(key, label.upper()) for key, label in zip(*feature_set.columns("key", "label").to_pydict().values(), strict=True)]
     file = write_csv(["key", "label"], *reversed(rows))
     assert label_sets_of([_describe(fitted)], root, file).isdisjoint({fitted.labels.joined_digest})
