@@ -26,6 +26,7 @@ from tests.extractor.simulated_cluster import make_job
 pytestmark = pytest.mark.slow
 OBJECT_STORE = 80_000_000  # bytes
 KINDS = [InputKind(64)]
+TRIES = 20  # on a busy machine the worker may be done with these small images before the helper has begun
 
 
 @pytest.fixture
@@ -63,14 +64,17 @@ def test_helpers_decode_what_the_worker_would_and_may_die(
         executor.begin(make_job(tmp_path), [[]])
         pool = HelperPool(executor._helper_crew.helpers)  # as a worker has it
         for kills in (0, 1):
-            pipeline = HelpedPipeline(files, everyone, KINDS, 1, DEFAULT_LIMITS, None, stream, pool)
-            if kills:
-                [helper] = [pid for pid in descendants(os.getpid()) if command(pid).startswith("ray::HelperProcess")]
-                os.kill(helper, signal.SIGKILL)
-            images, outcomes = decode(pipeline)
-            assert images.keys() == alone.keys()
-            assert all((images[position] == alone[position]).all() for position in alone)
-            assert (outcomes.digests, outcomes.rejects, outcomes.read) == (expected.digests, expected.rejects, expected.read)
+            for _ in range(TRIES):
+                pipeline = HelpedPipeline(files, everyone, KINDS, 1, DEFAULT_LIMITS, None, stream, pool)
+                if kills:
+                    [helper] = [pid for pid in descendants(os.getpid()) if command(pid).startswith("ray::HelperProcess")]
+                    os.kill(helper, signal.SIGKILL)
+                images, outcomes = decode(pipeline)
+                assert images.keys() == alone.keys()
+                assert all((images[position] == alone[position]).all() for position in alone)
+                assert (outcomes.digests, outcomes.rejects, outcomes.read) == (expected.digests, expected.rejects, expected.read)
+                if kills or outcomes.helped:
+                    break
             assert kills or outcomes.helped > 0
         pool.close()
     finally:
