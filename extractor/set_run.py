@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from extractor.corpus import Listing
 from extractor.diff import diff
 from extractor.forecast import Forecast
-from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.receipt import Receipt
-from extractor.refusals import require_different, require_own_corpus, require_space
+from extractor.refusals import require_own_corpus, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
@@ -32,11 +28,11 @@ from extractor.unit_queue import LostUnit
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import RunError, UnstorableError
+from storage.errors import RunError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
-from storage.lending import Lender, copy_embeddings, find_lenders
+from storage.lending import Embed, Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName, parse_root
 from storage.runs import RunFolder
@@ -126,8 +122,9 @@ class SetRun:
         )
         self.job = self._make_job(golden)
 
-    def find_lenders(self) -> None:
-        self.lenders = find_lenders(self.name, self._worker.space, [parse_root(root) for root in self.options.reuse_from])
+    def find_lenders(self, embed: Embed) -> None:
+        """embed: what this run's workers make of encoded images for this set."""
+        self.lenders = find_lenders(self.name, self._worker.space, embed, [parse_root(root) for root in self.options.reuse_from])
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""
@@ -220,19 +217,3 @@ class SetRun:
     def _accept(self, manifest: Manifest) -> None:
         if not self.options.add:
             require_own_corpus(manifest, self.name, self.listing)
-
-
-Embed = Callable[[Sequence[bytes]], Sequence[npt.NDArray[np.generic]]]  # of each set
-
-
-def draw_golden(embed: Embed, sets: Sequence[SetRun]) -> list[GoldenImages]:
-    """New golden images for each set. Raises RunError for a network that sees no difference between them, UnstorableError."""
-    images = draw_golden_images()
-    try:
-        embedded = embed(tuple(images.values()))
-    except UnstorableError as error:
-        raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
-    for each, embeddings in zip(sets, embedded, strict=True):
-        if each.base is None:
-            require_different(embeddings)
-    return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]

@@ -68,7 +68,7 @@ def told(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def run(corpus: Path, seconds: float = 0.0) -> dict[str, Any]:
         network = worker._networks[0]
         network.engine = Sums(network.engine.shapes[0], seconds)  # type: ignore[assignment]
-        monkeypatch.setattr("extractor.set_run.draw_golden_images", drawn_golden_images)
+        monkeypatch.setattr("extractor.own_golden.draw_golden_images", drawn_golden_images)
         monkeypatch.setattr("extractor.run.make_executor", lambda options: Warm((options.recipe,), 1))
         result = extract(corpus, tmp_path / "store" / "team" / "set", ExtractOptions(RECIPE, local=True))
         assert result.embedded == IMAGES
