@@ -24,7 +24,7 @@ CALIBRATION_IMAGES = 200  # NNCF takes 300 unless it is told otherwise; 96 had M
 
 def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> list[WorkerInfo]:
     """Of all workers, with the engine that is fastest. images: that one worker is to read. Raises as `SetRun.check` does."""
-    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.base.golden() if each.base else None for each in sets])
+    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.golden() for each in sets])
     workers = executor.use_engine(chosen)
     for each, worker in zip(sets, workers[0].all_sets, strict=True):
         each.check(worker)
@@ -33,10 +33,11 @@ def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> li
 
 
 def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
-    """Of all workers, with the calibrated network of an int8 set: the one that it has, or a new one, by images spread over its corpus."""
-    known = own.base.golden().quantized if own.base else None
-    if known:
-        engine = EngineChoice("openvino", why="calibrated as this set was", quantized=known)
+    """Of all workers, with the calibrated network of an int8 set: the one that it has, also before its first version, or a new one, by
+    images spread over its corpus."""
+    golden = own.golden()
+    if golden and golden.quantized:
+        engine = EngineChoice("openvino", why="calibrated as this set was", quantized=golden.quantized)
     else:
         items = spread(own.listing.items, CALIBRATION_IMAGES)
         engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items])

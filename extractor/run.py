@@ -252,9 +252,10 @@ class _Run:
         return replace(results[0], also=tuple(results[1:]))
 
     def _create_sets(self) -> None:
-        drawn = self.golden.draw(self.sets) if any(each.base is None for each in self.sets) else []
+        standing = [each.golden() for each in self.sets]
+        drawn = self.golden.draw(self.sets) if None in standing else []
         for number, each in enumerate(self.sets):
-            each.create(each.base.golden() if each.base else drawn[number])
+            each.create(standing[number] or drawn[number])
 
     def _known_digests(self) -> list[Iterator[Words]]:
         """None where nothing is to be read: then nobody asks, and the indexes need not be read."""

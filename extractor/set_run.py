@@ -17,6 +17,7 @@ from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.quantized_network import quantization_of
 from extractor.receipt import Receipt
 from extractor.refusals import require_own_corpus, require_space
 from extractor.report import Circumstances, make_report
@@ -25,6 +26,7 @@ from extractor.result import ExtractResult
 from extractor.taken_down import counted, without_taken
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
+from storage.begun import begun_description, begun_golden
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
@@ -38,6 +40,7 @@ from storage.names import SetName, parse_root
 from storage.runs import RunFolder
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
+from storage.store import ensure_store
 from storage.takedown import finish_takedowns
 from storage.takedown_runs import forget_names
 from storage.tombstones import read_tombstones
@@ -82,9 +85,17 @@ class SetRun:
     def check(self, worker: WorkerInfo) -> None:
         """Raises SpaceMismatchError, UsageError (another shard format)."""
         self._worker = worker
+        if begun := begun_description(self.name):
+            require_space(begun, self.name, worker)
+            begun.require_format(self.options.format, self.name)
+
+    def golden(self) -> GoldenImages | None:
+        """Those of the set, or of a run that died before its first version: its finished units count, so its network and engine do, too."""
         if self.base:
-            require_space(self.base.description, self.name, worker)
-            self.base.description.require_format(self.options.format, self.name)
+            return self.base.golden()
+        begun = begun_description(self.name)
+        wanted = begun.space.quantization if begun else None
+        return next((each for each in begun_golden(self.name) if _quantization(each) == wanted), None)
 
     def compare(self, earlier: Ledger | None = None) -> None:
         """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
@@ -115,11 +126,13 @@ class SetRun:
 
     def create(self, golden: GoldenImages) -> None:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
-        self._description = create_set(self.name, self._describe())
-        require_space(self._description, self.name, self._worker)
+        ensure_store(self.name.root)
+        # Before the set is there: who goes on with it finds the calibrated network that its space names.
         self._golden_entry = (
             self.base.manifest.golden if self.base else write_golden(replace(golden, quantized=self.quantized), self.name.folder)
         )
+        self._description = create_set(self.name, self._describe())
+        require_space(self._description, self.name, self._worker)
         self.job = self._make_job(golden)
 
     def find_lenders(self, embed: Embed) -> None:
@@ -217,3 +230,7 @@ class SetRun:
     def _accept(self, manifest: Manifest) -> None:
         if not self.options.add:
             require_own_corpus(manifest, self.name, self.listing)
+
+
+def _quantization(golden: GoldenImages) -> str | None:
+    return quantization_of(golden.quantized) if golden.quantized else None

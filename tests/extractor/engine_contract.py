@@ -7,7 +7,9 @@ import json
 import sys
 import tempfile
 import traceback
+import unittest.mock
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -254,6 +256,39 @@ def an_int8_set_is_calibrated_once(bench: Bench) -> None:
         assert not np.array_equal(embeddings, bench.engine(images(2 * BATCH)))
         again = embed_images([str(folder / "corpus" / "0.png")], options.recipe, made.space, "a head", 2, made.golden().quantized)
         assert cosines(next(again).embeddings, embeddings[:1]).min() >= 0.9999
+
+
+@check
+def an_int8_run_that_died_is_continued_with_its_network(bench: Bench) -> None:
+    """Before the first version, too, and though the corpus has changed, by whose images it would be calibrated now."""
+    from PIL import Image
+
+    import storage
+    from extractor import ExtractOptions, Progress, extract, plan
+    from extractor.backbone_source import OWN
+
+    if bench.name != "openvino":
+        return
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as text, unittest.mock.patch.multiple(plan, MIN_UNIT_ITEMS=2, UNITS_AIMED_AT=10**6):
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        write = [Image.fromarray(pixels).save for pixels in images(2 * BATCH + 1)]
+        for i in range(2 * BATCH):
+            write[i](folder / "corpus" / f"{i}.png")
+        options = ExtractOptions(replace(bench.backbone.recipe, precision="int8", weights=OWN, dtype="float32"), local=True)
+        with suppress(KeyboardInterrupt):
+            extract(folder / "corpus", folder / "store/team/set", options, interrupt)
+        [standing] = (folder / "store/team/set/golden").iterdir()
+        write[-1](folder / "corpus" / "new.png")
+        result = extract(folder / "corpus", folder / "store/team/set", options)
+        assert (result.rows, result.engine["why"]) == (2 * BATCH + 1, "calibrated as this set was")
+        assert result.read < result.rows
+        assert storage.open(folder / "store/team/set").manifest.golden.path == f"golden/{standing.name}"
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from extractor.rounds import Rounds
 from extractor.stages import STAGES
 from extractor.unit_queue import LostUnit
 from extractor.worker import Worker
+from storage.begun import begun_golden
 from storage.compact import compact_set
 from storage.errors import (
     ConflictError,
@@ -250,6 +251,33 @@ def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: Mak
     assert result.embedded == result.read
     assert result.rows == 20
     assert contents(result) == undisturbed
+
+
+def test_a_run_that_died_before_the_first_version_is_not_resumed_by_another_engine(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
+) -> None:
+    """Its finished units hold features of that engine."""
+    corpus = make_corpus(20)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut_after(12))
+    folder = tmp_path / "features" / "team" / "photos"
+    [golden] = begun_golden(parse_set(str(folder)))
+    [path] = (folder / "golden").iterdir()
+    path.unlink()
+    write_golden(replace(golden, embeddings=np.roll(golden.embeddings, 7, axis=-1)), folder)
+    with pytest.raises(DriftError, match=r"golden image '(small|large)\.(jpg|png)' with cosine"):
+        run(corpus)
+
+
+def test_a_set_that_was_only_begun_is_held_to_its_space_and_format(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(4)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut_after(0))
+    with pytest.raises(SpaceMismatchError, match="weights"):
+        run(corpus, dry_run=True, recipe=replace(RECIPE, weights="random:2"))
+    with pytest.raises(UsageError, match="parquet, and stay so"):
+        run(corpus, format="hdf5")
+    assert account(run(corpus)) == (4, 4, 0, 4, 0, 0)
 
 
 def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
