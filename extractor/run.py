@@ -121,7 +121,7 @@ class _Run:
             self.clock.lap("list")
         if self.options.recipe.precision == INT8:
             workers = settle_quantized(self.executor, self.sets[0])
-            self.clock.lap("engine")
+            self.clock.lap("calibrate")
         for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
             each.check(worker)
         for each in self.sets:
@@ -229,7 +229,9 @@ class _Run:
 
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
+        self.clock.lap("prepare")
         self.precision = weigh_precision(self.executor, self.sets[0], self._files())
+        self.clock.lap("weigh")
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
         job = replace(first, also=tuple(also))

@@ -130,7 +130,7 @@ def slow_site(tiny: Path) -> Iterator[str]:
 def test_expensive_images_and_a_fast_engine_name_decoding(told: Callable[..., dict[str, Any]], expensive: Path) -> None:
     found = told(expensive)
     assert found["stage"] == "decode", found
-    assert found["words"].startswith("Decoding: the forward pass waited")
+    assert "Decoding: the forward pass waited" in found["words"]
 
 
 def test_a_slow_engine_names_the_forward_pass(told: Callable[..., dict[str, Any]], tiny: Path) -> None:
