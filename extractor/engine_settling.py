@@ -40,7 +40,7 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
         engine = EngineChoice("openvino", why="calibrated as this set was", quantized=golden.quantized)
     else:
         items = spread(own.listing.items, CALIBRATION_IMAGES)
-        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items])
+        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items], own.options.limits)
     own.quantized = engine.quantized
     return executor.use_engine(engine)
 
@@ -49,5 +49,6 @@ def weigh_precision(executor: Executor, own: SetRun, files: Items) -> dict[str, 
     """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read; {} for too few of them."""
     if own.options.recipe.precision == "float32" or len(files) < SHARE * IMAGES:
         return {}
-    cost: dict[str, Any] = executor.ask_one("weigh_precision", [locate(own.listing.base, item) for item in spread(files, IMAGES)])
+    locations = [locate(own.listing.base, item) for item in spread(files, IMAGES)]
+    cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits)
     return cost

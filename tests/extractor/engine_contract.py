@@ -259,6 +259,34 @@ def an_int8_set_is_calibrated_once(bench: Bench) -> None:
 
 
 @check
+def calibration_keeps_the_limits_of_the_run(bench: Bench) -> None:
+    from PIL import Image
+
+    from extractor import ExtractOptions, extract
+    from extractor.backbone_source import OWN
+    from extractor.limits import Limits
+    from storage.errors import RunError
+
+    if bench.name != "openvino":
+        return
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        for i, pixels in enumerate(images(BATCH)):
+            Image.fromarray(pixels).resize((SIZE * (2 if i else 1), SIZE)).save(folder / "corpus" / f"{i}.png")
+        options = ExtractOptions(replace(bench.backbone.recipe, precision="int8", weights=OWN, dtype="float32"), local=True)
+        try:
+            extract(folder / "corpus", folder / "store/team/none", replace(options, limits=Limits(pixels=100)))
+        except RunError as error:
+            assert f"none of {BATCH} could be decoded within" in str(error)
+            assert "100 pixels (--max-pixels)" in str(error)
+        else:
+            raise AssertionError("expected a RunError")
+        result = extract(folder / "corpus", folder / "store/team/one", replace(options, limits=Limits(pixels=SIZE * SIZE)))
+        assert (result.rows, result.rejected, result.engine["why"]) == (1, BATCH - 1, "calibrated on 1 images")
+
+
+@check
 def an_int8_run_that_died_is_continued_with_its_network(bench: Bench) -> None:
     """Before the first version, too, and though the corpus has changed, by whose images it would be calibrated now."""
     from PIL import Image
