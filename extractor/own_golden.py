@@ -43,5 +43,5 @@ class OwnGolden:
             raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
         for each, embeddings in zip(sets, embedded, strict=True):
             if each.base is None:
-                require_different(embeddings)
+                require_different(embeddings, each.options.recipe.precision)
         return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]
