@@ -12,10 +12,8 @@ from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
+from extractor.precision_plan import IMAGES, MIN_FILES, too_few_files
 from extractor.set_run import SetRun
-
-IMAGES = 64  # that are embedded in float32 as well
-SHARE = 20  # a run has to read so many times as many files for that to be worth it
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +43,14 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
     return executor.use_engine(engine)
 
 
-def weigh_precision(executor: Executor, own: SetRun, files: Items) -> dict[str, Any]:
-    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read; {} for too few of them."""
-    if own.options.recipe.precision == "float32" or len(files) < SHARE * IMAGES:
+def weigh_precision(executor: Executor, own: SetRun, files: Items, workers: int) -> dict[str, Any]:
+    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out; {} in
+    float32, and where nothing is read."""
+    if own.options.recipe.precision == "float32" or not len(files):
         return {}
+    of_worker = len(files) // workers
+    if of_worker < MIN_FILES:
+        return {"left_out": too_few_files(of_worker)}
     locations = [locate(own.listing.base, item) for item in spread(files, IMAGES)]
-    cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits)
+    cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
     return cost

@@ -230,7 +230,7 @@ class _Run:
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
         self.clock.lap("prepare")
-        self.precision = weigh_precision(self.executor, self.sets[0], self._files())
+        self.precision = weigh_precision(self.executor, self.sets[0], self._files(), len(workers))
         self.clock.lap("weigh")
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)

@@ -124,10 +124,10 @@ class Worker:
         packed = self._networks[0].calibrated(np.stack(pixels), digests)
         return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
 
-    def weigh_precision(self, locations: Sequence[str], limits: Limits) -> dict[str, Any]:
-        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`."""
+    def weigh_precision(self, locations: Sequence[str], limits: Limits, of_run: int) -> dict[str, Any]:
+        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`. of_run: images to embed."""
         pixels, _ = self._plain_images(locations, limits)
-        return weigh(self._networks[0], self._engine, pixels) if pixels else {}
+        return weigh(self._networks[0], self._engine, pixels, of_run) if pixels else {}
 
     def _plain_images(self, locations: Sequence[str], limits: Limits) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
         """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""
