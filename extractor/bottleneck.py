@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from extractor.stages import FORWARD, READER, STAGES
+from extractor.stages import BEFORE_WORK, DRIVER, FORWARD, READER, STAGES, WORK
 
 # What to do about each, as the end of a sentence.
 _WAYS_OUT = {
@@ -44,7 +44,24 @@ def worker_seconds(seconds: Mapping[str, float], workers: int) -> dict[str, floa
 def find_bottleneck(
     seconds: Mapping[str, float], workers: int, on_gpu: bool = False, replaced: int = 0, helped: bool = False
 ) -> Bottleneck:
-    """seconds: by stage, as in ExtractResult.stage_seconds. replaced: workers that died during the work. helped: they had helpers."""
+    """seconds: by stage, as in ExtractResult.stage_seconds. replaced: workers that died during the work. helped: they had helpers.
+
+    Its words begin with what took longer than all work on units, if anything did: more machines leave that as it is.
+    """
+    found = _in_work(seconds, workers, on_gpu, replaced, helped)
+    return replace(found, words=f"{_larger_part(seconds)}{found.words}") if found.stage else found
+
+
+def _larger_part(seconds: Mapping[str, float]) -> str:
+    of_run = {name: seconds.get(name, 0.0) for name, stage in STAGES.items() if stage.thread == DRIVER}
+    largest, total = max(BEFORE_WORK, key=lambda name: of_run[name]), sum(of_run.values())
+    if of_run[largest] <= of_run[WORK]:
+        return ""
+    shares = f"{of_run[largest] / total:.0%} of the run, and work on units {of_run[WORK] / total:.0%}"
+    return f"The larger part was {STAGES[largest].what}: {shares}. Of that work: "
+
+
+def _in_work(seconds: Mapping[str, float], workers: int, on_gpu: bool, replaced: int, helped: bool) -> Bottleneck:
     spent = worker_seconds(seconds, workers)
     total = sum(spent.values())
     if not any(seconds.get(name) for name in ("wait", "infer")):

@@ -12,10 +12,8 @@ from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
+from extractor.precision_plan import IMAGES, MIN_FILES, too_few_files
 from extractor.set_run import SetRun
-
-IMAGES = 64  # that are embedded in float32 as well
-SHARE = 20  # a run has to read so many times as many files for that to be worth it
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +22,7 @@ CALIBRATION_IMAGES = 200  # NNCF takes 300 unless it is told otherwise; 96 had M
 
 def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> list[WorkerInfo]:
     """Of all workers, with the engine that is fastest. images: that one worker is to read. Raises as `SetRun.check` does."""
-    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.base.golden() if each.base else None for each in sets])
+    chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.golden() for each in sets])
     workers = executor.use_engine(chosen)
     for each, worker in zip(sets, workers[0].all_sets, strict=True):
         each.check(worker)
@@ -33,20 +31,26 @@ def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> li
 
 
 def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
-    """Of all workers, with the calibrated network of an int8 set: the one that it has, or a new one, by images spread over its corpus."""
-    known = own.base.golden().quantized if own.base else None
-    if known:
-        engine = EngineChoice("openvino", why="calibrated as this set was", quantized=known)
+    """Of all workers, with the calibrated network of an int8 set: the one that it has, also before its first version, or a new one, by
+    images spread over its corpus."""
+    golden = own.golden()
+    if golden and golden.quantized:
+        engine = EngineChoice("openvino", why="calibrated as this set was", quantized=golden.quantized)
     else:
         items = spread(own.listing.items, CALIBRATION_IMAGES)
-        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items])
+        engine = executor.ask_one("calibrate", [locate(own.listing.base, item) for item in items], own.options.limits)
     own.quantized = engine.quantized
     return executor.use_engine(engine)
 
 
-def weigh_precision(executor: Executor, own: SetRun, files: Items) -> dict[str, Any]:
-    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read; {} for too few of them."""
-    if own.options.recipe.precision == "float32" or len(files) < SHARE * IMAGES:
+def weigh_precision(executor: Executor, own: SetRun, files: Items, workers: int) -> dict[str, Any]:
+    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out; {} in
+    float32, and where nothing is read."""
+    if own.options.recipe.precision == "float32" or not len(files):
         return {}
-    cost: dict[str, Any] = executor.ask_one("weigh_precision", [locate(own.listing.base, item) for item in spread(files, IMAGES)])
+    of_worker = len(files) // workers
+    if of_worker < MIN_FILES:
+        return {"left_out": too_few_files(of_worker)}
+    locations = [locate(own.listing.base, item) for item in spread(files, IMAGES)]
+    cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
     return cost

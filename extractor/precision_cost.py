@@ -10,31 +10,54 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extractor.engine import BatchEngine
+from extractor.engine import BatchEngine, Embeddings
 from extractor.engine_choice import EngineChoice
 from extractor.network import Network
+from extractor.precision_plan import SHARE, affordable, too_short
 from storage.golden import cosines
 
-ROUNDS = 2
+
+def weigh(network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[np.uint8]], of_run: int) -> dict[str, Any]:
+    """images: uint8 [S, S, 3] each. of_run: images that a worker of the run is to embed, in all their views.
+
+    Returns how many there are, least and median cosine to float32, and how much faster a batch is; or `left_out`, why in words, where
+    that would take more than its share of the run.
+    """
+    pixels, size = np.stack(images), network.batch_size
+    network.engine.embed(pixels[:size])  # warms up
+    _, seconds = _timed(network.engine, pixels[:size])
+    run_seconds = of_run * network.kind.views.count * seconds / size
+    count = min(len(pixels), affordable(seconds, size, run_seconds))
+    if not count:
+        return {"left_out": too_short(run_seconds)}
+    deadline = time.perf_counter() + SHARE * run_seconds
+    fine = network.make(replace(engine, quantized=None, batch_size=size), precision="float32")
+    fine.embed(pixels[:size])
+    both: list[tuple[list[Embeddings], list[Embeddings]]] = []
+    spent = np.zeros(2)
+    for start in range(0, count, size):  # in turn, so that what else the machine does hits both alike
+        batch = pixels[start : min(count, start + size)]
+        (coarse, a), (exact, b) = _timed(network.engine, batch), _timed(fine, batch)
+        both.append((coarse, exact))
+        spent += (a, b)
+        if time.perf_counter() + a + b > deadline:  # float32 is slower than was assumed
+            break
+    return _told(both, spent)
 
 
-def weigh(network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
-    """images: uint8 [S, S, 3] each. Returns how many there are, least and median cosine to float32, and how much faster a batch is."""
-    pixels = np.stack(images)
-    fine = network.make(replace(engine, quantized=None), precision="float32")
-    both = (network.engine, fine)
-    of_set = [cosines(of_fine, of_run) for of_fine, of_run in zip(fine.embed(pixels), network.engine.embed(pixels), strict=True)]
-    seconds = np.min([[_seconds(each, pixels) for each in both] for _ in range(ROUNDS)], axis=0)
+def _told(both: Sequence[tuple[list[Embeddings], list[Embeddings]]], seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """both: of each batch, what each cut gave in the run's precision and in float32. seconds: that all took in either."""
+    of_batches = [[cosines(fine, coarse) for coarse, fine in zip(*pair, strict=True)] for pair in both]
+    of_set = [np.concatenate(of_cut) for of_cut in zip(*of_batches, strict=True)]
     least, median = min(float(each.min()) for each in of_set), min(float(np.median(each)) for each in of_set)
     return {
-        "images": len(pixels),
+        "images": len(of_set[0]),
         "cosine_least": round(least, 5),
         "cosine_median": round(median, 5),
         "times_as_fast": round(float(seconds[1] / seconds[0]), 2),
     }
 
 
-def _seconds(engine: BatchEngine, pixels: npt.NDArray[np.uint8]) -> float:
+def _timed(engine: BatchEngine, pixels: npt.NDArray[np.uint8]) -> tuple[list[Embeddings], float]:
     started = time.perf_counter()
-    engine.embed(pixels)
-    return time.perf_counter() - started
+    return engine.embed(pixels), time.perf_counter() - started

@@ -46,11 +46,12 @@ def require_space(description: SetDescription, name: SetName, worker: WorkerInfo
     )
 
 
-def require_different(embeddings: npt.NDArray[np.generic]) -> None:
-    """embeddings: [n, *shape] of n different images. Raises RunError if they are all the same."""
+def require_different(embeddings: npt.NDArray[np.generic], precision: str = "float32") -> None:
+    """embeddings: [n, *shape] of n different images. Raises RunError if they are all the same. precision: what they were computed in."""
     if (embeddings == embeddings[:1]).all():
+        coarse = "" if precision == "float32" else f"{precision} may be too coarse for this network (--precision float32 tells), or "
         raise RunError(
-            f"the network gives the same features for {len(embeddings)} different images, so they say nothing of any image: check "
+            f"the network gives the same features for {len(embeddings)} different images, so they say nothing of any image: {coarse}check "
             "--weights, --layer and --preprocessing"
         )
 

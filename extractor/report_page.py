@@ -10,7 +10,7 @@ from extractor.precision_words import cost_told
 from extractor.reasons import UNCOUNTED_REASONS
 from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
-from extractor.stages import STAGES, THREADS
+from extractor.stages import BEFORE_WORK, STAGES, THREADS
 from storage.html import Markup, join, tag
 from storage.sizes import human_bytes, human_seconds
 
@@ -23,6 +23,7 @@ _TITLES = {
     "pools": "Reading and decoding",
     "helpers": "Decode helpers",
 }
+_WORTH_NAMING = 0.1  # of the time before work
 _NO_UNIT = "no unit left to do"
 
 
@@ -142,12 +143,10 @@ def _failures(report: Mapping[str, Any]) -> Markup:
 
 def _bottleneck(report: Mapping[str, Any]) -> Markup:
     driver, total = report["seconds"]["driver"], report["seconds"]["total"]
-    before = sum(driver[name] for name in ("list", "start", "compare", "prepare"))
-    start = (
-        f"{human_seconds(before)} of {human_seconds(total)} passed before work on units began, {human_seconds(driver['start'])} of them "
-    )
-    aside = tag("p", start + "to start workers and build the network.")
-    return tag("section", tag("h2", "What binds"), tag("p", report["bottleneck"]["words"]), aside, class_="binds")
+    before = sum(driver[name] for name in BEFORE_WORK)
+    phases = [f"{human_seconds(driver[name])} {STAGES[name].what}" for name in BEFORE_WORK if driver[name] >= _WORTH_NAMING * before]
+    aside = f"{human_seconds(before)} of {human_seconds(total)} passed before work on units began: {'; '.join(phases)}."
+    return tag("section", tag("h2", "What binds"), tag("p", report["bottleneck"]["words"]), tag("p", aside), class_="binds")
 
 
 def _throughput(report: Mapping[str, Any]) -> Markup:

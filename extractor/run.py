@@ -22,12 +22,13 @@ from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rat
 from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
 from extractor.options import ExtractOptions
+from extractor.own_golden import OwnGolden
 from extractor.preview import preview
 from extractor.refusals import require_room, require_writable
 from extractor.relabelled import count_relabelled
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
-from extractor.set_run import SetRun, draw_golden
+from extractor.set_run import SetRun
 from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
@@ -106,6 +107,7 @@ class _Run:
         self.sets, self.listing, self.options, self.executor, self.clock = sets, listing, options, executor, clock
         self._on_progress = on_progress
         self.rounds = Rounds(sets, options, executor, clock, on_progress)
+        self.golden = OwnGolden(executor.embed_images)
 
     def go(self) -> ExtractResult:
         for each in self.sets:
@@ -119,7 +121,7 @@ class _Run:
             self.clock.lap("list")
         if self.options.recipe.precision == INT8:
             workers = settle_quantized(self.executor, self.sets[0])
-            self.clock.lap("engine")
+            self.clock.lap("calibrate")
         for each, worker in zip(self.sets, workers[0].all_sets, strict=True):
             each.check(worker)
         for each in self.sets:
@@ -193,10 +195,10 @@ class _Run:
     def _preview(self, worker: WorkerInfo) -> None:
         """Read and hash what each set would read."""
         total, before = sum(len(each.ledger.diff.to_read) for each in self.sets), 0
-        for each, of_set in zip(self.sets, worker.all_sets, strict=True):
+        for number, (each, of_set) in enumerate(zip(self.sets, worker.all_sets, strict=True)):
             items = len(each.ledger.diff.to_read)
             if items:
-                each.find_lenders()
+                each.find_lenders(partial(self.golden.of_set, number))
             preview(each.ledger, each.lenders, of_set.image_bytes, self.options.limits, partial(self._tell_previewed, before, total))
             before += items
 
@@ -227,7 +229,9 @@ class _Run:
 
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
-        self.precision = weigh_precision(self.executor, self.sets[0], self._files())
+        self.clock.lap("prepare")
+        self.precision = weigh_precision(self.executor, self.sets[0], self._files(), len(workers))
+        self.clock.lap("weigh")
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
         job = replace(first, also=tuple(also))
@@ -250,16 +254,17 @@ class _Run:
         return replace(results[0], also=tuple(results[1:]))
 
     def _create_sets(self) -> None:
-        drawn = draw_golden(self.executor.embed_images, self.sets) if any(each.base is None for each in self.sets) else []
+        standing = [each.golden() for each in self.sets]
+        drawn = self.golden.draw(self.sets) if None in standing else []
         for number, each in enumerate(self.sets):
-            each.create(each.base.golden() if each.base else drawn[number])
+            each.create(standing[number] or drawn[number])
 
     def _known_digests(self) -> list[Iterator[Words]]:
         """None where nothing is to be read: then nobody asks, and the indexes need not be read."""
         if not any(len(each.ledger.diff.to_read) for each in self.sets):
             return [iter(()) for _ in self.sets]
-        for each in self.sets:
-            each.find_lenders()
+        for number, each in enumerate(self.sets):
+            each.find_lenders(partial(self.golden.of_set, number))
         return [each.known_digests() for each in self.sets]
 
     def _commit_all(self, lost: list[LostUnit]) -> bool:

@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from extractor.corpus import Listing
 from extractor.diff import diff
 from extractor.forecast import Forecast
-from extractor.golden_images import draw_golden_images
 from extractor.job import Job, WorkerInfo
 from extractor.known import what_is_known
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
+from extractor.quantized_network import quantization_of
 from extractor.receipt import Receipt
-from extractor.refusals import require_different, require_own_corpus, require_space
+from extractor.refusals import require_own_corpus, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
 from extractor.taken_down import counted, without_taken
 from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
+from storage.begun import begun_description, begun_golden
 from storage.commit import create_set, open_newest
 from storage.digests import Words
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import RunError, UnstorableError
+from storage.errors import RunError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
-from storage.lending import Lender, copy_embeddings, find_lenders
+from storage.lending import Embed, Lender, copy_embeddings, find_lenders
 from storage.manifest import Manifest
 from storage.names import SetName, parse_root
 from storage.runs import RunFolder
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
+from storage.store import ensure_store
 from storage.takedown import finish_takedowns
 from storage.takedown_runs import forget_names
 from storage.tombstones import read_tombstones
@@ -86,9 +85,17 @@ class SetRun:
     def check(self, worker: WorkerInfo) -> None:
         """Raises SpaceMismatchError, UsageError (another shard format)."""
         self._worker = worker
+        if begun := begun_description(self.name):
+            require_space(begun, self.name, worker)
+            begun.require_format(self.options.format, self.name)
+
+    def golden(self) -> GoldenImages | None:
+        """Those of the set, or of a run that died before its first version: its finished units count, so its network and engine do, too."""
         if self.base:
-            require_space(self.base.description, self.name, worker)
-            self.base.description.require_format(self.options.format, self.name)
+            return self.base.golden()
+        begun = begun_description(self.name)
+        wanted = begun.space.quantization if begun else None
+        return next((each for each in begun_golden(self.name) if _quantization(each) == wanted), None)
 
     def compare(self, earlier: Ledger | None = None) -> None:
         """Find out what has to be read. earlier: of this run, for another listing; what was done counts."""
@@ -119,15 +126,18 @@ class SetRun:
 
     def create(self, golden: GoldenImages) -> None:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
-        self._description = create_set(self.name, self._describe())
-        require_space(self._description, self.name, self._worker)
+        ensure_store(self.name.root)
+        # Before the set is there: who goes on with it finds the calibrated network that its space names.
         self._golden_entry = (
             self.base.manifest.golden if self.base else write_golden(replace(golden, quantized=self.quantized), self.name.folder)
         )
+        self._description = create_set(self.name, self._describe())
+        require_space(self._description, self.name, self._worker)
         self.job = self._make_job(golden)
 
-    def find_lenders(self) -> None:
-        self.lenders = find_lenders(self.name, self._worker.space, [parse_root(root) for root in self.options.reuse_from])
+    def find_lenders(self, embed: Embed) -> None:
+        """embed: what this run's workers make of encoded images for this set."""
+        self.lenders = find_lenders(self.name, self._worker.space, embed, [parse_root(root) for root in self.options.reuse_from])
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""
@@ -222,17 +232,5 @@ class SetRun:
             require_own_corpus(manifest, self.name, self.listing)
 
 
-Embed = Callable[[Sequence[bytes]], Sequence[npt.NDArray[np.generic]]]  # of each set
-
-
-def draw_golden(embed: Embed, sets: Sequence[SetRun]) -> list[GoldenImages]:
-    """New golden images for each set. Raises RunError for a network that sees no difference between them, UnstorableError."""
-    images = draw_golden_images()
-    try:
-        embedded = embed(tuple(images.values()))
-    except UnstorableError as error:
-        raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
-    for each, embeddings in zip(sets, embedded, strict=True):
-        if each.base is None:
-            require_different(embeddings)
-    return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]
+def _quantization(golden: GoldenImages) -> str | None:
+    return quantization_of(golden.quantized) if golden.quantized else None

@@ -8,6 +8,7 @@ and those of decode helpers, likewise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 DRIVER, READER, FORWARD, POOLS, HELPERS = "driver", "reader", "forward", "pools", "helpers"
 
@@ -31,8 +32,10 @@ STAGES: dict[str, Stage] = {
     "list": Stage(DRIVER, "listing the corpus"),
     "start": Stage(DRIVER, "starting workers, building the network"),
     "compare": Stage(DRIVER, "comparing the listing with what is known"),
-    "engine": Stage(DRIVER, "measuring engines, calibrating the network"),
+    "calibrate": Stage(DRIVER, "calibrating the network, or taking the one that the set has"),
+    "engine": Stage(DRIVER, "measuring engines"),
     "prepare": Stage(DRIVER, "golden images, claims, plan"),
+    "weigh": Stage(DRIVER, "weighing the precision: some images in float32 as well"),
     "work": Stage(DRIVER, "workers at work on units"),
     "lend": Stage(DRIVER, "copying embeddings of other sets"),
     "commit": Stage(DRIVER, "settling the account, writing the version"),
@@ -50,3 +53,6 @@ STAGES: dict[str, Stage] = {
     "help_read": Stage(HELPERS, "reading files"),
     "help_decode": Stage(HELPERS, "decoding images"),
 }
+
+WORK = "work"
+BEFORE_WORK = tuple(takewhile(lambda name: name != WORK, STAGES))  # the driver's, in their order

@@ -112,23 +112,27 @@ class Worker:
             network.take(engine, each)
         self._engine = engine
 
-    def calibrate(self, locations: Sequence[str]) -> EngineChoice:
+    def calibrate(self, locations: Sequence[str], limits: Limits) -> EngineChoice:
         """The engine of an int8 space, calibrated on those of these images that can be decoded. Raises RunError where none can."""
-        pixels, digests = self._plain_images(locations)
+        pixels, digests = self._plain_images(locations, limits)
         if not pixels:
-            raise RunError(f"--precision int8 is calibrated on images of the corpus, and none of {len(locations)} could be decoded")
+            raise RunError(
+                f"--precision int8 is calibrated on images of the corpus, and none of {len(locations)} could be decoded within "
+                f"{limits.bytes} bytes (--max-bytes) and {limits.pixels} pixels (--max-pixels): raise the limits, mend the images, or "
+                "use another --precision, with which each of them becomes a reject"
+            )
         packed = self._networks[0].calibrated(np.stack(pixels), digests)
         return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
 
-    def weigh_precision(self, locations: Sequence[str]) -> dict[str, Any]:
-        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`."""
-        pixels, _ = self._plain_images(locations)
-        return weigh(self._networks[0], self._engine, pixels) if pixels else {}
+    def weigh_precision(self, locations: Sequence[str], limits: Limits, of_run: int) -> dict[str, Any]:
+        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`. of_run: images to embed."""
+        pixels, _ = self._plain_images(locations, limits)
+        return weigh(self._networks[0], self._engine, pixels, of_run) if pixels else {}
 
-    def _plain_images(self, locations: Sequence[str]) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
+    def _plain_images(self, locations: Sequence[str], limits: Limits) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
         """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""
         everyone, views = (1 << len(self._outputs)) - 1, self._networks[0].kind.views.count
-        pipeline = self._pipeline(locations, lambda digests: [everyone] * len(digests), DEFAULT_LIMITS)
+        pipeline = self._pipeline(locations, lambda digests: [everyone] * len(digests), limits)
         pixels: dict[int, npt.NDArray[np.uint8]] = {}
         for positions, images in pipeline.batches():
             pixels |= dict(zip(positions, np.asarray(images[self._kinds.index(self._networks[0].kind)])[::views], strict=True))

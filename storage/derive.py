@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from storage.golden import GoldenImages
 from storage.space import FIXED_VIEWS, Space, differing_fields
 from storage.stored import to_stored
 
@@ -33,6 +34,11 @@ class Derivation:
         good = np.ones(len(stored), np.bool_)
         good[list(faults)] = False
         return stored, good
+
+    def of_golden(self, golden: GoldenImages) -> npt.NDArray[np.generic]:
+        """[G * V, *shape] of the target, from the golden images of the source in all its views."""
+        rows = np.arange(len(golden.images))[:, None] * golden.views + np.array(self.views)
+        return self.apply(golden.embeddings[rows.reshape(-1)])[0]
 
     def _pool(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self.pooling is None:

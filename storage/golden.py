@@ -93,14 +93,33 @@ def cosines(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArr
     return np.asarray(np.where(both_zero, 1.0, (x * y).sum(axis=1) / np.where(norms == 0, 1.0, norms)))
 
 
-def require_no_drift(golden: GoldenImages, embedded: npt.NDArray[np.generic], precision: str, where: str) -> None:
-    """Raise DriftError with the worst image if any golden image embeds outside the tolerance of `precision`."""
+@dataclass(frozen=True)
+class Drift:
+    """The golden image that embeds furthest from what is kept, outside the tolerance. `told`: `golden image NAME with cosine ...`."""
+
+    image: str
+    cosine: float
+    least: float  # that the tolerance asks for
+
+    @property
+    def told(self) -> str:
+        return f"golden image {self.image!r} with cosine {self.cosine:.7f}"
+
+
+def drift_of(golden: GoldenImages, embedded: npt.NDArray[np.generic], precision: str) -> Drift | None:
+    """The worst of the golden images, by what they embed to elsewhere; None where all are within the tolerance of `precision`."""
     values = cosines(golden.embeddings, embedded)
     worst = int(np.argmin(values))
-    if not values[worst] >= MIN_COSINE[precision]:
-        name = golden.names[worst // golden.views]
+    if values[worst] >= MIN_COSINE[precision]:
+        return None
+    return Drift(golden.names[worst // golden.views], float(values[worst]), MIN_COSINE[precision])
+
+
+def require_no_drift(golden: GoldenImages, embedded: npt.NDArray[np.generic], precision: str, where: str) -> None:
+    """Raise DriftError with the worst image if any golden image embeds outside the tolerance of `precision`."""
+    if drift := drift_of(golden, embedded, precision):
         raise DriftError(
-            f"{where} embeds golden image {name!r} with cosine {values[worst]:.7f} to the set's own embedding; "
-            f"{precision} features need at least {MIN_COSINE[precision]}. Another library version, engine or device is the usual "
+            f"{where} embeds {drift.told} to the set's own embedding; "
+            f"{precision} features need at least {drift.least}. Another library version, engine or device is the usual "
             "cause: use the versions that `permafrost store show` lists for the set, or extract into a new set"
         )

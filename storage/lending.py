@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from storage.catalog import set_names
 from storage.derive import Derivation, derivation
 from storage.digests import DigestMap, Words, from_words
-from storage.errors import DamagedError, PermafrostError
-from storage.feature_set import read_description
+from storage.errors import DamagedError, PermafrostError, UnstorableError
+from storage.feature_set import SetDescription, read_description
 from storage.files import FileEntry, open_proven
+from storage.golden import GoldenImages, drift_of, read_golden
 from storage.index import EmbeddingIndex, committed_index
 from storage.names import SetName
 from storage.new_shard import new_shard
@@ -25,15 +27,20 @@ from storage.space import Space
 from storage.stated_space import STATED
 from storage.versions import list_versions, read_manifest
 
+Embed = Callable[[Sequence[bytes]], npt.NDArray[np.generic]]  # n encoded images -> [n * V, *shape] in the borrower's space, here and now
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Lender:
-    """Another set, where its embeddings are, and how ours follow from them."""
+    """Another set, where its embeddings are, how ours follow from them, and its golden images with what ours would be."""
 
     name: SetName
     format: ShardFormat
     derivation: Derivation
     index: EmbeddingIndex
+    golden: GoldenImages
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,13 @@ class Copied:
         return range(0, self.views * len(self.digests), self.views)
 
 
-def find_lenders(borrower: SetName, space: Space, further: Sequence[Place] = ()) -> list[Lender]:
+def find_lenders(borrower: SetName, space: Space, embed: Embed, further: Sequence[Place] = ()) -> list[Lender]:
     """The other sets of its store, and of the `further` stores, whose features are in the space, or lead to it without a forward pass.
 
     Those in the space come first, and among them those of the borrower's own store.
+
+    A space leaves open which engine, device and library versions compute it, within a tolerance. So a set outside it, by its golden
+    images and what they embed to here, lends nothing, as it could not be extended here; nor does one without golden images. Both are told.
 
     A damaged one lends nothing, and is no reason to stop either. Nor does one with features that somebody only said to be in its space.
     """
@@ -62,15 +72,42 @@ def find_lenders(borrower: SetName, space: Space, further: Sequence[Place] = ())
         if not same_place(name.folder, borrower.folder):
             with suppress(PermafrostError, OSError):
                 description = read_description(name)
-                if (way := derivation(description.space, space)) and not _has_stated_features(name):
-                    lender = Lender(name, shard_format(description.shard_format), way, committed_index(name))
+                if (way := derivation(description.space, space)) and (golden := _golden_of(name, description)):
+                    as_lent = replace(golden, embeddings=way.of_golden(golden))
+                    lender = Lender(name, shard_format(description.shard_format), way, committed_index(name), as_lent)
                     lenders.append((description.space != space, lender))
-    return [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
+    in_order = [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
+    return [lender for lender in in_order if _agrees(lender, space.precision, embed)]
 
 
-def _has_stated_features(name: SetName) -> bool:
-    manifests = (read_manifest(name.folder, version) for version in list_versions(name.folder))
-    return any(manifest.provenance.get("space") == STATED for manifest in manifests)
+def _golden_of(name: SetName, description: SetDescription) -> GoldenImages | None:
+    """None of a set without versions, or with features that are only stated."""
+    manifests = [read_manifest(name.folder, version) for version in list_versions(name.folder)]
+    if not manifests or any(manifest.provenance.get("space") == STATED for manifest in manifests):
+        return None
+    return read_golden(manifests[-1].golden, name.folder, description.shape, description.dtype)
+
+
+def _agrees(lender: Lender, precision: str, embed: Embed) -> bool:
+    why = _why_not(lender.golden, precision, embed)
+    if why:
+        logger.warning("%s lends nothing, though features in its space would do: %s", lender.name, why)
+    return not why
+
+
+def _why_not(golden: GoldenImages, precision: str, embed: Embed) -> str:
+    if not golden.images:
+        return "it has no golden images (it was imported, or they were taken down), so nobody can see whether its features agree with these"
+    try:
+        drift = drift_of(golden, embed(golden.images), precision)
+    except UnstorableError as error:
+        return f"its golden images cannot be compared ({error})"
+    if not drift:
+        return ""
+    return (
+        f"this run embeds its {drift.told} to that set's own embedding; {precision} features need at least {drift.least}. "
+        "It was made with another engine, device or library version; what it has is embedded again"
+    )
 
 
 def copy_embeddings(

@@ -7,7 +7,9 @@ import json
 import sys
 import tempfile
 import traceback
+import unittest.mock
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -227,13 +229,14 @@ def an_int8_set_is_calibrated_once(bench: Bench) -> None:
     from PIL import Image
 
     import storage
-    from extractor import ExtractOptions, engine_settling, extract
+    from extractor import ExtractOptions, engine_settling, extract, precision_cost
     from extractor.backbone_source import OWN
     from extractor.embed import embed_images
 
     if bench.name != "openvino":
         return
-    engine_settling.IMAGES, engine_settling.SHARE = BATCH, 1
+    engine_settling.MIN_FILES, precision_cost.affordable = BATCH, lambda *_: 3  # type: ignore[attr-defined]
+    precision_cost.SHARE = 1e6  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         (folder / "corpus").mkdir()
@@ -246,7 +249,7 @@ def an_int8_set_is_calibrated_once(bench: Bench) -> None:
             write[i](folder / "corpus" / f"{i}.png")
         second = extract(folder / "corpus", folder / "store/team/set", options)
         assert (second.space_id, second.embedded, second.engine["why"]) == (first.space_id, BATCH, "calibrated as this set was")
-        assert first.precision["images"] == BATCH
+        assert first.precision["images"] == 3
         assert 0.98 <= first.precision["cosine_least"] <= first.precision["cosine_median"] <= 1
         made = storage.open(folder / "store/team/set")
         embeddings = made.to_numpy()[1]
@@ -254,6 +257,67 @@ def an_int8_set_is_calibrated_once(bench: Bench) -> None:
         assert not np.array_equal(embeddings, bench.engine(images(2 * BATCH)))
         again = embed_images([str(folder / "corpus" / "0.png")], options.recipe, made.space, "a head", 2, made.golden().quantized)
         assert cosines(next(again).embeddings, embeddings[:1]).min() >= 0.9999
+
+
+@check
+def calibration_keeps_the_limits_of_the_run(bench: Bench) -> None:
+    from PIL import Image
+
+    from extractor import ExtractOptions, extract
+    from extractor.backbone_source import OWN
+    from extractor.limits import Limits
+    from storage.errors import RunError
+
+    if bench.name != "openvino":
+        return
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        for i, pixels in enumerate(images(BATCH)):
+            Image.fromarray(pixels).resize((SIZE * (2 if i else 1), SIZE)).save(folder / "corpus" / f"{i}.png")
+        options = ExtractOptions(replace(bench.backbone.recipe, precision="int8", weights=OWN, dtype="float32"), local=True)
+        told = ""
+        try:
+            extract(folder / "corpus", folder / "store/team/none", replace(options, limits=Limits(pixels=100)))
+        except RunError as error:
+            told = str(error)
+        assert f"none of {BATCH} could be decoded within" in told
+        assert "100 pixels (--max-pixels)" in told
+        result = extract(folder / "corpus", folder / "store/team/one", replace(options, limits=Limits(pixels=SIZE * SIZE)))
+        assert (result.rows, result.rejected, result.engine["why"]) == (1, BATCH - 1, "calibrated on 1 images")
+
+
+@check
+def an_int8_run_that_died_is_continued_with_its_network(bench: Bench) -> None:
+    """Before the first version, too, and though the corpus has changed, by whose images it would be calibrated now."""
+    from PIL import Image
+
+    import storage
+    from extractor import ExtractOptions, Progress, extract, plan
+    from extractor.backbone_source import OWN
+
+    if bench.name != "openvino":
+        return
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as text, unittest.mock.patch.multiple(plan, MIN_UNIT_ITEMS=2, UNITS_AIMED_AT=10**6):
+        folder = Path(text)
+        (folder / "corpus").mkdir()
+        write = [Image.fromarray(pixels).save for pixels in images(2 * BATCH + 1)]
+        for i in range(2 * BATCH):
+            write[i](folder / "corpus" / f"{i}.png")
+        options = ExtractOptions(replace(bench.backbone.recipe, precision="int8", weights=OWN, dtype="float32"), local=True)
+        with suppress(KeyboardInterrupt):
+            extract(folder / "corpus", folder / "store/team/set", options, interrupt)
+        [standing] = (folder / "store/team/set/golden").iterdir()
+        write[-1](folder / "corpus" / "new.png")
+        result = extract(folder / "corpus", folder / "store/team/set", options)
+        assert (result.rows, result.engine["why"]) == (2 * BATCH + 1, "calibrated as this set was")
+        assert result.read < result.rows
+        assert storage.open(folder / "store/team/set").manifest.golden.path == f"golden/{standing.name}"
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def told(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def run(corpus: Path, seconds: float = 0.0) -> dict[str, Any]:
         network = worker._networks[0]
         network.engine = Sums(network.engine.shapes[0], seconds)  # type: ignore[assignment]
-        monkeypatch.setattr("extractor.set_run.draw_golden_images", drawn_golden_images)
+        monkeypatch.setattr("extractor.own_golden.draw_golden_images", drawn_golden_images)
         monkeypatch.setattr("extractor.run.make_executor", lambda options: Warm((options.recipe,), 1))
         result = extract(corpus, tmp_path / "store" / "team" / "set", ExtractOptions(RECIPE, local=True))
         assert result.embedded == IMAGES
@@ -130,7 +130,7 @@ def slow_site(tiny: Path) -> Iterator[str]:
 def test_expensive_images_and_a_fast_engine_name_decoding(told: Callable[..., dict[str, Any]], expensive: Path) -> None:
     found = told(expensive)
     assert found["stage"] == "decode", found
-    assert found["words"].startswith("Decoding: the forward pass waited")
+    assert "Decoding: the forward pass waited" in found["words"]
 
 
 def test_a_slow_engine_names_the_forward_pass(told: Callable[..., dict[str, Any]], tiny: Path) -> None:

@@ -47,5 +47,7 @@ def test_a_network_that_sees_no_difference_is_refused() -> None:
     same = np.ones((4, 2, 3), np.float16)
     with pytest.raises(RunError, match="gives the same features for 4 different images"):
         require_different(same)
+    with pytest.raises(RunError, match=r"int8 may be too coarse for this network \(--precision float32 tells\), or check --weights"):
+        require_different(same, "int8")
     same[3, 1, 2] = 2
     require_different(same)

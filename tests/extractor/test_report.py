@@ -74,6 +74,18 @@ def test_what_binds_is_told_in_words(seconds: dict[str, float], stage: str, said
     assert said in found.words
 
 
+def test_what_took_longer_than_the_work_is_said_first() -> None:
+    seconds = {"list": 1, "start": 20, "calibrate": 135, "compare": 1, "weigh": 60, "prepare": 3, "work": 52, "commit": 3, "infer": 50}
+    found = find_bottleneck(seconds, workers=1)
+    assert found.stage == "infer"
+    assert found.words.startswith(
+        "The larger part was calibrating the network, or taking the one that the set has: 49% of the run, and work"
+    )
+    assert "work on units 19%. Of that work: The forward pass: it was busy 96%" in found.words
+    assert "weighing the precision" in find_bottleneck(seconds | {"calibrate": 1}, workers=1).words
+    assert find_bottleneck(seconds | {"work": 200}, workers=1).words.startswith("The end of the run")
+
+
 def test_time_lost_to_dead_workers_is_not_called_the_end_of_the_run() -> None:
     found = find_bottleneck({"work": 10, "infer": 2}, 1, replaced=5)
     assert (found.stage, found.share) == ("replaced", 0.8)

@@ -51,6 +51,15 @@ def test_the_page_shows_the_account_the_rejects_and_what_binds() -> None:
         assert said in text
 
 
+def test_all_that_came_before_the_work_is_counted_and_the_larger_parts_are_named() -> None:
+    report = make_example()
+    report["seconds"]["driver"] |= {"calibrate": 20.0, "engine": 3.0, "weigh": 6.0, "prepare": 0.1}
+    text = Page(render(report | {"seconds": report["seconds"] | {"total": 50.0}})).text
+    assert "33.6 s of 50.0 s passed before work on units began: 4.0 s starting workers, building the network; 20.0 s calibrating" in text
+    assert "6.0 s weighing the precision: some images in float32 as well." in text
+    assert "3.0 s measuring engines;" not in text
+
+
 def test_a_further_set_says_where_the_work_stands_and_contradicts_nothing() -> None:
     report = make_example()
     text = Page(render({**report, "sets": ["store/team/first", report["set"]]})).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -31,6 +32,7 @@ from extractor.rounds import Rounds
 from extractor.stages import STAGES
 from extractor.unit_queue import LostUnit
 from extractor.worker import Worker
+from storage.begun import begun_golden
 from storage.compact import compact_set
 from storage.errors import (
     ConflictError,
@@ -252,6 +254,33 @@ def test_a_run_cut_short_is_resumed_from_its_receipts(run: Run, make_corpus: Mak
     assert contents(result) == undisturbed
 
 
+def test_a_run_that_died_before_the_first_version_is_not_resumed_by_another_engine(
+    run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
+) -> None:
+    """Its finished units hold features of that engine."""
+    corpus = make_corpus(20)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut_after(12))
+    folder = tmp_path / "features" / "team" / "photos"
+    [golden] = begun_golden(parse_set(str(folder)))
+    [path] = (folder / "golden").iterdir()
+    path.unlink()
+    write_golden(replace(golden, embeddings=np.roll(golden.embeddings, 7, axis=-1)), folder)
+    with pytest.raises(DriftError, match=r"golden image '(small|large)\.(jpg|png)' with cosine"):
+        run(corpus)
+
+
+def test_a_set_that_was_only_begun_is_held_to_its_space_and_format(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(4)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, on_progress=cut_after(0))
+    with pytest.raises(SpaceMismatchError, match="weights"):
+        run(corpus, dry_run=True, recipe=replace(RECIPE, weights="random:2"))
+    with pytest.raises(UsageError, match="parquet, and stay so"):
+        run(corpus, format="hdf5")
+    assert account(run(corpus)) == (4, 4, 0, 4, 0, 0)
+
+
 def test_a_lost_unit_leaves_its_items_pending_and_the_next_run_has_them(
     run: Run, make_corpus: MakeCorpus, tmp_path: Path, small_units: None
 ) -> None:
@@ -413,16 +442,21 @@ def test_another_corpus_is_refused_and_a_moved_one_goes_on_under_its_id(run: Run
     assert account(run(moved, corpus_id=first.corpus)) == (0, 0, 3, 3, 0, 0)
 
 
-def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -> None:
-    corpus = make_corpus(3)
-    first = run(corpus)
+def as_another_engine_made_it(first: ExtractResult) -> None:
+    """Gives version 1 golden embeddings far from those that workers here make."""
     folder = parse_set(first.set).folder
     golden = storage.open(first.set).golden()
-    entry = write_golden(GoldenImages(golden.names, golden.images, np.roll(golden.embeddings, 7, axis=1)), folder)
+    entry = write_golden(GoldenImages(golden.names, golden.images, np.roll(golden.embeddings, 7, axis=-1)), folder)
     path = folder / "versions" / "00000001.json"
     manifest = read_sealed(path, "manifest")
     manifest["golden"] = {"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes, "rows": entry.rows}
     path.write_bytes(seal(manifest))
+
+
+def test_drift_stops_the_run_before_any_row(run: Run, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus(3)
+    first = run(corpus)
+    as_another_engine_made_it(first)
     (corpus / "ant" / "new.png").write_bytes(draw(77))
     with pytest.raises(DriftError, match=r"golden image '(small|large)\.(jpg|png)' with cosine"):
         run(corpus)
@@ -493,6 +527,23 @@ def test_another_set_of_the_store_in_the_same_space_lends_its_embeddings(run: Ru
     lent, borrowed = contents(first), contents(result)
     assert all(borrowed[key][1:] == value[1:] for key, value in lent.items())
     assert account(run(other, "theirs")) == (0, 0, 12, 12, 0, 0)
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_a_set_that_this_run_could_not_extend_lends_nothing_to_it_and_it_is_said(
+    run: Run, make_corpus: MakeCorpus, caplog: pytest.LogCaptureFixture, maps: bool
+) -> None:
+    """Nor does a dry run count on it. What leads to the space by pooling is held to the same."""
+    corpus = make_corpus(5)
+    as_another_engine_made_it(run(corpus, "theirs", recipe=replace(RECIPE, pooling="none") if maps else RECIPE))
+    said = run(corpus, "ours", dry_run=True, rehash=True)
+    assert (said.copied, said.embedded) == (0, 5)
+    caplog.clear()
+    result = run(corpus, "ours")
+    assert (account(result), result.copied) == ((5, 5, 0, 5, 0, 0), 0)
+    [told] = [message for message in caplog.messages if "lends nothing" in message]
+    assert "team/theirs lends nothing" in told
+    assert re.search(r"golden image '(small|large)\.(jpg|png)' with cosine 0\.\d+ .* float32 features need at least 0\.99999", told)
 
 
 def test_another_store_lends_when_it_is_named(run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def recipes_of(options: ExtractOptions) -> tuple[Recipe, ...]:
 
 
 def keep_workers_warm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extractor.set_run.draw_golden_images", drawn_golden_images)
+    monkeypatch.setattr("extractor.own_golden.draw_golden_images", drawn_golden_images)
     cold = extractor.run.make_executor
     monkeypatch.setattr(
         "extractor.run.make_executor",

@@ -18,6 +18,7 @@ import storage
 from scripts.damaged_sets import flip_a_bit
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
+from storage.begun import begun_golden
 from storage.bucket import Bucket
 from storage.catalog import list_manifests, list_sets
 from storage.changes import remove as remove_items
@@ -26,6 +27,7 @@ from storage.digests import DigestMap, words_of
 from storage.errors import ConflictError, DamagedError, NotFoundError, PermafrostError, UsageError
 from storage.files import list_names, read_bytes, remove, write_atomic
 from storage.gc import collect_garbage
+from storage.golden import write_golden
 from storage.lending import copy_embeddings, find_lenders
 from storage.names import parse_root
 from storage.place import RemotePlace
@@ -234,13 +236,18 @@ def test_a_lost_version_in_a_bucket_is_found_and_given_up(made: MadeSet) -> None
 def test_a_set_on_a_disk_borrows_from_one_in_a_bucket(made: MadeSet, bucket: RemotePlace, make_set: Callable[..., MadeSet]) -> None:
     made.commit("photos", {"a": 1, "b": 2})
     mine = make_set()
-    [lender] = find_lenders(mine.name, mine.description.space, [bucket])
+    [lender] = find_lenders(mine.name, mine.description.space, mine.embed, [bucket])
     wanted = DigestMap()
     wanted.add(words_of([mine.digest(picture) for picture in (1, 2, 3)]))
     layout = ShardLayout(mine.description.shape, mine.description.dtype, mine.description.space.id)
     [copied] = copy_embeddings(wanted, [lender], mine.name, shard_format("parquet"), layout)
     assert set(copied.digests) == {mine.digest(1), mine.digest(2)}
     assert (Path(str(mine.folder)) / copied.shard.path).stat().st_size == copied.shard.bytes
+
+
+def test_the_golden_images_of_a_set_that_was_only_begun_are_found(made: MadeSet) -> None:
+    write_golden(made.golden_images(), made.folder)
+    assert [golden.names for golden in begun_golden(made.name)] == [("small.png", "large.jpg")]
 
 
 def test_runs_are_watched_and_stopped(made: MadeSet) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from storage.commit import commit
 from storage.digests import DigestMap, words_of
+from storage.errors import UnstorableError
 from storage.export import export_set
 from storage.import_features import import_features
 from storage.import_options import ImportOptions
@@ -26,7 +27,7 @@ def borrow(borrower: Any, pictures: list[int]) -> dict[int, bytes]:
     """What the borrower's new shards hold, by picture, after copying."""
     description = borrower.description
     layout = ShardLayout(description.shape, description.dtype, description.space.id)
-    lenders = find_lenders(borrower.name, description.space)
+    lenders = find_lenders(borrower.name, description.space, borrower.embed)
     numbers = {borrower.digest(picture): picture for picture in pictures}
     kind = SHARD_FORMATS[description.shard_format]
     wanted = DigestMap()
@@ -76,8 +77,10 @@ def test_what_float16_cannot_hold_is_not_derived(make_set: MakeSet, tmp_path: Pa
     assert borrow(make_set((3,), root=tmp_path, name="narrow"), [1, 2]) == {2: np.ones(3, np.float16).tobytes()}
 
 
-def test_features_that_are_only_said_to_be_in_a_space_are_not_lent_and_those_of_an_export_are(make_set: MakeSet, tmp_path: Path) -> None:
-    """Nobody can check what `--like` says, and a wrong word in one set must not spread to others."""
+def test_imported_features_are_not_lent_whether_they_are_only_said_to_be_in_a_space_or_nobody_can_compare_them(
+    make_set: MakeSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can check what `--like` says, nor which engine made an export; a wrong word in one set must not spread to others."""
     made = make_set(root=tmp_path / "elsewhere", name="one")
     made.commit("a", {"k": 1, "l": 2})
     borrower = make_set(root=tmp_path / "here", name="borrower")
@@ -87,8 +90,63 @@ def test_features_that_are_only_said_to_be_in_a_space_are_not_lent_and_those_of_
         np.savez(stated, **{name: arrays[name] for name in arrays if name != "permafrost"})
     import_features(stated, f"{tmp_path}/here/team/stated", ImportOptions(like=made.uri))
     assert borrow(borrower, [1, 2]) == {}
+    assert caplog.messages == []
     import_features(flat, f"{tmp_path}/here/team/exported")
-    assert borrow(borrower, [1, 2]) == {n: borrower.embedding(n).tobytes() for n in (1, 2)}
+    assert borrow(borrower, [1, 2]) == {}
+    [told] = caplog.messages
+    assert "team/exported lends nothing" in told
+    assert "no golden images" in told
+
+
+def turned(made: Any, degrees: float) -> Any:
+    """The set as another engine would begin it, which moves its golden embeddings by so much."""
+    values, radians = np.ones((2, *made.description.shape)), np.radians(degrees)
+    aside = values.copy()
+    aside.reshape(2, -1)[:, ::2] *= -1
+    moved = (np.cos(radians) * values + np.sin(radians) * aside).astype(made.description.dtype)
+    object.__setattr__(made, "embed", lambda images: moved)
+    return made
+
+
+def test_a_set_that_another_engine_made_lends_nothing_and_it_is_said_which_and_by_how_much(
+    make_set: MakeSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    turned(make_set((4,), root=tmp_path, name="theirs"), 10).commit("a", {"k": 1, "l": 2})
+    turned(make_set((4,), root=tmp_path, name="near"), 0.1).commit("a", {"l": 2})
+    borrower = make_set((4,), root=tmp_path, name="borrower")
+    assert borrow(borrower, [1, 2]) == {2: borrower.embedding(2).tobytes()}
+    [told] = caplog.messages
+    assert "team/theirs lends nothing" in told
+    assert "golden image 'small.png' with cosine 0.98" in told
+    assert "need at least 0.99999" in told
+
+
+def test_who_lends_derived_features_is_compared_in_the_form_in_which_they_are_lent(make_set: MakeSet, tmp_path: Path) -> None:
+    """Turned maps have other means, unless what was added in one place was taken from another."""
+    theirs = turned(make_set((2, 2, 4), "float32", root=tmp_path / "4", name="maps", pooling="none"), 10)
+    theirs.commit("a", {"k": 1})
+    evenly = make_set((2, 2, 3), "float32", root=tmp_path / "3", name="maps", pooling="none")
+    moved = np.ones((2, 2, 2, 3), np.float32)
+    moved[:, 0], moved[:, 1] = 0.5, 1.5
+    object.__setattr__(evenly, "embed", lambda images: moved)
+    evenly.commit("a", {"k": 1})
+    for channels, held in ((4, theirs), (3, evenly)):
+        borrower = make_set((channels,), root=tmp_path / str(channels), name="pooled")
+        lent = borrow(borrower, [1])
+        expected = held.embedding(1).mean(axis=(0, 1)).astype(np.float16).tobytes()
+        assert lent == ({1: expected} if held is evenly else {})
+
+
+def test_golden_images_that_give_no_embedding_here_are_no_reason_to_stop(
+    make_set: MakeSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(images: Any) -> Any:
+        raise UnstorableError("2 of 2 known good images gave no embedding")
+
+    make_set(root=tmp_path, name="one").commit("a", {"k": 1})
+    borrower = make_set(root=tmp_path, name="borrower")
+    assert find_lenders(borrower.name, borrower.description.space, refuse) == []
+    assert "cannot be compared (2 of 2" in caplog.text
 
 
 def test_a_set_lends_nothing_to_itself(make_set: MakeSet, tmp_path: Path) -> None:

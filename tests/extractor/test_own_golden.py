@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from extractor.own_golden import OwnGolden
+from storage.errors import UnstorableError
+
+
+class Network:
+    """Two sets: three features of the plain image, and two of each of two views. An image is its number."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def embed(self, images: Sequence[bytes]) -> tuple[Any, ...]:
+        self.asked += images
+        if b"bad" in images:
+            raise UnstorableError("no embedding", 1)
+        numbers = [int(image) for image in images]
+        views = [[10 * n + view, 0] for n in numbers for view in range(2)]
+        return np.array([[n, n, n] for n in numbers], np.float32), np.array(views, np.float32)
+
+
+def test_each_image_is_embedded_once_for_all_sets_and_comes_in_the_order_asked_for() -> None:
+    network = Network()
+    own = OwnGolden(network.embed)
+    assert own.of_set(0, [b"1", b"2", b"1"]).tolist() == [[1] * 3, [2] * 3, [1] * 3]
+    assert own.of_set(1, [b"3", b"2"]).tolist() == [[30, 0], [31, 0], [20, 0], [21, 0]]
+    assert network.asked == [b"1", b"2", b"3"]
+
+
+def test_an_image_without_an_embedding_leaves_the_others_alone() -> None:
+    own = OwnGolden(Network().embed)
+    with pytest.raises(UnstorableError):
+        own.of([b"1", b"bad"])
+    assert own.of_set(0, [b"1"]).tolist() == [[1] * 3]
