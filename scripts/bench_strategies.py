@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--labels", help="with given splits (default: the items' own)")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="random:0")
-    parser.add_argument("--preprocessing", help="of a model file, as for extract (default: the network's own)")
+    parser.add_argument("--preprocessing", default="", help="of a model file, as for extract (default: the network's own)")
     parser.add_argument("--last", type=int, default=20, help="layers trained (default 20)")
     parser.add_argument("--input-size", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=6)
