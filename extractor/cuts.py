@@ -127,6 +127,11 @@ def moved(cuts: Sequence[Cut], number: int, dtype: str) -> Cut:
     return min(reversed(alike), key=lambda cut: cut.bytes(dtype))
 
 
+def most_trained(cuts: Sequence[Cut], cut: Cut, dtype: str) -> int:
+    """The largest number of last layers for which `cut_for_last` takes this cut; where it takes it for none, how many are behind it."""
+    return max(each.layers_behind for i, each in enumerate(cuts) if cut in (each, moved(cuts, i, dtype)))
+
+
 def require_cut(model: keras.Model, name: str, backbone: str) -> Cut:
     """The cut at a layer (named as in Keras or by its canonical name) that something is behind.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import keras
 from extractor.backbone_table import BACKBONES
 from extractor.backbones import cut_out, has_top, whole_network
 from extractor.cut import outputs_of
-from extractor.cuts import Cut, require_cut
+from extractor.cuts import Cut, most_trained, require_cut, valid_cuts
 from extractor.fingerprint import graph_digest, weights_digest
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
@@ -23,7 +22,7 @@ from storage.space import Space, require_same_space
 @dataclass(frozen=True)
 class NetworkTail:
     """model: features at the cut [N, *shape] float32 to the network's end, before a classification top. layers: names of the network's last
-    layers (`model.layers` of Keras), up to the first that has weights and is before the cut: so many can be trained."""
+    layers (`model.layers` of Keras), as many as can be trained (`cuts.most_trained`)."""
 
     model: keras.Model
     cut: Cut
@@ -46,13 +45,8 @@ def build_tail(recipe: Recipe, expected: Space, owner: str) -> NetworkTail:
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     require_same_space(expected, frozen.space.plain, owner, f"{recipe.name} with weights {recipe.weights}", way_out)
     model = keras.Model(outputs_of(network)[cut.layer][0], network.outputs[0], name="tail")
-    return NetworkTail(model, cut, _about(model, cut), _last_layers(network, model))
-
-
-def _last_layers(network: keras.Model, tail: keras.Model) -> tuple[str, ...]:
-    behind = {layer.name for layer in tail.layers}
-    last = list(takewhile(lambda layer: layer.name in behind or not layer.weights, reversed(network.layers)))
-    return tuple(layer.name for layer in reversed(last))
+    last = network.layers[-most_trained(valid_cuts(network), cut, recipe.dtype) :]
+    return NetworkTail(model, cut, _about(model, cut), tuple(layer.name for layer in last))
 
 
 def _require_maps(recipe: Recipe, expected: Space, owner: str) -> None:

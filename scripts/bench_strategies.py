@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--labels", help="with given splits (default: the items' own)")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="random:0")
-    parser.add_argument("--preprocessing", help="of a model file, as for extract (default: the network's own)")
+    parser.add_argument("--preprocessing", default="", help="of a model file, as for extract (default: the network's own)")
     parser.add_argument("--last", type=int, default=20, help="layers trained (default 20)")
     parser.add_argument("--input-size", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=6)
@@ -49,8 +49,8 @@ def main() -> None:
 def _measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from extractor import ExtractOptions, Recipe, extract
     from extractor.cut_choice import cut_for
-    from extractor.cut_plan import plan
-    from extractor.cut_rates import measure_cut
+    from extractor.cut_plan import HybridWork, plan
+    from extractor.cut_rates import measure_cut, measure_head
 
     own = {"input_size": args.input_size, "preprocessing": args.preprocessing}
     recipe = Recipe(args.backbone, args.weights, pooling="none", dtype="float32", **own)
@@ -74,9 +74,10 @@ def _measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     told["runs"] = [_of_seed(args, seed, uris, at_cut, pixels) for seed in range(args.seeds)]
     told["summary"] = _summary(told)
     some = [str(Path(args.corpus) / key) for key in _keys(uris["cut"])[:48]]
-    [foreseen] = plan([cut], [measure_cut(recipe, cut, some)], made["cut"].rows, args.epochs, "float32")
-    share = told["runs"][0]["rows"]["train"] / made["cut"].rows  # an epoch of the plan is over all images
-    told["planner"] = {"extract_seconds": foreseen.extract, "epoch_seconds": foreseen.epoch * share, "bytes": foreseen.bytes}
+    rows, head = told["runs"][0]["rows"], measure_head(storage.open(uris["end"]).shape[-1])
+    work = HybridWork(made["cut"].rows, rows["train"], rows["validation"], args.epochs)
+    [foreseen] = plan([cut], [measure_cut(recipe, cut, some)], head, work, "float32")
+    told["planner"] = {"extract_seconds": foreseen.extract, "epoch_seconds": foreseen.epoch, "bytes": foreseen.bytes}
     return told
 
 

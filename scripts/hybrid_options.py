@@ -89,13 +89,14 @@ def strategy_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
 
 
 def _trained(fitted: FittedHead) -> str:
-    frozen, last = fitted.frozen, fitted.frozen.get("train_last")
+    """The layer of the cut may be among the last N, too, where it has no weights: it is frozen."""
+    frozen, behind = fitted.frozen, fitted.frozen["layers_behind"]
+    last = min(frozen.get("train_last", behind), behind)
     if last == 0:
         return "and behind it: the head alone trained"
     if fitted.epochs == 0:
-        tried = last or frozen["layers_behind"]
-        return f"and behind it as it was: with the last {tried} layers trained validation was never better than with the head alone"
+        return f"and behind it as it was: with the last {last} layers trained validation was never better than with the head alone"
     parameters = f"({frozen['parameters_trained']:,} parameters)"
-    if last is None:
-        return f"the last {frozen['layers_behind']} layers trained {parameters}"
+    if last == behind:
+        return f"the last {last} layers trained {parameters}"
     return f"and behind it up to the last {last} layers, which are trained {parameters}"

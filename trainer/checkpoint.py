@@ -18,7 +18,7 @@ from storage.errors import DamagedError
 from storage.files import list_names, remove_folder, to_json, write_atomic
 
 FILE = "checkpoint.npz"
-CHECKPOINT_FORMAT = 2  # 1 did not tell the open groups
+CHECKPOINT_FORMAT = 3  # 1 did not tell the open groups; the validation losses of 2 had the penalty of the weights in them
 Arrays = list[npt.NDArray[np.generic]]
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from storage.asked import check_fields
 from storage.errors import UsageError
 from trainer.map_pooling import DEFAULT_MAP_POOLING, MAP_POOLINGS, Tensor
+from trainer.plain_validation import PlainlyValidated
 from trainer.standardise import moments, standardised
 
 MAX_HIDDEN = 65536  # units a layer
@@ -154,7 +155,7 @@ def build_head(options: HeadOptions, head_input: HeadInput) -> keras.Model:
     x = pooling.build(inputs, lambda vectors: standardised(vectors, found), l2)
     build = HEADS[options.head].build
     assert build is not None, f"Keras does not train the head {options.head}"
-    return keras.Model(inputs, build(x, options, head_input.outputs, l2))
+    return PlainlyValidated(inputs, build(x, options, head_input.outputs, l2))
 
 
 def with_activation(model: keras.Model, activation: keras.layers.Layer) -> keras.Model:

@@ -18,6 +18,7 @@ from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
 from trainer.memory import require_room
 from trainer.network_depth import HEAD, DepthGroups
+from trainer.plain_validation import PlainlyValidated
 from trainer.task import Loss
 from trainer.unfreezing import NextEpoch, next_epoch
 
@@ -61,7 +62,7 @@ class ImageTraining:
             self._optimizer = self._built_optimizer()
         # Of the same layers, and compiled once, as it does not matter to it what is trained. On the first device alone: Keras takes
         # batches of several only where each has an equal share, which the last batch of validation has not.
-        self._judge = keras.Model(self._model.inputs, self._model.outputs)
+        self._judge = PlainlyValidated(self._model.inputs, self._model.outputs[0])
         self._judge.compile(loss=loss, metrics=list(metrics), jit_compile=False)
         self._opened: int | None = None
         self._first = 0  # epoch of this run

@@ -100,7 +100,7 @@ class Stack:
     def settle(self, patience: int) -> None:
         """End an epoch: keep the weights of heads that got better, retire those that have not for `patience` epochs."""
         penalty = self._architecture.penalty(self._training[0], self._setting["l2"]).numpy()
-        losses, validation = np.mean(self._losses, axis=0) + penalty, self._validation_losses(penalty)
+        losses, validation = np.mean(self._losses, axis=0) + penalty, self._validation_losses()
         better = [
             not state.progress.done
             and state.progress.note(float(losses[i]), None if validation is None else float(validation[i]), patience)
@@ -113,12 +113,12 @@ class Stack:
         if leaving and self.busy and len(leaving) >= LEAST_LEAVING * len(self._states):
             self._leave(leaving)
 
-    def _validation_losses(self, penalty: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
-        """As Keras' `val_loss`: the mean over the validation rows, and the penalty. None where there are no such rows."""
+    def _validation_losses(self) -> npt.NDArray[np.float32] | None:
+        """The mean over the validation rows, without the penalty (`trainer.plain_validation`). None where there are no such rows."""
         if not self._sums:
             return None
         losses, weights = (tf.add_n(column).numpy() for column in zip(*self._sums, strict=True))
-        return np.asarray(losses / np.maximum(weights, 1) + penalty)
+        return np.asarray(losses / np.maximum(weights, 1))
 
     def _leave(self, leaving: list[int]) -> None:
         self._write(leaving)

@@ -140,8 +140,16 @@ def _curves(report: Report) -> Markup:
     pairs = list(_curve_pairs(report.history))
     if not pairs:
         return join()
-    charts = [tag("div", tag("h3", name), curves(series)) for name, series in pairs]
+    charts = [tag("div", tag("h3", name), curves(series), *_what_it_holds(name)) for name, series in pairs]
     return tag("section", tag("h2", "Learning curves"), tag("div", *charts, class_="side"))
+
+
+def _what_it_holds(name: str) -> list[Markup]:
+    """Of a loss, whose two curves do not measure the same."""
+    words = (
+        "train: what is minimised, with the penalty of the weights; validation: the loss of the items alone, which the epoch is chosen by"
+    )
+    return [tag("p", words, class_="soft")] if name == "loss" else []
 
 
 def _curve_pairs(history: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, dict[str, Sequence[float]]]]:

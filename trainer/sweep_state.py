@@ -23,7 +23,7 @@ from storage.files import list_names, read_json, remove, remove_folder, to_json,
 from trainer.head_progress import HeadState, Progress
 from trainer.sweep_plan import Trial
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2  # the validation losses of 1 had the penalty of the weights in them
 DESCRIPTION = "sweep-state.json"
 GROUP = "rung-"
 _ARRAYS = ("weights", "means", "squares", "best")

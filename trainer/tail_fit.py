@@ -25,6 +25,7 @@ from trainer.fitting import FirstFit
 from trainer.heads import with_activation
 from trainer.input_pipeline import batches_of, stream
 from trainer.memory import default_batch, require_room
+from trainer.plain_validation import PlainlyValidated
 from trainer.room import aligned_room
 from trainer.rows import StoredRows
 from trainer.shuffle_plan import ShufflePlan
@@ -115,7 +116,7 @@ class TailFit:
         tail = self.tail.fresh(options.train_batch_norm, options.train_last)
         pooled = self._pooled(tail)
         head = keras.Model(logits.inputs, logits.outputs[0], name="head")
-        model = keras.Model(pooled.input, head(pooled.output))
+        model = PlainlyValidated(pooled.input, head(pooled.output))
         assert options.learning_rate is not None
         slow, slow_rate = tail.trainable_variables, options.tail_learning_rate or 0.0
         rates = adam(model, options.learning_rate, options.weight_decay, slow, slow_rate)

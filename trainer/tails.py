@@ -25,7 +25,7 @@ PARTS = 3  # of the layers that can be trained, which a search takes if nothing 
 class Tail:
     """model: features at the cut [N, *shape] to the network's end [N, *end], with the weights that training starts from; it is left as it
     is. about: what `head.json` says of the part that is frozen, and of this one. layers: names of the network's last layers, in its order,
-    up to the first that has weights and is before the cut; (): those of the model.
+    that a number of last layers counts; (): those of the model.
     """
 
     model: keras.Model

@@ -9,7 +9,7 @@ import pytest
 from extractor.applications import build_without_values
 from extractor.backbones import build
 from extractor.cut_choice import cut_for
-from extractor.cuts import cut_for_last, moved, require_cut, valid_cuts
+from extractor.cuts import cut_for_last, most_trained, moved, require_cut, valid_cuts
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from extractor.tails import build_tail
@@ -49,6 +49,14 @@ def test_what_is_before_and_behind_a_cut_is_counted(branched: keras.Model) -> No
 def test_a_cut_moves_past_layers_without_weights_but_not_past_dropout(branched: keras.Model) -> None:
     cuts = valid_cuts(branched)
     assert moved(cuts, 1, "float16").layer == "pool"
+
+
+def test_no_more_layers_train_from_a_cut_than_it_was_taken_for(branched: keras.Model) -> None:
+    """`add` has no weights, but lies inside of a branch with `side`: with it, the cut would be another one. Behind `pool` are 4 layers."""
+    cuts = valid_cuts(branched)
+    most = {cut.layer: most_trained(cuts, cut, "float16") for cut in cuts[:-1]}
+    assert most == {"first": 8, "add": 6, "relu": 5, "pool": 6, "drop": 3}
+    assert [cut_for_last(branched, last, "float16", "x").layer for last in (6, 7, 8)] == ["pool", "first", "first"]
 
 
 @pytest.mark.parametrize("last", [1, 3, 5])
@@ -123,7 +131,7 @@ def test_a_tail_is_of_the_network_that_made_the_features() -> None:
     built = build_tail(recipe, space, "me/cut")
     assert (built.about["cut"], built.about["layers_behind"]) == ("conv_pw_11_relu", 13)
     behind = tuple(layer.name for layer in built.model.layers[1:])
-    assert built.layers == ("conv_pw_11_relu", *behind), "of the layers before the cut one without weights counts"
+    assert built.layers == ("conv_pw_11_relu", *behind), "where 14 layers are asked for, the cut moves past that one"
     with pytest.raises(SpaceMismatchError, match="weights"):
         build_tail(replace(recipe, weights="random:1"), space, "me/cut")
 

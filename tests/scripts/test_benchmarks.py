@@ -30,6 +30,7 @@ from scripts import (
 from scripts.bench_extract_job import Task
 from scripts.bench_extract_table import comparisons, limit, table
 from scripts.net_cluster import possible
+from storage.errors import NotFoundError
 from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
@@ -153,6 +154,12 @@ def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
         ("a", "float32", 256),
         ("b", "float32", 256),
     ]
+
+
+def test_a_network_of_the_table_needs_no_preprocessing_to_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "photos"), "--backbone", "mobilenet", "--input-size", "32"])
+    with pytest.raises(NotFoundError, match="photos"):  # of the corpus: the options were taken
+        bench_strategies.main()
 
 
 @pytest.mark.full  # 25 s of a core, and 9 s for feature extraction and one hybrid head alone

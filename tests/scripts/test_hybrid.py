@@ -50,6 +50,8 @@ def test_a_recipe_stands_for_options_that_both_commands_take(name: str) -> None:
         ({"parameters_trained": 50}, 0, "as it was: with the last 4 layers trained validation was never better"),
         ({"parameters_trained": 20, "train_last": 2}, 2, "the last 2 layers, which are trained (20 parameters)"),
         ({"parameters_trained": 20, "train_last": 2}, 0, "as it was: with the last 2 layers trained validation was never better"),
+        ({"parameters_trained": 50, "train_last": 5}, 2, "the last 4 layers trained (50 parameters)"),
+        ({"parameters_trained": 50, "train_last": 5}, 0, "as it was: with the last 4 layers trained validation was never better"),
         ({"parameters_trained": 0, "train_last": 0}, 0, "the head alone trained"),
     ],
 )

@@ -64,6 +64,13 @@ def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) ->
     assert tuned.metrics["test"].to_dict().keys() == head.metrics["test"].to_dict().keys()
 
 
+def test_the_validation_loss_is_that_of_the_items_without_the_l2_of_the_head(set_of_colours: Coloured, tmp_path: Path) -> None:
+    fit, tuning = FitOptions("linear", c=0.01, max_epochs=2), FineTuningOptions(batch_size=8, stages=(1,), groups=1, max_epochs=2)
+    tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, fit, tuning, tmp_path / "state")
+    kept = tuned.history["val_loss"][tuned.epochs - 1]
+    assert kept == pytest.approx(tuned.metrics["validation"].to_dict()["log_loss"], rel=1e-4)
+
+
 def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: FittedHead, set_of_colours: Coloured, tmp_path: Path) -> None:
     save_head(tuned, tmp_path / "head")
     described = json.loads((tmp_path / "head" / "head.json").read_text())

@@ -135,7 +135,7 @@ def test_each_variable_has_its_rate_and_kernels_decay() -> None:
     assert 0.98 < float(variables[2].numpy()[0]) < 1.0
 
 
-def test_a_checkpoint_is_that_of_its_own_run_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_is_that_of_its_own_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Checkpoint(tmp_path / "state", {"seed": 1})
     assert kept.get() == (None, "")
     values = [np.arange(3, dtype=np.float32), np.array(7, np.int64), *(np.array(i) for i in range(12))]
@@ -148,6 +148,12 @@ def test_a_checkpoint_is_that_of_its_own_run_alone(tmp_path: Path) -> None:
     other, note = Checkpoint(tmp_path / "state", {"seed": 2}).get()
     assert other is None
     assert "seed differ" in note
+    monkeypatch.setattr("trainer.checkpoint.CHECKPOINT_FORMAT", 2)  # with the penalty of the weights in its validation losses
+    kept.put(found)
+    monkeypatch.undo()
+    older, note = kept.get()
+    assert older is None
+    assert "another version of permafrost" in note
     (tmp_path / "state" / FILE).write_bytes(b"PK broken")
     with pytest.raises(DamagedError, match="remove the folder"):
         kept.get()

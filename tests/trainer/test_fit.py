@@ -131,6 +131,13 @@ def test_fitting_stops_when_validation_gets_no_better(separable_set: str) -> Non
     assert fitted.epochs == int(np.argmin(fitted.history["val_loss"])) + 1
 
 
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_the_validation_loss_is_that_of_the_items_without_the_l2(separable_set: str, head: str) -> None:
+    fitted = fit(separable_set, options=replace(FAST, head=head, c=1e-3, label_smoothing=0.1, mixup=0.2, max_epochs=3))
+    kept = fitted.history["val_loss"][fitted.epochs - 1]
+    assert kept == pytest.approx(fitted.metrics["validation"].to_dict()["log_loss"], rel=1e-4)  # measured before the refit
+
+
 def test_a_stronger_l2_gives_smaller_weights(fitted: FittedHead, separable_set: str) -> None:
     def size(one: FittedHead) -> float:
         return float(np.square(keras.ops.convert_to_numpy(one.model.get_layer("logits").kernel)).sum())

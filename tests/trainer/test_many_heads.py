@@ -137,6 +137,15 @@ def test_a_kept_model_says_what_the_stack_says(make_work: Callable[..., Work]) -
     assert found.to_dict()["log_loss"] == pytest.approx(expected.to_dict()["log_loss"], abs=1e-6)
 
 
+def test_the_validation_loss_is_that_of_the_items_without_the_l2(make_work: Callable[..., Work]) -> None:
+    work = make_work([replace(BASE, c=1e-3), replace(BASE, head="mlp", hidden=(6, 5), c=1e-3)])
+    trials = [Trial(0, 0), Trial(1, 0)]
+    states = _trained(work, trials, until=3)
+    for state, found in zip(states, work.measure(trials, [state.best for state in states]), strict=True):
+        assert found is not None
+        assert state.progress.best_loss == pytest.approx(found.to_dict()["log_loss"], rel=1e-4)
+
+
 def test_a_head_that_diverges_harms_no_other(make_work: Callable[..., Work]) -> None:
     work = make_work([replace(BASE, learning_rate=10.0, c=1e-9), BASE])
     diverged, fine = _trained(work, [Trial(0, 0), Trial(1, 0)])

@@ -60,6 +60,7 @@ def test_the_page_shows_what_there_is_to_know() -> None:
         "On test: 200 items",
         "Splits",
         "Learning curves",
+        "validation: the loss of the items alone",
         "Sweep: 5 candidates",
         "Can its probabilities be believed?",
         "By class, lowest F1 first",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,15 @@ def test_another_sweep_starts_anew_and_says_what_differs(tmp_path: Path) -> None
     other = SweepState(tmp_path / "state", {"labels": "two", "options": {"c": 1}})
     assert other.note == f"the state in {tmp_path}/state is of another sweep (labels differ): it was removed, and all starts anew"
     assert other.get(GROUP) is None
+
+
+def test_a_state_whose_losses_had_the_penalty_in_them_is_not_gone_on_with(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    described = json.loads((tmp_path / "sweep-state.json").read_text())
+    (tmp_path / "sweep-state.json").write_text(json.dumps({**described, "format": 1}))
+    again = SweepState(tmp_path, {"labels": "one", "options": {"c": 1}})
+    assert "(format differ): it was removed, and all starts anew" in again.note
+    assert again.get(GROUP) is None
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])

@@ -71,6 +71,12 @@ def test_a_tail_is_trained_with_its_head_and_kept_as_one_model(fitted: FittedHea
 
 
 @pytest.mark.slow
+def test_the_validation_loss_is_that_of_the_items_without_the_l2(fitted: FittedHead) -> None:
+    kept = fitted.history["val_loss"][fitted.epochs - 1]
+    assert kept == pytest.approx(fitted.metrics["validation"].to_dict()["log_loss"], rel=1e-4)  # measured before the refit
+
+
+@pytest.mark.slow
 def test_batches_from_the_store_give_the_same_head(fitted: FittedHead, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", 0)
     streamed = fit(uri, options=FAST, tail=make_tail())
