@@ -16,12 +16,21 @@ from extractor.depthwise import with_depthwise
 from extractor.device import usable_cores
 from extractor.engine import IN_FLIGHT, BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
 from extractor.kept_in_float32 import with_kept
+from extractor.last_words import last_line
 from extractor.quantized_network import quantize, read_quantized
 from extractor.quiet_openvino import openvino
 from storage.errors import UsageError
 
 # https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # what is not quantized in a quantized network is float32
+# What it raises of a network that it cannot convert: they have no base of their own.
+_FAILURES = (
+    openvino.frontend.GeneralFailure,
+    openvino.frontend.InitializationFailure,
+    openvino.frontend.NotImplementedFailure,
+    openvino.frontend.OpConversionFailure,
+    openvino.frontend.OpValidationFailure,
+)
 
 
 class OpenVinoEngine(BatchEngine):
@@ -41,7 +50,7 @@ class OpenVinoEngine(BatchEngine):
     ) -> None:
         """further: other cuts of the same network. quantized: that of an int8 space (`extractor.quantized_network`), in place of its own.
 
-        Raises UsageError for a precision that this engine, or this CPU, does not have.
+        Raises UsageError for a precision that this engine, or this CPU, does not have, and for a network that OpenVINO cannot convert.
         """
         self._core = openvino.Core()
         self._precision = self._usable(backbone.recipe.precision)
@@ -83,7 +92,7 @@ class OpenVinoEngine(BatchEngine):
         signature = tf.TensorSpec((images, self.input_size, self.input_size, 3), tf.uint8)
         traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
         shapes = [tuple(output.shape[1:]) for output in traced.outputs]
-        model = openvino.convert_model(traced)
+        model = _converted(traced)
         if self._precision == "bf16":
             model = with_kept(model, self._core)
         return model, shapes, [output.name for output in traced.outputs]
@@ -111,6 +120,17 @@ class OpenVinoEngine(BatchEngine):
 
     def _forward(self, images: tf.Tensor) -> list[tf.Tensor]:
         return embed_in_graph(images, self.backbones, lambda x: self._model(x, training=False))
+
+
+def _converted(traced: Any) -> Any:
+    try:
+        return openvino.convert_model(traced)
+    except _FAILURES as error:
+        summary = str(error).partition("Summary:\n")[2]
+        reasons = [line.removeprefix("-- ") for line in summary.splitlines() if line.startswith("-- ")] or [last_line(error)]
+        raise UsageError(
+            f"OpenVINO cannot convert this network ({'; '.join(reasons)}): use --engine tensorflow, and another --precision than int8"
+        ) from None
 
 
 def _or_out_of_memory(call: Any) -> Any:
