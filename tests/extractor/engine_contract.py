@@ -188,6 +188,17 @@ def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
 
 
 @check
+def all_streams_have_a_share_of_any_batch(bench: Bench) -> None:
+    """Also of half an even one."""
+    odd = bench.make(bench.backbone, 2 * BATCH + 1)
+    assert odd.batch_size == (2 * BATCH if bench.streams == 2 else 2 * BATCH + 1)
+    assert cosines(odd(images(2 * BATCH + 1)), bench.plain(images(2 * BATCH + 1))).min() >= 0.99999
+    halved = bench.make(bench.greedy(over=1), 6)
+    assert len(halved(images(7))) == 7
+    assert halved.batch_size == bench.streams
+
+
+@check
 def memory_that_does_not_suffice_for_one_image_is_an_error(bench: Bench) -> None:
     from extractor.engine import OutOfMemoryError
 
