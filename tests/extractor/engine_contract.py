@@ -180,6 +180,13 @@ def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
 
 
 @check
+def normalization_is_folded_into_convolutions(bench: Bench) -> None:
+    """As in all engines, else bfloat16 rounds elsewhere. TensorFlow's has tests of its own, OpenVINO does it itself."""
+    if bench.name == "jax":
+        assert sum(len(weights) for weights in bench.engine.network.weights) == 6  # kernel and bias of three convolutions
+
+
+@check
 def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
     engine = bench.make(bench.greedy(over=2), 8)
     assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)
