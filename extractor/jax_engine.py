@@ -89,10 +89,14 @@ class JaxNetwork:
         return embed_in_graph(images, self._backbones, lambda x: self._model.stateless_call(*weights, x, training=False)[0])
 
 
+# The second is a CPU's: its kernels have one word for all that fails while they run, which is to get memory, and say so on stderr alone.
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "YNNPACK operation failed")
+
+
 def _or_out_of_memory(call: Any) -> Any:
     try:
         return call()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if any(words in str(error) for words in _OUT_OF_MEMORY):
             raise OutOfMemoryError(str(error).splitlines()[0]) from error
         raise
