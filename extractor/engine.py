@@ -49,6 +49,10 @@ class BatchEngine(ABC):
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
         """Make the graph for batches of this size; returns the shapes of the embeddings of one image. Raises OutOfMemoryError."""
 
+    def whole(self, batch_size: int) -> int:
+        """The largest size up to this one that the engine is fast with."""
+        return batch_size
+
     @abstractmethod
     def start(self, images: Any) -> Any:
         """Give the device uint8 [batch_size, size, size, 3]; returns a pending result. Raises OutOfMemoryError."""
@@ -85,6 +89,7 @@ class BatchEngine(ABC):
     def _settle(self, batch_size: int) -> None:
         """Compile for this size, or for the largest half of it that the memory suffices for."""
         while True:
+            batch_size = self.whole(batch_size)
             try:
                 self.shapes, self.batch_size = self.compile(batch_size), batch_size
             except OutOfMemoryError:

@@ -92,8 +92,8 @@ class EngineTrial:
             return f"{name} is not installed"
         try:
             candidate = _Candidate(EngineChoice(name), [network.make(EngineChoice(name)) for network in self._networks])
-        except UsageError:
-            return f"{name} has no {precision} here"
+        except UsageError as error:
+            return f"{name} left out: {error}"
         self._take(candidate)
         return candidate if accept() else f"{name} strays too far from the golden images"
 

@@ -106,7 +106,8 @@ class _Claims(ClaimRegister):
         """known: references to blocks of digests, of each set. One block at a time is brought here.
 
         Whoever makes it keeps those blocks. All else must be small: an argument over 100 kB (a Job is, by its golden images) becomes an
-        object that nobody keeps, and the register could not be made anew (Ray's issue 53727).
+        object that nobody keeps, and the register could not be made anew (Ray's issue 53727). Ray warns of that for references, too, which
+        is false here. It would not of serialized ones, but pins what those name until the driver's process ends, run after run.
         """
         super().__init__(self._known(of_set, run) for of_set, run in zip(known, runs, strict=True))
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow  # noqa: F401 - before TensorFlow
 
+from extractor.backbone_source import RANDOM
 from extractor.backbones import Backbone, build
 from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
@@ -77,7 +78,13 @@ def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -
         }
         for name in ways
     ]
-    about = {"backbone": recipe.name, "batch": len(images), "rounds": rounds, "cores": usable_cores()}
+    about = {
+        "backbone": recipe.name,
+        "random_weights": recipe.weights.startswith(RANDOM),
+        "batch": len(images),
+        "rounds": rounds,
+        "cores": usable_cores(),
+    }
     return about | {"gemm": gemm_limits(backbone.model, backbone.recipe.input_size), "ways": rows}
 
 
@@ -94,6 +101,8 @@ def table(found: dict[str, Any]) -> str:
         numbers = f"{row['images_per_second']:9.1f} {row['ratio']:6.2f} {row['images_per_cpu_second']:9.1f} {row['cpu_ratio']:6.2f}"
         moved = f"   {row['cosine_least']:.5f} {row['cosine_median']:.5f}" if "cosine_least" in row else ""
         lines.append(f"{row['way']:28} {numbers}{moved}")
+    if found["random_weights"] and any("int8" in row["way"] for row in found["ways"]):
+        lines.append("int8 of random weights says nothing of a trained network: for its cosine pass --weights FILE and --images FOLDER")
     for precision, allowed in found["gemm"]["images_per_second"].items():
         rate = f"{found['gemm']['gflop_an_image']:.2f} GFLOP an image, {found['gemm']['gflops'][precision]:.0f} GFLOP/s"
         lines.append(f"{f'products alone, {precision}':28} {allowed:9.1f}   {rate}")

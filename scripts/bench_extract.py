@@ -8,6 +8,8 @@ been called once, and ends when the last embedding is on the disk: so starting T
 all alike; filling and emptying pipelines does. The *whole* is the process from start to end. CPU seconds are those of all its processes.
 What a way without its library would need is left out, and said so. --torch-path: folders of PyTorch and torchvision, for that peer alone.
 
+All embeddings are stored in float32, also Permafrost's.
+
 The limit is what the engine alone and decoding alone allow, measured in the same rounds: 1 / (1 / engine + 1 / decoding), as both need the
 same cores.
 """
@@ -36,6 +38,7 @@ from extractor.recipe import Recipe
 from scripts.bench_extract_job import BATCH, Task
 from scripts.bench_extract_table import table
 from scripts.tree_cpu import TreeCpu
+from storage.errors import PermafrostError
 
 OURS, PEERS = "scripts.bench_extract_ours", "scripts.bench_extract_peers"
 ENGINES = ("tensorflow float32", "tensorflow bfloat16", "openvino float32", "openvino bfloat16")  # alone, on ready batches
@@ -178,9 +181,12 @@ def main() -> None:
         photos.mkdir()
         if not stage(args.corpus, photos, args.images):
             parser.error(f"{args.corpus} has fewer than {BATCH} different JPEGs, expected at least a batch")
-        size = Recipe(args.backbone, weights).input_size
-        task = Task(str(photos), folder, args.backbone, weights, tuple(args.backbone_arg), size, usable_cores())
-        found = bench(task, chosen, engines, args.rounds)
+        try:
+            size = Recipe(args.backbone, weights).input_size
+            task = Task(str(photos), folder, args.backbone, weights, tuple(args.backbone_arg), size, usable_cores())
+            found = bench(task, chosen, engines, args.rounds)
+        except (PermafrostError, RuntimeError) as error:
+            sys.exit(str(error))
     if args.out:
         args.out.write_text(json.dumps(found, indent=1))
     print(table(found))

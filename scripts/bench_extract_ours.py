@@ -6,6 +6,7 @@ The work of an extraction begins when its workers are ready and ends with the ve
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,16 +18,17 @@ import numpy as np
 from extractor.limits import DEFAULT_LIMITS
 from extractor.rounds import Progress
 from scripts.bench_extract_job import BATCH, Task, given, now, tell
+from storage.errors import PermafrostError
 
 
 def permafrost(task: Task) -> None:
-    """As `permafrost extract` with the words of task.more."""
+    """As `permafrost extract` with the words of task.more; float32 is stored, as by the peers."""
     from extractor import extract
     from scripts.cli import build_parser
     from scripts.console import import_tensorflow
     from scripts.extract_options import make_options
 
-    words = ["--backbone", task.backbone, "--weights", task.weights, "--input-size", str(task.size), *task.more]
+    words = ["--backbone", task.backbone, "--weights", task.weights, "--input-size", str(task.size), "--dtype", "float32", *task.more]
     words += [f"--backbone-arg={arg}" for arg in task.backbone_args]
     args = build_parser().parse_args(["extract", str(task.photos), f"{task.out}/bench/photos", *words])
     if args.local:
@@ -79,4 +81,7 @@ def _timed(images: int, work: Callable[[], Any]) -> tuple[dict[str, float], Any]
 
 if __name__ == "__main__":
     way, task = given()
-    {"permafrost": permafrost, "limits": limits}[way](task)
+    try:
+        {"permafrost": permafrost, "limits": limits}[way](task)
+    except PermafrostError as error:
+        sys.exit(str(error))

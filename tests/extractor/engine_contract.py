@@ -182,11 +182,29 @@ def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
 
 
 @check
+def normalization_is_folded_into_convolutions(bench: Bench) -> None:
+    """As in all engines, else bfloat16 rounds elsewhere. TensorFlow's has tests of its own, OpenVINO does it itself."""
+    if bench.name == "jax":
+        assert sum(len(weights) for weights in bench.engine.network.weights) == 6  # kernel and bias of three convolutions
+
+
+@check
 def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
     engine = bench.make(bench.greedy(over=2), 8)
     assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)
     assert engine.batch_size == 2 * bench.streams
     assert len(engine(images(7))) == 7
+
+
+@check
+def all_streams_have_a_share_of_any_batch(bench: Bench) -> None:
+    """Also of half an even one."""
+    odd = bench.make(bench.backbone, 2 * BATCH + 1)
+    assert odd.batch_size == (2 * BATCH if bench.streams == 2 else 2 * BATCH + 1)
+    assert cosines(odd(images(2 * BATCH + 1)), bench.plain(images(2 * BATCH + 1))).min() >= 0.99999
+    halved = bench.make(bench.greedy(over=1), 6)
+    assert len(halved(images(7))) == 7
+    assert halved.batch_size == bench.streams
 
 
 @check

@@ -90,6 +90,9 @@ def test_engines_are_compared_with_predict(monkeypatch: pytest.MonkeyPatch) -> N
     assert 0.9 < ways["tensorflow bfloat16"]["cosine_least"] < 1
     assert len(bench_engine.table(found).splitlines()) == 2 + len(ways) + 2
     assert found["gemm"]["gflop_an_image"] > 0
+    found["ways"].append({**found["ways"][1], "way": "openvino int8"})
+    assert "int8 of random weights says nothing" in bench_engine.table(found)
+    assert "says nothing" not in bench_engine.table({**found, "random_weights": False})
 
 
 def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> None:
@@ -122,13 +125,25 @@ def test_extraction_is_set_beside_what_its_stages_allow(tmp_path: Path) -> None:
     made_up_photos(corpus, 33)
     assert bench_extract.stage(corpus, photos, 1000) == 32  # whole batches
     task = Task(str(photos), str(tmp_path), "mobilenet", "random:0", ("alpha=0.25",), 32, 2)
-    ours = bench_extract.Way(bench_extract.OURS, "permafrost", ("--local", "--dtype", "float32"))
+    ours = bench_extract.Way(bench_extract.OURS, "permafrost", ("--local",))
     peer = bench_extract.Way(bench_extract.PEERS, "pytorch", needs="no_such_library")
     assert bench_extract.ways(further=["--local --engine openvino"])["permafrost --local --engine openvino"].engine == "openvino float32"
     found = bench_extract.bench(task, {"permafrost --local, float32": ours, "a peer": peer}, ["tensorflow float32"], rounds=1)
     assert found["left_out"] == ["a peer"]
     assert all(0 < share < 20 for share in comparisons(found)["permafrost --local, float32 / what the stages allow"])
     assert "left out, not installed: a peer" in table(found)
+
+
+@pytest.mark.full  # 10 s
+def test_a_mistake_in_a_benchmark_of_extraction_shows_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_photos(tmp_path / "corpus", 32)
+    (tmp_path / "w.h5").write_bytes(b"not HDF5")
+    words = ["bench_extract", str(tmp_path / "corpus"), "--backbone", "mobilenet", "--images", "32", "--only=--local,"]
+    for more, told in ((["--backbone", "no_such"], "no_such"), (["--weights", str(tmp_path / "w.h5")], "not a readable HDF5 file")):
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        with pytest.raises(SystemExit, match=told) as ended:
+            bench_extract.main()
+        assert "Traceback" not in str(ended.value)
 
 
 def test_the_limit_is_that_of_stages_that_share_the_cores() -> None:

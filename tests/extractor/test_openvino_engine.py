@@ -1,0 +1,59 @@
+"""What only OpenVINO's engine can do to us: networks that it cannot convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pytest
+
+from extractor import ExtractOptions, Recipe, backbones, extract
+from extractor.backbone_source import OWN
+from storage.errors import UsageError
+
+pytest.importorskip("openvino", reason="the openvino extra is not installed")
+
+pytestmark = pytest.mark.slow
+
+LACKING = {"bicubic": "ResizeBicubic", "lanczos3": "ScaleAndTranslate"}  # of OpenVINO, by the interpolation that needs it
+
+
+def resizing(path: Path, interpolation: str) -> Recipe:
+    """A network that begins with a resize of its own."""
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Resizing(16, 16, interpolation=interpolation)(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(4, 3)(x)).save(path / "resizing.keras")
+    return Recipe(str(path / "resizing.keras"), OWN, preprocessing="tf", dtype="float32")
+
+
+@pytest.mark.parametrize("interpolation", LACKING)
+def test_a_network_that_cannot_be_converted_is_refused_in_words(interpolation: str, tmp_path: Path) -> None:
+    from extractor.openvino_engine import OpenVinoEngine
+
+    backbone = backbones.build(resizing(tmp_path, interpolation))
+    with pytest.raises(UsageError, match=f"cannot convert this network .*{LACKING[interpolation]}.*: use --engine tensorflow"):
+        OpenVinoEngine(backbone, 4)
+
+
+def test_a_failure_within_an_operation_is_told_by_its_name(tmp_path: Path) -> None:
+    from extractor.openvino_engine import OpenVinoEngine
+
+    inputs = keras.Input((32, 32, 3))
+    spectrum = keras.ops.fft2((keras.ops.transpose(inputs, (0, 3, 1, 2)),) * 2)[0]
+    keras.Model(inputs, keras.ops.transpose(spectrum, (0, 2, 3, 1))).save(tmp_path / "spectrum.keras")
+    backbone = backbones.build(Recipe(str(tmp_path / "spectrum.keras"), OWN, preprocessing="tf"))
+    with pytest.raises(UsageError, match=r"cannot convert this network \([^\n]*FFT2D[^\n]*\): use --engine tensorflow"):
+        OpenVinoEngine(backbone, 4)
+
+
+def test_auto_leaves_it_out_and_says_why(make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extractor.engine_trial.MIN_SECONDS", 0.0)
+    options = ExtractOptions(resizing(tmp_path, "bicubic"), local=True, engine="auto")
+    result = extract(make_corpus(8), tmp_path / "store/team/set", options)
+    assert (result.rows, result.engine["name"]) == (8, "tensorflow")
+    assert (
+        "openvino left out: OpenVINO cannot convert this network (No conversion rule found for operations: ResizeBicubic)"
+        in (result.engine["why"])
+    )
+    assert "\n" not in result.engine["why"]
