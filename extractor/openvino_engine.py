@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -132,13 +134,26 @@ class OpenVinoEngine(BatchEngine):
 
 def _converted(traced: Any) -> Any:
     try:
-        return openvino.convert_model(traced)
+        with _root_logger_kept():
+            return openvino.convert_model(traced)
     except _FAILURES as error:
         summary = str(error).partition("Summary:\n")[2]
         reasons = [line.removeprefix("-- ") for line in summary.splitlines() if line.startswith("-- ")] or [last_line(error)]
         raise UsageError(
             f"OpenVINO cannot convert this network ({'; '.join(reasons)}): use --engine tensorflow, and another --precision than int8"
         ) from None
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """convert_model sets it to errors alone, and puts it back only where nothing fails: the run's own notes were silent from then on."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def _or_out_of_memory(call: Any) -> Any:

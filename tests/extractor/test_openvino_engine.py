@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def test_a_network_that_cannot_be_converted_is_refused_in_words(interpolation: s
     from extractor.openvino_engine import OpenVinoEngine
 
     backbone = backbones.build(resizing(tmp_path, interpolation))
+    root = logging.getLogger()
+    before = (root.level, root.filters[:], root.handlers[:])
     with pytest.raises(UsageError, match=f"cannot convert this network .*{LACKING[interpolation]}.*: use --engine tensorflow"):
         OpenVinoEngine(backbone, 4)
+    assert (root.level, root.filters, root.handlers) == before, "later notes are heard"
 
 
 def test_a_failure_within_an_operation_is_told_by_its_name(tmp_path: Path) -> None:
