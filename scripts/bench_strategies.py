@@ -162,18 +162,16 @@ def _fine_tuned(args: argparse.Namespace, seed: int, uri: str) -> dict[str, Any]
 def _from_images(prepared: Any, recipe: Any, pixels: Array) -> tuple[Any, Any]:
     """The same fit with the whole network as its tail, whose first layers are frozen, on images."""
     import trainer
-    from extractor.backbones import build, whole_network
+    from extractor.backbones import whole_network
     from trainer.rows import MemoryRows
     from trainer.tail_fit import TailFit
 
-    frozen = {layer.name for layer in build(recipe).model.layers}
     network, settled = whole_network(recipe)
-    for layer in network.layers:
-        layer.trainable = layer.name not in frozen
     tail = trainer.Tail(network, {})
     features = _scaled(pixels[prepared.labelled.joined.positions], settled.preprocessing)
     labelled = replace(prepared.labelled, features=features)
-    data = replace(prepared.data, rows=MemoryRows(features))
+    options = replace(prepared.data.options, train_last=int(prepared.tail.about["layers_behind"]))
+    data = replace(prepared.data, rows=MemoryRows(features), options=options)
     return TailFit(labelled, data, tail), replace(prepared, labelled=labelled, data=data, tail=tail)
 
 
