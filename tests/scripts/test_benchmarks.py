@@ -202,7 +202,7 @@ def test_the_three_strategies_stand_in_one_table(
         "--last",
         "1",
     ]
-    monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "photos"), *network, "--epochs", "2", "--seeds", "1"])
+    monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "photos"), *network, "--epochs", "2", "--rate", "0.01", "--seeds", "1"])
     bench_strategies.main()
     told = json.loads(capsys.readouterr().out)
     ways = ["feature-extraction", "hybrid, float32 cache", "hybrid, float16 cache", "hybrid, from the images", "fine-tuning"]
