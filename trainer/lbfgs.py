@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from trainer.arrays import Matrix
 
 MEMORY = 10  # pairs of steps: more made no difference to the number of iterations
@@ -20,42 +22,50 @@ MAX_TRIES = 20
 
 @dataclass
 class Memory:
-    """The last steps and how the gradient changed along them."""
+    """The last steps, how the gradient changed along them, and the product of both."""
 
-    pairs: deque[tuple[Matrix, Matrix]] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    pairs: deque[tuple[Matrix, Matrix, float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
 
     def learn(self, step: Matrix, change: Matrix) -> None:
-        if float((step * change).sum()) > 0:
-            self.pairs.append((step, change))
+        curved = _product(step, change)
+        if curved > 0:
+            self.pairs.append((step, change, curved))
 
     def direction(self, gradient: Matrix, guess: Callable[[Matrix], Matrix]) -> Matrix:
         """Where to go: minus the inverse Hessian (guessed, then corrected by the pairs) times the gradient."""
         q, scale = gradient, 1.0
         taken: list[float] = []
-        for step, change in reversed(self.pairs):
-            taken.append(float((step * q).sum() / (step * change).sum()))
+        for step, change, curved in reversed(self.pairs):
+            taken.append(_product(step, q) / curved)
             q = q - taken[-1] * change
         if self.pairs:
-            step, change = self.pairs[-1]
-            scale = float((step * change).sum() / (change * guess(change)).sum())
+            _, change, curved = self.pairs[-1]
+            scale = curved / _product(change, guess(change))
         q = scale * guess(q)
-        for (step, change), first in zip(self.pairs, reversed(taken), strict=True):
-            q = q + step * (first - float((change * q).sum() / (step * change).sum()))
+        for (step, change, curved), first in zip(self.pairs, reversed(taken), strict=True):
+            q = q + step * (first - _product(change, q) / curved)
         return -q
 
 
-def step_length(along: Callable[[float], tuple[float, float]], slope: float, left: float = SLOPE_LEFT) -> float:
-    """How far to go, until the slope is the share `left` of the first one: Newton, kept in brackets.
+def _product(a: Matrix, b: Matrix) -> float:
+    return float(np.einsum("ij,ij->", a, b))  # one thread: those of BLAS wait for each other on a machine with others at work
 
-    along(t): slope and curvature of a convex function at t; slope: at 0, below 0.
+
+def step_length(slope_at: Callable[[float], float], slope: float, curvature: float, left: float = SLOPE_LEFT) -> float:
+    """How far to go, until the slope is the share `left` of the first one: Newton's step, then secants, kept in brackets.
+
+    slope_at(t): of a convex function at t, last asked for where this ends; slope, below 0, and curvature: those at 0.
     """
-    low, high, t = 0.0, float("inf"), 1.0
+    low, high, before, last = 0.0, float("inf"), 0.0, slope
+    t = -slope / curvature if curvature > 0 else 1.0
+    found = slope_at(t)
     for _ in range(MAX_TRIES):
-        found, curvature = along(t)
         if abs(found) <= left * abs(slope):
             break
         low, high = (low, t) if found > 0 else (t, high)
-        t = t - found / curvature if curvature > 0 else high
+        secant = (found - last) / (t - before)
+        before, last, t = t, found, t - found / secant if secant > 0 else high
         if not low < t < high:
             t = (low + high) / 2 if high < float("inf") else 2 * low
+        found = slope_at(t)
     return t

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import tensorflow as tf
 
 from trainer.arrays import Tensor
-
-Line = Callable[[float], tuple[float, float]]
 
 
 class LinearLoss(Protocol):
@@ -32,9 +28,14 @@ class LinearLoss(Protocol):
         """The loss (float64), its gradient by z [N, K], and the sum over the rows of its second derivative by each score [K]."""
         ...
 
-    def line(self, z: Tensor, change: Tensor) -> Line:
-        """Of t: slope and curvature by t of the loss of z + t * change."""
+    def bend(self, by_score: Tensor, change: Tensor) -> float:
+        """The curvature by t of the loss of z + t * change at t = 0, where its gradient by z is by_score."""
         ...
+
+
+def slope(by_score: Tensor, change: Tensor) -> float:
+    """By t, of a loss of z + t * change at t = 0, where its gradient by z is by_score."""
+    return float(_slope(by_score, change))
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,12 @@ class Softmax:
     outputs: int
     outputs_compete = True
 
-    @cached_property
-    def _own(self) -> Tensor:
-        """Whether a class is a row's own [N, K]."""
-        return tf.equal(self.codes[:, None], tf.range(self.outputs, dtype=self.codes.dtype))
-
     def value(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor] = _softmax_value(self.codes, self._own, self.weights, z)
+        found: tuple[Tensor, Tensor, Tensor] = _softmax_value(self.codes, self.weights, z)
         return found
 
-    def line(self, z: Tensor, change: Tensor) -> Line:
-        ahead, gains = _softmax_line(self.codes, self._own, z, change)
-
-        def at(t: float) -> tuple[float, float]:
-            slope, curvature = _softmax_along(self.weights, ahead, gains, tf.constant(t, tf.float32))
-            return float(slope), float(curvature)
-
-        return at
+    def bend(self, by_score: Tensor, change: Tensor) -> float:
+        return float(_softmax_bend(self.codes, self.weights, by_score, change))
 
 
 @dataclass(frozen=True)
@@ -81,59 +71,46 @@ class Sigmoids:
         found: tuple[Tensor, Tensor, Tensor] = _sigmoids_value(self.targets, self.weights, z)
         return found
 
-    def line(self, z: Tensor, change: Tensor) -> Line:
-        def at(t: float) -> tuple[float, float]:
-            slope, curvature = _sigmoids_along(self.targets, self.weights, z, change, tf.constant(t, tf.float32))
-            return float(slope), float(curvature)
-
-        return at
+    def bend(self, by_score: Tensor, change: Tensor) -> float:
+        return float(_sigmoids_bend(self.weights, by_score, change))
 
 
 # With signatures, so that each is traced once in a process: a fit of small features takes no longer than that. Without autograph, which
 # looks for Python's control flow, finds none and takes 50 ms a function.
-_FLAT, _WIDE, _ONE = tf.TensorSpec([None]), tf.TensorSpec([None, None]), tf.TensorSpec([])
-_CODES, _OWN = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, None], tf.bool)
+_FLAT, _WIDE = tf.TensorSpec([None]), tf.TensorSpec([None, None])
+_CODES = tf.TensorSpec([None], tf.int64)
 
 
 # What a row that is nearly certain has left is the sum of what the other classes have, never 1 - p, of which float32 can tell too little:
 # with it fits of 1,000 rows ended 1e-3 of the loss away from the best at C = 1,000, and a third at 100,000. Written with as few passes over
 # [N, K] as can be, with one exponential: with reduce_logsumexp these were a quarter of the time of a fit of 100 classes.
-@tf.function(autograph=False, input_signature=[_CODES, _OWN, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
-def _softmax_value(codes: Tensor, own: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    top, powers, others = _exponentials(tf.where(own, -float("inf"), _against_own(codes, z)))
-    total = tf.exp(-top) + others
-    p = powers / total[:, None]  # 0 for its own class
-    wrong, right = others / total, tf.exp(-top) / total
+@tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
+def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    own = tf.equal(codes[:, None], tf.range(tf.shape(z)[1], dtype=codes.dtype))
+    ahead = tf.where(own, -float("inf"), _against_own(codes, z))
+    top = tf.maximum(tf.reduce_max(ahead, 1), 0.0)
+    powers = tf.exp(ahead - top[:, None])  # 0 for a row's own class
+    others, mine = tf.reduce_sum(powers, 1), tf.exp(-top)
+    total = mine + others
+    p = powers / total[:, None]
+    wrong, right = others / total, mine / total
     residual = tf.where(own, -wrong[:, None], p) * weights[:, None]
     curvature = tf.linalg.matvec(p - p * p, weights, transpose_a=True)
     curvature += tf.math.unsorted_segment_sum(weights * wrong * right, codes, tf.shape(z)[1])
     return _sum(weights * (top + tf.math.log1p(tf.math.expm1(-top) + others))), residual, curvature
 
 
-@tf.function(autograph=False, input_signature=[_CODES, _OWN, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
-def _softmax_line(codes: Tensor, own: Tensor, z: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-    return tf.where(own, -float("inf"), _against_own(codes, z)), _against_own(codes, change)
-
-
-@tf.function(autograph=False, input_signature=[_FLAT, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
-def _softmax_along(weights: Tensor, ahead: Tensor, gains: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    top, powers, others = _exponentials(ahead + t * gains)
-    total = tf.exp(-top) + others
-    gained = powers * gains
-    mean = tf.reduce_sum(gained, 1) / total
-    return _sum(weights * mean), _sum(weights * (tf.reduce_sum(gained * gains, 1) / total - mean**2))
+# From the gradient, without one more exponential: what a row has left is in it.
+@tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
+def _softmax_bend(codes: Tensor, weights: Tensor, by_score: Tensor, change: Tensor) -> Tensor:
+    gains = _against_own(codes, change)
+    gained = by_score * gains
+    return _sum(tf.reduce_sum(gained * gains, 1) - tf.math.divide_no_nan(tf.reduce_sum(gained, 1) ** 2, weights))
 
 
 def _against_own(codes: Tensor, z: Tensor) -> Tensor:
     """How far each class is ahead of a row's own one [N, K]."""
     return z - tf.gather(z, codes, batch_dims=1)[:, None]
-
-
-def _exponentials(ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of how far the others are ahead [N, K]: the highest, or 0 [N], exp(ahead - highest) [N, K], and the sum of these [N]."""
-    top = tf.maximum(tf.reduce_max(ahead, 1), 0.0)
-    powers = tf.exp(ahead - top[:, None])
-    return top, powers, tf.reduce_sum(powers, 1)
 
 
 @tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
@@ -143,17 +120,21 @@ def _sigmoids_value(targets: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor
     return _sum(losses), _residual(targets, z) * weights, tf.reduce_sum(p * tf.sigmoid(-z) * weights, 0)
 
 
-@tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE, _WIDE, _ONE])  # type: ignore[untyped-decorator]
-def _sigmoids_along(targets: Tensor, weights: Tensor, z: Tensor, change: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    z = z + t * change
-    p = tf.sigmoid(z)
-    return _sum(weights * _residual(targets, z) * change), _sum(weights * p * tf.sigmoid(-z) * change**2)
+@tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
+def _sigmoids_bend(weights: Tensor, by_score: Tensor, change: Tensor) -> Tensor:
+    gained = tf.abs(by_score * change)
+    return _sum(tf.reduce_sum(gained * tf.abs(change) - tf.math.divide_no_nan(gained**2, weights), 1))
 
 
 def _residual(targets: Tensor, z: Tensor) -> Tensor:
     """sigmoid(z) - targets."""
     wrong = 1 - 2 * targets
     return wrong * tf.sigmoid(wrong * z)
+
+
+@tf.function(autograph=False, input_signature=[_WIDE, _WIDE])  # type: ignore[untyped-decorator]
+def _slope(by_score: Tensor, change: Tensor) -> Tensor:
+    return _sum(tf.reduce_sum(by_score * change, 1))
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.arrays import Matrix, Numbers
+from trainer.arrays import Matrix, Numbers, Tensor
 from trainer.calibration import least_loss
 from trainer.lbfgs import step_length
-from trainer.linear_losses import LinearLoss
+from trainer.linear_losses import LinearLoss, slope
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.rows import Rows, vectors
 from trainer.standardise import Moments, spread, standardised
@@ -55,9 +55,16 @@ def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Se
 
 def temperature(loss: LinearLoss, found: Scores) -> float:
     """What scores [n, C] are multiplied by to become logits: the factor of least loss. Guo et al. 2017 divide by theirs."""
-    line = loss.line(tf.zeros(found.shape), tf.constant(found))
-    slope, _ = line(0.0)
-    return step_length(line, slope, SLOPE_LEFT) if slope < 0 else LEAST_TEMPERATURE
+    z = tf.constant(found)
+
+    def gradient(t: float) -> Tensor:
+        return loss.value(tf.constant(t, tf.float32) * z)[1]
+
+    flat = gradient(0.0)
+    uphill = slope(flat, z)
+    if uphill >= 0:
+        return LEAST_TEMPERATURE
+    return step_length(lambda t: slope(gradient(t), z), uphill, loss.bend(flat, z), SLOPE_LEFT)
 
 
 def bounded(loss: LinearLoss, found: Scores, factor: float) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from storage.errors import UsageError
+from trainer import linear_losses
 from trainer.arrays import Matrix, Tensor
 from trainer.design import Design
 from trainer.lbfgs import Memory, step_length
@@ -30,8 +31,9 @@ STALLED, STALL = 5, 1e-9  # so many steps that gain less than this share of the 
 MAX_ITERATIONS = 1000
 SAMPLE = 8192  # rows whose spectrum stands for that of all
 # Axes of the spectrum that are told apart: one for each so many rows, within these bounds. They cost some passes over the sample and save
-# passes over all: with 40,000 rows of 2,048 and 10 classes 63 steps became 53 with 512 axes, with 20,000 and 100 classes 47 became 39.
-ROWS_AN_AXIS, LEAST_AXES, MOST_AXES = 100, 128, 512
+# passes over all: with 40,000 rows of 2,048 and 10 classes 63 steps became 53 with 512 axes, with 20,000 and 100 classes 47 became 39;
+# with 60,000 and 10 classes 34 for 512 and for 384 (40 for 256).
+ROWS_AN_AXIS, LEAST_AXES, MOST_AXES = 100, 128, 384
 LEAST_CURVATURE = 1e-6  # of a row: where everything is certain there would be none
 GUESSED = 3  # solutions of a path that the next one is extrapolated from
 
@@ -78,8 +80,8 @@ class _Run:
         self.measure()
 
     def measure(self) -> None:
-        value, self.by_score, curvature = self._loss.value(self.z)
-        self.value = float(value) + float((self.v**2 * self.penalty).sum()) / 2
+        loss, self.by_score, curvature = self._loss.value(self.z)
+        self.value = float(loss) + float((self.v**2 * self.penalty).sum()) / 2
         self.curvature = curvature.numpy().astype(np.float64)
 
     def head_for(self, gradient: Matrix, guess: Callable[[Matrix], Matrix]) -> None:
@@ -105,20 +107,18 @@ class _Run:
 
     def go(self, change: Tensor) -> None:
         """As far along the direction as it is worth; change [N, K]: the scores of the direction."""
-        slope, curved = (float((part * self.direction * self.penalty).sum()) for part in (self.v, self.direction))
+        start, v, before = self.z, self.v, self.value
+        slope, curvature = (float((part * self.direction * self.penalty).sum()) for part in (v, self.direction))
 
-        line = self._loss.line(self.z, change)
+        def slope_at(t: float) -> float:
+            self.z = start + tf.constant(t, tf.float32) * change
+            self.v = v + t * self.direction
+            self.measure()
+            return linear_losses.slope(self.by_score, change) + slope + t * curvature
 
-        def along(t: float) -> tuple[float, float]:
-            found, curvature = line(t)
-            return found + slope + t * curved, curvature + curved
-
-        t = step_length(along, self.slope)
+        t = step_length(slope_at, self.slope, self._loss.bend(self.by_score, change) + curvature)
         self.direction = t * self.direction
-        self.v, self.z = self.v + self.direction, self.z + tf.constant(t, tf.float32) * change
         self.iterations += 1
-        before = self.value
-        self.measure()
         self._stalled = self._stalled + 1 if before - self.value < STALL * abs(before) else 0
 
 
@@ -165,7 +165,7 @@ class LogisticPath:
         best = min(tried, key=lambda run: run.value)
         scores = self._scores(best.v)  # anew: rounding would add up along a path
         run, last = _Run(c, self._loss, best.v, scores, self._tolerance), self._found[-1]
-        for step, change in last.memory.pairs:
+        for step, change, _ in last.memory.pairs:
             run.memory.learn(step, change + (run.penalty - last.penalty) * step)
         return run
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
+from trainer.linear_losses import LinearLoss, Sigmoids, Softmax, slope
 
 Array = npt.NDArray[np.float64]
 ROWS = 60
@@ -68,9 +68,13 @@ def test_loss_gradient_and_curvature_are_those_of_float64(kind: str, classes: in
 def test_slope_along_a_line_is_that_of_the_gradient_there(kind: str, classes: int, spread: float, t: float) -> None:
     loss, z, _ = made(kind, classes, spread)
     change = np.random.default_rng(1).standard_normal(z.shape).astype(np.float32)
-    at = loss.line(tf.constant(z, tf.float32), tf.constant(change))
-    gradient = loss.value(tf.constant(z + t * change, tf.float32))[1].numpy().astype(np.float64)
-    size = float(np.abs(gradient * change).sum())
-    assert at(t)[0] == pytest.approx(float((gradient * change).sum()), abs=2e-5 * size)
-    beside = (at(t + 1e-2)[0] - at(t - 1e-2)[0]) / 2e-2
-    assert at(t)[1] == pytest.approx(beside, rel=0.05, abs=2e-3 * size)
+    beside = tf.constant(change)
+
+    def gradient(at: float) -> Array:
+        return np.asarray(loss.value(tf.constant(z + at * change, tf.float32))[1].numpy().astype(np.float64))
+
+    by_score = tf.constant(gradient(t), tf.float32)
+    size = float(np.abs(gradient(t) * change).sum())
+    assert slope(by_score, beside) == pytest.approx(float((gradient(t) * change).sum()), abs=2e-5 * size)
+    around = float(((gradient(t + 1e-2) - gradient(t - 1e-2)) * change).sum()) / 2e-2
+    assert loss.bend(by_score, beside) == pytest.approx(around, rel=0.05, abs=2e-3 * size)
