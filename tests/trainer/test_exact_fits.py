@@ -62,7 +62,7 @@ def test_training_goes_on_where_logistic_ended(classes: int, options: dict[str, 
     data = fit_data(x, y, head="logistic", c=0.1, **options)
     model = LogisticFit(data).with_validation(np.arange(80), np.arange(0)).model
     assert model is not None
-    logits = keras.Model(model.inputs, model.layers[-1].input)
+    logits = keras.Model(model.input, model.layers[-1].input)
     items = data.task.loss(data.class_weights(np.arange(80)))
     with tf.GradientTape() as tape:
         plain = keras.ops.mean(items(y, logits(x)))
