@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -57,8 +57,8 @@ class FitData:
         order, values = scores(self.rows, numbers, self.pooling, found, heads)
         return self.plain_loss(order), values
 
-    def model(self, found: Moments, weights: LinearWeights) -> keras.Model:
-        return linear_model(self.rows.shape, self.pooling, found, weights, self.task.activation())
+    def model(self, found: Moments, weights: LinearWeights, l2: float = 0.0) -> keras.Model:
+        return linear_model(self.rows.shape, self.pooling, found, weights, self.task.activation(), l2)
 
 
 def strengths(low: float, high: float) -> list[float]:
@@ -79,7 +79,7 @@ class LogisticFit:
             path, rows = self._path(train)
             c = self.data.options.c or DEFAULT_C
             self._chosen = rows.moments, path.solve(c).weights
-            return FirstFit(self.data.model(*self._chosen), {"c": c})
+            return FirstFit(self.data.model(*self._chosen, self._l2(c, train)), {"c": c})
         path, rows = self._path(train, TO_CHOOSE)
         tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
@@ -93,11 +93,18 @@ class LogisticFit:
                 break
         c = tried[int(np.argmin(losses))]
         self._chosen = rows.moments, best
-        return FirstFit(self.data.model(*self._chosen), {"c": c}, path={"c": tried, "val_loss": losses})
+        return FirstFit(self.data.model(*self._chosen, self._l2(c, train)), {"c": c}, path={"c": tried, "val_loss": losses})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         path, rows = self._path(numbers, start=self._chosen)
-        return self.data.model(rows.moments, path.solve(first.chosen["c"]).weights)
+        c = first.chosen["c"]
+        return self.data.model(rows.moments, path.solve(c).weights, self._l2(c, numbers))
+
+    def _l2(self, c: float, numbers: Numbers) -> float:
+        """The penalty by which the weights are the best ones, as what is added to the mean loss: fine-tuning goes on with it. Of two
+        classes each has half of the one kernel that was fitted, so half of its square in all."""
+        halves = len(self.data.classes) == 2 and not self.data.task.multi_label
+        return replace(self.data.options, c=c).l2(len(numbers)) * (2 if halves else 1)
 
     def _path(
         self, numbers: Numbers, tolerance: float = TOLERANCE, start: tuple[Moments, LinearWeights] | None = None

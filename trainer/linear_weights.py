@@ -91,13 +91,14 @@ LEAST_TEMPERATURE = 1e-3  # of scores that point the wrong way: the order of the
 
 
 def linear_model(
-    shape: tuple[int, ...], pooling: str, found: Moments, weights: LinearWeights, activation: keras.layers.Layer
+    shape: tuple[int, ...], pooling: str, found: Moments, weights: LinearWeights, activation: keras.layers.Layer, l2: float = 0.0
 ) -> keras.Model:
-    """From features [N, *shape] to probabilities: the layers of the head `linear`, with these weights."""
+    """From features [N, *shape] to probabilities: the layers of the head `linear`, with these weights, and with this penalty on them
+    (times the squared kernel, beside the mean loss) for whoever trains on."""
     kind = MAP_POOLINGS[pooling or "flatten"]
     inputs = keras.Input(shape)
     x = kind.build(inputs, lambda values: standardised(values, found), keras.regularizers.L2(0.0))
-    dense = keras.layers.Dense(weights.kernel.shape[1], name="logits")
+    dense = keras.layers.Dense(weights.kernel.shape[1], kernel_regularizer=keras.regularizers.L2(l2), name="logits")
     outputs = dense(x)
     dense.set_weights([weights.kernel.astype(np.float32), weights.bias.astype(np.float32)])
     return keras.Model(inputs, activation(outputs))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from storage.errors import UsageError
 from tests.trainer.test_logistic import Array, made, standardised
@@ -50,6 +52,24 @@ def test_validation_chooses_the_strength(kind: Any, head: str, chosen: str) -> N
     assert len(tried) == len(losses) > 5
     p = np.asarray(first.model.predict_on_batch(x[validation]), np.float64)
     assert -np.log(p[np.arange(len(validation)), y[validation]]).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize(("classes", "options"), [(4, {}), (4, {"class_weights": "balanced"}), (2, {}), (3, {"multi_label": True})])
+def test_training_goes_on_where_logistic_ended(classes: int, options: dict[str, Any]) -> None:
+    """The penalty is a part of the model. Without it fine-tuning would let the weights of a warm head grow, and overfit."""
+    x, y = made(80, max(classes, 3))
+    y = np.stack([y > 0, y > 1, y == 1], 1).astype(np.uint8) if options.get("multi_label") else y % classes
+    data = fit_data(x, y, head="logistic", c=0.1, **options)
+    model = LogisticFit(data).with_validation(np.arange(80), np.arange(0)).model
+    assert model is not None
+    logits = keras.Model(model.input, model.layers[-1].input)
+    items = data.task.loss(data.class_weights(np.arange(80)))
+    with tf.GradientTape() as tape:
+        plain = keras.ops.mean(items(y, logits(x)))
+        loss = plain + sum(logits.losses)
+    gradients = tape.gradient(loss, logits.trainable_weights)
+    assert max(float(np.abs(gradient).max()) for gradient in gradients) < 1e-3
+    assert float(loss) > 1.05 * float(plain)
 
 
 @pytest.mark.parametrize("head", ["logistic", "ridge"])
