@@ -18,14 +18,14 @@ def stays_float32(layer: Mapping[str, Any]) -> bool:
 
 
 def in_precision(model: keras.Model, precision: str, kept: Callable[[Mapping[str, Any]], bool] = stays_float32) -> keras.Model:
-    """The network itself for "float32", else a twin of it under Keras' policy mixed_bfloat16 or mixed_float16, with the same weights.
+    """The network itself for "float32" and "tf32", else a twin of it with the same weights under Keras' policy mixed_bfloat16 or _float16.
 
     `kept` layers stay float32: depthwise convolutions sum only a few products, so that the rounding of their weights does not average
     out. Cosine of bfloat16 to float32 with real weights, least and median of 32 photographs: MobileNetV2 0.9905 and 0.9963 with all
     layers in bfloat16, 0.9977 and 0.9991 with these kept; the first convolution (0.9923, 0.9964), sums and activations hardly count.
     Preprocessing costs nothing in float32.
     """
-    if precision == "float32":
+    if precision in ("float32", "tf32"):
         return model
     config = model.get_config()
     layers = [_under(layer, "float32" if kept(layer) else f"mixed_{precision}") for layer in config["layers"]]

@@ -22,10 +22,11 @@ class EngineKind:
 
 
 INT8 = "int8"
+ON_GPUS = ("float32", "tf32", "bfloat16", "float16")
 ENGINES = {
-    "tensorflow": EngineKind("tensorflow", ("float32", "bfloat16", "float16"), on_gpu=True),
+    "tensorflow": EngineKind("tensorflow", ON_GPUS, on_gpu=True),
     "openvino": EngineKind("openvino", ("float32", "bfloat16", INT8), on_gpu=False),
-    "jax": EngineKind("jax", ("float32", "bfloat16", "float16"), on_gpu=True, backend="jax"),
+    "jax": EngineKind("jax", ON_GPUS, on_gpu=True, backend="jax"),
 }
 AUTO = "auto"
 DEFAULT = "tensorflow"

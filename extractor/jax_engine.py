@@ -21,6 +21,11 @@ from extractor.folding import folded
 FULL_FLOAT32 = "highest"
 
 
+def float32_products(precision: str) -> str:
+    """How float32 is multiplied in a precision, as JAX names it."""
+    return "tensorfloat32" if precision == "tf32" else FULL_FLOAT32
+
+
 class JaxEngine(BatchEngine):
     """Preprocessing, network and pooling in one compiled function; uint8 images go to the device, the weights stay there as arguments.
 
@@ -38,20 +43,15 @@ class JaxEngine(BatchEngine):
         batch_size: int | None = None,
         further: Sequence[Backbone] = (),
         device: jax.Device | None = None,
-        matmul_precision: str = FULL_FLOAT32,
     ) -> None:
-        """further: other cuts of the same network (`backbones.build_together`). device: the first one that JAX lists if None.
-
-        matmul_precision: how float32 is multiplied, as JAX names it; for benchmarks, since no feature space has another one.
-        """
+        """further: other cuts of the same network (`backbones.build_together`). device: the first one that JAX lists if None."""
         device = device or jax.devices()[0]
         backbones = (backbone, *further)
-        self._matmul_precision = matmul_precision
         self.network = JaxNetwork(backbones, device)
         super().__init__(backbones, batch_size or plan_batch_size(backbones, device.platform != "cpu"))
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
-        lowered = self.network.lower(batch_size, self._matmul_precision)
+        lowered = self.network.lower(batch_size)
         self.compiled = _or_out_of_memory(lowered.compile)
         return [tuple(output.shape[1:]) for output in lowered.out_info]
 
@@ -77,11 +77,11 @@ class JaxNetwork:
         variables = (self._model.trainable_variables, self._model.non_trainable_variables)
         self.weights = jax.device_put([[variable.value for variable in each] for each in variables], device)
 
-    def lower(self, batch_size: int, matmul_precision: str = FULL_FLOAT32) -> Any:
+    def lower(self, batch_size: int) -> Any:
         """A `jax.stages.Lowered` of `__call__` for batches of this size."""
         size = self._backbones[0].recipe.input_size
         images = jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8)
-        with jax.default_matmul_precision(matmul_precision):
+        with jax.default_matmul_precision(float32_products(self._backbones[0].recipe.precision)):
             return jax.jit(self.__call__).lower(self.weights, images)
 
     def __call__(self, weights: Any, images: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from storage.stated_space import require_rebuildable
 POOLINGS = ("avg", "max", "none")
 PREPROCESSINGS = ("caffe", "tf", "torch", "none")
 DTYPES = ("float16", "float32")
-PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "int8")  # tf32: float32 whose products a GPU may round
 MIN_INPUT_SIZE, MAX_INPUT_SIZE = 32, 2048  # pixels
 
 

@@ -34,8 +34,8 @@ class TensorFlowEngine(BatchEngine):
 
     def __init__(self, backbone: Backbone, batch_size: int | None = None, further: Sequence[Backbone] = ()) -> None:
         """further: other cuts of the same network, which one forward pass gives as well (`backbones.build_together`)."""
-        tf.config.experimental.enable_tensor_float_32_execution(False)  # precision float32 means float32
         backbones = (backbone, *further)
+        self._may_round = backbone.recipe.precision == "tf32"
         self._threads = ThreadPoolExecutor(IN_FLIGHT)
         self._model = in_precision(folded(with_depthwise(joint_network(backbones))), backbone.recipe.precision)
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
@@ -52,7 +52,12 @@ class TensorFlowEngine(BatchEngine):
 
     def start(self, images: tf.Tensor) -> Any:
         """On a thread of its own: on a CPU a call returns when it is done, and one alone leaves cores idle where its layers are small."""
-        return self._threads.submit(self._function, tf.convert_to_tensor(images))
+        return self._threads.submit(self._run, tf.convert_to_tensor(images))
+
+    def _run(self, images: tf.Tensor) -> Any:
+        # TensorFlow keeps this for the process, and rounds float32 on recent GPUs unless it is told otherwise.
+        tf.config.experimental.enable_tensor_float_32_execution(self._may_round)
+        return self._function(images)
 
     def finish(self, pending: Any) -> list[npt.NDArray[np.generic]]:
         try:

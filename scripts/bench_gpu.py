@@ -37,7 +37,7 @@ from extractor.backbones import Backbone, build, cut_out
 from extractor.compute_precision import in_precision
 from extractor.engine import OutOfMemoryError
 from extractor.folding import folded
-from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork
+from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork, float32_products
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from scripts.bench_gpu_results import Results, table
@@ -45,7 +45,7 @@ from scripts.corpus_pixels import read_pixels
 from scripts.vit import vit_b16
 from storage.golden import cosines
 
-PRECISIONS = ("bfloat16", "float16", "float32", "tf32")  # tf32: float32 whose products the chip may round; no precision of a set
+PRECISIONS = ("bfloat16", "float16", "float32", "tf32")
 # Multiply-adds count as two. From the papers and torchvision's tables; ViT-B/16 for 197 tokens.
 KNOWN_GFLOPS = {"resnet50": 7.7, "efficientnet_b0": 0.8, "convnext_tiny": 8.9, "vit_b16": 35.1, "mobilenet_v2": 0.6}
 GEMM, REPEATS, ENGINE_BATCHES = 8192, 3, 8
@@ -78,17 +78,11 @@ def random_backbone(name: str, folder: Path) -> Backbone:
     return cut_out(model, Recipe(str(place), input_size=224, preprocessing="tf"))
 
 
-def of_cell(backbone: Backbone, precision: str) -> tuple[Backbone, str]:
-    """The backbone in the precision of a cell, and JAX's name for how float32 is multiplied."""
-    name, matmul = ("float32", "tensorfloat32") if precision == "tf32" else (precision, FULL_FLOAT32)
-    return replace(backbone, recipe=replace(backbone.recipe, precision=name)), matmul
-
-
 def peak(precision: str, size: int, seconds: float) -> float:
     """TFLOP/s of products of two random [size, size] matrices on the device."""
     dtype = jnp.dtype("float32" if precision == "tf32" else precision)
     a, b = (jax.random.normal(jax.random.key(seed), (size, size), dtype) for seed in (0, 1))
-    with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else FULL_FLOAT32):
+    with jax.default_matmul_precision(float32_products(precision)):
         product = jax.jit(lambda a, b: a @ b).lower(a, b).compile()
     return 2 * size**3 * rate(lambda: product(a, b), seconds) / 1e12
 
@@ -127,9 +121,8 @@ def measured(cell: Cell, engine: JaxEngine, seconds: float) -> dict[str, float]:
 
 
 def compile_cell(cell: Cell, backbone: Backbone) -> JaxEngine | str:
-    backbone, matmul = of_cell(backbone, cell.precision)
     try:
-        return JaxEngine(backbone, cell.batch, matmul_precision=matmul)
+        return JaxEngine(replace(backbone, recipe=replace(backbone.recipe, precision=cell.precision)), cell.batch)
     except OutOfMemoryError as error:
         return str(error)
 

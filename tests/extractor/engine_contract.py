@@ -182,6 +182,18 @@ def fewer_bits_move_embeddings_within_the_tolerance(bench: Bench) -> None:
 
 
 @check
+def tf32_is_what_a_chip_may_do_when_it_is_asked_for(bench: Bench) -> None:
+    """A CPU computes float32 then. TensorFlow's own test has the other half of this."""
+    if bench.name == "openvino":
+        return
+    asked = bench.make(bench.under(precision="tf32"), BATCH)
+    assert cosines(asked(images(2 * BATCH)), bench.plain(images(2 * BATCH))).min() >= 0.9999
+    if bench.name == "jax":
+        assert "HIGHEST" in bench.engine.network.lower(BATCH).as_text()
+        assert "HIGHEST" not in asked.network.lower(BATCH).as_text()
+
+
+@check
 def normalization_is_folded_into_convolutions(bench: Bench) -> None:
     """As in all engines, else bfloat16 rounds elsewhere. TensorFlow's has tests of its own, OpenVINO does it itself."""
     if bench.name == "jax":

@@ -62,8 +62,11 @@ def test_it_is_traced_once(engine: TensorFlowEngine) -> None:
     assert function.inputs[0].shape == (BATCH, 32, 32, 3)
 
 
-def test_float32_stays_float32(engine: TensorFlowEngine) -> None:
-    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+def test_products_are_rounded_to_tf32_only_by_an_engine_that_was_asked_to(engine: TensorFlowEngine, small_backbone: Backbone) -> None:
+    asked = replace(small_backbone, recipe=replace(small_backbone.recipe, precision="tf32"))
+    for each, rounds in ((engine, False), (TensorFlowEngine(asked, BATCH), True), (engine, False)):
+        each(tf.constant(images(2)))
+        assert tf.config.experimental.tensor_float_32_execution_enabled() is rounds
 
 
 class Hungry(keras.layers.Layer):
