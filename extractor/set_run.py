@@ -23,7 +23,7 @@ from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.quantized_network import quantization_of
 from extractor.receipt import Receipt
-from extractor.refusals import require_own_corpus, require_space
+from extractor.refusals import require_own_corpus, require_same_network, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
@@ -88,9 +88,11 @@ class SetRun:
         return list_versions(self.name.folder)[-1:] != ([self.base.version] if self.base else [])
 
     def check(self, worker: WorkerInfo) -> None:
-        """Raises SpaceMismatchError, UsageError (another shard format)."""
+        """Raises SpaceMismatchError, UsageError (another shard format), DamagedError (its calibrated network is gone)."""
         self._worker = worker
         if begun := begun_description(self.name):
+            if not self.golden():
+                require_same_network(begun, self.name, worker)
             require_space(begun, self.name, worker)
             begun.require_format(self.options.format, self.name)
 
