@@ -49,7 +49,9 @@ def find_bottleneck(
     Its words begin with what took longer than all work on units, if anything did: more machines leave that as it is.
     """
     found = _in_work(seconds, workers, on_gpu, replaced, helped)
-    return replace(found, words=f"{_larger_part(seconds)}{found.words}") if found.stage else found
+    if larger := _larger_part(seconds):
+        return replace(found, words=f"{larger} {'Of that work: ' if found.stage else ''}{found.words}")
+    return found
 
 
 def _larger_part(seconds: Mapping[str, float]) -> str:
@@ -58,7 +60,7 @@ def _larger_part(seconds: Mapping[str, float]) -> str:
     if of_run[largest] <= of_run[WORK]:
         return ""
     shares = f"{of_run[largest] / total:.0%} of the run, and work on units {of_run[WORK] / total:.0%}"
-    return f"The larger part was {STAGES[largest].what}: {shares}. Of that work: "
+    return f"The larger part was {STAGES[largest].what}: {shares}."
 
 
 def _in_work(seconds: Mapping[str, float], workers: int, on_gpu: bool, replaced: int, helped: bool) -> Bottleneck:

@@ -12,7 +12,7 @@ from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
-from extractor.precision_plan import IMAGES, MIN_FILES, too_few_files
+from extractor.precision_plan import IMAGES, MIN_IMAGES, too_few_images
 from extractor.set_run import SetRun
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ CALIBRATION_IMAGES = 200  # NNCF takes 300 unless it is told otherwise; 96 had M
 
 
 def choose_engine(executor: Executor, sets: Sequence[SetRun], images: int) -> list[WorkerInfo]:
-    """Of all workers, with the engine that is fastest. images: that one worker is to read. Raises as `SetRun.check` does."""
+    """Of all workers, with the engine that is fastest. images: that one worker is to embed. Raises as `SetRun.check` does."""
     chosen: EngineChoice = executor.ask_one("choose_engine", images, [each.golden() for each in sets])
     workers = executor.use_engine(chosen)
     for each, worker in zip(sets, workers[0].all_sets, strict=True):
@@ -43,14 +43,13 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
     return executor.use_engine(engine)
 
 
-def weigh_precision(executor: Executor, own: SetRun, files: Items, workers: int) -> dict[str, Any]:
-    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out; {} in
-    float32, and where nothing is read."""
-    if own.options.recipe.precision == "float32" or not len(files):
-        return {}
-    of_worker = len(files) // workers
-    if of_worker < MIN_FILES:
-        return {"left_out": too_few_files(of_worker)}
+def weigh_precision(executor: Executor, own: SetRun, files: Items, of_worker: int) -> dict[str, Any]:
+    """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out.
+
+    of_worker: images that one worker is to embed.
+    """
+    if of_worker < MIN_IMAGES:
+        return {"left_out": too_few_images(of_worker)}
     locations = [locate(own.listing.base, item) for item in spread(files, IMAGES)]
     cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
     return cost

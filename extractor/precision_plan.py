@@ -5,7 +5,7 @@ from __future__ import annotations
 SHARE = 1 / 20  # of the seconds that the forward passes of one worker take, while which the others wait
 IMAGES = 64  # at most
 LEAST = 8  # of fewer, a median says little
-MIN_FILES = 1280  # for each worker; below, even timing two batches would be more than the share
+MIN_IMAGES = 1280  # for each worker; below, even timing two batches would be more than the share
 COMPILE_SECONDS = 6.0  # ResNet50 in float32 takes so long on two cores, MobileNetV2 two
 FLOAT32_TAKES = 5.0  # times as long, until it is measured: MobileNetV2 against int8, the most of those in docs/benchmarks.md
 
@@ -20,9 +20,9 @@ def affordable(seconds: float, batch_size: int, run_seconds: float) -> int:
     return images if images >= LEAST else 0
 
 
-def too_few_files(files: int) -> str:
-    """files: that one worker is to read."""
-    return f"not weighed against float32, as {files} files for each worker are too few; {_ELSEWHERE}"
+def too_few_images(images: int) -> str:
+    """images: that one worker is to embed, as far as can be foreseen."""
+    return f"not weighed against float32, as about {images} images to embed for each worker are too few; {_ELSEWHERE}"
 
 
 def too_short(run_seconds: float) -> str:

@@ -11,7 +11,7 @@ from extractor.corpus import Listing
 from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.plan import bytes_needed
-from storage.errors import ConflictError, PermafrostError, RunError, UnstorableError
+from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.files import exists, free_bytes, is_writable
 from storage.manifest import Manifest
@@ -44,6 +44,18 @@ def require_space(description: SetDescription, name: SetName, worker: WorkerInfo
         "this run",
         "Use the options that the set was made with (`permafrost store show`), or choose another set name",
     )
+
+
+def require_same_network(begun: SetDescription, name: SetName, worker: WorkerInfo) -> None:
+    """Of an int8 set without golden images that hold its calibrated network. Raises DamagedError if the run calibrated another one."""
+    own, ours = begun.space.quantization, worker.space.quantization
+    if own and ours and own != ours:
+        raise DamagedError(
+            f"{name.folder}: a run began this int8 set and died before its first version, and the calibrated network, which was beside its "
+            "golden images (golden/), is missing or damaged now. The images of this run gave another one, so it would be another feature "
+            f"space. No version is lost: `permafrost store rm {name} --yes` removes what was begun, and the same command begins anew; or "
+            "choose another set name"
+        )
 
 
 def require_different(embeddings: npt.NDArray[np.generic], precision: str = "float32") -> None:

@@ -6,8 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from itertools import combinations
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from extractor.executor_choice import make_executor
 from extractor.forecast import Rate, exact_forecast, make_forecast, measured_rate, sample, shared
 from extractor.hardware import hardware_of
 from extractor.job import WorkerInfo
+from extractor.likely_new import likely_new
 from extractor.options import ExtractOptions
 from extractor.own_golden import OwnGolden
 from extractor.preview import preview
@@ -28,18 +28,15 @@ from extractor.refusals import require_room, require_writable
 from extractor.relabelled import count_relabelled
 from extractor.result import ExtractResult, Outcome, summarise
 from extractor.rounds import Progress, Rounds
-from extractor.set_run import SetRun
+from extractor.set_run import SetRun, sets_of
 from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
 from storage.asked import checked
 from storage.digests import Words
-from storage.errors import ConflictError, UsageError
+from storage.errors import ConflictError
 from storage.files import remove_private_files
-from storage.names import parse_set
-from storage.place import Place, same_place
-from storage.runs import new_run_id
-from storage.store import require_possible_set
+from storage.place import Place
 
 MAX_REBASES = 5  # onto commits of the same corpus by other runs
 
@@ -58,7 +55,7 @@ def extract(
     set is in another space), DriftError, ConflictError, RunError.
     """
     clock = Stopwatch()
-    sets = _sets(uri, options)
+    sets = sets_of(uri, options)
     for each in sets if not options.dry_run else ():
         require_writable(each.name)
     listing = list_corpus(corpus, options.corpus_id)
@@ -73,23 +70,6 @@ def extract(
             executor.close()
             for each in sets:
                 remove_private_files(each.name.folder / "shards", each.folder.run_id)
-
-
-def _sets(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
-    """All sets of the run, each with its own options. Raises UsageError."""
-    run_id = new_run_id()
-    further = [(each.set, replace(options, recipe=each.recipe, format=each.format, also=())) for each in options.also]
-    sets = []
-    for text, own in [(uri, options), *further]:
-        name = parse_set(text)
-        if name.at:
-            raise UsageError(f"{text}: extraction makes a new version; leave out '@{name.at}'")
-        require_possible_set(name)
-        sets.append(SetRun(name, run_id, own))
-    for one, other in combinations(sets, 2):
-        if same_place(one.name.folder, other.name.folder):
-            raise UsageError(f"{one.name} is named twice: each set of a run needs a name of its own")
-    return sets
 
 
 class _Run:
@@ -108,6 +88,7 @@ class _Run:
         self._on_progress = on_progress
         self.rounds = Rounds(sets, options, executor, clock, on_progress)
         self.golden = OwnGolden(executor.embed_images)
+        self.precision: dict[str, Any] = {}
 
     def go(self) -> ExtractResult:
         for each in self.sets:
@@ -126,9 +107,11 @@ class _Run:
             each.check(worker)
         for each in self.sets:
             each.compare()
+        for each in self.sets if len(self._files()) else ():
+            each.find_lenders()
         self.clock.lap("compare")
-        if self.options.engine == AUTO and self.options.recipe.precision != INT8 and (images := len(self._files())):
-            workers = choose_engine(self.executor, self.sets, images // len(workers))
+        if self.options.engine == AUTO and self.options.recipe.precision != INT8 and len(self._files()):
+            workers = choose_engine(self.executor, self.sets, self._likely_new // len(workers))
             self.clock.lap("engine")
         if self.options.dry_run:
             return self._foresee(workers)
@@ -182,6 +165,11 @@ class _Run:
         """What is to be read, once for all sets."""
         return union([each.ledger.diff.to_read for each in self.sets])
 
+    @cached_property
+    def _likely_new(self) -> int:
+        """Of these files."""
+        return likely_new(self._files(), self.listing.base, [each.holds for each in self.sets], self.options.limits)
+
     def _forecast(self, worker: WorkerInfo, rate: Rate | None) -> None:
         """Of each set, and of all of them."""
         exact, price = self.options.dry_run and self.options.rehash, self.options.price
@@ -197,8 +185,7 @@ class _Run:
         total, before = sum(len(each.ledger.diff.to_read) for each in self.sets), 0
         for number, (each, of_set) in enumerate(zip(self.sets, worker.all_sets, strict=True)):
             items = len(each.ledger.diff.to_read)
-            if items:
-                each.find_lenders(partial(self.golden.of_set, number))
+            each.keep_agreeing(partial(self.golden.of_set, number))
             preview(each.ledger, each.lenders, of_set.image_bytes, self.options.limits, partial(self._tell_previewed, before, total))
             before += items
 
@@ -230,8 +217,9 @@ class _Run:
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
         self._create_sets()
         self.clock.lap("prepare")
-        self.precision = weigh_precision(self.executor, self.sets[0], self._files(), len(workers))
-        self.clock.lap("weigh")
+        if self.options.recipe.precision != "float32" and len(self._files()):
+            self.precision = weigh_precision(self.executor, self.sets[0], self._files(), self._likely_new // len(workers))
+            self.clock.lap("weigh")
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
         job = replace(first, also=tuple(also))
@@ -264,7 +252,7 @@ class _Run:
         if not any(len(each.ledger.diff.to_read) for each in self.sets):
             return [iter(()) for _ in self.sets]
         for number, each in enumerate(self.sets):
-            each.find_lenders(partial(self.golden.of_set, number))
+            each.keep_agreeing(partial(self.golden.of_set, number))
         return [each.known_digests() for each in self.sets]
 
     def _commit_all(self, lost: list[LostUnit]) -> bool:

@@ -7,8 +7,12 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, combinations
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from extractor.corpus import Listing
 from extractor.diff import diff
@@ -19,7 +23,7 @@ from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.quantized_network import quantization_of
 from extractor.receipt import Receipt
-from extractor.refusals import require_own_corpus, require_space
+from extractor.refusals import require_own_corpus, require_same_network, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
@@ -28,19 +32,20 @@ from extractor.throughput import Throughput
 from extractor.unit_queue import LostUnit
 from storage.begun import begun_description, begun_golden
 from storage.commit import create_set, open_newest
-from storage.digests import Words
+from storage.digests import Words, words_of
 from storage.draft import Settled, commit_state, write_state
-from storage.errors import RunError
+from storage.errors import RunError, UsageError
 from storage.feature_set import FeatureSet, SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.index import committed_index
-from storage.lending import Embed, Lender, copy_embeddings, find_lenders
+from storage.lending import Embed, Lender, agreeing, copy_embeddings, find_lenders
 from storage.manifest import Manifest
-from storage.names import SetName, parse_root
-from storage.runs import RunFolder
+from storage.names import SetName, parse_root, parse_set
+from storage.place import same_place
+from storage.runs import RunFolder, new_run_id
 from storage.shard import DEFAULT_FORMAT, shard_format
 from storage.shard_layout import ShardLayout
-from storage.store import ensure_store
+from storage.store import ensure_store, require_possible_set
 from storage.takedown import finish_takedowns
 from storage.takedown_runs import forget_names
 from storage.tombstones import read_tombstones
@@ -83,9 +88,11 @@ class SetRun:
         return list_versions(self.name.folder)[-1:] != ([self.base.version] if self.base else [])
 
     def check(self, worker: WorkerInfo) -> None:
-        """Raises SpaceMismatchError, UsageError (another shard format)."""
+        """Raises SpaceMismatchError, UsageError (another shard format), DamagedError (its calibrated network is gone)."""
         self._worker = worker
         if begun := begun_description(self.name):
+            if not self.golden():
+                require_same_network(begun, self.name, worker)
             require_space(begun, self.name, worker)
             begun.require_format(self.options.format, self.name)
 
@@ -124,6 +131,16 @@ class SetRun:
         """Those that were not there when this run began."""
         return [version for version in list_versions(self.name.folder) if version > (self._began_at or 0)]
 
+    def find_lenders(self) -> None:
+        """What other sets may lend, before anything is embedded here."""
+        self.lenders = find_lenders(self.name, self._worker.space, [parse_root(root) for root in self.options.reuse_from])
+
+    def holds(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """Of each image whether it needs no forward pass here, by its content."""
+        words = words_of(digests)
+        found = [index.find(words)[0] >= 0 for index in (self.ledger.index, *(lender.index for lender in self.lenders))]
+        return np.asarray(np.any(found, axis=0))
+
     def create(self, golden: GoldenImages) -> None:
         """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
         ensure_store(self.name.root)
@@ -135,9 +152,9 @@ class SetRun:
         require_space(self._description, self.name, self._worker)
         self.job = self._make_job(golden)
 
-    def find_lenders(self, embed: Embed) -> None:
-        """embed: what this run's workers make of encoded images for this set."""
-        self.lenders = find_lenders(self.name, self._worker.space, embed, [parse_root(root) for root in self.options.reuse_from])
+    def keep_agreeing(self, embed: Embed) -> None:
+        """Of the lenders. embed: what this run's workers make of encoded images for this set."""
+        self.lenders = agreeing(self.lenders, self.name, self._worker.space.precision, embed)
 
     def known_digests(self) -> Iterator[Words]:
         """Of all images that need no forward pass here."""
@@ -234,3 +251,20 @@ class SetRun:
 
 def _quantization(golden: GoldenImages) -> str | None:
     return quantization_of(golden.quantized) if golden.quantized else None
+
+
+def sets_of(uri: str | Path, options: ExtractOptions) -> list[SetRun]:
+    """All sets of the run, each with its own options. Raises UsageError."""
+    run_id = new_run_id()
+    further = [(each.set, replace(options, recipe=each.recipe, format=each.format, also=())) for each in options.also]
+    sets = []
+    for text, own in [(uri, options), *further]:
+        name = parse_set(text)
+        if name.at:
+            raise UsageError(f"{text}: extraction makes a new version; leave out '@{name.at}'")
+        require_possible_set(name)
+        sets.append(SetRun(name, run_id, own))
+    for one, other in combinations(sets, 2):
+        if same_place(one.name.folder, other.name.folder):
+            raise UsageError(f"{one.name} is named twice: each set of a run needs a name of its own")
+    return sets

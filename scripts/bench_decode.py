@@ -38,6 +38,7 @@ from extractor.jpeg_in_graph import resize
 from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN
+from scripts.bench_options import at_least, mistakes_told, tar_file
 from scripts.interleaved import measured
 
 SIZE, BATCH = 224, 32
@@ -193,16 +194,19 @@ def table(found: dict[str, Any]) -> Iterator[str]:
             yield f"{row['way']:28} {numbers}{moved}"
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", type=int, default=300, help="images of 500x375 (default 300)")
-    parser.add_argument("--large", type=int, default=48, help="images of 3000x2000 (default 48)")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--images", type=Path, help="tar of photographs; made images without it")
+    parser.add_argument("--small", type=at_least(1), default=300, help="images of 500x375 (default 300)")
+    parser.add_argument("--large", type=at_least(1), default=48, help="images of 3000x2000 (default 48)")
+    parser.add_argument("--rounds", type=at_least(1), default=7)
+    parser.add_argument("--images", type=tar_file, help="tar of photographs; made images without it")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
     prepare_process(usable_cores(), use_gpus=False)
     photographs = photographs_in(args.images, max(args.small, args.large)) if args.images else []
+    if args.images and not photographs:
+        parser.error(f"--images {args.images}: expected a tar of photographs; it has no .jpg or .jpeg")
     found: dict[str, Any] = {"cores": usable_cores(), "rounds": args.rounds, "sizes": {}}
     for kind, n in (("small", args.small), ("large", args.large)):
         with tempfile.TemporaryDirectory() as folder:

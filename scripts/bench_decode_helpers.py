@@ -25,6 +25,7 @@ from typing import Any
 
 import storage
 from scripts.bench_decode import made_images
+from scripts.bench_options import at_least, mistakes_told
 from scripts.net_cluster import NetCluster, possible
 from scripts.tree_cpu import SAMPLE_SECONDS, TreeCpu
 
@@ -135,10 +136,11 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"ratio {found['ratio']:.2f}; the features are {'equal, bit by bit' if found['same_features'] else 'NOT EQUAL'}"
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=at_least(1), default=1024)
+    parser.add_argument("--rounds", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
     if not possible():

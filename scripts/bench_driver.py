@@ -44,6 +44,7 @@ from extractor.set_run import SetRun
 from extractor.stopwatch import Stopwatch
 from extractor.turns import Turns
 from extractor.unit_queue import LostUnit
+from scripts.bench_options import above_zero, at_least, mistakes_told
 from scripts.bench_plan import Meter, tell_result
 from scripts.light_worker import actor_class
 from scripts.process_tree import command, descendants
@@ -208,12 +209,13 @@ def bench(root: Path, workers: int, units: int, unit_items: int, seconds: float)
     }
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--units", type=int, default=20, help="of each worker")
-    parser.add_argument("--items", type=int, default=300, help="of a unit")
-    parser.add_argument("--seconds", type=float, default=1.0, help="that a unit takes")
+    parser.add_argument("--workers", type=at_least(1), default=64)
+    parser.add_argument("--units", type=at_least(1), default=20, help="of each worker")
+    parser.add_argument("--items", type=at_least(1), default=300, help="of a unit")
+    parser.add_argument("--seconds", type=above_zero, default=1.0, help="that a unit takes")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     import_lean()

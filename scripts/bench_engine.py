@@ -30,6 +30,7 @@ from extractor.backbones import Backbone, build
 from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
 from extractor.recipe import Recipe
+from scripts.bench_options import at_least, folder_of_jpegs, mistakes_told
 from scripts.corpus_pixels import read_pixels
 from scripts.gemm_limit import gemm_limits
 from scripts.interleaved import measured
@@ -109,24 +110,31 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--weights", default="random:0")
-    parser.add_argument("--input-size", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--input-size", type=at_least(0), default=0)
+    parser.add_argument("--batch", type=at_least(1), default=32)
+    parser.add_argument("--rounds", type=at_least(1), default=7)
     parser.add_argument("--engines", nargs="+", choices=sorted(PRECISIONS), default=["tensorflow", "openvino"])
-    parser.add_argument("--images", type=Path, help="folder of JPEGs; random pixels without it")
+    parser.add_argument("--images", type=folder_of_jpegs, help="folder of JPEGs; random pixels without it")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
-    prepare_process(usable_cores(), use_gpus=False)
     recipe = Recipe(args.backbone, weights=args.weights, input_size=args.input_size)
     there = [name for name in args.engines if importlib.util.find_spec(name)]
     for name in sorted(set(args.engines) - set(there)):
         print(f"{name} is not installed: pip install permafrost[{name}]", file=sys.stderr)
+    if not there:
+        parser.error(f"none of --engines {' '.join(args.engines)} is installed")
     size = recipe.input_size
     images = read_pixels(args.images, size, args.batch) if args.images else random_pixels(args.batch, size)
+    if len(images) < args.batch:
+        parser.error(f"--images {args.images} has {len(images)} JPEGs, and --batch is {args.batch}: expected as many at least")
+    if "openvino" in there and len(images) % min(usable_cores(), len(images)):
+        parser.error(f"--batch {args.batch}: expected a multiple of the {usable_cores()} cores, which share OpenVINO's batches")
+    prepare_process(usable_cores(), use_gpus=False)
     found = bench(recipe, there, images, args.rounds)
     if args.out:
         args.out.write_text(json.dumps(found, indent=1))

@@ -37,8 +37,9 @@ from extractor.device import usable_cores
 from extractor.recipe import Recipe
 from scripts.bench_extract_job import BATCH, Task
 from scripts.bench_extract_table import table
+from scripts.bench_options import at_least, folder_of_jpegs, jpegs_in, mistakes_told
 from scripts.tree_cpu import TreeCpu
-from storage.errors import PermafrostError
+from storage.errors import RunError
 
 OURS, PEERS = "scripts.bench_extract_ours", "scripts.bench_extract_peers"
 ENGINES = ("tensorflow float32", "tensorflow bfloat16", "openvino float32", "openvino bfloat16")  # alone, on ready batches
@@ -106,7 +107,7 @@ def bench(task: Task, chosen: Mapping[str, Way], engines: Sequence[str], rounds:
 
 
 def run(way: Way, task: Task) -> dict[str, Any]:
-    """One way in a process of its own. Raises RuntimeError with the end of its stderr."""
+    """One way in a process of its own. Raises RunError with the end of its stderr."""
     with tempfile.TemporaryDirectory(dir=task.out) as folder:
         command = [sys.executable, "-m", way.module, way.function, replace(task, out=folder, more=way.more).to_json()]
         path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), way.path)))
@@ -120,7 +121,7 @@ def run(way: Way, task: Task) -> dict[str, Any]:
             cpu.stop()
             if process.returncode:
                 stderr.seek(0)
-                raise RuntimeError(f"{way.module} {way.function} ended with {process.returncode}: {stderr.read()[-2000:]}")
+                raise RunError(f"{way.module} {way.function} ended with {process.returncode}: {stderr.read()[-2000:]}")
     found: dict[str, Any] = json.loads(told.splitlines()[-1])
     if "began" in found:
         found |= {
@@ -147,7 +148,7 @@ def medians(of_rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def stage(corpus: Path, folder: Path, most: int) -> int:
     """Copy so many different JPEGs, evenly chosen and whole batches of them, into a flat folder; returns how many."""
     first_of: dict[bytes, Path] = {}
-    for path in sorted(corpus.rglob("*.jp*g")):
+    for path in jpegs_in(corpus):
         first_of.setdefault(hashlib.sha256(path.read_bytes()).digest(), path)
     files = list(first_of.values())
     n = min(most, len(files)) // BATCH * BATCH
@@ -160,14 +161,15 @@ def _evenly(of: int, n: int) -> Iterable[int]:
     return (i * of // n for i in range(n))
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, help="folder of JPEGs")
+    parser.add_argument("corpus", type=folder_of_jpegs, help="folder of JPEGs")
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--weights", default="random:0", help="random:SEED or a file")
     parser.add_argument("--backbone-arg", action="append", default=[])
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=at_least(BATCH), default=256)
+    parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument("--only", nargs="+", metavar="PART", default=[""], help="only ways with one of these in their names")
     parser.add_argument("--ours", action="append", default=[], metavar="WORDS", help="a further way: '--local --engine openvino'")
     parser.add_argument("--torch-path", default="", help="folders with PyTorch and torchvision, as in PYTHONPATH")
@@ -176,17 +178,14 @@ def main() -> None:
     chosen = {name: way for name, way in ways(args.torch_path, args.ours).items() if any(part in name for part in args.only)}
     engines = [name for name in ENGINES if find_spec(name.split()[0])]
     weights = args.weights if args.weights.startswith("random:") else str(Path(args.weights).absolute())
+    size = Recipe(args.backbone, weights).input_size
     with tempfile.TemporaryDirectory(prefix="permafrost-bench-") as folder:
         photos = Path(folder, "photos")
         photos.mkdir()
         if not stage(args.corpus, photos, args.images):
             parser.error(f"{args.corpus} has fewer than {BATCH} different JPEGs, expected at least a batch")
-        try:
-            size = Recipe(args.backbone, weights).input_size
-            task = Task(str(photos), folder, args.backbone, weights, tuple(args.backbone_arg), size, usable_cores())
-            found = bench(task, chosen, engines, args.rounds)
-        except (PermafrostError, RuntimeError) as error:
-            sys.exit(str(error))
+        task = Task(str(photos), folder, args.backbone, weights, tuple(args.backbone_arg), size, usable_cores())
+        found = bench(task, chosen, engines, args.rounds)
     if args.out:
         args.out.write_text(json.dumps(found, indent=1))
     print(table(found))

@@ -41,6 +41,7 @@ from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork, float32_pr
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from scripts.bench_gpu_results import Results, table
+from scripts.bench_options import above_zero, at_least, folder_of_jpegs, mistakes_told
 from scripts.corpus_pixels import read_pixels
 from scripts.vit import vit_b16
 from storage.golden import cosines
@@ -238,21 +239,28 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return results.found
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["resnet50", "efficientnet_b0", "convnext_tiny", "vit_b16"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[512, 256, 128, 32])
+    parser.add_argument("--batches", nargs="+", type=at_least(1), default=[512, 256, 128, 32])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--real", action="append", default=[], help='"NAME [alpha=0.35] FILE": a network with real weights')
-    parser.add_argument("--images", type=Path, help="folder of JPEGs for --real")
+    parser.add_argument("--images", type=folder_of_jpegs, help="folder of JPEGs for --real")
     parser.add_argument("--variants", nargs="*", default=[], help="networks to measure in other ways than the engine's too")
-    parser.add_argument("--minutes", type=float, default=6)
-    parser.add_argument("--seconds", type=float, default=1.0, help="a measurement")
-    parser.add_argument("--jobs", type=int, default=4, help="cells that are compiled at once")
-    parser.add_argument("--gemm", type=int, default=GEMM, help="rows and columns of the matrices that tell the peak")
+    parser.add_argument("--minutes", type=above_zero, default=6)
+    parser.add_argument("--seconds", type=above_zero, default=1.0, help="a measurement")
+    parser.add_argument("--jobs", type=at_least(1), default=4, help="cells that are compiled at once")
+    parser.add_argument("--gemm", type=at_least(1), default=GEMM, help="rows and columns of the matrices that tell the peak")
     parser.add_argument("--peer-seconds", type=float, default=0, help="for PyTorch; 0: without it")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
+    if args.real and not args.images:
+        parser.error("--real needs --images FOLDER, whose images both machines embed")
+    if keras.backend.backend() != "jax":
+        parser.error(f"Keras computes on {keras.backend.backend()} here: set KERAS_BACKEND=jax")
+    if jax.default_backend() != "gpu":
+        parser.error(f"JAX finds no GPU here, only {jax.default_backend()}: expected one, and its extra (such as jax[cuda13])")
     with tempfile.TemporaryDirectory() as folder:
         print(table(bench(args, Path(folder))))
 

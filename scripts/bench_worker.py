@@ -35,6 +35,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.turns import UNITS_AT_ONCE
 from extractor.worker import Worker
+from scripts.bench_options import above_zero, at_least, folder_of_jpegs, jpegs_in, mistakes_told
 from scripts.bench_plan import tell_result
 from storage.golden import no_golden_images
 from storage.runs import RunFolder
@@ -126,18 +127,19 @@ def bench(root: Path, files: Sequence[Path], unit_items: int, size: int, rate: f
     }
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, help="folder of JPEGs")
-    parser.add_argument("--items", type=int, default=MIN_UNIT_ITEMS, help="of a unit")
-    parser.add_argument("--units", type=int, default=12, help="at most")
-    parser.add_argument("--size", type=int, default=224, help="pixels")
-    parser.add_argument("--rate", type=float, help="images a second of the engine")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("corpus", type=folder_of_jpegs, help="folder of JPEGs")
+    parser.add_argument("--items", type=at_least(1), default=MIN_UNIT_ITEMS, help="of a unit")
+    parser.add_argument("--units", type=at_least(1), default=12, help="at most")
+    parser.add_argument("--size", type=at_least(1), default=224, help="pixels")
+    parser.add_argument("--rate", type=above_zero, help="images a second of the engine")
+    parser.add_argument("--rounds", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     prepare_process(usable_cores(), use_gpus=False)
-    files = [path.absolute() for path in sorted(args.corpus.rglob("*.jp*g"))[: args.units * args.items]]
+    files = [path.absolute() for path in jpegs_in(args.corpus)[: args.units * args.items]]
     tell_result(lambda root: bench(root, files, args.items, args.size, args.rate, args.rounds), args.out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,7 @@ class Garbage:
 def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SECONDS) -> Garbage:
     """Find, and perhaps delete: shards, item files, rejects and golden images that no version lists; statistics of other items; receipts
     of runs that did not finish, since the shards that they name go with them; and what killed writers left under private names. Folders
-    are left alone.
+    are left alone, and so is the calibrated network of an int8 set that has no version yet.
 
     grace_seconds: longer than any writer takes from its first file to its commit; less than LEAST_GRACE_SECONDS, which the command
     refuses, is for sets that nobody else writes to.
@@ -52,16 +52,18 @@ def collect_garbage(name: SetName, delete: bool, grace_seconds: float = GRACE_SE
         raise UsageError(f"{name}: expected a set; leave out '@{name.at}'")
     require_writable(name.root)
     require_store(name.root)
-    read_description(name)
+    description = read_description(name)
     clock = partial(file_system_time, name.folder / "runs") if delete else time.time  # who only looks writes nothing
     statuses = run_statuses(name, clock)
     if running := [status for status in statuses if status.state in ("running", "unreadable")]:
         raise ConflictError(f"run {running[0].run} is at work on {name.folder} ({running[0].host}): collect garbage when it has ended")
     require_sound_heads(name)  # a version that is lost may be one that only a head tells of
     require_all_versions(name)
-    listed = listed_files({version: read_manifest(name.folder, version) for version in list_versions(name.folder)})
+    versions = list_versions(name.folder)
+    listed = listed_files({version: read_manifest(name.folder, version) for version in versions})
+    kept = {"golden"} if description.space.quantization and not versions else set()  # the network that its space names, and no version yet
     unfinished = [RunFolder(name.folder, status.run) for status in statuses if status.state != "finished"]
-    candidates = [*_receipts(unfinished), *(path for path in _stored(name) if path not in listed)]
+    candidates = [*_receipts(unfinished), *(path for path in _stored(name, kept) if path not in listed)]
     candidates += [*stale_statistics(name), *_private(name)]
     now = clock()
     files: list[str] = []
@@ -87,8 +89,8 @@ def _receipts(runs: list[RunFolder]) -> Iterator[str]:
         yield from (f"runs/{run.run_id}/receipts/{unit}.parquet" for unit in run.units_finished())
 
 
-def _stored(name: SetName) -> Iterator[str]:
-    for folder in LISTED_FOLDERS:
+def _stored(name: SetName, kept: Collection[str]) -> Iterator[str]:
+    for folder in (folder for folder in LISTED_FOLDERS if folder not in kept):
         yield from (f"{folder}/{entry}" for entry in list_names(name.folder / folder))
 
 

@@ -57,13 +57,11 @@ class Copied:
         return range(0, self.views * len(self.digests), self.views)
 
 
-def find_lenders(borrower: SetName, space: Space, embed: Embed, further: Sequence[Place] = ()) -> list[Lender]:
+def find_lenders(borrower: SetName, space: Space, further: Sequence[Place] = ()) -> list[Lender]:
     """The other sets of its store, and of the `further` stores, whose features are in the space, or lead to it without a forward pass.
 
-    Those in the space come first, and among them those of the borrower's own store.
-
-    A space leaves open which engine, device and library versions compute it, within a tolerance. So a set outside it, by its golden
-    images and what they embed to here, lends nothing, as it could not be extended here; nor does one without golden images. Both are told.
+    Those in the space come first, and among them those of the borrower's own store. Whether they agree with what is computed here,
+    `agreeing` says.
 
     A damaged one lends nothing, and is no reason to stop either. Nor does one with features that somebody only said to be in its space.
     """
@@ -76,8 +74,20 @@ def find_lenders(borrower: SetName, space: Space, embed: Embed, further: Sequenc
                     as_lent = replace(golden, embeddings=way.of_golden(golden))
                     lender = Lender(name, shard_format(description.shard_format), way, committed_index(name), as_lent)
                     lenders.append((description.space != space, lender))
-    in_order = [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
-    return [lender for lender in in_order if _agrees(lender, space.precision, embed)]
+    return [lender for _, lender in sorted(lenders, key=lambda pair: pair[0])]
+
+
+def agreeing(lenders: Sequence[Lender], borrower: SetName, precision: str, embed: Embed) -> list[Lender]:
+    """Those whose features could be extended here.
+
+    A space leaves open which engine, device and library versions compute it, within a tolerance. So a set outside it, by its golden
+    images and what they embed to here, lends nothing; nor does one without golden images. Both are told.
+    """
+    reasons = [_why_not(lender.golden, precision, embed) for lender in lenders]
+    for lender, why in zip(lenders, reasons, strict=True):
+        if why:
+            logger.warning("%s lends nothing to %s, though features in its space would do: %s", lender.name, borrower, why)
+    return [lender for lender, why in zip(lenders, reasons, strict=True) if not why]
 
 
 def _golden_of(name: SetName, description: SetDescription) -> GoldenImages | None:
@@ -86,13 +96,6 @@ def _golden_of(name: SetName, description: SetDescription) -> GoldenImages | Non
     if not manifests or any(manifest.provenance.get("space") == STATED for manifest in manifests):
         return None
     return read_golden(manifests[-1].golden, name.folder, description.shape, description.dtype)
-
-
-def _agrees(lender: Lender, precision: str, embed: Embed) -> bool:
-    why = _why_not(lender.golden, precision, embed)
-    if why:
-        logger.warning("%s lends nothing, though features in its space would do: %s", lender.name, why)
-    return not why
 
 
 def _why_not(golden: GoldenImages, precision: str, embed: Embed) -> str:

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extractor.corpus import Item
+from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
+from extractor.options import ExtractOptions
+from extractor.quantized_network import quantization_of
 from extractor.refusals import require_different, require_storable, require_writable
-from storage.errors import PermafrostError, RunError, UnstorableError
+from extractor.set_run import SetRun
+from storage.commit import create_set
+from storage.errors import DamagedError, PermafrostError, RunError, SpaceMismatchError, UnstorableError
+from storage.feature_set import SetDescription
+from storage.golden import GoldenImages, write_golden
 from storage.names import SetName
+from storage.space import Space
 from storage.store import ensure_store
+from tests.extractor.conftest import SMALL
 from tests.extractor.listings import diff_of, index_of, listing_of
 
 NAME = SetName(Path("store"), "team", "set")
@@ -41,6 +51,24 @@ def test_a_store_that_cannot_be_written_to_is_refused_with_a_way_out(tmp_path: P
     with pytest.raises(PermafrostError, match=f"the store {name.root} is read-only, .* --reuse-from {name.root} "):
         require_writable(name)
     assert asked == [name.root]  # where the set would be
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_an_int8_set_that_lost_its_network_before_its_first_version_is_named_with_the_way_out(tmp_path: Path, damaged: bool) -> None:
+    space = Space("g", "w", "layer", "avg", 32, "image-v1", "tf", "int8", "float32", quantization=quantization_of(b"a network"))
+    name = SetName(tmp_path, "team", "set")
+    create_set(name, SetDescription(space, "parquet", (3,), "float32", {}, "2026-11-28T12:00:00+00:00"))
+    images = GoldenImages(("a.png",), (b"a",), np.ones((1, 3), np.float32), quantized=b"a network")
+    path = name.folder / write_golden(images, name.folder).path
+    again = SetRun(name, "run", ExtractOptions(SMALL))
+    again.check(WorkerInfo(space, (3,), "here", {}))
+    path.write_bytes(path.read_bytes()[:-9]) if damaged else path.unlink()
+    again.check(WorkerInfo(space, (3,), "here", {}))  # the same images, calibrated again
+    other = replace(space, quantization=quantization_of(b"another"))
+    with pytest.raises(DamagedError, match=r"golden/\), is missing or damaged now.* store rm .*team/set --yes"):
+        again.check(WorkerInfo(other, (3,), "here", {}))
+    with pytest.raises(SpaceMismatchError, match="quantization"):
+        again.check(WorkerInfo(replace(space, precision="float32", quantization=None), (3,), "here", {}))
 
 
 def test_a_network_that_sees_no_difference_is_refused() -> None:

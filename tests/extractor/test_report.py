@@ -86,6 +86,16 @@ def test_what_took_longer_than_the_work_is_said_first() -> None:
     assert find_bottleneck(seconds | {"work": 200}, workers=1).words.startswith("The end of the run")
 
 
+def test_what_took_longer_is_said_where_no_image_was_decoded_or_no_unit_finished_too() -> None:
+    known = find_bottleneck({"engine": 24, "weigh": 6, "work": 8, "wait": 8, "hash": 3}, workers=1)
+    assert known.stage == ""
+    assert known.words.startswith("The larger part was measuring engines: 63% of the run, and work on units 21%. No image was decoded: ")
+    assert find_bottleneck({"list": 3}, workers=1).words == (
+        "The larger part was listing the corpus: 100% of the run, and work on units 0%. Workers finished no unit: there was none, or none "
+        "could be finished."
+    )
+
+
 def test_time_lost_to_dead_workers_is_not_called_the_end_of_the_run() -> None:
     found = find_bottleneck({"work": 10, "infer": 2}, 1, replaced=5)
     assert (found.stage, found.share) == ("replaced", 0.8)

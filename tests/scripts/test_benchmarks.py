@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -144,6 +145,52 @@ def test_a_mistake_in_a_benchmark_of_extraction_shows_no_traceback(tmp_path: Pat
         with pytest.raises(SystemExit, match=told) as ended:
             bench_extract.main()
         assert "Traceback" not in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("extract FOLDER --images 8", "argument --images: expected a whole number, 32 or more; got '8'"),
+        ("extract FOLDER --rounds 0", "argument --rounds: expected a whole number, 1 or more; got '0'"),
+        ("extract nowhere", "argument corpus: expected a folder of JPEGs; there is no folder nowhere"),
+        ("extract FOLDER --backbone nope", "unknown backbone 'nope'"),
+        ("extract FOLDER --backbone mobilenet", "fewer than 32 different JPEGs"),
+        ("engine --images nowhere", "argument --images: expected a folder of JPEGs; there is no folder nowhere"),
+        ("engine --images FOLDER --backbone mobilenet", "has 3 JPEGs, and --batch is 32: expected as many at least"),
+        ("engine --batch 0", "argument --batch: expected a whole number, 1 or more; got '0'"),
+        ("engine --backbone nope", "unknown backbone 'nope'"),
+        ("engine --rounds 0", "argument --rounds: expected a whole number, 1 or more; got '0'"),
+        ("decode --images nowhere.tar", "argument --images: expected a tar file, and nowhere.tar is none"),
+        ("decode --small 0", "argument --small: expected a whole number, 1 or more; got '0'"),
+        ("decode_helpers --images 0", "argument --images: expected a whole number, 1 or more; got '0'"),
+        ("worker EMPTY", "argument corpus: expected a folder of JPEGs (.jpg, .jpeg); none is in "),
+        ("worker FOLDER --rate 0", "argument --rate: expected a number above 0, got '0'"),
+        ("driver --workers 0", "argument --workers: expected a whole number, 1 or more; got '0'"),
+        ("gpu --minutes nan", "argument --minutes: expected a number above 0, got 'nan'"),
+        ("gpu --real x", "--real needs --images FOLDER"),
+        ("gpu", "Keras computes on tensorflow here: set KERAS_BACKEND=jax"),
+    ],
+)
+def test_what_a_benchmark_cannot_do_is_refused_in_words_at_the_start(
+    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up_photos(tmp_path / "photos", 3)
+    (tmp_path / "empty").mkdir()
+    name, *more = words.replace("FOLDER", str(tmp_path / "photos")).replace("EMPTY", str(tmp_path / "empty")).split()
+    bench = pytest.importorskip(f"scripts.bench_{name}", exc_type=ImportError)
+    monkeypatch.setattr("sys.argv", [f"bench_{name}", *more])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert told in (ended.value.code if isinstance(ended.value.code, str) else capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="needs the extra openvino")
+def test_batches_that_the_cores_cannot_share_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("scripts.bench_engine.usable_cores", lambda: 2)
+    monkeypatch.setattr("sys.argv", ["bench", "--backbone", "mobilenet", "--batch", "3"])
+    with pytest.raises(SystemExit):
+        bench_engine.main()
+    assert "--batch 3: expected a multiple of the 2 cores" in capsys.readouterr().err
 
 
 def test_the_limit_is_that_of_stages_that_share_the_cores() -> None:

@@ -236,7 +236,7 @@ def test_a_lost_version_in_a_bucket_is_found_and_given_up(made: MadeSet) -> None
 def test_a_set_on_a_disk_borrows_from_one_in_a_bucket(made: MadeSet, bucket: RemotePlace, make_set: Callable[..., MadeSet]) -> None:
     made.commit("photos", {"a": 1, "b": 2})
     mine = make_set()
-    [lender] = find_lenders(mine.name, mine.description.space, mine.embed, [bucket])
+    [lender] = find_lenders(mine.name, mine.description.space, [bucket])
     wanted = DigestMap()
     wanted.add(words_of([mine.digest(picture) for picture in (1, 2, 3)]))
     layout = ShardLayout(mine.description.shape, mine.description.dtype, mine.description.space.id)

@@ -16,7 +16,7 @@ from storage.errors import UnstorableError
 from storage.export import export_set
 from storage.import_features import import_features
 from storage.import_options import ImportOptions
-from storage.lending import copy_embeddings, find_lenders
+from storage.lending import agreeing, copy_embeddings, find_lenders
 from storage.shard import SHARD_FORMATS, ShardLayout
 
 MakeSet = Callable[..., Any]  # see conftest.py
@@ -27,7 +27,7 @@ def borrow(borrower: Any, pictures: list[int]) -> dict[int, bytes]:
     """What the borrower's new shards hold, by picture, after copying."""
     description = borrower.description
     layout = ShardLayout(description.shape, description.dtype, description.space.id)
-    lenders = find_lenders(borrower.name, description.space, borrower.embed)
+    lenders = agreeing(find_lenders(borrower.name, description.space), borrower.name, "float32", borrower.embed)
     numbers = {borrower.digest(picture): picture for picture in pictures}
     kind = SHARD_FORMATS[description.shard_format]
     wanted = DigestMap()
@@ -116,7 +116,8 @@ def test_a_set_that_another_engine_made_lends_nothing_and_it_is_said_which_and_b
     borrower = make_set((4,), root=tmp_path, name="borrower")
     assert borrow(borrower, [1, 2]) == {2: borrower.embedding(2).tobytes()}
     [told] = caplog.messages
-    assert "team/theirs lends nothing" in told
+    assert "team/theirs lends nothing to " in told
+    assert "team/borrower, though" in told
     assert "golden image 'small.png' with cosine 0.98" in told
     assert "need at least 0.99999" in told
 
@@ -145,7 +146,7 @@ def test_golden_images_that_give_no_embedding_here_are_no_reason_to_stop(
 
     make_set(root=tmp_path, name="one").commit("a", {"k": 1})
     borrower = make_set(root=tmp_path, name="borrower")
-    assert find_lenders(borrower.name, borrower.description.space, refuse) == []
+    assert agreeing(find_lenders(borrower.name, borrower.description.space), borrower.name, "float32", refuse) == []
     assert "cannot be compared (2 of 2" in caplog.text
 
 

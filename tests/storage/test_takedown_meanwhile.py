@@ -320,7 +320,7 @@ def test_a_set_lends_nothing_that_it_lost(make_set: Make) -> None:
     made.commit("one", {"a": 1, "b": 2})
     other = make_set(root=made.name.root, name="other")
     image(made, 1)
-    [lender] = find_lenders(other.name, other.description.space, other.embed)
+    [lender] = find_lenders(other.name, other.description.space)
     assert len(lender.index) == 1
 
 

@@ -15,11 +15,13 @@ import pytest
 
 import storage
 from scripts.damaged_sets import files_of, fill
-from scripts.made_set import MadeSet
+from scripts.made_set import MadeSet, made_space, new_set
 from storage.errors import ConflictError, DamagedError, NotFoundError, UsageError
 from storage.expire import expire_versions, plan_expiry
 from storage.gc import collect_garbage
+from storage.golden import write_golden
 from storage.manifest import Manifest
+from storage.names import SetName
 from storage.removal import remove_set
 from storage.runs import RunFolder
 from storage.sealed import seal
@@ -160,6 +162,19 @@ def test_garbage_is_what_no_version_lists(made: MadeSet) -> None:
     assert len(files_of(made)) == before - len(found.files)
     assert verify_set(made.name, full=True).findings == ()
     assert collect_garbage(made.name, delete=True).files == ()
+
+
+@pytest.mark.parametrize("quantization", ["openvino:0123", None])
+def test_the_calibrated_network_of_a_set_without_a_version_is_no_garbage(tmp_path: Path, quantization: str | None) -> None:
+    """Its space names it, and set.json stays."""
+    begun = new_set(SetName(tmp_path, "team", "set"), made_space(precision="int8", quantization=quantization), "parquet")
+    paths = [write_golden(begun.golden_images(), begun.folder).path]
+    RunFolder(begun.folder, "20261127T101500Z-00000001").write_plan({})
+    begun.write_shard([5])
+    age(begun)
+    found = collect_garbage(begun.name, delete=True)
+    assert [path for path in found.files if path.startswith("golden/")] == ([] if quantization else paths)
+    assert [path for path in found.files if path.startswith("shards/")]
 
 
 def test_what_is_young_stays(made: MadeSet) -> None:

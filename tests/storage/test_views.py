@@ -161,7 +161,7 @@ def borrow(borrower: MadeSet, pictures: list[int]) -> dict[int, list[bytes]]:
     found = {}
     wanted = DigestMap()
     wanted.add(words_of(list(numbers)))
-    for copied in copy_embeddings(wanted, find_lenders(borrower.name, description.space, borrower.embed), borrower.name, kind, layout):
+    for copied in copy_embeddings(wanted, find_lenders(borrower.name, description.space), borrower.name, kind, layout):
         with closing(kind.reader(borrower.folder / copied.shard.path)) as reader:
             assert reader.rows == copied.shard.rows == borrower.views * len(copied.digests)
             assert reader.views().tolist() == list(range(borrower.views)) * len(copied.digests)
