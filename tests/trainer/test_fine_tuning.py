@@ -55,6 +55,16 @@ def test_all_layers_are_trained_but_batch_norm_stays_as_it_was(set_of_colours: C
         np.testing.assert_array_equal(a, b)
 
 
+def test_batch_norm_trains_if_asked_but_what_standardises_for_the_head_does_not(set_of_colours: Coloured, tmp_path: Path) -> None:
+    """A feature that is constant in a batch, as a dead ReLU's, would be divided by zero there."""
+    before = by_name(set_of_colours.network.model)["norm"]
+    tuned = by_name(set_of_colours.tune(tmp_path / "state", stages=(), max_epochs=1, train_batch_norm=True).model)
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(before, tuned["norm"], strict=True))
+    frozen = by_name(set_of_colours.tune(tmp_path / "frozen", stages=(), max_epochs=1).model)
+    for a, b in zip(frozen["standardise"], tuned["standardise"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) -> None:
     from trainer.fit import fit
 
