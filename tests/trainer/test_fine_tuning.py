@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storage.errors import SpaceMismatchError, UsageError
+from storage.errors import DivergedError, SpaceMismatchError, UsageError
 from tests.trainer.coloured import Coloured, MemoryImages, coloured, weights_of
 from trainer.fine_tuning import fine_tune
 from trainer.fine_tuning_options import FineTuningOptions
@@ -145,6 +145,24 @@ def test_two_devices_give_what_one_gives(set_of_colours: Coloured, tmp_path: Pat
         np.testing.assert_allclose(two["losses"], one.history["loss"], rtol=1e-5)
         for i, weight in enumerate(weights_of(one)):
             np.testing.assert_allclose(two[f"arr_{i}"], weight, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Diverging(keras.layers.Layer):  # type: ignore[misc]
+    """Gives no numbers while a network is trained."""
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x * (np.nan if training else 1.0)
+
+
+def test_training_that_comes_to_no_numbers_failed_and_what_could_be_at_fault_is_named(tmp_path: Path) -> None:
+    diverging = coloured(tmp_path / "store", Diverging())
+    with pytest.raises(DivergedError, match=r"in epoch 1: .* Try a smaller --learning-rate$") as told:
+        diverging.tune(tmp_path / "state", stages=(), max_epochs=1)
+    assert not isinstance(told.value, UsageError)  # the request was right, so that it is no wrong usage
+    both = "--learning-rate, or --precision float32 instead of bfloat16, or training without --train-batch-norm$"
+    with pytest.raises(DivergedError, match=both):
+        diverging.tune(tmp_path / "other", stages=(), max_epochs=1, precision="bfloat16", train_batch_norm=True)
 
 
 @keras.saving.register_keras_serializable("tests")
