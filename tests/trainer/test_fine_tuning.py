@@ -85,7 +85,7 @@ def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: Fit
     save_head(tuned, tmp_path / "head")
     described = json.loads((tmp_path / "head" / "head.json").read_text())
     assert (described["strategy"], described["feature_shape"]) == ("fine-tuning", [8, 8, 3])
-    assert [stage["frozen"] for stage in described["frozen"]["stages"]] == [[1, 2], [2]]
+    assert [stage["frozen"] for stage in described["frozen"]["stages"]] == [[1, 2], [2], []]
     assert [group["learning_rate"] for group in described["frozen"]["groups"]] == [0.005, 0.0025]
     head = load_head(tmp_path / "head")
     assert head.space.is_pixels
@@ -116,7 +116,10 @@ def test_patience_opens_the_next_stage_and_a_run_that_was_stopped_there_ends_as_
     notes: list[str] = []
     whole = set_of_colours.tune(tmp_path / "whole", Told(note=notes.append), **options)
     assert whole.frozen["groups_by_epoch"] == [0, 0, 2]
-    assert whole.frozen["stages"] == [{"epochs": 3, "epochs_trained": 2, "trained": ["head"], "frozen": [1, 2]}]
+    assert whole.frozen["stages"] == [
+        {"epochs": 3, "epochs_trained": 2, "trained": ["head"], "frozen": [1, 2]},
+        {"epochs": None, "epochs_trained": 1, "trained": ["head", 1, 2], "frozen": []},
+    ]
     assert whole.frozen["groups_trained"] == whole.frozen["groups_by_epoch"][whole.epochs - 1]
     assert [re.findall(r"from epoch (\d) on (.*) and the head .* of epoch (\d)", note) for note in notes] == [
         [("3", "the whole network", "1")]
