@@ -105,10 +105,11 @@ def cut_for_last(model: keras.Model, last: int, dtype: str, backbone: str) -> Cu
 def _nothing_to_train(model: keras.Model, chosen: Cut, last: int, backbone: str) -> UsageError:
     least = next((i for i, layer in enumerate(reversed(model.layers), 1) if _trained(layer)), 0)
     more = f"take {least} at least" if least else "it has no others"
+    have = f"the last layer of {backbone} has" if last == 1 else f"the last {last} layers of {backbone} have"
     if not chosen.parameters_behind:
-        return UsageError(f"--train-last {last}: the last {last} layers of {backbone} have no weights to train; {more}")
+        return UsageError(f"--train-last {last}: {have} no weights to train; {more}")
     return UsageError(
-        f"--train-last {last}: of the last {last} layers of {backbone} only BatchNorm has weights, which is frozen in training; {more}. To "
+        f"--train-last {last}: {have} weights of BatchNorm alone, which is frozen in training; {more}. To "
         f"train BatchNorm alone (`train --train-batch-norm`), cut there by --layer {chosen.layer} --pooling none"
     )
 

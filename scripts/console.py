@@ -56,6 +56,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def counts_text(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {name}" for name, n in counts.items())
 

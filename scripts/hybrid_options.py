@@ -94,9 +94,10 @@ def _trained(fitted: FittedHead) -> str:
     last = min(frozen.get("train_last", behind), behind)
     if last == 0:
         return "and behind it: the head alone trained"
+    layers = "the last layer" if last == 1 else f"the last {last} layers"
     if fitted.epochs == 0:
-        return f"and behind it as it was: with the last {last} layers trained validation was never better than with the head alone"
+        return f"and behind it as it was: with {layers} trained validation was never better than with the head alone"
     parameters = f"({frozen['parameters_trained']:,} parameters)"
     if last == behind:
-        return f"the last {last} layers trained {parameters}"
-    return f"and behind it up to the last {last} layers, which are trained {parameters}"
+        return f"{layers} trained {parameters}"
+    return f"and behind it up to {layers}, {'which is' if last == 1 else 'which are'} trained {parameters}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import storage
-from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.console import counted, import_tensorflow, print_json, print_pairs, print_table, progress, warn
 from scripts.hybrid_options import FEATURE_EXTRACTION, HYBRID, OF_TAILS, add_tail_options, check_tail_options, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.report_options import add_report_options, check_report_options, report_fit
@@ -99,8 +99,8 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg or max")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB")
+    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default; hybrid avg), avg or max")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default 256, fewer where these exceed 16 MiB; hybrid 32")
     parser.add_argument("--max-epochs", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without a better validation loss (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="the first of the seeds, and that of test split, order and draws (default 0)")
@@ -177,7 +177,7 @@ def _print(result: SweepResult, out: Place) -> None:
         ]
     )
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
-    epochs = f", {fitted.epochs} epochs" if by_epochs else ""
+    epochs = f", {counted(fitted.epochs, 'epoch')}" if by_epochs else ""
     pairs = [("best", chosen + epochs), ("+-", result.interval), ("folder", out)]
     print_pairs([("set", source), *strategy_pairs(fitted), *pairs, ("seconds", f"{fitted.seconds:.1f}")])
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 import storage
-from scripts.console import import_tensorflow, print_json, print_pairs, print_table, progress, warn
+from scripts.console import counted, import_tensorflow, print_json, print_pairs, print_table, progress, warn
 from scripts.hybrid_options import add_strategy_options, check_strategy, strategy_pairs, tail_for
 from scripts.label_options import add_label_options, add_split_options, require_labels, split_fields
 from scripts.metric_tables import print_classes
@@ -56,7 +56,9 @@ def _add_head_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head", default="linear", metavar="NAME", help="linear (default), mlp, or found exactly: logistic, ridge, class-mean, knn"
     )
-    parser.add_argument("--map", default="", metavar="POOLING", help="for maps: flatten (default), avg, max, or attention (linear and mlp)")
+    parser.add_argument(
+        "--map", default="", metavar="POOLING", help="for maps: flatten (default; hybrid avg), avg, max, or attention (linear and mlp)"
+    )
     parser.add_argument("--hidden", type=_sizes, default=(), metavar="N,N,...", help="units of the mlp's hidden layers (default 128)")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="SHARE", help="of the mlp's hidden units (default 0)")
     parser.add_argument(
@@ -171,7 +173,7 @@ def _print(fitted: FittedHead, out: Place) -> None:
     print()
     how = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in fitted.chosen.items())
     if fitted.epochs or not how or fitted.strategy != "feature-extraction":
-        how = ", ".join(filter(None, (f"{fitted.epochs} epochs", how)))
+        how = ", ".join(filter(None, (counted(fitted.epochs, "epoch"), how)))
     head = f"{fitted.options.describe()}, {len(fitted.classes)} classes, {how}, {fitted.seconds:.1f} s (the fit {fitted.fit_seconds:.1f})"
     source = f"{fitted.feature_set.name.folder}@{fitted.feature_set.version}"
     if len(fitted.feature_set.views) > 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
-from scripts.console import progress, warn
+from scripts.console import counted, progress, warn
 from scripts.corpus_images import add_corpus_option, images_of
 from scripts.predict import require_head
 from storage.errors import UsageError
@@ -114,7 +114,8 @@ def fine_tuning_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
     ]
     epochs = Counter(told["groups_by_epoch"])
     if len(epochs) > 1:
-        pairs.append(("stages", ", ".join(f"{count} epochs of {_opened(number, len(told['groups']))}" for number, count in epochs.items())))
+        stages = (f"{counted(count, 'epoch')} of {_opened(number, len(told['groups']))}" for number, count in epochs.items())
+        pairs.append(("stages", ", ".join(stages)))
     if (trained := told["groups_trained"]) < (groups := len(told["groups"])):
         layers = f"the last {trained} of {groups} groups of layers" if trained else "no layers of the network"
         pairs.append(("trained", f"the head and {layers}: in the kept epoch, {fitted.epochs}, no more were open (--stages)"))

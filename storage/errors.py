@@ -6,6 +6,7 @@ PermafrostError                      what a command prints and exits 1 for
 ├── AlreadyExistsError (FileExistsError)    a name that may be created once is taken
 ├── SpaceMismatchError                      features of two spaces would meet
 ├── DriftError                              same space, but values outside the tolerance
+├── DivergedError     (ArithmeticError)     training gave no numbers
 ├── CodeMismatchError                       a worker runs other code or libraries than the driver
 ├── ConflictError                           another writer changed what this one builds on
 ├── DamagedError                            a file is not what its manifest says
@@ -41,6 +42,10 @@ class SpaceMismatchError(PermafrostError):
 
 class DriftError(PermafrostError):
     """Golden images embed differently here than when the set was made."""
+
+
+class DivergedError(PermafrostError, ArithmeticError):
+    """Training was asked for rightly and came to no numbers."""
 
 
 class CodeMismatchError(PermafrostError):

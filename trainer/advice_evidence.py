@@ -119,12 +119,13 @@ class Evidence:
 def facts_of(pool: Pool, scores: SetScores) -> Facts:
     """What the rule goes by: of the better of the linear head and the neighbours."""
     best = max(scores.linear, scores.neighbours, key=lambda crossed: crossed.evaluation.leading)
-    counts = np.bincount(pool.y, minlength=len(pool.classes))
+    counts, interval = np.bincount(pool.y, minlength=len(pool.classes)), interval_of(best)
     return Facts(
         items=pool.labelled,
         per_class=float(np.median(counts)) * pool.labelled / len(pool),
         accuracy=best.evaluation.leading,
-        low=interval_of(best).low,
+        low=interval.low,
+        high=interval.high,
         commonest=float(counts.max() / len(pool)),
         wrong_where_sure=wrong_where_sure(evaluation_of(scores.linear)),
     )

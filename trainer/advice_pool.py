@@ -43,7 +43,8 @@ Features = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class Pool:
     """`positions` [N] of the items in the set's table, ascending, their class numbers `y` [N]; `tested` [M]: positions of the test items,
-    which are left alone. `labelled`: items with a label that are not tested, of which the pool may be a sample. `folds`: how many."""
+    which are left alone. `labelled`: items of these classes that are not tested, of which the pool may be a sample. `folds`: how
+    many."""
 
     feature_set: FeatureSet
     joined: Joined
@@ -130,7 +131,7 @@ def _pool(
         y=column.codes.astype(np.int64),
         digests=digests[kept],
         tested=tested,
-        labelled=labelled,
+        labelled=round(labelled * float(kept.mean())),  # of what was looked at, the share in classes of two images
         folds=min(FOLDS, int(images[images > 1].sum())),
         options=options,
         notes=tuple(notes),

@@ -5,9 +5,9 @@ the items that it is surest of. Where a head is sure and yet wrong, the label is
 
 | in this order | takes | why |
 | --- | --- | --- |
+| fewer than FEW labels in all | feature extraction | of so few nothing can be told |
 | the accuracy may be that of always saying the commonest class | feature extraction | nothing speaks for training more of the network |
 | room below LEAST_ROOM | feature extraction | there is next to nothing to win |
-| fewer than FEW labels in all | feature extraction | of so few the adviser has no experience |
 | else | fine-tuning | where there was something to win, training everything from the images won most of it |
 
 Hybrid is named as what to take where the price of fine-tuning is too high, with what it kept of the gain, and is no first choice: in 19
@@ -29,16 +29,18 @@ LEAST_ROOM = 0.03  # share of the items
 MUCH_ROOM = 0.10
 FEW = 50  # labels in all
 SUREST = 0.25  # of the items
+WIDE = 0.10  # of the accuracy, above chance
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rule goes by. Shares of the items; `low`: the lower end of the accuracy's 95%; `per_class`: the median class."""
+    """What the rule goes by. Shares of the items; `low`, `high`: the ends of the accuracy's 95%; `per_class`: the median class."""
 
     items: int
     per_class: float
     accuracy: float
     low: float
+    high: float
     commonest: float
     wrong_where_sure: float
 
@@ -49,6 +51,11 @@ class Facts:
     @property
     def knows_something(self) -> bool:
         return self.low > self.commonest
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the accuracy may as well be far above that of always saying the commonest class."""
+        return self.high - self.commonest > WIDE
 
 
 @dataclass(frozen=True)
@@ -85,25 +92,28 @@ def decide(facts: Facts) -> Advice:
 
 def _line(facts: Facts) -> tuple[str, str, list[str]]:
     room, per_class = f"{facts.room:.1%}", f"{facts.per_class:g}"
+    accuracy = f"accuracy {facts.accuracy:.3f} ({facts.low:.3f} to {facts.high:.3f})"
+    if facts.items < FEW:
+        why = f"{facts.items} labels in all, under {FEW}, are too few to tell, {accuracy}: the safe choice"
+        return FEATURE_EXTRACTION, why, [f"more labels: from {FEW} on it goes by the room, {FINE_TUNING} from {LEAST_ROOM:.0%}; now {room}"]
     if not facts.knows_something:
         why = (
-            f"accuracy {facts.accuracy:.3f} (at least {facts.low:.3f}) may be that of always saying the commonest class, "
-            f"{facts.commonest:.3f}: nothing in the features speaks of these labels"
+            f"{accuracy} may be that of always saying the commonest class, {facts.commonest:.3f}: "
+            "the features are not shown to speak of these labels"
         )
         return (
             FEATURE_EXTRACTION,
             why,
             [
-                "labels that were joined wrongly (look at some of them), or other features, an earlier layer's for one",
+                "more labels, of which there are few for so wide an interval"
+                if facts.is_wide
+                else "labels that were joined wrongly (look at some of them), or other features, an earlier layer's for one",
                 "reasons to believe in the labels all the same: then only training the network can help, and a small fine-tuning tells",
             ],
         )
     if facts.room < LEAST_ROOM:
         why = f"{room} of the items is what better features could still win, under {LEAST_ROOM:.0%}"
         return FEATURE_EXTRACTION, why, [f"new images on which the head is worse: from {LEAST_ROOM:.0%} of room, {FINE_TUNING}"]
-    if facts.items < FEW:
-        why = f"{facts.items} labels in all, under {FEW}, of which the adviser has no experience: the safe choice"
-        return FEATURE_EXTRACTION, why, [f"labels: from {FEW} on, {FINE_TUNING} (room: {room})"]
     return (
         FINE_TUNING,
         f"{room} of the items are still to be won, with {facts.items} labels, {per_class} in the median class",

@@ -202,7 +202,7 @@ def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | No
                 "trained": ["head", *range(1, opened + 1)],
                 "frozen": list(range(opened + 1, tuning.groups + 1)),
             }
-            for opened, epochs in enumerate(tuning.stages)
+            for opened, epochs in [*enumerate(tuning.stages), (tuning.groups, None)]  # None: what max_epochs leaves
         ],
         "groups_by_epoch": progress.open_groups,
         "groups_trained": progress.open_groups[(progress.best_epoch or progress.epochs) - 1],

@@ -41,8 +41,8 @@ def fit(
     folds: cross-validate on train and validation together with so many, beside the head that is kept; None: not.
     tail: of a hybrid head, trained with it from the features at the cut. on_fold: told how many folds are done, of how many.
 
-    Raises UsageError (labels that fit nothing, one class only, an empty train split, features that are no numbers), NotFoundError,
-    DamagedError.
+    Raises UsageError (labels that fit nothing, one class only, an empty train split, features that are no numbers), DivergedError,
+    NotFoundError, DamagedError.
     """
     started, options = time.perf_counter(), FitOptions() if options is None else options
     prepared = prepare(uri, labels, options, tail)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storage.errors import UsageError
+from storage.errors import DivergedError, UsageError
 from trainer.adam_by_part import AdamByPart
 from trainer.arrays import Numbers
 from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
@@ -70,7 +70,8 @@ class ImageTraining:
     def run(self, train: Numbers, validation: Numbers, checkpoint: Checkpoint, told: Told) -> tuple[Progress, Arrays]:
         """Train to the end, from the last finished epoch on that the checkpoint has; the best epoch's weights come with it.
 
-        Without validation items, for max_epochs, and the last epoch's. Raises UsageError where not even the smallest batch fits.
+        Without validation items, for max_epochs, and the last epoch's. Raises UsageError where not even the smallest batch fits,
+        DivergedError where the network comes to no numbers.
         """
         before, note = checkpoint.get()
         if note:
@@ -134,7 +135,7 @@ class ImageTraining:
         if len(validation):
             found |= {f"val_{name}": value for name, value in self._validated(validation).items()}
         if not all(np.isfinite(value) for value in found.values()):
-            raise UsageError("training diverged: the network gives no numbers. Try a smaller --learning-rate")
+            raise DivergedError(f"training diverged in epoch {done + 1}: the network gives no numbers. Try {_less_daring(self._options)}")
         curves = {name: [*before.progress.curves.get(name, []), value] for name, value in found.items()}
         opened = [*before.progress.open_groups, coming.open_groups]
         progress = replace(before.progress, epochs=done + 1, curves={**before.progress.curves, **curves}, open_groups=opened)
@@ -192,6 +193,16 @@ class ImageTraining:
         with self._strategy.scope():
             for variable, value in zip(self._variables(), values, strict=True):
                 variable.assign(value)
+
+
+def _less_daring(options: FineTuningOptions) -> str:
+    """What is likelier to give numbers than these options."""
+    ways = ["a smaller --learning-rate"]
+    if options.precision != "float32":
+        ways.append(f"--precision float32 instead of {options.precision}")
+    if options.train_batch_norm:
+        ways.append("training without --train-batch-norm")
+    return ", or ".join(ways)
 
 
 class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from storage.errors import UsageError
+from storage.errors import DivergedError, UsageError
 from trainer import linear_losses
 from trainer.arrays import Matrix, Tensor
 from trainer.design import Design
@@ -94,7 +94,7 @@ class _Run:
         self.slope = float((gradient * self.direction).sum())
         self.left = self._left(gradient)
         if not np.isfinite(self.slope):
-            raise UsageError("training diverged: the logistic head gives no numbers. Try class weights nearer to 1, or a smaller c")
+            raise DivergedError("training diverged: the logistic head gives no numbers. Try class weights nearer to 1, or a smaller c")
 
     def _left(self, gradient: Matrix) -> float:
         """At most so much can be gained: the loss curves by the penalty at least, in each direction of the kernel. (Those of the bias are

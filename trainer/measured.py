@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from storage.digests import Words
-from storage.errors import UsageError
+from storage.errors import DivergedError
 from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
@@ -37,7 +37,7 @@ class Measured:
 
 
 def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
-    """A fitted head on the plain view of the items `numbers`, in the order in which they are read. Raises UsageError where it gives no
+    """A fitted head on the plain view of the items `numbers`, in the order in which they are read. Raises DivergedError where it gives no
     numbers."""
     order: list[Numbers] = []
     evaluation = data.task.evaluate(predictions(model, data, numbers, order), data.classes)
@@ -54,7 +54,9 @@ def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list
             probabilities = np.asarray(model.predict_on_batch(x), np.float32)
             if not np.isfinite(probabilities).all():
                 require_finite(data.rows, numbers)
-                raise UsageError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
+                raise DivergedError(
+                    "training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1"
+                )
             yield data.y[part[start : start + size]], probabilities
 
 

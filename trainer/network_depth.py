@@ -24,9 +24,10 @@ class DepthGroups:
         return cls((*numbered, *((layer, 0) for layer in head)))
 
     def train(self, opened: int, batch_norm: bool) -> None:
-        """Train the head and the last `opened` groups. A BatchNorm that is not trained computes as in inference, whatever Keras is told."""
+        """Train the head and the last `opened` groups. A BatchNorm that is not trained computes as in inference, whatever Keras is told;
+        that of the head is none, but what its features are standardised by (`trainer.standardise`)."""
         for layer, group in self.layers:
-            frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and not batch_norm
+            frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and not (batch_norm and group)
             layer.trainable = group <= opened and not frozen_norm
 
     def variables(self) -> list[tuple[keras.Variable, int]]:

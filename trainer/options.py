@@ -64,7 +64,8 @@ class FitOptions(HeadOptions):
         require_range(self, "learning_rate", 1e-9, 10)
         require_range(self, "tail_learning_rate", 1e-9, 10)
         require_range(self, "weight_decay", 0, 10)
-        require_range(self, "train_last", 0, 1e6)
+        if self.train_last is not None and self.train_last < 0:  # how many there are the tail knows
+            raise UsageError(f"--train-last must be 0 (the head alone) or more, got {self.train_last}")
         if self.train_last == 0 and (self.tail_learning_rate or self.train_batch_norm):
             raise UsageError("with train_last 0 the head alone is trained: leave out the tail's learning rate and its BatchNorm")
         require_range(self, "label_smoothing", 0, 0.9)

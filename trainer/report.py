@@ -136,7 +136,9 @@ def _facts_of_fit(fitted: FittedHead) -> list[tuple[str, str]]:
 def told_of_fit(fitted: FittedHead) -> str:
     """Exact heads have no epochs; others say them, hybrid ones beside those of the head alone."""
     chosen = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in fitted.chosen.items()]
-    return ", ".join(chosen if chosen and fitted.strategy == FEATURE_EXTRACTION else [f"{fitted.epochs} epochs", *chosen])
+    return ", ".join(
+        chosen if chosen and fitted.strategy == FEATURE_EXTRACTION else [f"{fitted.epochs} epoch{'s' * (fitted.epochs != 1)}", *chosen]
+    )
 
 
 def _facts_of_evaluation(head: Head, result: SetEvaluation) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 import storage
 from storage.asked import checked
-from storage.errors import UsageError
+from storage.errors import DivergedError, UsageError
 from storage.feature_set import FeatureSet
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
@@ -59,7 +59,7 @@ def sweep(
     state: a folder that keeps what is done, so that the same call goes on after it was stopped; None: nothing is kept. on_progress: told
     how many epochs of how many there are for all heads together (heads that stop early leave some out), or how many heads, if all are
     exact. tell: told at once what the user should know. tail: of hybrid heads, for `options.strategy` hybrid. Raises UsageError (as `fit`;
-    no validation items; every candidate diverged), NotFoundError, DamagedError.
+    no validation items), DivergedError (with every candidate), NotFoundError, DamagedError.
     """
     started, options = time.perf_counter(), SweepOptions() if options is None else options
     if options.is_hybrid != (tail is not None):
@@ -158,7 +158,7 @@ def _refit(work: SweepWork, winner: CandidateResult, kept: SweepState, feature_s
 
 def _finite(found: Sequence[Evaluation | MultiLabelEvaluation | None]) -> Evaluation | MultiLabelEvaluation:
     if found[0] is None:
-        raise UsageError("training diverged when the winner was fitted on all items: leave its learning rate out of the sweep")
+        raise DivergedError("training diverged when the winner was fitted on all items: leave its learning rate out of the sweep")
     return found[0]
 
 

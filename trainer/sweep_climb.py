@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.errors import UsageError
+from storage.errors import DivergedError
 from trainer.head_progress import HeadState
 from trainer.sweep_options import METRICS, MULTI_LABEL_METRICS, SweepOptions
 from trainer.sweep_plan import Rung, Trial, best_first, going_on, groups, trials
@@ -47,7 +47,7 @@ class Climb:
                 latest |= {outcome.trial: outcome for outcome in self._outcomes(name, group, number, latest)}
             rung_of |= dict.fromkeys(staying, number)
             if not np.isfinite([latest[trial].metrics["log_loss"] for trial in here]).any():
-                raise UsageError("training diverged with every candidate: none gives numbers. Try smaller learning rates")
+                raise DivergedError("training diverged with every candidate: none gives numbers. Try smaller learning rates")
         self._count.tell()
         by_candidate = _by_candidate(latest)
         return ranked(by_candidate, self.work.candidates, rung_of, self.options, self.work.split.validation_share)

@@ -119,15 +119,17 @@ class Tail:
             )
         if number == 0 or self.trained(FitOptions(train_last=number, train_batch_norm=train_batch_norm)):
             return
-        norm = "" if train_batch_norm else ", or are BatchNorm, which is frozen without --train-batch-norm"
+        norm = "" if train_batch_norm else ", or only those of BatchNorm, which is frozen without --train-batch-norm"
         if number is None:
             raise UsageError(
                 f"the layers behind {self.about['cut']} have no weights{norm}, so nothing would be trained: take --train-last 0 for "
                 "the head alone, or extract a set with a larger --train-last"
             )
         least = next((i for i, name in enumerate(reversed(names), 1) if name in self._trainable[train_batch_norm]), 0)
+        last = self._last(number)
+        have = f"the last layer ({last[0]}) has" if number == 1 else f"the last layers ({', '.join(last)}) have"
         raise UsageError(
-            f"--train-last {number}: the last layers ({', '.join(self._last(number))}) have no weights{norm}, so nothing would be trained: "
+            f"--train-last {number}: {have} no weights{norm}, so nothing would be trained: "
             f"take {f'{least} at least, or ' if least else ''}0 for the head alone"
         )
 

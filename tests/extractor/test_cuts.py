@@ -77,12 +77,12 @@ def test_vgg16_with_five_layers_trained_is_kept_behind_block4_pool() -> None:
 
 
 def test_layers_without_weights_are_nothing_to_train() -> None:
-    with pytest.raises(UsageError, match="the last 1 layers of vgg16 have no weights to train; take 2 at least"):
+    with pytest.raises(UsageError, match="--train-last 1: the last layer of vgg16 has no weights to train; take 2 at least"):
         cut_for(Recipe("vgg16", weights="random:0", input_size=32), 1)
 
 
 def test_batch_norm_alone_is_nothing_to_train_behind_a_cut() -> None:
-    words = "the last 2 layers of mobilenet only BatchNorm has .* take 3 at least. .*--train-batch-norm.* --layer conv_pw_13 --pooling none"
+    words = "the last 2 layers of mobilenet have weights of BatchNorm alone, .* take 3 at least. .*--train-batch-norm.* --layer conv_pw_13 "
     with pytest.raises(UsageError, match=words):
         cut_for(TINY, 2)
     cut = cut_for(TINY, 3)

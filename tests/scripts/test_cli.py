@@ -54,6 +54,13 @@ def test_every_command_has_help_with_an_example(say: Said, command: tuple[str, .
     assert "example: permafrost" in out
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_help_tells_the_defaults_of_hybrid_heads(say: Said, command: str) -> None:
+    told = " ".join(say(command, "--help")[1].split())
+    assert "flatten (default; hybrid avg)" in told
+    assert any(words in told for words in ("16 MiB; hybrid 32", "16 MiB; hybrid and fine-tuning 32"))
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [

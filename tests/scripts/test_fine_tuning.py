@@ -44,7 +44,7 @@ def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained(trained: int
         "devices": 1,
     }
     pairs = dict(fine_tuning_pairs(cast("FittedHead", SimpleNamespace(strategy="fine-tuning", frozen=frozen, epochs=1))))
-    assert pairs["stages"] == "2 epochs of the head alone, 1 epochs of the head and 1 of 3 groups, 1 epochs of all"
+    assert pairs["stages"] == "2 epochs of the head alone, 1 epoch of the head and 1 of 3 groups, 1 epoch of all"
     assert pairs.get("trained", "") == (words and f"the head and {words}: in the kept epoch, 1, no more were open (--stages)")
 
 

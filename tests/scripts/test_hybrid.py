@@ -50,6 +50,7 @@ def test_a_recipe_stands_for_options_that_both_commands_take(name: str) -> None:
         ({"parameters_trained": 50}, 0, "as it was: with the last 4 layers trained validation was never better"),
         ({"parameters_trained": 20, "train_last": 2}, 2, "the last 2 layers, which are trained (20 parameters)"),
         ({"parameters_trained": 20, "train_last": 2}, 0, "as it was: with the last 2 layers trained validation was never better"),
+        ({"parameters_trained": 10, "train_last": 1}, 2, "up to the last layer, which is trained (10 parameters)"),
         ({"parameters_trained": 50, "train_last": 5}, 2, "the last 4 layers trained (50 parameters)"),
         ({"parameters_trained": 50, "train_last": 5}, 0, "as it was: with the last 4 layers trained validation was never better"),
         ({"parameters_trained": 0, "train_last": 0}, 0, "the head alone trained"),
@@ -132,7 +133,8 @@ def _sweep(say: Said) -> None:
     assert code == 0
     for rest, message in (
         (["--train-last", 6], "--train-last 6: from a set cut at block4_pool at most the last 5 layers can be trained"),
-        (["--train-last", "0,1"], "--train-last 1: the last layers (block5_pool) have no weights"),
+        (["--train-last", "-1"], "--train-last must be 0 (the head alone) or more, got -1"),
+        (["--train-last", "0,1"], "--train-last 1: the last layer (block5_pool) has no weights"),
         (["--train-last", "1:5"], "train_last must be given as values"),
     ):
         code, _, err = say(*words, *rest)

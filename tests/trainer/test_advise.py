@@ -42,6 +42,7 @@ def test_classes_of_one_image_are_left_out_and_two_must_be_left(write_set: Write
     pool = pool_of(write_set([*(replace(row, split="train") for row in rows), lonely]), None, FitOptions())
     assert pool.classes == ("coat", "hat", "shoe")
     assert "classes of one image are left out: rare" in pool.notes[0]
+    assert pool.labelled == len(rows)  # what the rule goes by: nothing is learned from the others
     tested = Row("rare/1.jpg", np.ones(8, np.float32), "rare", "test")
     unseen = pool_of(write_set([*(replace(row, split="train") for row in rows), tested], "team/unseen"), None, FitOptions())
     assert "classes without an item to learn from are left out, and `train` refuses them: rare" in unseen.notes[0]

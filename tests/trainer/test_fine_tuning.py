@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storage.errors import SpaceMismatchError, UsageError
+from storage.errors import DivergedError, SpaceMismatchError, UsageError
 from tests.trainer.coloured import Coloured, MemoryImages, coloured, weights_of
 from trainer.fine_tuning import fine_tune
 from trainer.fine_tuning_options import FineTuningOptions
@@ -55,6 +55,16 @@ def test_all_layers_are_trained_but_batch_norm_stays_as_it_was(set_of_colours: C
         np.testing.assert_array_equal(a, b)
 
 
+def test_batch_norm_trains_if_asked_but_what_standardises_for_the_head_does_not(set_of_colours: Coloured, tmp_path: Path) -> None:
+    """A feature that is constant in a batch, as a dead ReLU's, would be divided by zero there."""
+    before = by_name(set_of_colours.network.model)["norm"]
+    tuned = by_name(set_of_colours.tune(tmp_path / "state", stages=(), max_epochs=1, train_batch_norm=True).model)
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(before, tuned["norm"], strict=True))
+    frozen = by_name(set_of_colours.tune(tmp_path / "frozen", stages=(), max_epochs=1).model)
+    for a, b in zip(frozen["standardise"], tuned["standardise"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) -> None:
     from trainer.fit import fit
 
@@ -75,7 +85,7 @@ def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: Fit
     save_head(tuned, tmp_path / "head")
     described = json.loads((tmp_path / "head" / "head.json").read_text())
     assert (described["strategy"], described["feature_shape"]) == ("fine-tuning", [8, 8, 3])
-    assert [stage["frozen"] for stage in described["frozen"]["stages"]] == [[1, 2], [2]]
+    assert [stage["frozen"] for stage in described["frozen"]["stages"]] == [[1, 2], [2], []]
     assert [group["learning_rate"] for group in described["frozen"]["groups"]] == [0.005, 0.0025]
     head = load_head(tmp_path / "head")
     assert head.space.is_pixels
@@ -106,7 +116,10 @@ def test_patience_opens_the_next_stage_and_a_run_that_was_stopped_there_ends_as_
     notes: list[str] = []
     whole = set_of_colours.tune(tmp_path / "whole", Told(note=notes.append), **options)
     assert whole.frozen["groups_by_epoch"] == [0, 0, 2]
-    assert whole.frozen["stages"] == [{"epochs": 3, "epochs_trained": 2, "trained": ["head"], "frozen": [1, 2]}]
+    assert whole.frozen["stages"] == [
+        {"epochs": 3, "epochs_trained": 2, "trained": ["head"], "frozen": [1, 2]},
+        {"epochs": None, "epochs_trained": 1, "trained": ["head", 1, 2], "frozen": []},
+    ]
     assert whole.frozen["groups_trained"] == whole.frozen["groups_by_epoch"][whole.epochs - 1]
     assert [re.findall(r"from epoch (\d) on (.*) and the head .* of epoch (\d)", note) for note in notes] == [
         [("3", "the whole network", "1")]
@@ -135,6 +148,24 @@ def test_two_devices_give_what_one_gives(set_of_colours: Coloured, tmp_path: Pat
         np.testing.assert_allclose(two["losses"], one.history["loss"], rtol=1e-5)
         for i, weight in enumerate(weights_of(one)):
             np.testing.assert_allclose(two[f"arr_{i}"], weight, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Diverging(keras.layers.Layer):  # type: ignore[misc]
+    """Gives no numbers while a network is trained."""
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x * (np.nan if training else 1.0)
+
+
+def test_training_that_comes_to_no_numbers_failed_and_what_could_be_at_fault_is_named(tmp_path: Path) -> None:
+    diverging = coloured(tmp_path / "store", Diverging())
+    with pytest.raises(DivergedError, match=r"in epoch 1: .* Try a smaller --learning-rate$") as told:
+        diverging.tune(tmp_path / "state", stages=(), max_epochs=1)
+    assert not isinstance(told.value, UsageError)  # the request was right, so that it is no wrong usage
+    both = "--learning-rate, or --precision float32 instead of bfloat16, or training without --train-batch-norm$"
+    with pytest.raises(DivergedError, match=both):
+        diverging.tune(tmp_path / "other", stages=(), max_epochs=1, precision="bfloat16", train_batch_norm=True)
 
 
 @keras.saving.register_keras_serializable("tests")

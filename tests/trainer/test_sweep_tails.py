@@ -147,7 +147,7 @@ def test_a_tail_of_batch_norm_alone_has_nothing_to_train_unless_asked() -> None:
     tail = Tail(keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs)), {"cut": "end"})
     assert tail.spread(train_batch_norm=True) == (0, 1)
     for ask in (tail.spread, lambda: tail.options(FitOptions())):
-        with pytest.raises(UsageError, match="the layers behind end have no weights, or are BatchNorm, which is frozen"):
+        with pytest.raises(UsageError, match="the layers behind end have no weights, or only those of BatchNorm, which is frozen"):
             ask()
     with pytest.raises(UsageError, match="so nothing would be trained: take 0 for the head alone"):
         tail.options(FitOptions(train_last=1))
@@ -165,9 +165,12 @@ def test_a_network_that_was_saved_as_frozen_is_trained() -> None:
     ("last", "words"),
     [
         (7, "--train-last 7: from a set cut at somewhere at most the last 6 layers can be trained"),
-        (1, r"--train-last 1: the last layers \(end\) have no weights, or are BatchNorm, which is frozen without --train-batch-norm"),
+        (
+            1,
+            r"--train-last 1: the last layer \(end\) has no weights, or only those of BatchNorm, which is frozen",
+        ),
         (2, r"the last layers \(norm, end\) have no weights, .* so nothing would be trained: take 4 at least, or 0 for the head alone"),
-        (-1, "train_last must be from 0 to 1e"),
+        (-1, r"--train-last must be 0 \(the head alone\) or more, got -1"),
         (1.5, "train_last must be a whole number or None; got 1.5"),
     ],
 )
