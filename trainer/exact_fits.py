@@ -14,7 +14,7 @@ from trainer.arrays import Numbers
 from trainer.design import Design
 from trainer.fitting import FirstFit
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
-from trainer.linear_weights import LinearWeights, Scores, bounded, linear_model, scores, temperature
+from trainer.linear_weights import CLOSE, LinearWeights, Scores, linear_model, scores, temperatures, told_loss
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
@@ -116,12 +116,15 @@ class LogisticFit:
 
 
 def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[int, float, list[float]]:
-    """Which head has the least mean log loss on these items, its temperature (bounded), and these losses, each at its best temperature."""
+    """Which head has the least mean log loss on these items, each at its best temperature, that temperature, and these losses. Of heads
+    that separate the items, which all have the loss that so many items can tell, the last one."""
     loss, values = data.scores(numbers, found, heads)
-    warm = [temperature(loss, each) for each in values]
-    losses = [float(loss.value(tf.constant(each * np.float32(t)))[0]) / len(numbers) for t, each in zip(warm, values, strict=True)]
-    best = int(np.argmin(losses))
-    return best, bounded(loss, values[best], warm[best]), losses
+    factors = temperatures(loss, values)
+    found_losses = [float(loss.value(tf.constant(each * np.float32(t)))[0]) for t, each in zip(factors, values, strict=True)]
+    same = told_loss(loss, values[0]) * (1 + 10 * CLOSE)
+    losses = [max(each, same) / len(numbers) for each in found_losses]
+    best = len(losses) - 1 - int(np.argmin(losses[::-1]))
+    return best, factors[best], losses
 
 
 @dataclass

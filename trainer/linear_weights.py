@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,16 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.arrays import Matrix, Numbers, Tensor
+from trainer.arrays import Matrix, Numbers
 from trainer.calibration import least_loss
-from trainer.lbfgs import step_length
 from trainer.linear_losses import LinearLoss, slope
 from trainer.map_pooling import MAP_POOLINGS
 from trainer.rows import Rows, vectors
 from trainer.standardise import Moments, spread, standardised
 
 Scores = npt.NDArray[np.float32]
-SLOPE_LEFT = 1e-4  # of the loss by the temperature: its fourth digit
 
 
 @dataclass(frozen=True)
@@ -53,40 +51,72 @@ def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Se
     return np.concatenate(order), np.split(np.concatenate(parts), len(heads), axis=1)
 
 
-def temperature(loss: LinearLoss, found: Scores) -> float:
-    """What scores [n, C] are multiplied by to become logits: the factor of least loss. Guo et al. 2017 divide by theirs."""
+def temperatures(loss: LinearLoss, found: Sequence[Scores]) -> list[float]:
+    """Of each of several heads, best of a path: each search begins where the one before ended."""
+    factors = list[float]()
+    for each in found:
+        factors.append(temperature(loss, each, factors[-1] if factors else 0.0))
+    return factors
+
+
+def temperature(loss: LinearLoss, found: Scores, near: float = 0.0) -> float:
+    """What scores [n, C] are multiplied by to become logits: the factor of least loss, to four digits. Guo et al. 2017 divide by theirs.
+
+    Where scores separate the items, the more the better would never end: then the factor at which the mean loss is what n items can tell.
+    near: the factor of scores much like these, to begin with.
+    """
     z = tf.constant(found)
+    least = told_loss(loss, found)
 
-    def gradient(t: float) -> Tensor:
-        return loss.value(tf.constant(t, tf.float32) * z)[1]
+    def at(t: float) -> tuple[float, float]:
+        """What is above the least loss, and the slope."""
+        value, by_score, _ = loss.value(tf.constant(t, tf.float32) * z)
+        return float(value) - least, slope(by_score, z)
 
-    flat = gradient(0.0)
+    flat = loss.value(tf.zeros(found.shape))[1]
     uphill = slope(flat, z)
     if uphill >= 0:
         return LEAST_TEMPERATURE
-    return step_length(lambda t: slope(gradient(t), z), uphill, loss.bend(flat, z), SLOPE_LEFT)
+    low = near or -uphill / loss.bend(flat, z)
+    while not _is_low(of_low := at(low)):
+        low /= 2
+    while _is_low(of_high := at(2 * low)):
+        low, of_low = 2 * low, of_high
+    if of_high[1] < 0:
+        return _root(lambda t: -at(t)[0], (low, -of_low[0]), (2 * low, -of_high[0]))
+    best = _root(lambda t: at(t)[1], (low, of_low[1]), (2 * low, of_high[1]))
+    above, _ = at(best)
+    return best if above >= 0 else _root(lambda t: -at(t)[0], (low, -of_low[0]), (best, -above))
 
 
-def bounded(loss: LinearLoss, found: Scores, factor: float) -> float:
-    """A temperature at which the items may be believed: where the scores [n, C] separate them, the more the better would never end.
-
-    The mean loss is then that which n items can tell.
-    """
-    least = least_loss(len(found)) * (len(found) if loss.outputs_compete else found.size)
-
-    def value(t: float) -> float:
-        return float(loss.value(tf.constant(found * np.float32(t)))[0])
-
-    if value(factor) >= least:
-        return factor
-    low, high = LEAST_TEMPERATURE * factor, factor
-    for _ in range(BISECTIONS):
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if value(middle) < least else (middle, high)
-    return low
+def told_loss(loss: LinearLoss, found: Scores) -> float:
+    """The least loss, summed, that may be claimed of so many items."""
+    return least_loss(len(found)) * (len(found) if loss.outputs_compete else found.size)
 
 
-BISECTIONS = 20  # of a factor of 1,000, to its fifth digit
+def _is_low(found: tuple[float, float]) -> bool:
+    above, uphill = found
+    return above > 0 and uphill < 0
+
+
+def _root(of: Callable[[float], float], low: tuple[float, float], high: tuple[float, float]) -> float:
+    """Where a rising function is zero, between two (t, value): by secants, of which a side that stays counts half (Illinois)."""
+    (a, at_a), (b, at_b) = low, high
+    t, was_high = b, None
+    for _ in range(MAX_SECANTS):
+        before, t = t, b - at_b * (b - a) / (at_b - at_a)
+        if abs(t - before) <= CLOSE * t:
+            break
+        value = of(t)
+        if is_high := value > 0:
+            b, at_b, at_a = t, value, at_a / 2 if was_high is True else at_a
+        else:
+            a, at_a, at_b = t, value, at_b / 2 if was_high is False else at_b
+        was_high = is_high
+    return t
+
+
+MAX_SECANTS, CLOSE = 30, 1e-4
 LEAST_TEMPERATURE = 1e-3  # of scores that point the wrong way: the order of the classes stays, and nothing is certain
 
 

@@ -14,7 +14,7 @@ from trainer.design import Design
 from trainer.exact_fits import FitData
 from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Arrays
-from trainer.linear_weights import LinearWeights, temperature
+from trainer.linear_weights import LinearWeights, temperatures
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.many_heads import members
 from trainer.options import FitOptions
@@ -54,7 +54,7 @@ def _ridge(work: Work, trials: Sequence[Trial], states: object, until: int, on_e
     data, found = _data(work, work.options(trials[0])), _ridge_of(work, trials[0])
     heads = found.path([_alpha(work, trial) for trial in trials])
     loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
-    factors = [temperature(loss, each) for each in scores]
+    factors = temperatures(loss, scores)
     return [_state(_in_frontend(work, found.moments, head.times(factor)), factor) for head, factor in zip(heads, factors, strict=True)]
 
 

@@ -66,6 +66,18 @@ def test_rows_that_can_be_told_apart_are_fitted_to_the_end_at_any_strength(class
         assert objective(z, y, solution.weights, c) <= best * (1 + 2e-6)
 
 
+@pytest.mark.slow
+def test_many_classes_that_can_just_be_told_apart_are_fitted_to_the_end() -> None:
+    """They take more than a thousand steps, and were refused."""
+    random = np.random.default_rng(0)
+    centres, y = random.standard_normal((40, 20)) * 0.6, random.integers(0, 40, 600)
+    x = (centres[y] + random.standard_normal((600, 20))).astype(np.float32)
+    (solution,), moments = fit_path(x, y, 40, [1e5])
+    assert solution.iterations > 500
+    z = standardised(x, moments)
+    assert objective(z, y, solution.weights, 1e5) <= objective(z, y, theirs(z, y, 1e5, solver="newton-cg"), 1e5) * (1 + 2e-6)
+
+
 def test_a_weak_penalty_takes_no_more_steps_than_a_strong_one() -> None:
     """There is nothing beside the axes of 40 features: what rounding leaves there must not lead anywhere."""
     random = np.random.default_rng(0)

@@ -1,0 +1,59 @@
+"""The temperature that scores become probabilities by, against the least loss in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from trainer.calibration import least_loss
+from trainer.linear_losses import Softmax
+from trainer.linear_weights import LEAST_TEMPERATURE, temperature, temperatures
+
+CLASSES = 10
+
+
+def drawn(items: int, ahead: float, seed: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    random = np.random.default_rng(seed)
+    y = random.integers(0, CLASSES, items)
+    scores = random.standard_normal((items, CLASSES)).astype(np.float32) / 10
+    scores[np.arange(items), y] += ahead
+    return y, scores
+
+
+def softmax(y: npt.NDArray[np.int64]) -> Softmax:
+    return Softmax(tf.constant(y), tf.ones(len(y)), CLASSES)
+
+
+def loss_at(t: float, y: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> float:
+    z = scores.astype(np.float64) * t
+    top = z.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(z - top).sum(axis=1)) + top[:, 0] - z[np.arange(len(y)), y]).mean())
+
+
+# From 19% right to 99.8%: of the last nearly all of the slope at 0 is gone long before the least loss is reached.
+@pytest.mark.parametrize("ahead", [0.05, 0.3, 0.5])
+@pytest.mark.parametrize("near", [0.0, 0.01, 1000.0])
+def test_no_other_temperature_has_a_lower_loss(ahead: float, near: float) -> None:
+    y, scores = drawn(3000, ahead)
+    t = temperature(softmax(y), scores, near)
+    beside = min(loss_at(t * 1.003, y, scores), loss_at(t / 1.003, y, scores))
+    assert loss_at(t, y, scores) < beside
+
+
+@pytest.mark.parametrize("items", [2, 50, 3000])
+def test_items_that_are_all_right_are_believed_as_far_as_so_many_can_tell(items: int) -> None:
+    y, scores = drawn(items, 0.9)
+    assert loss_at(temperature(softmax(y), scores), y, scores) == pytest.approx(least_loss(items), rel=1e-3)
+
+
+def test_scores_that_point_the_wrong_way_leave_nothing_certain() -> None:
+    y, scores = drawn(30, -0.5)
+    assert temperature(softmax(y), scores) == LEAST_TEMPERATURE
+
+
+def test_a_path_gives_what_each_head_alone_has() -> None:
+    y, scores = drawn(3000, 0.3)
+    alone = [temperature(softmax(y), scores * factor) for factor in (1, 5, 0.1)]
+    assert temperatures(softmax(y), [scores, scores * 5, scores * np.float32(0.1)]) == pytest.approx(alone, rel=1e-3)
