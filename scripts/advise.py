@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     import trainer
 
     options = trainer.FitOptions(seed=args.seed, **split_fields(args))
-    with progress("advising", "reading labels") as show:
+    with progress("advising", first=None) as show:
         found = trainer.advise(uris, args.labels, options, args.most, show)
     _tell(found, args.json)
     return 0

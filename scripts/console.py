@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -81,38 +81,56 @@ class ShowProgress(Protocol):
 
 
 @contextmanager
-def progress(what: str, first: str = "starting workers") -> Iterator[ShowProgress]:
-    """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end. `first`: what comes before."""
+def progress(what: str, first: str | None = "starting workers") -> Iterator[ShowProgress]:
+    """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end.
+
+    first: what comes before; None: nothing is shown before the first call, so that what is refused until then is all that is said.
+    """
     if sys.stderr.isatty():
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
         bar = RichProgress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True))
-        with bar:
-            yield _Bar(bar, what, first)
+        with ExitStack() as stack:
+            yield _Bar(stack, bar, what, first)
     else:
         yield _Lines(what, first)
 
 
 class _Bar:
-    def __init__(self, bar: RichProgress, what: str, first: str) -> None:
-        self._bar, self._clock = bar, _Clock()
+    def __init__(self, stack: ExitStack, bar: RichProgress, what: str, first: str | None) -> None:
+        self._stack, self._bar, self._clock, self._is_shown = stack, bar, _Clock(), False
         self._task = bar.add_task(what, total=None, rate=first)
+        if first:
+            self._show()
 
     def __call__(self, done: int, total: int) -> None:
+        if not self._is_shown:
+            self._show()
         self._bar.update(self._task, completed=done, total=total, rate=_told(self._clock.rate(done)))
+
+    def _show(self) -> None:
+        self._stack.enter_context(self._bar)
+        self._is_shown = True
 
 
 class _Lines:
-    def __init__(self, what: str, first: str) -> None:
-        self._what, self._clock, self._last = what, _Clock(), 0.0
-        print(f"{what}: {first}", file=sys.stderr, flush=True)
+    def __init__(self, what: str, first: str | None) -> None:
+        self._what, self._clock, self._last, self._is_shown = what, _Clock(), 0.0, False
+        if first:
+            self._show(first)
 
     def __call__(self, done: int, total: int) -> None:
+        if not self._is_shown:
+            self._show(f"{done} of {total}")
         rate, now = self._clock.rate(done), time.monotonic()
         if not done or (done < total and (not rate or now - self._last < PLAIN_SECONDS)):
             return
         self._last = now
         left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-        print(f"{self._what}: {done} of {total}{f', {_told(rate)}' if rate else ''}{left}", file=sys.stderr, flush=True)
+        self._show(f"{done} of {total}{f', {_told(rate)}' if rate else ''}{left}")
+
+    def _show(self, text: str) -> None:
+        print(f"{self._what}: {text}", file=sys.stderr, flush=True)
+        self._is_shown = True
 
 
 def _told(rate: float) -> str:

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     for column in args.slice_by:
         require_column(column, storage.open(args.set).items.column_names)
     head = trainer.load_head(args.head)
-    with progress("evaluating", "reading labels") as show:
+    with progress("evaluating", first=None) as show:
         images = _images(head, args.set, args.corpus)
         result = trainer.evaluate_head(head, args.set, args.labels, args.split, show, label_options(args), images)
     answers = _answers(head, result, args)

@@ -147,7 +147,7 @@ def _fitted(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     if args.folds is None:
         return trainer.fit(args.set, args.labels, options, None, tail)
     require_folds(args.folds)
-    with progress("folds", first="reading") as show:
+    with progress("folds", first=None) as show:
         return trainer.fit(args.set, args.labels, options, args.folds, tail, show)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.errors import AlreadyExistsError, UsageError
 from storage.files import exists, is_writable, list_names
-from storage.heads import DESCRIPTION, FOLDER, MODEL_FILE
+from storage.heads import DESCRIPTION, FOLDER, is_head_folder
 from storage.names import BUCKETS, WEB, check_name, parse_root
 from storage.place import Place, RemotePlace
 from storage.shard_cache import unfinished_folder
@@ -82,5 +82,5 @@ def _require_named(head: Place, root: Place, parts: Sequence[str]) -> None:
 
 def _require_free(head: Place) -> None:
     in_the_way = list_names(head) or (isinstance(head, Path) and head.exists() and not head.is_dir())
-    if in_the_way and not (is_head(head) or exists(head / MODEL_FILE)):  # one that lost its description is trained again
+    if in_the_way and not is_head_folder(head):  # one that lost its description is trained again
         raise AlreadyExistsError(f"{head} exists and is not a head folder: choose another --out")

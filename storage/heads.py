@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import DamagedError, NotFoundError, PermafrostError
-from storage.files import list_names, read_json
+from storage.files import exists, list_names, read_json
 from storage.names import SetName, parse_set
 from storage.place import Place, same_place
 from storage.sealed import CHECKSUM, is_damaged
@@ -44,6 +44,11 @@ def heads_on(name: SetName) -> list[HeadNote]:
                 created = _created(name) if created is None else created
                 found += [_note(head, fitted_on.at, value)] if _is_of_set_made(value, created) else []
     return found
+
+
+def is_head_folder(place: Place) -> bool:
+    """Whether a head is there, or what is left of one: its description or its model. A folder of other things is none."""
+    return exists(place / DESCRIPTION) or exists(place / MODEL_FILE)
 
 
 def descriptions(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,7 +14,7 @@ from storage.damage import raise_outage
 from storage.disk import sha256_file
 from storage.errors import DamagedError, PermafrostError
 from storage.files import list_names, parse_json, read_bytes
-from storage.heads import DESCRIPTION, FOLDER
+from storage.heads import DESCRIPTION, FOLDER, MODEL_FILE, is_head_folder
 from storage.names import parse_set
 from storage.place import Place
 from storage.sealed import CHECKSUM, unseal
@@ -106,13 +106,13 @@ def _of_labels(standings: Sequence[Standing], digests: set[str]) -> list[Standin
 
 
 def _tested_head(name: str, place: Place) -> Standing | None:
-    """None for an empty folder, and for a head that was tested on nothing. Raises DamagedError, KeyError and the like for one that
-    is damaged or has lost its description; heads of older versions have no checksum."""
+    """None where no head is, and for a head that was tested on nothing. Raises DamagedError, KeyError and the like for one that is damaged
+    or has lost its description; heads of older versions have no checksum."""
     try:
         data = read_bytes(place)
-    except (FileNotFoundError, NotADirectoryError):
-        if files := list_names(place.parent):
-            raise DamagedError(f"{place} is not there, beside {files[0]}") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        if is_head_folder(place.parent):
+            raise DamagedError(f"{place} is not there, beside {MODEL_FILE}") from None
         return None
     value = parse_json(data, place, "head description")
     if CHECKSUM in value:

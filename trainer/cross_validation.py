@@ -60,8 +60,8 @@ def cross_validate(prepared: Prepared, folds: int, on_fold: OnFold = lambda done
         raise UsageError("few shots and folds do not go together: folds train on all items but their own")
     joined, order, parts, scores = prepared.labelled.joined, list[Numbers](), list[tuple[Targets, Probabilities]](), []
     for done, split in enumerate(splits_of(prepared, folds)):
-        on_fold(done, folds)
         require_all_classes(joined, split)
+        on_fold(done, folds)
         fitting = prepared.fitting()
         first = fitting.with_validation(split.positions(TRAIN), split.positions(VALIDATION))
         model = fitting.refit(split.positions(TRAIN, VALIDATION), first) if len(split.positions(VALIDATION)) else first.model

@@ -133,8 +133,8 @@ def _of_split(joined: Joined, splits: Numbers, split: str) -> Numbers:
         counts = np.bincount(splits + 1, minlength=1 + len(SPLITS)).tolist()
         there = ", ".join(f"{n} {name}" for name, n in sorted(zip(("none", *SPLITS), counts, strict=True)) if n)
         raise UsageError(
-            f"{joined.report.source} gives no item the split {split!r} (splits: {there}); a split that `train` chose itself is not kept: "
-            "give the splits in a column `split` of --labels FILE, to `train` and here, or leave out --split"
+            f"no item gets the split {split!r} from {joined.report.source} (splits: {there}); a split that `train` chose itself is not "
+            "kept: give the splits in a column `split` of --labels FILE, to `train` and here, or leave out --split"
         )
     return chosen
 

@@ -6,6 +6,7 @@ import pytest
 
 from scripts import console
 from scripts.console import progress, share
+from storage.errors import UsageError
 
 
 def test_what_was_done_before_is_no_part_of_the_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +25,18 @@ def test_all_at_once_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("copying", "comparing") as show:
         show(7, 7)
     assert capsys.readouterr().err.splitlines() == ["copying: comparing", "copying: 7 of 7"]
+
+
+def test_what_is_refused_before_the_work_is_all_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError), progress("folds", first=None):
+        raise UsageError("too many")
+    assert capsys.readouterr().err == ""
+    with progress("folds", first=None) as show:
+        show(0, 3)
+        show(1, 3)
+        show(3, 3)
+    told = capsys.readouterr().err.splitlines()
+    assert (told[0], told[-1].startswith("folds: 3 of 3")) == ("folds: 0 of 3", True)
 
 
 def test_slow_work_is_told_by_the_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,26 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     assert out.count("me/photos@1") == 2
 
 
+def test_what_the_labels_forbid_is_refused_without_a_line_of_progress(say: Said, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos")
+    import_set(say, tmp_path / "photos")
+    train = ["train", "features/me/photos", "--head", "ridge", "--out", "head"]
+    code, _, err = say(*train, "--folds", 50)
+    assert (code, err.startswith("permafrost: 16 images (or groups) cannot be divided into 50 folds")) == (2, True), err
+    code, _, err = say(*train, "--folds", 3)
+    assert (code, "folds: 0 of 3\n" in err, "folds: 3 of 3" in err) == (0, True, True)
+    rows = [f"{label}/{i:02d}.png,{label},train" for i, label in enumerate(["hat", "coat"] * 12)]
+    Path("labels.csv").write_text("\n".join(["key,label,split", *rows]))
+    evaluate = ["evaluate", "head", "features/me/photos", "--split", "test"]
+    code, _, err = say(*evaluate, "--labels", "labels.csv")
+    assert (code, err.startswith("permafrost: no item gets the split 'test' from labels.csv")) == (2, True), err
+    code, _, err = say(*evaluate)
+    assert (code, "evaluating: 8 of 8" in err) == (0, True), err
+    Path("one.csv").write_text("\n".join(["key,label", "hat/00.png,x", "coat/01.png,x"]))
+    code, _, err = say("advise", "features/me/photos", "--labels", "one.csv")
+    assert (code, err.startswith("permafrost: ")) == (2, True), err
+
+
 def test_a_report_that_cannot_be_written_is_told_before_the_work(say: Said, tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", 4)
     import_set(say, tmp_path / "photos")

@@ -3,6 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from storage.errors import AlreadyExistsError
+from storage.head_place import require_head_place
+from storage.store import init_store
 from tests.scripts.conftest import Said
 from tests.storage.kept_heads import put_heads
 
@@ -44,3 +49,18 @@ def test_a_folder_that_has_lost_its_description_is_told(say: Said, tmp_path: Pat
     code, _, err = say("leaderboard", tmp_path)
     assert (code, "the head me/good is not ranked:" in err, "head.json is not there, beside head.keras" in err) == (3, True, True)
     assert "you/broken" not in err  # an empty folder is no head
+
+
+def test_a_folder_without_a_head_is_none_for_the_leaderboard_as_for_train(say: Said, tmp_path: Path) -> None:
+    put_heads(tmp_path)
+    init_store(tmp_path)
+    heads = tmp_path / "heads"
+    for no_head in ("me/notes", "me/odd/head.json", "me/deep/down"):
+        (heads / no_head).mkdir(parents=True)
+    (heads / "me" / "notes" / "notes.txt").write_text("of a meeting")
+    (heads / "me" / "good" / "head.json").rename(heads / "me" / "deep" / "down" / "head.json")
+    code, _, err = say("leaderboard", tmp_path)
+    assert (code, "is not ranked" in err) == (0, False)
+    for no_head in ("notes", "odd", "deep"):
+        with pytest.raises(AlreadyExistsError, match="is not a head folder: choose another --out"):
+            require_head_place(heads / "me" / no_head)

@@ -65,10 +65,12 @@ def test_only_one_split_is_measured(head: Head, write_set: WriteSet, separable_r
         evaluate_head(head, uri, split="")
 
 
-def test_a_split_that_no_item_has_is_told(head: Head, write_set: WriteSet, separable_rows: MakeRows) -> None:
+def test_a_split_that_no_item_has_is_told(head: Head, write_set: WriteSet, separable_rows: MakeRows, write_csv: WriteCsv) -> None:
     uri = write_set([*separable_rows(2), replace(separable_rows(1)[0], key="new.jpg", split="train")])
-    with pytest.raises(UsageError, match=r"gives no item the split 'test' \(splits: 6 none, 1 train\)"):
+    with pytest.raises(UsageError, match=r"^no item gets the split 'test' from the items of \S+ \(splits: 6 none, 1 train\)"):
         evaluate_head(head, uri, split="test")
+    with pytest.raises(UsageError, match=r"^no item gets the split 'test' from \S+labels\.csv \(splits: 1 train\)"):
+        evaluate_head(head, uri, write_csv(["key", "label", "split"], ("new.jpg", "hat", "train")), split="test")
 
 
 def test_labels_come_from_a_file(head: Head, write_set: WriteSet, separable_rows: MakeRows, write_csv: WriteCsv) -> None:
