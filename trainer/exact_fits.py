@@ -120,11 +120,10 @@ def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence
     that separate the items, which all have the loss that so many items can tell, the last one."""
     loss, values = data.scores(numbers, found, heads)
     factors = temperatures(loss, values)
-    found_losses = [float(loss.value(tf.constant(each * np.float32(t)))[0]) for t, each in zip(factors, values, strict=True)]
-    same = told_loss(loss, values[0]) * (1 + 10 * CLOSE)
-    losses = [max(each, same) / len(numbers) for each in found_losses]
+    same = told_loss(loss, len(numbers)) * (1 + 10 * CLOSE)
+    losses = [max(each, same) / len(numbers) for _, each in factors]
     best = len(losses) - 1 - int(np.argmin(losses[::-1]))
-    return best, factors[best], losses
+    return best, factors[best][0], losses
 
 
 @dataclass

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.calibration import least_loss
 from trainer.linear_losses import Softmax
-from trainer.linear_weights import LEAST_TEMPERATURE, temperature, temperatures
+from trainer.linear_weights import LEAST_TEMPERATURE, temperatures
 
 CLASSES = 10
 
@@ -34,26 +34,25 @@ def loss_at(t: float, y: npt.NDArray[np.int64], scores: npt.NDArray[np.float32])
 
 # From 19% right to 99.8%: of the last nearly all of the slope at 0 is gone long before the least loss is reached.
 @pytest.mark.parametrize("ahead", [0.05, 0.3, 0.5])
-@pytest.mark.parametrize("near", [0.0, 0.01, 1000.0])
-def test_no_other_temperature_has_a_lower_loss(ahead: float, near: float) -> None:
+@pytest.mark.parametrize("before", [None, 0.01, 1000.0])
+def test_no_other_temperature_has_a_lower_loss(ahead: float, before: float | None) -> None:
+    """Whatever that of the head before was."""
     y, scores = drawn(3000, ahead)
-    t = temperature(softmax(y), scores, near)
-    beside = min(loss_at(t * 1.003, y, scores), loss_at(t / 1.003, y, scores))
-    assert loss_at(t, y, scores) < beside
+    t, loss = temperatures(softmax(y), [scores] if before is None else [scores * np.float32(before), scores])[-1]
+    assert loss / len(y) == pytest.approx(loss_at(t, y, scores), rel=1e-5)
+    assert loss_at(t, y, scores) < min(loss_at(t * 1.01, y, scores), loss_at(t / 1.01, y, scores))
 
 
 @pytest.mark.parametrize("items", [2, 50, 3000])
 def test_items_that_are_all_right_are_believed_as_far_as_so_many_can_tell(items: int) -> None:
     y, scores = drawn(items, 0.9)
-    assert loss_at(temperature(softmax(y), scores), y, scores) == pytest.approx(least_loss(items), rel=1e-3)
+    for t, loss in temperatures(softmax(y), [scores, scores]):
+        assert loss_at(t, y, scores) == pytest.approx(loss / items, rel=1e-4)
+        assert loss / items == pytest.approx(least_loss(items), rel=0.01)
 
 
 def test_scores_that_point_the_wrong_way_leave_nothing_certain() -> None:
     y, scores = drawn(30, -0.5)
-    assert temperature(softmax(y), scores) == LEAST_TEMPERATURE
-
-
-def test_a_path_gives_what_each_head_alone_has() -> None:
-    y, scores = drawn(3000, 0.3)
-    alone = [temperature(softmax(y), scores * factor) for factor in (1, 5, 0.1)]
-    assert temperatures(softmax(y), [scores, scores * 5, scores * np.float32(0.1)]) == pytest.approx(alone, rel=1e-3)
+    (first, _), (wrong, loss), _ = temperatures(softmax(y), [-scores, scores, scores])
+    assert (first > 1, wrong) == (True, LEAST_TEMPERATURE)
+    assert loss / 30 == pytest.approx(np.log(CLASSES), rel=1e-3)
