@@ -14,11 +14,12 @@ from trainer.arrays import Numbers
 from trainer.design import Design
 from trainer.fitting import FirstFit
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
-from trainer.linear_weights import CLOSE, LinearWeights, Scores, linear_model, scores, temperatures, told_loss
+from trainer.linear_weights import LinearWeights, Scores, linear_model, scores
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
+from trainer.score_temperature import CLOSE, temperatures, told_loss
 from trainer.standardise import Moments
 from trainer.task import Task
 

@@ -14,12 +14,13 @@ from trainer.design import Design
 from trainer.exact_fits import FitData
 from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Arrays
-from trainer.linear_weights import LinearWeights, temperatures
+from trainer.linear_weights import LinearWeights
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.many_heads import members
 from trainer.options import FitOptions
 from trainer.ridge import Ridge, ridge_targets, sums
 from trainer.rows import MemoryRows
+from trainer.score_temperature import temperatures
 from trainer.standardise import Moments
 from trainer.sweep_plan import Trial
 from trainer.sweep_work import Way, Work

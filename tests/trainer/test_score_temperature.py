@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.calibration import least_loss
 from trainer.linear_losses import Softmax
-from trainer.linear_weights import LEAST_TEMPERATURE, temperatures
+from trainer.score_temperature import LEAST_TEMPERATURE, temperatures
 
 CLASSES = 10
 
