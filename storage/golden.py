@@ -18,13 +18,8 @@ from storage.files import FileEntry
 from storage.items import read_tables, write_table
 from storage.place import Place
 
-MIN_COSINE = {
-    "float32": 0.99999,
-    "tf32": 0.9999,
-    "bfloat16": 0.99,
-    "float16": 0.99,
-    "int8": 0.99,
-}  # by compute precision; docs/design.md, "Numbers"
+# By compute precision; docs/design.md, "Numbers".
+MIN_COSINE = {"float32": 0.99999, "tf32": 0.9999, "bfloat16": 0.99, "float16": 0.99, "int8": 0.99}
 
 
 QUANTIZED = "quantized"  # a column
