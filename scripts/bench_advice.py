@@ -20,6 +20,7 @@ import numpy as np
 
 from scripts.advice_sets import set_of, slug
 from scripts.advice_tasks import TASKS, Task, read_pixels, write_corpora, write_labels
+from scripts.bench_options import at_least, mistakes_told
 from scripts.console import import_tensorflow
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
@@ -121,6 +122,7 @@ def _is_right(reached: dict[str, Any], name: str) -> bool:
     return bool(max(each["accuracy"] for each in reached.values()) - reached[name]["accuracy"] <= POINT + 1e-9)
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clothing", type=Path, required=True, help="folder of class folders of photographs")
@@ -131,7 +133,7 @@ def main() -> None:
         "--commands", action="store_true", help="check outcomes by `permafrost train --strategy ...`, whose defaults differ"
     )
     parser.add_argument("--only", default="", help="tasks with this in their name")
-    parser.add_argument("--most", type=int, help="training images of a class of clothes at most, for a short run")
+    parser.add_argument("--most", type=at_least(1), help="training images of a class of clothes at most, for a short run")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     import_tensorflow()

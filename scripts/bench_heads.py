@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import storage
+from scripts.bench_options import above_zero, at_least, mistakes_told
 from scripts.bench_plan import SPACE, tell_result
 from scripts.console import import_tensorflow
 from storage.statistics import FOLDS, fold_of
@@ -189,24 +190,30 @@ def bench(rows: int, classes: list[int], width: int, c: float, times: int, their
     return found
 
 
+def _classes(text: str) -> list[int]:
+    return [at_least(2)(part) for part in text.split(",")]
+
+
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--width", type=int, default=WIDTH)
-    parser.add_argument("--classes", default="10,100", help="numbers of classes, with commas between (default 10,100)")
-    parser.add_argument("--c", type=float, default=0.01, help="inverse strength of one fit (default 0.01)")
-    parser.add_argument("--times", type=int, default=3, help="runs that the median is of (default 3)")
+    parser.add_argument("--rows", type=at_least(1000), default=50_000)
+    parser.add_argument("--width", type=at_least(1), default=WIDTH)
+    parser.add_argument(
+        "--classes", type=_classes, default="10,100", metavar="N,N,...", help="numbers of classes, with commas between (default 10,100)"
+    )
+    parser.add_argument("--c", type=above_zero, default=0.01, help="inverse strength of one fit (default 0.01)")
+    parser.add_argument("--times", type=at_least(1), default=3, help="runs that the median is of (default 3)")
     parser.add_argument("--alone", action="store_true", help="without scikit-learn")
     parser.add_argument("--set", action="store_true", help="instead: ridge on a set that is streamed, as a command")
-    parser.add_argument("--set-rows", type=int, default=1_000_000)
+    parser.add_argument("--set-rows", type=at_least(1), default=1_000_000)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     import_tensorflow()
-    classes = [int(part) for part in args.classes.split(",")]
     if args.set:
-        tell_result(lambda folder: bench_set(folder, args.set_rows, classes[0]), args.out)
+        tell_result(lambda folder: bench_set(folder, args.set_rows, args.classes[0]), args.out)
     else:
-        tell_result(lambda _: bench(args.rows, classes, args.width, args.c, args.times, not args.alone), args.out)
+        tell_result(lambda _: bench(args.rows, args.classes, args.width, args.c, args.times, not args.alone), args.out)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 import storage
+from scripts.bench_options import mistakes_told, multiple_of
 from scripts.bench_plan import SPACE, tell_result
 from scripts.store import run_ls, run_show
 from storage.commit import create_set, open_newest
@@ -236,9 +237,10 @@ def _silent(command: Callable[[argparse.Namespace], int], target: str) -> None:
         command(argparse.Namespace(target=target, json=False, name=None, backbone=None, space=None, corpus=None))
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=1_000_000, help="a multiple of 5,000")
+    parser.add_argument("--items", type=multiple_of(5_000), default=1_000_000, help="a multiple of 5,000")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     tell_result(lambda root: bench(root, args.items), args.out)

@@ -34,6 +34,7 @@ import tensorflow as tf
 
 import storage
 import trainer
+from scripts.bench_options import at_least, mistakes_told
 from scripts.bench_plan import tell_result
 from scripts.made_set import MadeSet, made_space, new_set
 from storage.names import SetName
@@ -43,6 +44,7 @@ WIDTH = 2048
 BATCH = 1024
 SHUFFLED = 16 * 1024  # rows that the usual ways shuffle among: 64 MiB, as a window of ours
 STREAM_BYTES = 320 << 20
+LEAST_ROWS = 100_000  # of 4 KiB: what is streamed must not fit in STREAM_BYTES
 ROWS_PER_SHARD = 16 * 1024  # 64 MiB, as extraction makes them
 TFRECORD_ROWS = 100_000
 Array = npt.NDArray[np.generic]
@@ -261,10 +263,11 @@ def bench(root: Path, rows: int, rounds: int, seconds: float = 1.0, peaks: bool 
     }
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=at_least(LEAST_ROWS), default=300_000)
+    parser.add_argument("--rounds", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peak", nargs=2, metavar=("SET", "BYTES"), help=argparse.SUPPRESS)
     args = parser.parse_args()

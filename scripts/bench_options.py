@@ -24,6 +24,17 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+def multiple_of(step: int, least: int = 0) -> Callable[[str], int]:
+    """The type of an option; least: `step` if it is 0."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < (least or step) or int(text) % step:
+            raise argparse.ArgumentTypeError(f"expected a multiple of {step:,}, {least or step:,} or more; got {text!r}")
+        return int(text)
+
+    return parse
+
+
 def above_zero(text: str) -> float:
     """Seconds, minutes, or a rate."""
     try:

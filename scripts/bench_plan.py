@@ -33,6 +33,7 @@ from extractor.ledger import Ledger
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt, items_table
 from extractor.sources import list_corpus
+from scripts.bench_options import mistakes_told, multiple_of
 from storage.commit import create_set, open_newest
 from storage.digests import from_words
 from storage.draft import Settled, commit_state, write_state
@@ -184,9 +185,15 @@ def tell_result(bench: Callable[[Path], dict[str, Any]], out: Path | None) -> No
     print(text)
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=10_000_000, help=f"a multiple of {ROWS_PER_FILE}, and three times that at least")
+    parser.add_argument(
+        "--items",
+        type=multiple_of(ROWS_PER_FILE, 3 * ROWS_PER_FILE),
+        default=10_000_000,
+        help=f"a multiple of {ROWS_PER_FILE}, and three times that at least",
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     tell_result(lambda root: Bench(root, args.items).run(), args.out)

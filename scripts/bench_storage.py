@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scripts.bench_options import at_least, mistakes_told
 from scripts.bench_plan import tell_result
 from storage import hdf5 as our_hdf5
 from storage import parquet as our_parquet
@@ -219,10 +220,11 @@ def _told(times: list[dict[str, float]], size: int) -> dict[str, float]:
     }
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=256, help="of embeddings")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--mib", type=at_least(1), default=256, help="of embeddings")
+    parser.add_argument("--rounds", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     tell_result(lambda root: bench(root, args.mib * MIB, args.rounds), args.out)

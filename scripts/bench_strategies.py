@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 import storage
+from scripts.bench_options import above_zero, at_least, mistakes_told
 from scripts.bench_plan import tell_result
 from scripts.console import import_tensorflow
 
 Array = Any
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", help="a folder of images")
@@ -35,11 +37,11 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="random:0")
     parser.add_argument("--preprocessing", default="", help="of a model file, as for extract (default: the network's own)")
-    parser.add_argument("--last", type=int, default=20, help="layers trained (default 20)")
-    parser.add_argument("--input-size", type=int, default=96)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=1e-4, help="of the tail")
+    parser.add_argument("--last", type=at_least(1), default=20, help="layers trained (default 20)")
+    parser.add_argument("--input-size", type=at_least(1), default=96)
+    parser.add_argument("--epochs", type=at_least(1), default=6)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--rate", type=above_zero, default=1e-4, help="of the tail")
     parser.add_argument("--no-images", action="store_true", help="leave out training from the images")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()

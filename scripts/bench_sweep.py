@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scripts.bench_options import at_least, mistakes_told
 from scripts.console import import_tensorflow
 
 STRENGTHS = (1e-4, 10.0)
@@ -110,15 +111,16 @@ def _seconds_an_epoch(ways: dict[str, Callable[[int], None]], epochs: int, repea
     return {name: (min(found[name, lengths[1]]) - min(found[name, 1])) / epochs for name in ways}
 
 
+@mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
-    parser.add_argument("--heads", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--rows", type=at_least(1000), default=20_000)
+    parser.add_argument("--width", type=at_least(1), default=2048)
+    parser.add_argument("--classes", type=at_least(2), nargs="+", default=[10, 100])
+    parser.add_argument("--heads", type=at_least(1), default=32)
+    parser.add_argument("--epochs", type=at_least(1), default=3)
+    parser.add_argument("--repeats", type=at_least(1), default=3)
+    parser.add_argument("--batch-size", type=at_least(1), default=256)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     import_tensorflow()

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         candidates_of(options)  # a value out of range is refused before anything is read
     state = Path(args.state) if args.state else work_folder(out, "sweep")
     tail = tail_for(args)
-    with progress(UNITS[options.exact], first="reading") as show:
+    with progress(UNITS[options.exact], first=None) as show:
         result = trainer.sweep(args.set, args.labels, options, state, show, warn, tail)
     trainer.save_head(result.fitted, out)
     write_atomic(out / SWEEP_FILE, to_json(result.to_dict()))

@@ -31,7 +31,6 @@ from scripts import (
 from scripts.bench_extract_job import Task
 from scripts.bench_extract_table import comparisons, limit, table
 from scripts.net_cluster import possible
-from storage.errors import NotFoundError
 from tests.conftest import draw
 
 pytestmark = pytest.mark.slow
@@ -166,6 +165,14 @@ def test_a_mistake_in_a_benchmark_of_extraction_shows_no_traceback(tmp_path: Pat
         ("worker EMPTY", "argument corpus: expected a folder of JPEGs (.jpg, .jpeg); none is in "),
         ("worker FOLDER --rate 0", "argument --rate: expected a number above 0, got '0'"),
         ("driver --workers 0", "argument --workers: expected a whole number, 1 or more; got '0'"),
+        ("load --rows 1000", "argument --rows: expected a whole number, 100000 or more; got '1000'"),
+        ("heads --classes 10,1", "argument --classes: expected a whole number, 2 or more; got '1'"),
+        ("heads --c nan", "argument --c: expected a number above 0, got 'nan'"),
+        ("sweep --heads 0", "argument --heads: expected a whole number, 1 or more; got '0'"),
+        ("items --items 7", "argument --items: expected a multiple of 5,000, 5,000 or more; got '7'"),
+        ("plan --items 200000", "argument --items: expected a multiple of 100,000, 300,000 or more; got '200000'"),
+        ("storage --mib 0", "argument --mib: expected a whole number, 1 or more; got '0'"),
+        ("strategies nowhere --seeds 0", "argument --seeds: expected a whole number, 1 or more; got '0'"),
         ("gpu --minutes nan", "argument --minutes: expected a number above 0, got 'nan'"),
         ("gpu --real x", "--real needs --images FOLDER"),
         ("gpu", "Keras computes on tensorflow here: set KERAS_BACKEND=jax"),
@@ -220,7 +227,7 @@ def test_what_matters_most_is_measured_first_on_a_gpu() -> None:
 
 def test_a_network_of_the_table_needs_no_preprocessing_to_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "photos"), "--backbone", "mobilenet", "--input-size", "32"])
-    with pytest.raises(NotFoundError, match="photos"):  # of the corpus: the options were taken
+    with pytest.raises(SystemExit, match=r"no such folder.*photos"):  # of the corpus: the options were taken
         bench_strategies.main()
 
 

@@ -90,3 +90,10 @@ def test_a_value_out_of_range_is_refused_before_anything_is_read(a_set: str, wor
     code, _, err = say(words[0], a_set, *words[1:], "--out", "head")
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+def test_labels_that_fit_nothing_are_all_that_is_said(a_set: str, tmp_path: Path, say: Said) -> None:
+    (tmp_path / "labels.csv").write_text("key,label\nnowhere.jpg,a\n")
+    code, _, err = say("sweep", a_set, "--labels", "labels.csv", "--out", "head")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "none of the 1 labels in labels.csv fits any of the 60 items" in err
