@@ -38,7 +38,8 @@ class FitData:
     classes: tuple[str, ...]
     task: Task
     options: FitOptions
-    known: Callable[[Numbers], FeatureSums] | None = None  # sums of the features of items, where they are kept; items count alike
+    # Sums of the features of several parts of the items, where they are kept and exact enough; items count alike.
+    known: Callable[[Sequence[Numbers]], list[FeatureSums] | None] | None = None
 
     @property
     def pooling(self) -> str:
@@ -162,8 +163,7 @@ class RidgeFit:
     def _all_sums(self, parts: Sequence[Numbers]) -> list[tuple[FeatureSums, TargetSums]]:
         """Those of each part, all about the pivot of the first."""
         data = self.data
-        if data.known:
-            features = [data.known(numbers) for numbers in parts]
+        if data.known and (features := data.known(parts)):
             targets = target_sums(data.rows, parts, ridge_targets(data.y, len(data.classes)), features, data.pooling)
             return list(zip(features, targets, strict=True))
         first = self._sums(parts[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +71,15 @@ def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tai
     return Prepared(feature_set, labelled, data, split, streamed, tail)
 
 
-def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> Callable[[Numbers], FeatureSums] | None:
+def _known_sums(
+    feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions
+) -> Callable[[Sequence[Numbers]], list[FeatureSums] | None] | None:
     """From what is kept beside the set: worth it for a head that needs nothing else of the features, and of their plain view."""
     if options.head != "ridge" or labelled.views > 1 or options.class_weights is not None:
         return None
     folds = folds_for(feature_set)
-    return None if folds is None else lambda numbers: folds.features(labelled.joined.positions[numbers])
+    positions = labelled.joined.positions
+    return None if folds is None else lambda parts: folds.features([positions[numbers] for numbers in parts])
 
 
 def _rows(feature_set: FeatureSet, labelled: LabelledFeatures, streamed: bool) -> Rows:

@@ -20,7 +20,7 @@ from storage.statistics import FOLDS, fold_of, kept_versions, read_statistics
 from storage.store import init_store
 from storage.takedown import Request, take_down
 from trainer.fit import fit
-from trainer.fold_sums import folds_for
+from trainer.fold_sums import Folds, folds_for
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, ridge_targets, sums
 from trainer.rows import MemoryRows, StoredRows
@@ -39,6 +39,12 @@ def features_of(made: MadeSet, positions: np.ndarray, pivot: np.ndarray) -> Feat
     return sums(MemoryRows(x), np.arange(len(x)), ridge_targets(np.zeros(len(x)), 2), pivot=pivot)[0]
 
 
+def of_one(folds: Folds, positions: np.ndarray) -> FeatureSums:
+    found = folds.features([positions])
+    assert found is not None
+    return found[0]
+
+
 def same(found: FeatureSums, expected: FeatureSums) -> bool:
     np.testing.assert_allclose(found.total, expected.total, atol=1e-3)
     np.testing.assert_allclose(found.gram, expected.gram, atol=1e-3)
@@ -50,7 +56,7 @@ def test_the_sums_of_any_items_are_those_of_their_features(made: MadeSet) -> Non
     assert folds is not None
     assert folds.of_item.max() < FOLDS
     for positions in (np.arange(160), np.arange(0, 160, 2), np.flatnonzero(folds.of_item < 15), np.arange(3)):
-        assert same(folds.features(positions), features_of(made, positions, folds.sums.pivot))
+        assert same(of_one(folds, positions), features_of(made, positions, folds.sums.pivot))
 
 
 def test_the_fold_of_an_image_goes_by_its_digest_alone(made: MadeSet) -> None:
@@ -79,7 +85,7 @@ def test_they_are_read_again_and_brought_up_to_date(made: MadeSet, monkeypatch: 
     assert read == [145], "all stand in new shards"
     assert kept_versions(made.name) == [2]
     assert len(list_names(made.folder / "statistics")) == 2
-    assert same(folds.features(np.arange(145)), features_of(made, np.arange(145), folds.sums.pivot))
+    assert same(of_one(folds, np.arange(145)), features_of(made, np.arange(145), folds.sums.pivot))
 
 
 def test_a_takedown_removes_them_and_they_are_no_foreign_files(made: MadeSet) -> None:
@@ -152,5 +158,40 @@ def test_what_came_and_left_is_read_and_another_embedding_under_a_digest_too(tmp
         assert sorted(read) == expected
         assert folds is not None
         items = len(values[chosen])
-        total = folds.features(np.arange(items))
+        total = of_one(folds, np.arange(items))
         np.testing.assert_allclose(total.total + items * total.pivot, values[chosen].sum(axis=0), atol=1e-3)
+
+
+OUTLIER = 7
+
+
+def imported(tmp_path: Path, values: np.ndarray, items: np.ndarray) -> str:
+    """A set of the rows `items`, in three classes, the outlier in test."""
+    uri, (space, file) = str(tmp_path / "store/team/set"), (tmp_path / name for name in ("space.json", "in.npz"))
+    space.write_text('{"model": "clip"}')
+    keys = np.array([f"{i:04d}.jpg" for i in items])
+    columns = {
+        "digest": np.array([hashlib.sha256(key.encode()).hexdigest() for key in keys]),
+        "label": np.array(["a", "b", "c"])[items % 3],
+        "split": np.where(items == OUTLIER, "test", np.array(["train", "train", "validation", "test"])[items % 4]),
+    }
+    np.savez(file, keys=keys, embeddings=values[items], **columns)
+    import_features(file, uri, ImportOptions(space=space))
+    return uri
+
+
+@pytest.mark.parametrize("size", [3e4, 1e8, 1e12])
+def test_an_item_that_is_gone_or_not_trained_on_leaves_no_trace_however_large_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: float
+) -> None:
+    items, random = np.arange(1200), np.random.default_rng(0)
+    means = random.normal(0, 2, (3, 8))
+    values = (means[items % 3] + random.normal(0, 1, (1200, 8))).astype(np.float32)
+    values[OUTLIER] = size
+    x = random.normal(0, 2, (50, 8)).astype(np.float32)
+    for there in (items, np.delete(items, OUTLIER)):
+        uri, fits = imported(tmp_path, values, there), []
+        for in_memory in (2 << 30, 0):
+            monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", in_memory)
+            fits.append(fit(uri, options=FitOptions("ridge", alpha=10.0)).model.predict_on_batch(x))
+        np.testing.assert_allclose(fits[1], fits[0], atol=1e-4)
