@@ -35,11 +35,13 @@ def is_head(place: Place) -> bool:
 def require_head_place(head: Place) -> None:
     """Ask before the work whether a head can be written there.
 
-    Raises UsageError for a folder that this user may not write to, for one in a store that is none of its heads (nobody would rank it, and
-    `verify` would call it foreign), and for one in a bucket that is in no store; AlreadyExistsError where something other than a head is;
-    PermafrostError for a bucket that takes nothing.
+    Raises UsageError for a folder that this user may not write to, for one below a file, for one in a store that is none of its heads
+    (nobody would rank it, and `verify` would call it foreign), and for one in a bucket that is in no store; AlreadyExistsError where
+    something other than a head is; PermafrostError for a bucket that takes nothing.
     """
     place = head.resolve() if isinstance(head, Path) else head
+    if isinstance(place, Path) and (file := next((above for above in place.parents if above.is_file()), None)):
+        raise UsageError(f"{file} is a file, not a folder: choose another --out")
     if not is_writable(place):
         raise UsageError(f"you may not write to the folder {head}: choose another --out")
     require_writable(place)

@@ -13,7 +13,7 @@ from typing import Any
 from storage.damage import raise_outage
 from storage.disk import sha256_file
 from storage.errors import DamagedError, PermafrostError
-from storage.files import list_names, parse_json, read_bytes
+from storage.files import exists, list_names, parse_json, read_bytes
 from storage.heads import DESCRIPTION, FOLDER, MODEL_FILE, is_head_folder
 from storage.names import parse_set
 from storage.place import Place
@@ -117,6 +117,8 @@ def _tested_head(name: str, place: Place) -> Standing | None:
     value = parse_json(data, place, "head description")
     if CHECKSUM in value:
         value = unseal(data, place, "head description")
+    if not exists(place.parent / MODEL_FILE):
+        raise DamagedError(f"{place.parent / MODEL_FILE} is not there, beside {DESCRIPTION}")
     return _standing(name, value) if "test" in value["metrics"] else None
 
 

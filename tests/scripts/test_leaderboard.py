@@ -59,6 +59,7 @@ def test_a_folder_without_a_head_is_none_for_the_leaderboard_as_for_train(say: S
         (heads / no_head).mkdir(parents=True)
     (heads / "me" / "notes" / "notes.txt").write_text("of a meeting")
     (heads / "me" / "good" / "head.json").rename(heads / "me" / "deep" / "down" / "head.json")
+    (heads / "me" / "good" / "head.keras").unlink()
     code, _, err = say("leaderboard", tmp_path)
     assert (code, "is not ranked" in err) == (0, False)
     for no_head in ("notes", "odd", "deep"):

@@ -25,6 +25,7 @@ def put_head(root: Path, name: str, score: float | None, tested: str | None = "a
     folder = root / "heads" / name
     folder.mkdir(parents=True)
     (folder / "head.json").write_text(json.dumps(value))
+    (folder / "head.keras").write_bytes(b"a model")
 
 
 def put_heads(root: Path) -> Path:

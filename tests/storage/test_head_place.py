@@ -21,3 +21,9 @@ def test_a_head_in_a_store_has_a_team_and_a_name(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(UsageError, match="you may not write"):
         require_head_place(root / "heads" / "me" / "best")
+
+
+def test_a_file_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text("key,label")
+    with pytest.raises(UsageError, match=r"photos\.csv is a file, not a folder: choose another --out"):
+        require_head_place(tmp_path / "photos.csv" / "heads" / "best")

@@ -66,3 +66,10 @@ def test_a_damaged_head_is_named_and_not_ranked(root: Path) -> None:
     assert [each.name for board in found.boards for each in board.standings] == ["you/other-items", "you/older"]
     assert set(found.damaged) == {"me/good", "me/better", "you/odd"}
     assert "its checksum is not that of its content" in found.damaged["me/good"]
+
+
+def test_a_head_without_its_model_is_named_and_not_ranked(root: Path) -> None:
+    (root / "heads" / "me" / "better" / "head.keras").unlink()
+    found = leaderboards(root)
+    assert [each.name for each in found.boards[0].standings] == ["me/good"]
+    assert "heads/me/better/head.keras is not there, beside head.json" in found.damaged["me/better"]
