@@ -24,6 +24,7 @@ from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
 from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
+from trainer.memory import require_room
 from trainer.network_depth import HEAD, weighted_layers
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
@@ -58,7 +59,8 @@ def fine_tune(
 
     start: the head to begin with, of the set's space; None: one is fitted on the cached features of train first, as `options` say.
     checkpoint: a folder; the same call goes on there after it was killed. devices: several share each batch (None: all GPUs).
-    Raises what `fit` does, SpaceMismatchError for a start of another space, and what `images` raises.
+    Raises what `fit` does, UsageError for batches that do not fit in memory, before anything is fitted or read; SpaceMismatchError for a
+    start of another space, and what `images` raises.
     """
     started, told = time.perf_counter(), told or Told()
     tuning = _in_groups(tuning, network.model, told)
@@ -66,13 +68,16 @@ def fine_tune(
         start.require_space_of(storage.open(uri))
         options = replace(options, **_head_options(start))
     prepared = prepare(uri, labels, options)
+    if devices is None:
+        devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+    train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
+    batches = tuning.for_items(len(train), len(devices))
+    require_room(network.model, batches.batch_size // max(1, len(devices)), "a set of a smaller --input-size")
     head = start.model if start else _warm_head(prepared)
     warnings = _check_start(prepared, start) if start else []
     logits = _joined(network.model, head, prepared.options.head)
     images.prepare(prepared.labelled.joined.positions)
-    all_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    training = _training(prepared, logits, images, tuning, all_gpus if devices is None else devices)
-    train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
+    training = _training(prepared, logits, images, batches, devices)
     fit_started = time.perf_counter()
     progress, best = training.run(train, validation, Checkpoint(checkpoint, _identity(prepared, start, tuning)), told)
     fit_seconds = time.perf_counter() - fit_started
@@ -110,8 +115,7 @@ def _training(prepared: Prepared, logits: keras.Model, images: Images, tuning: F
     loss = task.loss(prepared.data.class_weights(train))
     softening = Softening(len(labelled.classes), tuning.label_smoothing)
     stream = ImageStream(images, labelled.joined.positions, labelled.y, softening)
-    own = tuning.for_items(len(train), len(devices))
-    return ImageTraining(logits, stream, loss, task.metrics, own, prepared.options.seed, devices)
+    return ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, devices)
 
 
 def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[str, Measured]:

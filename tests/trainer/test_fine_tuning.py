@@ -209,6 +209,19 @@ def test_more_memory_than_the_machine_has_is_refused_before_the_work(set_of_colo
         require_room(keras.Model(inputs, keras.layers.ReLU()(inputs)), 1, "another")
 
 
+def test_a_batch_that_does_not_fit_is_refused_before_a_head_is_fitted_and_images_are_read(
+    set_of_colours: Coloured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: Any) -> None:
+        raise AssertionError("the room comes first")
+
+    monkeypatch.setattr("trainer.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("trainer.fine_tuning._warm_head", too_early)
+    monkeypatch.setattr(MemoryImages, "prepare", too_early)
+    with pytest.raises(UsageError, match="a batch of 8 does not fit in memory"):
+        set_of_colours.tune(tmp_path / "state")
+
+
 @pytest.mark.full  # another run; its options are tested beside
 def test_mixed_precision_gives_a_head_in_float32(set_of_colours: Coloured, tmp_path: Path) -> None:
     head = set_of_colours.tune(tmp_path / "state", stages=(), max_epochs=1, precision="float16", train_batch_norm=True)

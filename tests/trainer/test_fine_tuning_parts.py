@@ -30,6 +30,8 @@ def test_a_batch_is_of_all_items_at_most_in_equal_shares() -> None:
     asked = FineTuningOptions(batch_size=100_000)
     assert [asked.for_items(160, devices).batch_size for devices in (0, 1, 2, 3)] == [160, 160, 160, 162]
     assert FineTuningOptions(batch_size=32).for_items(160, 1).batch_size == 32
+    with pytest.raises(UsageError, match="--batch-size must be a multiple of the 3 devices, got 32"):
+        FineTuningOptions(batch_size=32).for_items(160, 3)
 
 
 def test_groups_are_no_more_than_layers() -> None:
