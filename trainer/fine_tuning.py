@@ -30,6 +30,7 @@ from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.softening import Softening
 from trainer.splits import TEST, TRAIN, VALIDATION
+from trainer.tuned_warnings import warnings_of_tuning
 
 FINE_TUNING = "fine-tuning"
 MEASURED_TRAIN = 2048  # of the training items: each one measured costs a third of what training on it does
@@ -93,7 +94,7 @@ def fine_tune(
         epochs=progress.best_epoch or progress.epochs,
         history=progress.curves,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *_check_gain(progress)],
+        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *warnings_of_tuning(progress)],
         positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
@@ -155,16 +156,6 @@ def _check_start(prepared: Prepared, start: Head) -> list[str]:
         return [f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here"]
     if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
         return [f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first"]
-    return []
-
-
-def _check_gain(progress: Progress) -> list[str]:
-    """A warning where the start was no worse."""
-    before = progress.curves.get("start_val_loss", [float("inf")])[0]
-    if progress.best_epoch and progress.best_loss >= before:
-        return [
-            f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): keep the start"
-        ]
     return []
 
 

@@ -17,6 +17,7 @@ from trainer.adam_by_part import AdamByPart
 from trainer.augmentation import Augmentation
 from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
 from trainer.fine_tuning_options import FineTuningOptions
+from trainer.tuned_warnings import warnings_of_tuning
 from trainer.unfreezing import next_epoch
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
@@ -118,6 +119,21 @@ def test_patience_ends_a_stage_and_only_in_the_last_one_the_run() -> None:
 def test_without_validation_there_is_no_patience() -> None:
     options = FineTuningOptions(stages=(3,), groups=1, patience=1, max_epochs=6)
     assert run_through(options, [float("inf")] * 6)[0] == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("opened", "best", "said"),
+    [
+        ([0], 1, "no layer of the network was trained, the head alone: --max-epochs was over before --stages opened one"),
+        ([0, 1, 2], 1, "no layer of the network was trained, the head alone: the kept epoch, 1, came before --stages opened one"),
+        ([0, 0], 0, "no layer of the network was trained, the head alone: --max-epochs was over before --stages opened one"),
+        ([0, 1, 2], 2, ""),
+        ([1, 2], 0, ""),
+    ],
+)
+def test_a_network_that_was_left_as_it_was_is_told(opened: list[int], best: int, said: str) -> None:
+    progress = Progress(len(opened), best, best_loss=0.5, curves={"start_val_loss": [0.6]}, open_groups=opened)
+    assert warnings_of_tuning(progress) == ([said] if said else [])
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:
