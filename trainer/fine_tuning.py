@@ -18,6 +18,7 @@ from trainer.checkpoint import Checkpoint, Progress
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
 from trainer.fitted_items import told_of_items, warnings_of_items
+from trainer.fitting import FirstFit
 from trainer.head_folder import Head
 from trainer.heads import HeadOptions, with_activation
 from trainer.image_stream import ImageStream
@@ -74,9 +75,9 @@ def fine_tune(
     train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
     batches = tuning.for_items(len(train), len(devices))
     require_room(network.model, batches.batch_size // max(1, len(devices)), "a set of a smaller --input-size")
-    head = start.model if start else _warm_head(prepared)
+    begun = FirstFit(start.model, {}) if start else _warm_head(prepared)
     warnings = _check_start(prepared, start) if start else []
-    logits = _joined(network.model, head, prepared.options.head)
+    logits = _joined(network.model, begun.model, prepared.options.head)
     images.prepare(prepared.labelled.joined.positions)
     training = _training(prepared, logits, images, batches, devices)
     fit_started = time.perf_counter()
@@ -86,6 +87,7 @@ def fine_tune(
     model = with_activation(logits, prepared.data.task.activation())
     measured = _measured(prepared, model, images)
     unvalidated = "training went on for all of --max-epochs"
+    outcome = warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe())
     return FittedHead(
         **told_of_items(prepared.feature_set, prepared.labelled, prepared.split),
         model=model,
@@ -94,11 +96,11 @@ def fine_tune(
         epochs=progress.best_epoch or progress.epochs,
         history=progress.curves,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *warnings_of_tuning(progress)],
+        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *outcome],
         positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
-        frozen=_frozen(training, tuning, start, progress),
+        frozen={"start": _told_start(start, begun), **_frozen(training, tuning, progress)},
         input_space=network.space,
     )
 
@@ -127,12 +129,10 @@ def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[st
     return {name: measure(model, data, part) for name, part in parts.items() if len(part)}
 
 
-def _warm_head(prepared: Prepared) -> keras.Model:
+def _warm_head(prepared: Prepared) -> FirstFit:
     """Fitted on train, and chosen by validation, as `fit` does first; not on validation as well, by which the fine-tuning is to stop."""
     train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
-    model = prepared.fitting().with_validation(train, validation).model
-    assert model is not None
-    return model
+    return prepared.fitting().with_validation(train, validation)
 
 
 def _head_options(start: Head) -> dict[str, Any]:
@@ -183,12 +183,17 @@ def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions)
     }
 
 
-def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, progress: Progress) -> dict[str, Any]:
-    """For head.json: the start, what was trained when and how fast, and how many groups were when the kept epoch ended."""
+def _told_start(start: Head | None, begun: FirstFit) -> dict[str, Any]:
+    """For head.json. A head that was fitted first is not written: with what it chose it can be fitted again, on the training items."""
+    digest = start.description.get("model_sha256") if start else None
+    return {"head": str(start.folder) if start else None, "model_sha256": digest, "chosen": begun.chosen, "path": begun.path}
+
+
+def _frozen(training: ImageTraining, tuning: FineTuningOptions, progress: Progress) -> dict[str, Any]:
+    """For head.json: what was trained when and how fast, and how many groups were when the kept epoch ended."""
     groups = range(1, tuning.groups + 1)
     layers = {group: training.groups.names(group) for group in groups}
     return {
-        "start": {"head": str(start.folder) if start else None, "model_sha256": start.description.get("model_sha256") if start else None},
         "groups": [{"group": g, "first_layer": layers[g][0], "last_layer": layers[g][1], "learning_rate": tuning.rate(g)} for g in groups],
         "stages": [
             {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from trainer.checkpoint import Progress
 
 
-def warnings_of_tuning(progress: Progress) -> list[str]:
-    return [*_without_layers(progress), *_without_gain(progress)]
+def warnings_of_tuning(progress: Progress, start: str | None, head: str) -> list[str]:
+    """start: the folder of the head that was started from; None: one of the kind `head` was fitted first, and is not written."""
+    return [*_without_layers(progress), *_without_gain(progress, start, head)]
 
 
 def _without_layers(progress: Progress) -> list[str]:
@@ -17,11 +18,18 @@ def _without_layers(progress: Progress) -> list[str]:
     return [f"no layer of the network was trained, the head alone: {why} opened one"]
 
 
-def _without_gain(progress: Progress) -> list[str]:
+def _without_gain(progress: Progress, start: str | None, head: str) -> list[str]:
     """Where the start was no worse."""
     before = progress.curves.get("start_val_loss", [float("inf")])[0]
-    if progress.best_epoch and progress.best_loss >= before:
-        return [
-            f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): keep the start"
-        ]
-    return []
+    if not progress.best_epoch or progress.best_loss < before:
+        return []
+    way_out = (
+        f"Keep {start}"
+        if start
+        else f"That was a {head} head on the cached features: `permafrost train` with the same labels, splits and head options, without "
+        "--strategy fine-tuning, fits and keeps it"
+    )
+    return [
+        f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): what is written is "
+        f"no better than what it started from. {way_out}"
+    ]

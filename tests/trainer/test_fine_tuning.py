@@ -74,6 +74,21 @@ def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) ->
     assert tuned.metrics["test"].to_dict().keys() == head.metrics["test"].to_dict().keys()
 
 
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "linear"])
+def test_what_a_head_that_was_fitted_first_chose_is_kept_and_gives_it_again(set_of_colours: Coloured, tmp_path: Path, kind: str) -> None:
+    """It is not written itself."""
+    from trainer.fit import fit
+
+    tuning = FineTuningOptions(batch_size=8, groups=1, stages=(1,), max_epochs=1)
+    options = FitOptions(kind)
+    tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, options, tuning, tmp_path / "state")
+    save_head(tuned, tmp_path / "head")
+    start = json.loads((tmp_path / "head" / "head.json").read_text())["frozen"]["start"]
+    head = fit(set_of_colours.uri, options=options)
+    assert (start["chosen"], start["path"]) == ({**head.chosen, **({"epochs": head.epochs} if head.epochs else {})}, head.path)
+    assert start["chosen"]
+
+
 def test_the_validation_loss_is_that_of_the_items_without_the_l2_of_the_head(set_of_colours: Coloured, tmp_path: Path) -> None:
     fit, tuning = FitOptions("linear", c=0.01, max_epochs=2), FineTuningOptions(batch_size=8, stages=(1,), groups=1, max_epochs=2)
     tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, fit, tuning, tmp_path / "state")

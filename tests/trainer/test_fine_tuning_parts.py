@@ -133,7 +133,24 @@ def test_without_validation_there_is_no_patience() -> None:
 )
 def test_a_network_that_was_left_as_it_was_is_told(opened: list[int], best: int, said: str) -> None:
     progress = Progress(len(opened), best, best_loss=0.5, curves={"start_val_loss": [0.6]}, open_groups=opened)
-    assert warnings_of_tuning(progress) == ([said] if said else [])
+    assert warnings_of_tuning(progress, None, "linear") == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("start", "way_out"),
+    [
+        ("heads/cached", "Keep heads/cached"),
+        (
+            None,
+            "That was a mlp(64) head on the cached features: `permafrost train` with the same labels, splits and head options, without "
+            "--strategy fine-tuning, fits and keeps it",
+        ),
+    ],
+)
+def test_a_start_that_was_no_worse_is_named_where_the_user_has_it_and_else_how_to_have_it(start: str | None, way_out: str) -> None:
+    progress = Progress(1, 1, best_loss=0.7, curves={"start_val_loss": [0.6]}, open_groups=[1])
+    said = "fine-tuning did not lower the validation loss (0.600 at the start, 0.700 at best): what is written is no better than what it "
+    assert warnings_of_tuning(progress, start, "mlp(64)") == [f"{said}started from. {way_out}"]
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:
