@@ -49,7 +49,7 @@ class FineTuningOptions:
         if len(self.stages) > self.groups or not all(n >= 0 for n in self.stages):
             raise UsageError(
                 f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "
-                f"got {self.stages!r}"
+                f"got {','.join(map(str, self.stages))}"
             )
 
     def for_items(self, count: int, devices: int) -> Self:

@@ -83,6 +83,8 @@ def test_bad_words_are_told() -> None:
     for options in ({"stages": (1, 1, 1, 1)}, {"stages": (-1,)}, {"precision": "int8"}, {"rate_decay": 0.0}, {"batch_size": 0}):
         with pytest.raises(UsageError):
             FineTuningOptions(**options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"at most 3 numbers of 0 or more; got 1,1,1,1$"):
+        FineTuningOptions(stages=(1, 1, 1, 1))
 
 
 def run_through(options: FineTuningOptions, losses: list[float]) -> tuple[list[int], list[int]]:
