@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from trainer.intervals import Interval
 
 MOST_ROWS = 5  # of what is shown by example; --json has all
-SMALL = 0.01  # of accuracy: what is surely less is called nothing
 
 
 def print_advice(found: Advised) -> None:
@@ -73,12 +72,14 @@ def _print_heads(evidence: Evidence) -> None:
         ("ridge, unseen items of 2 folds", float(beside.right[1].mean())),
     ]
     print_table(["head", "accuracy"], rows)
-    print(f"would more capacity help? {_capacity(beside)}")
-
-
-def _capacity(beside: Comparison) -> str:
     said = f"a hidden layer brings {beside.difference:+.3f} ({_range(beside.interval)})"
-    return f"yes: {said}" if beside.interval.low > 0 else f"no: {said}" if beside.interval.high < SMALL else f"not shown: {said}"
+    print(f"would more capacity help? {_answer(evidence, evidence.more_capacity, said)}")
+
+
+def _answer(evidence: Evidence, answer: str, said: str) -> str:
+    from trainer.advice_rule import FEW, UNTOLD
+
+    return f"{answer}: {said}{f', and {len(evidence.pool)} items, under {FEW}, are too few to tell' if answer == UNTOLD else ''}"
 
 
 def _print_curve(evidence: Evidence) -> None:
@@ -99,7 +100,7 @@ def _more_labels(evidence: Evidence) -> str:
         return "unknown: there are too few for a curve"
     value, interval = gain
     said = f"the last doubling brought {value:+.3f} ({_range(interval)})"
-    return f"yes: {said}" if interval.low > 0 else f"hardly: {said}" if interval.high < SMALL else f"not shown: {said}"
+    return _answer(evidence, evidence.more_labels, said)
 
 
 def _print_labels(evidence: Evidence, facts: Facts) -> None:

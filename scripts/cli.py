@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: permafrost extract photos features/me/photos --backbone mobilenet_v2",
     )
     parser.add_argument("--version", action="version", version=f"permafrost {version('permafrost')}")
+    parser.set_defaults(goes_on=False)  # a command that keeps what it has finished, and goes on from there, sets it
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (extract, layers, cuts, train, advise, sweep, evaluate, leaderboard, predict, export, runs, store, doctor):
         module.add_command(commands)
@@ -77,9 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
         return EXIT_FAILED
     except OSError as error:  # no room, no permission, a network folder gone: the user's to mend, with the file named
-        return _fail(_in_words(error), args.json, EXIT_FAILED)
+        return _fail(_in_words(error, args.goes_on), args.json, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was finished is kept, run the same command again to go on", args.json, EXIT_INTERRUPTED)
+        left = "what was finished is kept, run the same command again to go on" if args.goes_on else "nothing is kept to go on from"
+        return _fail(f"interrupted; {left}", args.json, EXIT_INTERRUPTED)
 
 
 def run() -> NoReturn:
@@ -92,13 +94,14 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _in_words(error: OSError) -> str:
+def _in_words(error: OSError, goes_on: bool) -> str:
     """With the file, or the folder of one that is private to a writer, and the way out."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
     where = f" ({path.parent if path.name.startswith('.') else path})" if path else ""
     told = f"{error.strerror or error}{where}"
     if error.errno in FULL:
-        return f"{told}: no room is left there; what was finished is kept, run the same command again when there is room"
+        kept = "what was finished is kept, " if goes_on else ""
+        return f"{told}: no room is left there; {kept}run the same command again when there is room"
     if error.errno in _REFUSED:
         return (
             f"{told}: this user may not do that there. Reading a store takes no right to write, changing it does: run it as one who has it"

@@ -20,7 +20,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument("source", metavar="ROOT/TEAM/SET[@VERSION|@TAG|@DATE]", help="without '@' all versions and tags")
     action.add_argument("target", metavar="ROOT/TEAM/SET", help="the copy: a new set, or one that is such a copy already")
     action.add_argument("--json", action="store_true", help="print one JSON document")
-    action.set_defaults(run=run)
+    action.set_defaults(run=run, goes_on=True)
 
 
 def run(args: argparse.Namespace) -> int:

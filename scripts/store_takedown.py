@@ -36,7 +36,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action.add_argument("--corpus", metavar="ID", help="take the keys out of this corpus alone")
     action.add_argument("--yes", action="store_true", help="do it; without it, only say what would be done")
     action.add_argument("--json", action="store_true", help="print one JSON document")
-    action.set_defaults(run=run)
+    action.set_defaults(run=run, goes_on=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     expire = _action(actions, "expire", text, "permafrost store expire features/me/photos --keep 5 --older-than 30d --yes")
     expire.add_argument("--keep", type=int, metavar="N", help="how many of the newest versions stay")
     expire.add_argument("--older-than", metavar="AGE", help="only those that are older, such as 30d, 12h, 90m or 2w")
-    expire.set_defaults(run=run_expire)
+    expire.set_defaults(run=run_expire, goes_on=True)
 
     text = "delete files that no version lists: of expired versions, of runs that did not finish, and of killed writers"
     gc = _action(actions, "gc", text, "permafrost store gc features/me/photos --yes")
@@ -39,13 +39,13 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         default="24h",
         help="younger files stay: a writer may list them yet (such as 90m or 2d; at least 1m, default 24h)",
     )
-    gc.set_defaults(run=run_gc)
+    gc.set_defaults(run=run_gc, goes_on=True)
 
     text = "merge small shards and leave out embeddings that no item of the newest version points at; nothing is computed"
     _action(actions, "compact", text, "permafrost store compact features/me/photos --yes").set_defaults(run=run_compact)
 
     text = "remove a set with all its versions, tags and runs"
-    _action(actions, "rm", text, "permafrost store rm features/me/photos --yes").set_defaults(run=run_rm)
+    _action(actions, "rm", text, "permafrost store rm features/me/photos --yes").set_defaults(run=run_rm, goes_on=True)
 
 
 def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str) -> argparse.ArgumentParser:

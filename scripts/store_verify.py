@@ -39,7 +39,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "that `extract` or `store import --pending` makes them again; let lost and damaged versions go, with the tags that mean them",
     )
     action.add_argument("--json", action="store_true", help="print one JSON document")
-    action.set_defaults(run=run_repair)
+    action.set_defaults(run=run_repair, goes_on=True)
 
 
 def run_verify(args: argparse.Namespace) -> int:

@@ -51,7 +51,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--state", type=local_path, metavar="FOLDER", help="keeps what is done until the head is written (default: .HEAD.sweep beside HEAD)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, goes_on=True)
 
 
 def _add_axes(parser: argparse.ArgumentParser) -> None:

@@ -94,6 +94,7 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    args.goes_on = args.strategy == FINE_TUNING  # which alone leaves a checkpoint
     feature_set = storage.open(args.set)  # what is wrong here is said before TensorFlow's seconds of importing
     check_strategy(args, feature_set)
     check_fine_tuning(args, feature_set)

@@ -106,17 +106,17 @@ def fine_tuning_pairs(fitted: FittedHead) -> list[tuple[str, object]]:
     if fitted.strategy != FINE_TUNING:
         return []
     told = fitted.frozen
-    rates = ", ".join(f"{group['learning_rate']:.2g}" for group in told["groups"])
+    trained, groups = told["groups_trained"], len(told["groups"])
+    rates = ", ".join(f"{group['learning_rate']:.2g}" for group in told["groups"][:trained])
+    how = f"; learning rates from the last layers to the first: {rates}" if rates else ", the head alone"
     start = told["start"]["head"] or f"a {fitted.options.describe()} head on the cached features"
     devices = f", {told['devices']} devices" if told["devices"] > 1 else ""
-    pairs: list[tuple[str, object]] = [
-        ("strategy", f"{FINE_TUNING} from {start}; learning rates from the last layers to the first: {rates}{devices}")
-    ]
+    pairs: list[tuple[str, object]] = [("strategy", f"{FINE_TUNING} from {start}{how}{devices}")]
     epochs = Counter(told["groups_by_epoch"])
     if len(epochs) > 1:
-        stages = (f"{counted(count, 'epoch')} of {_opened(number, len(told['groups']))}" for number, count in epochs.items())
+        stages = (f"{counted(count, 'epoch')} of {_opened(number, groups)}" for number, count in epochs.items())
         pairs.append(("stages", ", ".join(stages)))
-    if (trained := told["groups_trained"]) < (groups := len(told["groups"])):
+    if trained < groups:
         layers = f"the last {trained} of {groups} groups of layers" if trained else "no layers of the network"
         pairs.append(("trained", f"the head and {layers}: in the kept epoch, {fitted.epochs}, no more were open (--stages)"))
     return pairs

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainer.advice_pool import Features, Pool
-from trainer.advice_rule import SUREST, Facts
+from trainer.advice_rule import SUREST, Facts, helps
 from trainer.comparison import Comparison
 from trainer.cross_validation import CrossValidation, cross_validate
 from trainer.evaluate import Evaluation
@@ -78,6 +78,16 @@ class Evidence:
     def counts(self) -> npt.NDArray[np.int64]:
         return np.bincount(self.pool.y, minlength=len(self.pool.classes))
 
+    @property
+    def more_capacity(self) -> str:
+        """Whether it would help, as `trainer.advice_rule.helps` says it."""
+        return helps(len(self.pool), self.layered.interval)
+
+    @property
+    def more_labels(self) -> str:
+        gain = self.curve.last_gain()
+        return helps(len(self.pool), gain and gain[1])
+
     def confused(self) -> list[tuple[str, str, int, float]]:
         """(class, taken for, items, share of the class), most items first."""
         confusion = evaluation_of(self.heads[self.best]).confusion.copy()
@@ -99,8 +109,8 @@ class Evidence:
             "best_head": self.best,
             "logme": self.scores.logme,
             "h_score": self.scores.h_score,
-            "learning_curve": self.curve.to_dict(),
-            "capacity": {"memorised": self.memorised, "hidden_layer": _gap(self.layered)},
+            "learning_curve": {**self.curve.to_dict(), "more_helps": self.more_labels},
+            "capacity": {"memorised": self.memorised, "hidden_layer": _gap(self.layered), "more_helps": self.more_capacity},
             "confused": [{"class": a, "taken_for": b, "items": n, "share": share} for a, b, n, share in self.confused()],
             "label_errors": self.errors.to_dict(classes, self.keys(self.scores.linear.positions)),
             "near_duplicates": {

@@ -18,17 +18,20 @@ from trainer.checkpoint import Checkpoint, Progress
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
 from trainer.fitted_items import told_of_items, warnings_of_items
+from trainer.fitting import FirstFit
 from trainer.head_folder import Head
 from trainer.heads import HeadOptions, with_activation
 from trainer.image_stream import ImageStream
 from trainer.image_training import ImageTraining, Told
 from trainer.images import ImageRows, Images
 from trainer.measured import Measured, calibrated, digest_of_tested, evenly, measure
+from trainer.memory import require_room
 from trainer.network_depth import HEAD, weighted_layers
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.softening import Softening
 from trainer.splits import TEST, TRAIN, VALIDATION
+from trainer.tuned_warnings import warnings_of_tuning
 
 FINE_TUNING = "fine-tuning"
 MEASURED_TRAIN = 2048  # of the training items: each one measured costs a third of what training on it does
@@ -58,7 +61,8 @@ def fine_tune(
 
     start: the head to begin with, of the set's space; None: one is fitted on the cached features of train first, as `options` say.
     checkpoint: a folder; the same call goes on there after it was killed. devices: several share each batch (None: all GPUs).
-    Raises what `fit` does, SpaceMismatchError for a start of another space, and what `images` raises.
+    Raises what `fit` does, UsageError for batches that do not fit in memory, before anything is fitted or read; SpaceMismatchError for a
+    start of another space, and what `images` raises.
     """
     started, told = time.perf_counter(), told or Told()
     tuning = _in_groups(tuning, network.model, told)
@@ -66,13 +70,16 @@ def fine_tune(
         start.require_space_of(storage.open(uri))
         options = replace(options, **_head_options(start))
     prepared = prepare(uri, labels, options)
-    head = start.model if start else _warm_head(prepared)
-    warnings = _check_start(prepared, start) if start else []
-    logits = _joined(network.model, head, prepared.options.head)
-    images.prepare(prepared.labelled.joined.positions)
-    all_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    training = _training(prepared, logits, images, tuning, all_gpus if devices is None else devices)
+    if devices is None:
+        devices = [device.name for device in tf.config.list_logical_devices("GPU")]
     train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
+    batches = tuning.for_items(len(train), len(devices))
+    require_room(network.model, batches.batch_size // max(1, len(devices)), "a set of a smaller --input-size")
+    begun = FirstFit(start.model, {}) if start else _warm_head(prepared)
+    warnings = _check_start(prepared, start) if start else []
+    logits = _joined(network.model, begun.model, prepared.options.head)
+    images.prepare(prepared.labelled.joined.positions)
+    training = _training(prepared, logits, images, batches, devices)
     fit_started = time.perf_counter()
     progress, best = training.run(train, validation, Checkpoint(checkpoint, _identity(prepared, start, tuning)), told)
     fit_seconds = time.perf_counter() - fit_started
@@ -80,6 +87,7 @@ def fine_tune(
     model = with_activation(logits, prepared.data.task.activation())
     measured = _measured(prepared, model, images)
     unvalidated = "training went on for all of --max-epochs"
+    outcome = warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe())
     return FittedHead(
         **told_of_items(prepared.feature_set, prepared.labelled, prepared.split),
         model=model,
@@ -88,11 +96,11 @@ def fine_tune(
         epochs=progress.best_epoch or progress.epochs,
         history=progress.curves,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *_check_gain(progress)],
+        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *outcome],
         positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
-        frozen=_frozen(training, tuning, start, progress),
+        frozen={"start": _told_start(start, begun), **_frozen(training, tuning, progress)},
         input_space=network.space,
     )
 
@@ -110,8 +118,7 @@ def _training(prepared: Prepared, logits: keras.Model, images: Images, tuning: F
     loss = task.loss(prepared.data.class_weights(train))
     softening = Softening(len(labelled.classes), tuning.label_smoothing)
     stream = ImageStream(images, labelled.joined.positions, labelled.y, softening)
-    own = tuning.for_items(len(train), len(devices))
-    return ImageTraining(logits, stream, loss, task.metrics, own, prepared.options.seed, devices)
+    return ImageTraining(logits, stream, loss, task.metrics, tuning, prepared.options.seed, devices)
 
 
 def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[str, Measured]:
@@ -122,12 +129,10 @@ def _measured(prepared: Prepared, model: keras.Model, images: Images) -> dict[st
     return {name: measure(model, data, part) for name, part in parts.items() if len(part)}
 
 
-def _warm_head(prepared: Prepared) -> keras.Model:
+def _warm_head(prepared: Prepared) -> FirstFit:
     """Fitted on train, and chosen by validation, as `fit` does first; not on validation as well, by which the fine-tuning is to stop."""
     train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
-    model = prepared.fitting().with_validation(train, validation).model
-    assert model is not None
-    return model
+    return prepared.fitting().with_validation(train, validation)
 
 
 def _head_options(start: Head) -> dict[str, Any]:
@@ -151,16 +156,6 @@ def _check_start(prepared: Prepared, start: Head) -> list[str]:
         return [f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here"]
     if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
         return [f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first"]
-    return []
-
-
-def _check_gain(progress: Progress) -> list[str]:
-    """A warning where the start was no worse."""
-    before = progress.curves.get("start_val_loss", [float("inf")])[0]
-    if progress.best_epoch and progress.best_loss >= before:
-        return [
-            f"fine-tuning did not lower the validation loss ({before:.3f} at the start, {progress.best_loss:.3f} at best): keep the start"
-        ]
     return []
 
 
@@ -188,12 +183,17 @@ def _identity(prepared: Prepared, start: Head | None, tuning: FineTuningOptions)
     }
 
 
-def _frozen(training: ImageTraining, tuning: FineTuningOptions, start: Head | None, progress: Progress) -> dict[str, Any]:
-    """For head.json: the start, what was trained when and how fast, and how many groups were when the kept epoch ended."""
+def _told_start(start: Head | None, begun: FirstFit) -> dict[str, Any]:
+    """For head.json. A head that was fitted first is not written: with what it chose it can be fitted again, on the training items."""
+    digest = start.description.get("model_sha256") if start else None
+    return {"head": str(start.folder) if start else None, "model_sha256": digest, "chosen": begun.chosen, "path": begun.path}
+
+
+def _frozen(training: ImageTraining, tuning: FineTuningOptions, progress: Progress) -> dict[str, Any]:
+    """For head.json: what was trained when and how fast, and how many groups were when the kept epoch ended."""
     groups = range(1, tuning.groups + 1)
     layers = {group: training.groups.names(group) for group in groups}
     return {
-        "start": {"head": str(start.folder) if start else None, "model_sha256": start.description.get("model_sha256") if start else None},
         "groups": [{"group": g, "first_layer": layers[g][0], "last_layer": layers[g][1], "learning_rate": tuning.rate(g)} for g in groups],
         "stages": [
             {

@@ -49,13 +49,17 @@ class FineTuningOptions:
         if len(self.stages) > self.groups or not all(n >= 0 for n in self.stages):
             raise UsageError(
                 f"stages are the epochs of the head alone, then with each further group, at most {self.groups} numbers of 0 or more; "
-                f"got {self.stages!r}"
+                f"got {','.join(map(str, self.stages))}"
             )
 
     def for_items(self, count: int, devices: int) -> Self:
-        """With batches of all training items at most, in equal shares: larger ones would be filled up with the same items again."""
+        """With batches of all training items at most, in equal shares: larger ones would be filled up with the same items again. Raises
+        UsageError for batches that cannot be shared."""
         share = max(1, devices)
-        return replace(self, batch_size=min(self.batch_size, -(-count // share) * share))
+        size = min(self.batch_size, -(-count // share) * share)
+        if size % share:
+            raise UsageError(f"--batch-size must be a multiple of the {devices} devices, got {size}")
+        return replace(self, batch_size=size)
 
     def for_depth(self, layers: int) -> Self:
         """With no more groups than the network has layers with weights. Raises UsageError for a network that has none."""

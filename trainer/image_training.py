@@ -16,7 +16,6 @@ from trainer.arrays import Numbers
 from trainer.checkpoint import Arrays, Checkpoint, Progress, Snapshot
 from trainer.fine_tuning_options import PRECISIONS, FineTuningOptions
 from trainer.image_stream import ImageStream
-from trainer.memory import require_room
 from trainer.network_depth import HEAD, DepthGroups
 from trainer.plain_validation import PlainlyValidated
 from trainer.task import Loss
@@ -51,9 +50,6 @@ class ImageTraining:
         self._stream, self._loss, self._metrics, self._options, self._seed = stream, loss, list(metrics), options, seed
         self._strategy = tf.distribute.MirroredStrategy(list(devices)) if len(devices) > 1 else tf.distribute.get_strategy()
         self.devices = int(self._strategy.num_replicas_in_sync)
-        if options.batch_size % self.devices:
-            raise UsageError(f"--batch-size must be a multiple of the {self.devices} devices, got {options.batch_size}")
-        require_room(model, options.batch_size // self.devices, "a set of a smaller --input-size")
         with self._strategy.scope():
             keras.utils.set_random_seed(seed)
             self._model = keras.Model.from_config(_in_precision(model.get_config(), PRECISIONS[options.precision]))

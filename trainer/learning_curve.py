@@ -83,16 +83,20 @@ def learning_curve(prepared: Prepared, folds: int) -> LearningCurve:
     """Of the head that is prepared, which no item is tested with. N items, in the order of the folds."""
     images = units_of_images(to_words(prepared.feature_set.items["digest"])[prepared.labelled.joined.positions])
     y, least = prepared.data.y.astype(np.int64), LEAST_PER_CLASS * len(prepared.labelled.classes)
-    rows: dict[float, list[Right]] = {share: [] for share in SHARES}
-    sizes: dict[float, list[int]] = {share: [] for share in SHARES}
-    for number, split in enumerate(splits_of(prepared, folds)):
-        for share in SHARES:
-            train, validation = (_part(images, y, split.positions(name), share, number) for name in (TRAIN, VALIDATION))
-            if share == 1 or len(train) + len(validation) >= least:
-                rows[share].append(_right(prepared, train, validation, split.positions(TEST)))
-                sizes[share].append(len(train) + len(validation))
-    kept = [share for share in SHARES if len(rows[share]) == folds]
-    return LearningCurve(tuple(float(np.mean(sizes[share])) for share in kept), np.stack([np.concatenate(rows[share]) for share in kept]))
+    splits, parts = list(splits_of(prepared, folds)), dict[float, list[tuple[Numbers, Numbers]]]()
+    for share in SHARES:
+        of_folds = [
+            (_part(images, y, split.positions(TRAIN), share, number), _part(images, y, split.positions(VALIDATION), share, number))
+            for number, split in enumerate(splits)
+        ]
+        sizes = [len(train) + len(validation) for train, validation in of_folds]
+        if share == 1 or min(sizes) >= least:
+            parts[float(np.mean(sizes))] = of_folds  # shares of few labels that round to one size are the same items, as they are nested
+    tested = [split.positions(TEST) for split in splits]
+    right = [
+        np.concatenate([_right(prepared, *part, held) for part, held in zip(of_folds, tested, strict=True)]) for of_folds in parts.values()
+    ]
+    return LearningCurve(tuple(parts), np.stack(right))
 
 
 def _part(images: Units, y: Numbers, numbers: Numbers, share: float, seed: int) -> Numbers:

@@ -64,7 +64,7 @@ def test_help_tells_the_defaults_of_hybrid_heads(say: Said, command: str) -> Non
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "No space left on device (features): no room is left there"),
+        (errno.ENOSPC, "No space left on device (features): no room is left there; run the same command again when there is room"),
         (errno.EACCES, "Permission denied (features): this user may not do that there"),
         (errno.EROFS, "Read-only file system (features): nothing can be written there"),
         (errno.ENOTDIR, "Not a directory (features)"),
@@ -80,6 +80,34 @@ def test_what_the_system_refuses_is_told_with_the_folder_and_the_way_out(
     code, out, err = say("store", "init", "features", "--json")
     assert (code, f"permafrost: {said}" in err) == (1, True), err
     assert said in json.loads(out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [
+        (["sweep", "s/t/n", "--out", "h"], True),
+        (["train", "s/t/n", "--out", "h", "--strategy", "fine-tuning"], True),
+        (["train", "s/t/n", "--out", "h"], False),
+        (["train", "s/t/n", "--out", "h", "--strategy", "hybrid"], False),
+        (["advise", "s/t/n"], False),
+        (["store", "export", "s/t/n", "f.npz"], False),
+    ],
+)
+def test_only_what_keeps_something_says_that_it_goes_on(
+    say: Said, monkeypatch: pytest.MonkeyPatch, words: list[str], goes_on: bool
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.open", stopped)
+    left = "what was finished is kept, run the same command again to go on" if goes_on else "nothing is kept to go on from"
+    code, out, err = say(*words, "--json")
+    assert (code, json.loads(out)["error"]) == (130, f"interrupted; {left}"), err
+
+
+@pytest.mark.parametrize("words", [["copy", "a/b/c", "d/b/c"], ["repair", "a/b/c"], ["takedown", "a"], ["rm", "a/b/c"], ["gc", "a/b/c"]])
+def test_actions_of_the_store_that_go_on_are_known_by_their_default(words: list[str]) -> None:
+    assert build_parser().parse_args(["store", *words]).goes_on is True
 
 
 def test_notes_of_the_store_look_like_all_others(say: Said, capsys: pytest.CaptureFixture[str]) -> None:

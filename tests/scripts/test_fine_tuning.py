@@ -34,8 +34,17 @@ def write_network(path: Path) -> None:
     keras.Model(inputs, x).save(path)
 
 
-@pytest.mark.parametrize(("trained", "words"), [(0, "no layers of the network"), (1, "the last 1 of 3 groups of layers"), (3, "")])
-def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained(trained: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("trained", "words", "how"),
+    [
+        (0, "no layers of the network", ", the head alone"),
+        (1, "the last 1 of 3 groups of layers", "; learning rates from the last layers to the first: 0.0001"),
+        (3, "", "; learning rates from the last layers to the first: 0.0001, 0.0001, 0.0001"),
+    ],
+)
+def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained_and_no_rates_of_other_layers(
+    trained: int, words: str, how: str
+) -> None:
     frozen = {
         "groups": [{"learning_rate": 1e-4}] * 3,
         "groups_by_epoch": [0, 0, 1, 3],
@@ -44,6 +53,7 @@ def test_it_says_how_much_of_the_network_the_kept_epoch_had_trained(trained: int
         "devices": 1,
     }
     pairs = dict(fine_tuning_pairs(cast("FittedHead", SimpleNamespace(strategy="fine-tuning", frozen=frozen, epochs=1))))
+    assert pairs["strategy"] == f"fine-tuning from heads/cached{how}"
     assert pairs["stages"] == "2 epochs of the head alone, 1 epoch of the head and 1 of 3 groups, 1 epoch of all"
     assert pairs.get("trained", "") == (words and f"the head and {words}: in the kept epoch, 1, no more were open (--stages)")
 
@@ -59,6 +69,10 @@ def test_a_network_is_fine_tuned_measured_and_asked(say: Said, make_corpus: Call
     assert code == 0, err
 
     told_in_words(say)
+    code, out, err = say(*train, "heads/alone", "--strategy", "fine-tuning", "--max-epochs", 1, "--stages", "1,1", "--json")
+    assert code == 0, err
+    assert "no layer of the network was trained" in err
+    assert any("no layer of the network was trained" in warning for warning in json.loads(out)["warnings"])
 
     # From a head that is there; the images have moved.
     photos.rename(tmp_path / "moved")

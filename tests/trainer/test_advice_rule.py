@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.advice_rule import FEATURE_EXTRACTION, FEW, FINE_TUNING, LEAST_ROOM, Facts, decide
+from trainer.advice_rule import FEATURE_EXTRACTION, FEW, FINE_TUNING, LEAST_ROOM, Facts, decide, helps
+from trainer.intervals import Interval
 
 FACTS = Facts(items=600, per_class=60, accuracy=0.7, low=0.65, high=0.75, commonest=0.1, wrong_where_sure=0.02)
 shares = st.floats(0, 1)
@@ -20,6 +21,12 @@ def test_each_line_of_the_rule_in_its_order() -> None:
     assert decide(replace(FACTS, accuracy=0.98, low=0.95)).strategy == FEATURE_EXTRACTION
     assert decide(replace(FACTS, items=FEW - 1)).strategy == FEATURE_EXTRACTION
     assert decide(replace(FACTS, accuracy=0.12, low=0.08)).strategy == FEATURE_EXTRACTION
+
+
+def test_what_would_help_is_unknown_of_few_items_and_else_by_the_interval() -> None:
+    nothing, something, either = Interval(0.0, 0.0), Interval(0.02, 0.1), Interval(-0.1, 0.1)
+    assert [helps(FEW, gain) for gain in (nothing, something, either, None)] == ["no", "yes", "not shown", "unknown"]
+    assert {helps(FEW - 1, gain) for gain in (nothing, something, either, None)} == {"unknown"}
 
 
 def test_what_is_wrong_where_the_head_is_sure_is_no_room() -> None:

@@ -74,6 +74,21 @@ def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) ->
     assert tuned.metrics["test"].to_dict().keys() == head.metrics["test"].to_dict().keys()
 
 
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "linear"])
+def test_what_a_head_that_was_fitted_first_chose_is_kept_and_gives_it_again(set_of_colours: Coloured, tmp_path: Path, kind: str) -> None:
+    """It is not written itself."""
+    from trainer.fit import fit
+
+    tuning = FineTuningOptions(batch_size=8, groups=1, stages=(1,), max_epochs=1)
+    options = FitOptions(kind)
+    tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, options, tuning, tmp_path / "state")
+    save_head(tuned, tmp_path / "head")
+    start = json.loads((tmp_path / "head" / "head.json").read_text())["frozen"]["start"]
+    head = fit(set_of_colours.uri, options=options)
+    assert (start["chosen"], start["path"]) == ({**head.chosen, **({"epochs": head.epochs} if head.epochs else {})}, head.path)
+    assert start["chosen"]
+
+
 def test_the_validation_loss_is_that_of_the_items_without_the_l2_of_the_head(set_of_colours: Coloured, tmp_path: Path) -> None:
     fit, tuning = FitOptions("linear", c=0.01, max_epochs=2), FineTuningOptions(batch_size=8, stages=(1,), groups=1, max_epochs=2)
     tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, fit, tuning, tmp_path / "state")
@@ -207,6 +222,19 @@ def test_more_memory_than_the_machine_has_is_refused_before_the_work(set_of_colo
     inputs = keras.Input((1 << 20, 1 << 20, 64))
     with pytest.raises(UsageError, match=r"are free\. Try another$"):  # as not even one fits
         require_room(keras.Model(inputs, keras.layers.ReLU()(inputs)), 1, "another")
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_a_head_is_fitted_and_images_are_read(
+    set_of_colours: Coloured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: Any) -> None:
+        raise AssertionError("the room comes first")
+
+    monkeypatch.setattr("trainer.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("trainer.fine_tuning._warm_head", too_early)
+    monkeypatch.setattr(MemoryImages, "prepare", too_early)
+    with pytest.raises(UsageError, match="a batch of 8 does not fit in memory"):
+        set_of_colours.tune(tmp_path / "state")
 
 
 @pytest.mark.full  # another run; its options are tested beside

@@ -17,6 +17,7 @@ from trainer.adam_by_part import AdamByPart
 from trainer.augmentation import Augmentation
 from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
 from trainer.fine_tuning_options import FineTuningOptions
+from trainer.tuned_warnings import warnings_of_tuning
 from trainer.unfreezing import next_epoch
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
@@ -30,6 +31,8 @@ def test_a_batch_is_of_all_items_at_most_in_equal_shares() -> None:
     asked = FineTuningOptions(batch_size=100_000)
     assert [asked.for_items(160, devices).batch_size for devices in (0, 1, 2, 3)] == [160, 160, 160, 162]
     assert FineTuningOptions(batch_size=32).for_items(160, 1).batch_size == 32
+    with pytest.raises(UsageError, match="--batch-size must be a multiple of the 3 devices, got 32"):
+        FineTuningOptions(batch_size=32).for_items(160, 3)
 
 
 def test_groups_are_no_more_than_layers() -> None:
@@ -80,6 +83,8 @@ def test_bad_words_are_told() -> None:
     for options in ({"stages": (1, 1, 1, 1)}, {"stages": (-1,)}, {"precision": "int8"}, {"rate_decay": 0.0}, {"batch_size": 0}):
         with pytest.raises(UsageError):
             FineTuningOptions(**options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"at most 3 numbers of 0 or more; got 1,1,1,1$"):
+        FineTuningOptions(stages=(1, 1, 1, 1))
 
 
 def run_through(options: FineTuningOptions, losses: list[float]) -> tuple[list[int], list[int]]:
@@ -116,6 +121,38 @@ def test_patience_ends_a_stage_and_only_in_the_last_one_the_run() -> None:
 def test_without_validation_there_is_no_patience() -> None:
     options = FineTuningOptions(stages=(3,), groups=1, patience=1, max_epochs=6)
     assert run_through(options, [float("inf")] * 6)[0] == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("opened", "best", "said"),
+    [
+        ([0], 1, "no layer of the network was trained, the head alone: --max-epochs was over before --stages opened one"),
+        ([0, 1, 2], 1, "no layer of the network was trained, the head alone: the kept epoch, 1, came before --stages opened one"),
+        ([0, 0], 0, "no layer of the network was trained, the head alone: --max-epochs was over before --stages opened one"),
+        ([0, 1, 2], 2, ""),
+        ([1, 2], 0, ""),
+    ],
+)
+def test_a_network_that_was_left_as_it_was_is_told(opened: list[int], best: int, said: str) -> None:
+    progress = Progress(len(opened), best, best_loss=0.5, curves={"start_val_loss": [0.6]}, open_groups=opened)
+    assert warnings_of_tuning(progress, None, "linear") == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("start", "way_out"),
+    [
+        ("heads/cached", "Keep heads/cached"),
+        (
+            None,
+            "That was a mlp(64) head on the cached features: `permafrost train` with the same labels, splits and head options, without "
+            "--strategy fine-tuning, fits and keeps it",
+        ),
+    ],
+)
+def test_a_start_that_was_no_worse_is_named_where_the_user_has_it_and_else_how_to_have_it(start: str | None, way_out: str) -> None:
+    progress = Progress(1, 1, best_loss=0.7, curves={"start_val_loss": [0.6]}, open_groups=[1])
+    said = "fine-tuning did not lower the validation loss (0.600 at the start, 0.700 at best): what is written is no better than what it "
+    assert warnings_of_tuning(progress, start, "mlp(64)") == [f"{said}started from. {way_out}"]
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:

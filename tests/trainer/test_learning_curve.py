@@ -75,3 +75,11 @@ def test_more_labels_help_a_head_and_all_of_them_are_the_cross_validation(
     assert found.sizes == pytest.approx([10, 20, 40, 80], abs=2)
     assert found.accuracy[0] < found.accuracy[-1] == crossed.evaluation.leading
     assert found.right.shape == (4, 120)
+
+
+def test_shares_that_are_the_same_items_are_one_size(write_set: Callable[..., str], separable_rows: Callable[..., list[Any]]) -> None:
+    """Of 5 items of each class 4 are learned from: an eighth and a quarter are 1 of training and 1 of validation, fitted twice."""
+    pool = pool_of(write_set(separable_rows(5)), None, FitOptions(test=0.0))
+    found = learning_curve(pool.prepared(features_of(pool.feature_set, pool.positions), "class-mean"), pool.folds)
+    assert found.sizes == (6, 9, 12)
+    assert found.right.shape == (3, 15)
