@@ -10,8 +10,20 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+class Interrupts:
+    """A signal handler that raises KeyboardInterrupt, as Python's own does, and remembers it: raised where a library has called Python, it
+    may come out of there as another error, such as TypeError of a callback that gave nothing."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
 class Grace:
-    """As a context manager it takes SIGTERM over, in the main thread, from Python's or the default handler; a program's own stays.
+    """As a context manager it takes SIGTERM over, in the main thread, from Python's handlers or `Interrupts`; a program's own stays.
 
     `on_leave`: called in the signal handler, so it must wait for nothing. A second SIGTERM ends the run at once.
     """
@@ -32,7 +44,8 @@ class Grace:
 
     def __enter__(self) -> Grace:
         current = signal.getsignal(signal.SIGTERM)
-        if threading.current_thread() is threading.main_thread() and current in (signal.SIG_DFL, signal.default_int_handler):
+        is_own = current in (signal.SIG_DFL, signal.default_int_handler) or isinstance(current, Interrupts)
+        if threading.current_thread() is threading.main_thread() and is_own:
             self._before = signal.signal(signal.SIGTERM, self._leave)
         return self
 

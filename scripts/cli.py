@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from extractor.executor import WORKER_THREAD
+from extractor.grace import Interrupts
 from extractor.lean_imports import import_lean
 from scripts import advise, cuts, doctor, evaluate, export, extract, layers, leaderboard, predict, runs, store, sweep, train
 from scripts.console import print_json, warn
@@ -61,27 +62,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn(told)
     for package in ("extractor", "storage"):
         _show_notes_of(package)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up and say so, as for Ctrl-C
+    interrupts = Interrupts()
+    signal.signal(signal.SIGTERM, interrupts)  # clean up and say so, as for Ctrl-C
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+        signal.signal(signal.SIGINT, interrupts)
     try:
         code: int = args.run(args)
         sys.stdout.flush()
         return code
-    except HungError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupts.came or isinstance(error, KeyboardInterrupt):
+            left = "what was finished is kept, run the same command again to go on" if args.goes_on else "nothing is kept to go on from"
+            return _fail(f"interrupted; {left}", args.json, EXIT_INTERRUPTED)
+        if (failed := _failed(error, args)) is None:
+            raise
+        return failed
+
+
+def _failed(error: Exception, args: argparse.Namespace) -> int | None:
+    """Tells it in words; None for what is nobody's mistake but ours."""
+    if isinstance(error, HungError):
         _fail(str(error), args.json, EXIT_FAILED)
         sys.stdout.flush()
         os._exit(EXIT_FAILED)  # Python would wait for the threads that read
-    except PermafrostError as error:
+    if isinstance(error, PermafrostError):
         return _fail(str(error), args.json, EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
-    except UnicodeEncodeError as error:  # a word of the command line, or of a file, with half a character
+    if isinstance(error, UnicodeEncodeError):  # a word of the command line, or of a file, with half a character
         return _fail(f"text that is not valid UTF-8: {ascii(error.object)[:80]}", args.json, EXIT_USAGE)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: nothing to say
         return EXIT_FAILED
-    except OSError as error:  # no room, no permission, a network folder gone: the user's to mend, with the file named
+    if isinstance(error, OSError):  # no room, no permission, a network folder gone: the user's to mend, with the file named
         return _fail(_in_words(error, args.goes_on), args.json, EXIT_FAILED)
-    except KeyboardInterrupt:
-        left = "what was finished is kept, run the same command again to go on" if args.goes_on else "nothing is kept to go on from"
-        return _fail(f"interrupted; {left}", args.json, EXIT_INTERRUPTED)
+    return None
 
 
 def run() -> NoReturn:

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +104,23 @@ def test_only_what_keeps_something_says_that_it_goes_on(
     left = "what was finished is kept, run the same command again to go on" if goes_on else "nothing is kept to go on from"
     code, out, err = say(*words, "--json")
     assert (code, json.loads(out)["error"]) == (130, f"interrupted; {left}"), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_that_a_library_made_another_error_of_is_one(
+    say: Said, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A hybrid run that `timeout` ended said "'NoneType' object is not iterable": of a callback that was broken off."""
+
+    def stopped(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise TypeError("'NoneType' object is not iterable") from None
+
+    monkeypatch.setattr("storage.open", stopped)
+    code, _, err = say("advise", "s/t/n")
+    assert (code, err) == (130, "permafrost: interrupted; nothing is kept to go on from\n")
 
 
 @pytest.mark.parametrize("words", [["copy", "a/b/c", "d/b/c"], ["repair", "a/b/c"], ["takedown", "a"], ["rm", "a/b/c"], ["gc", "a/b/c"]])
