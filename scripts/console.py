@@ -79,44 +79,57 @@ def share(text: str) -> float:
 class ShowProgress(Protocol):
     def __call__(self, done: int, total: int) -> None: ...
 
+    def begin(self, what: str) -> None:
+        """What comes before the work that is counted."""
+
 
 @contextmanager
 def progress(what: str, first: str | None = "starting workers") -> Iterator[ShowProgress]:
     """A bar with rate and time left on a terminal; elsewhere a line every few seconds, and one at the end.
 
-    first: what comes before; None: nothing is shown before the first call, so that what is refused until then is all that is said.
+    first: what comes before; None: nothing is shown before the first call, or `begin`, so that what is refused until then is all that is
+    said.
     """
     if sys.stderr.isatty():
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
         bar = RichProgress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True))
         with ExitStack() as stack:
-            yield _Bar(stack, bar, what, first)
+            yield _begun(_Bar(stack, bar, what), first)
     else:
-        yield _Lines(what, first)
+        yield _begun(_Lines(what), first)
+
+
+def _begun(show: ShowProgress, first: str | None) -> ShowProgress:
+    if first:
+        show.begin(first)
+    return show
 
 
 class _Bar:
-    def __init__(self, stack: ExitStack, bar: RichProgress, what: str, first: str | None) -> None:
+    def __init__(self, stack: ExitStack, bar: RichProgress, what: str) -> None:
         self._stack, self._bar, self._clock, self._is_shown = stack, bar, _Clock(), False
-        self._task = bar.add_task(what, total=None, rate=first)
-        if first:
-            self._show()
+        self._task = bar.add_task(what, total=None, rate=None)
+
+    def begin(self, what: str) -> None:
+        self._bar.update(self._task, rate=what)
+        self._show()
 
     def __call__(self, done: int, total: int) -> None:
-        if not self._is_shown:
-            self._show()
+        self._show()
         self._bar.update(self._task, completed=done, total=total, rate=_told(self._clock.rate(done)))
 
     def _show(self) -> None:
-        self._stack.enter_context(self._bar)
-        self._is_shown = True
+        if not self._is_shown:
+            self._stack.enter_context(self._bar)
+            self._is_shown = True
 
 
 class _Lines:
-    def __init__(self, what: str, first: str | None) -> None:
+    def __init__(self, what: str) -> None:
         self._what, self._clock, self._last, self._is_shown = what, _Clock(), 0.0, False
-        if first:
-            self._show(first)
+
+    def begin(self, what: str) -> None:
+        self._show(what)
 
     def __call__(self, done: int, total: int) -> None:
         if not self._is_shown:

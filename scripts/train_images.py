@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,9 @@ def fine_tuned(args: argparse.Namespace, options: FitOptions) -> FittedHead:
     memory = None if args.image_memory is None else int(args.image_memory * GIB)
     images = images_of(feature_set, network.space, args.corpus, memory)
     start = trainer.load_head(args.start) if args.start else None
-    with progress("fine-tuning (steps, of at most)", "reading images") as show:
-        return fine_tune(args.set, args.labels, images, network, options, tuning, checkpoint_of(args), start, Told(show, warn))
+    with progress("fine-tuning (steps, of at most)", first=None) as show:
+        told = Told(show, warn, partial(show.begin, "reading images"))
+        return fine_tune(args.set, args.labels, images, network, options, tuning, checkpoint_of(args), start, told)
 
 
 def checkpoint_of(args: argparse.Namespace) -> Path:

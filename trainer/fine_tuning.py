@@ -78,6 +78,7 @@ def fine_tune(
     begun = FirstFit(start.model, {}) if start else _warm_head(prepared)
     warnings = _check_start(prepared, start) if start else []
     logits = _joined(network.model, begun.model, prepared.options.head)
+    told.reading()
     images.prepare(prepared.labelled.joined.positions)
     training = _training(prepared, logits, images, batches, devices)
     fit_started = time.perf_counter()

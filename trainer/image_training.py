@@ -27,10 +27,11 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Told:
-    """Where the training tells how far it is (steps done now, of how many at most) and what the user should know."""
+    """Where the training tells how far it is (steps done now, of how many at most), what the user should know, and that images are read."""
 
     show: ShowProgress = lambda done, total: None
     note: Note = lambda message: None
+    reading: Callable[[], None] = lambda: None
 
 
 class ImageTraining:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from trainer.arrays import Matrix, Numbers, Tensor
+from trainer.gram_spectrum import are_few, spectrum
 from trainer.linear_weights import LinearWeights
 from trainer.rows import MemoryRows, Rows, require_finite, vectors
 from trainer.standardise import Moments, spread
@@ -112,12 +113,14 @@ class Ridge:
     def path(self, alphas: Sequence[float]) -> list[LinearWeights]:
         """One decomposition, then two products of D x D with D x C for each strength."""
         gram, products, bias = self._standardised()
-        values, axes = np.linalg.eigh(gram)
+        values, axes = spectrum(gram, self.features.count)
         along = axes.T @ products
         return [LinearWeights(axes @ (along / (np.maximum(values, 0.0) + alpha)[:, None]), bias) for alpha in alphas]
 
     def one(self, alpha: float) -> LinearWeights:
-        """A twentieth of the arithmetic of a decomposition."""
+        """A twentieth of the arithmetic of a decomposition, but for few rows."""
+        if are_few(self.features.count, len(self.features.pivot)):
+            return self.path([alpha])[0]
         gram, products, bias = self._standardised()
         gram[np.diag_indices_from(gram)] += alpha
         return LinearWeights(np.asarray(np.linalg.solve(gram, products), np.float64), bias)

@@ -37,6 +37,10 @@ def test_what_is_refused_before_the_work_is_all_that_is_said(capsys: pytest.Capt
         show(3, 3)
     told = capsys.readouterr().err.splitlines()
     assert (told[0], told[-1].startswith("folds: 3 of 3")) == ("folds: 0 of 3", True)
+    with progress("steps", first=None) as show:
+        show.begin("reading images")
+        show(3, 3)
+    assert capsys.readouterr().err.splitlines() == ["steps: reading images", "steps: 3 of 3"]
 
 
 def test_slow_work_is_told_by_the_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,9 +137,11 @@ def told_in_words(say: Said) -> None:
         ("--strategy", "fine-tuning", "--augment", "spin"): "--augment takes flip",
         ("--strategy", "fine-tuning", "--stages", "1,1,1,1"): "stages are the epochs",
         ("--strategy", "fine-tuning", "--folds", "3"): "cross-validate the head on cached features",
+        ("--strategy", "fine-tuning", "--classes", "ant"): "two classes",
         ("--strategy", "fine-tuning", "--head", "knn"): "the knn head has nothing that training could change",
         ("--strategy", "fine-tuning", "--from", "heads/none"): "no head at heads/none",
     }.items():
         code, _, err = say(*train, "heads/other", *words)
         assert code in (1, 2), words
         assert told in err, words
+        assert "reading images" not in err, words

@@ -81,9 +81,11 @@ def test_fewer_rows_than_features_cost_no_digits(alpha: float) -> None:
     random = np.random.default_rng(0)
     x = np.maximum(random.normal(0.3, 1, (60, 12)) @ random.normal(0, 1, (12, 200)), 0).astype(np.float16)
     y = random.integers(0, 3, 60)
-    (head,), moments = fit_path(x, y, 3, [alpha])
-    theirs = linear_model.RidgeClassifier(alpha=alpha).fit(standardised(x, moments), y)
-    np.testing.assert_allclose(head.kernel, theirs.coef_.T, atol=1e-6 * np.abs(theirs.coef_).max())
+    heads, moments = fit_path(x, y, 3, [alpha, 5 * alpha])
+    (alone,), _ = fit_path(x, y, 3, [alpha])
+    for strength, head in ((alpha, heads[0]), (5 * alpha, heads[1]), (alpha, alone)):
+        theirs = linear_model.RidgeClassifier(alpha=strength).fit(standardised(x, moments), y)
+        np.testing.assert_allclose(head.kernel, theirs.coef_.T, atol=1e-6 * np.abs(theirs.coef_).max())
 
 
 def test_sums_of_targets_of_features_far_from_zero_lose_nothing_to_the_rounding_of_their_mean() -> None:
