@@ -15,7 +15,7 @@ from trainer.linear_losses import LinearLoss, slope
 from trainer.linear_weights import Scores
 
 MAX_SECANTS, CLOSE = 30, 1e-3  # CLOSE: of the factor
-LEAST_TEMPERATURE = 1e-3  # of scores that point the wrong way: the order of the classes stays, and nothing is certain
+LEAST_SPREAD = 1e-3  # of the logits of scores that point the wrong way: the order of the classes stays, and nothing is certain
 
 
 def temperatures(loss: LinearLoss, found: Sequence[Scores]) -> list[tuple[float, float]]:
@@ -43,7 +43,8 @@ def _temperature(loss: LinearLoss, z: Tensor, flat: Tensor, near: float) -> tupl
 
     uphill = slope(flat, z)
     if uphill >= 0:
-        return LEAST_TEMPERATURE, at(LEAST_TEMPERATURE)[0] + least
+        lowest = LEAST_SPREAD / _spread(loss, z, flat)
+        return lowest, at(lowest)[0] + least
     low, stride = (near, 1.2) if near else (-uphill / loss.bend(flat, z), 2.0)
     while not _is_low(of_low := at(low)):
         low /= stride
@@ -58,6 +59,12 @@ def _temperature(loss: LinearLoss, z: Tensor, flat: Tensor, near: float) -> tupl
         high, of_high = best, of_best
     best = _root(lambda t: -at(t)[0], (low, -of_low[0]), (high, -of_high[0]))
     return best, at(best)[0] + least
+
+
+def _spread(loss: LinearLoss, z: Tensor, flat: Tensor) -> float:
+    """How far classes are from an item's own one, or outputs from even odds: the mean of the largest of an item."""
+    own = tf.reduce_sum(tf.where(flat < 0, z, 0.0), 1, keepdims=True) if loss.outputs_compete else 0.0
+    return float(tf.reduce_mean(tf.reduce_max(tf.abs(z - own), 1))) or 1.0
 
 
 def told_loss(loss: LinearLoss, items: int) -> float:

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from trainer.calibration import least_loss
-from trainer.linear_losses import Softmax
-from trainer.score_temperature import LEAST_TEMPERATURE, temperatures
+from trainer.linear_losses import Sigmoids, Softmax
+from trainer.score_temperature import temperatures
 
 CLASSES = 10
 
@@ -22,8 +22,8 @@ def drawn(items: int, ahead: float, seed: int = 0) -> tuple[npt.NDArray[np.int64
     return y, scores
 
 
-def softmax(y: npt.NDArray[np.int64]) -> Softmax:
-    return Softmax(tf.constant(y), tf.ones(len(y)), CLASSES)
+def softmax(y: npt.NDArray[np.int64], classes: int = CLASSES) -> Softmax:
+    return Softmax(tf.constant(y), tf.ones(len(y)), classes)
 
 
 def loss_at(t: float, y: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> float:
@@ -51,8 +51,26 @@ def test_items_that_are_all_right_are_believed_as_far_as_so_many_can_tell(items:
         assert loss / items == pytest.approx(least_loss(items), rel=0.01)
 
 
-def test_scores_that_point_the_wrong_way_leave_nothing_certain() -> None:
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("classes", [2, CLASSES])
+def test_scores_that_point_the_wrong_way_leave_nothing_certain_and_their_order(scale: float, classes: int) -> None:
+    """Whatever their scale, and what they have in common: of 1,280 features they are so large that 0.001 of them is certain, and wrong."""
     y, scores = drawn(30, -0.5)
-    (first, _), (wrong, loss), _ = temperatures(softmax(y), [-scores, scores, scores])
-    assert (first > 1, wrong) == (True, LEAST_TEMPERATURE)
-    assert loss / 30 == pytest.approx(np.log(CLASSES), rel=1e-3)
+    y, scores = y % classes, (scores[:, :classes] + 3) * np.float32(scale)
+    scores[np.arange(30), y] -= np.float32(0.5 * scale)
+    first, (wrong, loss), last = temperatures(softmax(y, classes), [-scores, scores, -scores])
+    assert first[0] * scale > 1 < last[0] * scale
+    assert loss / 30 == pytest.approx(np.log(classes), rel=1e-3)
+    assert loss / 30 == pytest.approx(loss_at(wrong, y, scores), rel=1e-6)
+    logits = tf.constant(scores * np.float32(wrong))
+    assert (tf.argsort(tf.nn.softmax(logits), 1).numpy() == np.argsort(scores, 1)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_outputs_that_point_the_wrong_way_leave_nothing_certain(scale: float) -> None:
+    random = np.random.default_rng(0)
+    y = (random.random((30, 1)) < 0.5).astype(np.float32)
+    scores = ((0.5 - y) * scale).astype(np.float32)
+    ((factor, loss),) = temperatures(Sigmoids(tf.constant(y), tf.ones(y.shape)), [scores])
+    assert loss / 30 == pytest.approx(np.log(2), rel=1e-3)
+    assert np.ptp(tf.sigmoid(scores * np.float32(factor))) > 1e-4
