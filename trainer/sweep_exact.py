@@ -55,7 +55,7 @@ def _ridge(work: Work, trials: Sequence[Trial], states: object, until: int, on_e
     data, found = _data(work, work.options(trials[0])), _ridge_of(work, trials[0])
     heads = found.path([_alpha(work, trial) for trial in trials])
     loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
-    factors = [factor for factor, _ in temperatures(loss, scores)]
+    factors = [each.factor for each in temperatures(loss, scores)]
     return [_state(_in_frontend(work, found.moments, head.times(factor)), factor) for head, factor in zip(heads, factors, strict=True)]
 
 
