@@ -28,12 +28,17 @@ _WIDE = tf.TensorSpec([None, None])
 
 
 class Calibrated(NamedTuple):
-    """factor: what scores are multiplied by to become logits. loss: then, summed. counted: the loss by which heads are compared, the same
-    for all that are as good as so many items can tell."""
+    """factor: what scores are multiplied by to become logits. loss: then, summed. told: what that counts as where so many items tell no
+    less; None: elsewhere."""
 
     factor: float
     loss: float
-    counted: float
+    told: float | None
+
+    @property
+    def counted(self) -> float:
+        """By which heads are compared."""
+        return self.loss if self.told is None else self.told
 
 
 def temperatures(loss: LinearLoss, found: Sequence[Scores]) -> list[Calibrated]:
@@ -78,17 +83,16 @@ def _calibrated(loss: LinearLoss, scores: Tensor, level: float, flat: Tensor, ne
     line, uphill, least = _Line(loss, z, tied, told), slope(flat, z), LEAST_SPREAD / float(far)
     low, stride = (near, 1.2) if near else (-uphill / (loss.bend(flat, z) or 1.0), 2.0)
     t, above = _best(line, least, max(least, low) if uphill < 0 else least, stride)
-    value = tied + told * exp(above)
-    return Calibrated(t, value, tied + told if above <= 10 * CLOSE else value)
+    return Calibrated(t, tied + told * exp(above), tied + told if above <= 10 * CLOSE else None)
 
 
 def _best(line: _Line, least: float, low: float, stride: float) -> tuple[float, float]:
     """The t of least loss, or where the loss is what may be claimed, and how far above that it is; not below `least`."""
-    while not _is_low(of_low := line.at(low)):
+    while not _is_low(*(of_low := line.at(low))):
         if not low > least:
             return low, of_low[0]
         low = max(least, low / stride)
-    while _is_low(of_high := line.at(stride * low)):
+    while _is_low(*(of_high := line.at(stride * low))):
         low, of_low = stride * low, of_high
     high = stride * low
     if of_high[1] >= 0:
@@ -100,8 +104,7 @@ def _best(line: _Line, least: float, low: float, stride: float) -> tuple[float, 
     return best, line.at(best)[0]
 
 
-def _is_low(found: tuple[float, float]) -> bool:
-    above, uphill = found
+def _is_low(above: float, uphill: float) -> bool:
     return uphill < 0 < above
 
 
@@ -117,8 +120,7 @@ def _apart(scores: Tensor, flat: Tensor, outputs_compete: Tensor) -> tuple[Tenso
     rounding = ROUNDING * top + NOTHING * tf.reduce_max(top)
     is_apart = tf.cast(size > rounding, tf.float32)
     apart = tf.reduce_sum(is_apart, 1)
-    farthest = tf.boolean_mask(tf.reduce_max(size, 1), apart > 0)
-    return z * is_apart, tf.reduce_mean(farthest), apart
+    return z * is_apart, tf.reduce_mean(tf.boolean_mask(tf.reduce_max(size, 1), apart > 0)), apart
 
 
 def _told_loss(loss: LinearLoss, z: Tensor, apart: Tensor) -> float:
