@@ -19,8 +19,8 @@ from trainer.linear_weights import Scores
 
 MAX_SECANTS, CLOSE = 60, 1e-3  # CLOSE: of the factor
 LEAST_SPREAD = 1e-3  # of the logits of scores that point the wrong way: the order of the classes stays, and nothing is certain
-ROUNDING = 1e-6  # of a row's largest score: what is no further apart is equal
-NOTHING = 1e-20  # of the largest score of all, and of a loss: float32 must have room for its inverse
+ROUNDING = 3e-6  # of an item's largest score, or of what that is in most items: what is no further apart is equal
+NOTHING = 1e-20  # of a loss
 SURE = 1000.0  # a logit that leaves nothing
 AT_MOST = 2 / 3  # of the loss that scores could take away: it is less without ties, however few the items
 
@@ -117,7 +117,7 @@ def _apart(scores: Tensor, flat: Tensor, outputs_compete: Tensor) -> tuple[Tenso
     own = tf.reduce_sum(tf.where((flat < 0) & outputs_compete, scores, 0.0), 1, keepdims=True)
     z = scores - own
     size = tf.abs(z)
-    rounding = ROUNDING * top + NOTHING * tf.reduce_max(top)
+    rounding = ROUNDING * tf.maximum(top, tf.reduce_mean(tf.sqrt(top)) ** 2)  # so mild a mean, as one item may be far from all others
     is_apart = tf.cast(size > rounding, tf.float32)
     apart = tf.reduce_sum(is_apart, 1)
     return z * is_apart, tf.reduce_mean(tf.boolean_mask(tf.reduce_max(size, 1), apart > 0)), apart
