@@ -19,7 +19,7 @@ from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
-from trainer.score_temperature import CLOSE, temperatures, told_loss
+from trainer.score_temperature import temperatures
 from trainer.standardise import Moments
 from trainer.task import Task
 
@@ -121,11 +121,10 @@ def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence
     """Which head has the least mean log loss on these items, each at its best temperature, that temperature, and these losses. Of heads
     that separate the items, which all have the loss that so many items can tell, the last one."""
     loss, values = data.scores(numbers, found, heads)
-    factors = temperatures(loss, values)
-    same = told_loss(loss, len(numbers)) * (1 + 10 * CLOSE)
-    losses = [max(each, same) / len(numbers) for _, each in factors]
+    calibrated = temperatures(loss, values)
+    losses = [each.counted / len(numbers) for each in calibrated]
     best = len(losses) - 1 - int(np.argmin(losses[::-1]))
-    return best, factors[best][0], losses
+    return best, calibrated[best].factor, losses
 
 
 @dataclass

@@ -14,7 +14,8 @@ from trainer.head_stack import Arrays
 class Progress:
     """How far a head has come. Epochs count from 1; best_epoch 0: none gave a number.
 
-    temperature: what scores were multiplied by to become logits, in heads whose scores are none. start_loss: the validation loss before the
+    temperature: what scores were multiplied by to become logits, in heads whose scores are none. told_loss: the validation loss that such a
+    head is ranked by, where it is as good as so many items can tell; None: the one measured. start_loss: the validation loss before the
     first epoch, of heads that stay as they start if no epoch is better; None: of others. head_epochs: of hybrid heads, those of the head
     alone, which come before.
     """
@@ -25,6 +26,7 @@ class Progress:
     best_epoch: int = 0
     done: bool = False
     temperature: float = 1.0
+    told_loss: float | None = None
     start_loss: float | None = None
     head_epochs: int = 0
     history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": []})

@@ -54,7 +54,7 @@ class Climb:
 
     def _best(self, latest: Mapping[Trial, Outcome], among: Sequence[int]) -> list[int]:
         outcomes = _by_candidate(latest)
-        scores = {number: scores_of(outcomes[number], self.options.ranked_by) for number in among}
+        scores = {number: scores_of(outcomes[number], self.work.candidates[number], self.options.ranked_by) for number in among}
         return best_first(scores, self.options.more_is_better)
 
     def _groups(self, rung: int, these: Sequence[Trial]) -> Iterator[tuple[str, tuple[Trial, ...]]]:

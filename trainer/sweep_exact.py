@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from trainer.arrays import Numbers
 from trainer.design import Design
@@ -55,8 +56,11 @@ def _ridge(work: Work, trials: Sequence[Trial], states: object, until: int, on_e
     data, found = _data(work, work.options(trials[0])), _ridge_of(work, trials[0])
     heads = found.path([_alpha(work, trial) for trial in trials])
     loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
-    factors = [factor for factor, _ in temperatures(loss, scores)]
-    return [_state(_in_frontend(work, found.moments, head.times(factor)), factor) for head, factor in zip(heads, factors, strict=True)]
+    counts = int(tf.size(loss.weights))
+    return [
+        _state(_in_frontend(work, found.moments, head.times(factor)), factor, told and told / counts)
+        for head, (factor, _, told) in zip(heads, temperatures(loss, scores), strict=True)
+    ]
 
 
 def _ridge_again(work: Work, trial: Trial, seeds: Sequence[Progress]) -> Arrays:
@@ -83,8 +87,8 @@ def _training(work: Work, trial: Trial) -> Numbers:
     return members(work.split.training[:, trial.seed : trial.seed + 1])
 
 
-def _state(best: Arrays, factor: float = 1.0) -> HeadState:
-    return HeadState([], [], [], best, Progress(epoch=1, best_epoch=1, done=True, temperature=factor))
+def _state(best: Arrays, factor: float = 1.0, told: float | None = None) -> HeadState:
+    return HeadState([], [], [], best, Progress(epoch=1, best_epoch=1, done=True, temperature=factor, told_loss=told))
 
 
 def _in_frontend(work: Work, own: Moments, weights: LinearWeights) -> Arrays:

@@ -156,12 +156,13 @@ def groups(these: Sequence[Trial], kind: Callable[[Trial], str], size: Callable[
     return [tuple(group) for found in by_kind.values() for group in found]
 
 
-def best_first(scores: Mapping[int, tuple[float, float]], more_is_better: bool) -> list[int]:
-    """Candidates by (mean of the metric, mean log loss), the best first; equal ones in their order, numbers that are none last."""
+def best_first(scores: Mapping[int, tuple[float, ...]], more_is_better: bool) -> list[int]:
+    """Candidates by (mean of the metric, and what decides between equals: mean log loss, ..., the less the better), the best first; equal
+    ones in their order, numbers that are none last."""
 
-    def rank(candidate: int) -> tuple[float, float, int]:
-        metric, loss = scores[candidate]
-        cost = -metric if more_is_better else metric
-        return (cost if np.isfinite(cost) else np.inf, loss if np.isfinite(loss) else np.inf, candidate)
+    def rank(candidate: int) -> tuple[float, ...]:
+        metric, *others = scores[candidate]
+        costs = (-metric if more_is_better else metric, *others)
+        return (*(cost if np.isfinite(cost) else np.inf for cost in costs), candidate)
 
     return sorted(scores, key=rank)

@@ -137,7 +137,7 @@ def ranked(
     share: float | None,
 ) -> list[CandidateResult]:
     """Candidates, best first. share: validation / training items where seeds differ in them (sweep_interval.over_seeds)."""
-    scores = {number: scores_of(found, options.ranked_by) for number, found in outcomes.items()}
+    scores = {number: scores_of(found, candidates[number], options.ranked_by) for number, found in outcomes.items()}
     order = sorted(best_first(scores, options.more_is_better), key=lambda number: -rung_of[number])
 
     def values(number: int, metric: str) -> list[float]:
@@ -164,10 +164,12 @@ def ranked(
     ]
 
 
-def scores_of(outcomes: Sequence[Outcome], metric: str) -> tuple[float, float]:
-    """Means over the seeds of the metric, and of the log loss, which decides between equals."""
-    means = [over_seeds([outcome.metrics[name] for outcome in outcomes], None).mean for name in (metric, "log_loss")]
-    return means[0], means[1]
+def scores_of(outcomes: Sequence[Outcome], candidate: FitOptions, metric: str) -> tuple[float, float, float]:
+    """Means over the seeds of the metric, and of the log loss, which decides between equals; of those that still are, such as ridge heads
+    that are as good as the items can tell, the largest alpha is the best, as in `train`."""
+    named = [{**one.metrics, "log_loss": one.progress.told_loss or one.metrics["log_loss"]} for one in outcomes]
+    means = [over_seeds([each[name] for each in named], None).mean for name in (metric, "log_loss")]
+    return means[0], means[1], -(candidate.alpha or 0.0)
 
 
 def ends_of(score: SeedInterval, is_share: bool) -> dict[str, float]:

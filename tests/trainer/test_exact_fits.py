@@ -113,6 +113,22 @@ def test_where_validation_is_separated_probabilities_are_not_certain(head: str, 
     assert -np.log(p).mean() == pytest.approx(np.log((len(validation) + 2) / (len(validation) + 1)), rel=0.01)
 
 
+@pytest.mark.parametrize("head", ["class-mean", "ridge"])
+def test_classes_that_no_feature_tells_apart_share_their_probability(head: str) -> None:
+    """Of strengths that tell apart all else, the largest is taken."""
+    y = np.arange(303) % 3
+    x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)[(y == 2).astype(int)]
+    kind: Any = {"class-mean": ClassMeanFit, "ridge": RidgeFit}[head]
+    first = kind(fit_data(x, y, head=head)).with_validation(*parts(303))
+    p = np.asarray(first.model.predict_on_batch(x[:3]), np.float64)
+    np.testing.assert_allclose(p[0], p[1], rtol=1e-4)
+    assert p[0, 0] == pytest.approx(0.5, abs=0.03)
+    assert p[2, 2] > 0.97
+    if head == "ridge":
+        assert first.chosen["alpha"] == max(first.path["alpha"])
+        assert np.ptp(first.path["val_loss"]) < 1e-6
+
+
 @pytest.mark.parametrize(("metric", "k"), [("cosine", 1), ("euclid", 4)])
 def test_neighbours_are_those_of_scikit_learn(metric: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK_SCORES", 7 * neighbours.BATCH)  # several blocks of the bank

@@ -12,6 +12,7 @@ import storage
 from tests.trainer.conftest import Row
 from trainer.exact_fits import FitData
 from trainer.features import read_labelled
+from trainer.fit import fit
 from trainer.labels import labels_of_items
 from trainer.options import FitOptions
 from trainer.rows import MemoryRows
@@ -77,3 +78,23 @@ def test_all_kinds_in_one_sweep(noisy_set: str) -> None:
     assert all(np.isfinite(candidate.metrics["log_loss"].mean) for candidate in result.candidates)
     assert result.winner.options.head in ("logistic", "ridge"), "a linear head has not come far after 12 epochs"
     assert result.fitted.metrics["test"].to_dict()["accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_of_strengths_that_separate_the_items_the_largest_is_taken(separable_set: str, metric: str, seeds: int) -> None:
+    """As `train` does: their losses are what so many items can tell, and what the search for it left decides nothing."""
+    strengths = (0.1, 200.0, 1.0, 0.5, 100.0, 10.0, 2.0, 50.0)
+    result = sweep(separable_set, options=SweepOptions(FitOptions("ridge"), {"alpha": strengths}, seeds=seeds, metric=metric))
+    assert [candidate.options.alpha for candidate in result.candidates] == sorted(strengths, reverse=True)
+    losses = [candidate.metrics["log_loss"].mean for candidate in result.candidates]
+    assert len(set(losses)) > 1, "they are told as they were measured"
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=0.02)
+
+
+def test_a_sweep_takes_the_strength_that_train_takes(separable_set: str) -> None:
+    taken = fit(separable_set, options=FitOptions("ridge"))
+    axes = {"alpha": tuple(taken.path["alpha"])}
+    for metric in ("accuracy", "log_loss"):
+        found = sweep(separable_set, options=SweepOptions(FitOptions("ridge"), axes, seeds=1, metric=metric))
+        assert found.winner.options.alpha == taken.chosen["alpha"]

@@ -172,3 +172,8 @@ def test_the_best_come_first_and_what_is_no_number_last(scores: dict[int, tuple[
 
 def test_equal_metrics_are_told_apart_by_the_log_loss() -> None:
     assert best_first({0: (0.9, 0.5), 1: (0.9, 0.3), 2: (0.8, 0.1), 3: (float("nan"), 0.0)}, True) == [1, 0, 2, 3]
+
+
+def test_what_is_equal_in_all_that_comes_first_is_told_apart_by_the_last() -> None:
+    scores = {0: (0.9, 0.3, -1.0), 1: (0.9, 0.3, -10.0), 2: (0.9, 0.2, 0.0), 3: (0.8, 0.1, -100.0), 4: (0.9, 0.3, -1.0)}
+    assert best_first(scores, True) == [2, 1, 0, 4, 3]
