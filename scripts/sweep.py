@@ -184,10 +184,16 @@ def _print(result: SweepResult, out: Place) -> None:
 
 def _row(candidate: CandidateResult, varied: list[str], metric: str, by_epochs: bool) -> tuple[object, ...]:
     found, behind = candidate.metrics[metric], candidate.behind
-    numbers = [found.mean, found.half_width, behind and behind.mean, behind and behind.half_width, candidate.metrics["log_loss"].mean]
+    behind_best = (behind.mean, behind.half_width) if behind else (None, None)
+    numbers = [found.mean, found.half_width, *behind_best, candidate.metrics["log_loss"].mean]
     trained = max(outcome.progress.epoch for outcome in candidate.outcomes)
-    texts = ("" if number is None else f"{number:.3f}" for number in numbers)
+    texts = map(_number, numbers)
     return (*(_value(getattr(candidate.options, name)) for name in varied), *texts, *((candidate.epochs, trained) if by_epochs else ()))
+
+
+def _number(value: float | None) -> str:
+    """Not -0.000, as of a head that is a hair before the winner where both are as good as the items can tell."""
+    return "" if value is None else f"{round(float(value), 3) + 0:.3f}"
 
 
 def _value(value: Any) -> str:
