@@ -14,6 +14,7 @@ from extractor.plan import bytes_needed
 from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.files import exists, free_bytes, is_writable
+from storage.golden import MIN_COSINE, cosines
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -65,6 +66,18 @@ def require_different(embeddings: npt.NDArray[np.generic], precision: str = "flo
         raise RunError(
             f"the network gives the same features for {len(embeddings)} different images, so they say nothing of any image: {coarse}check "
             "--weights, --layer and --preprocessing"
+        )
+
+
+def require_independent(embeddings: npt.NDArray[np.generic], again: npt.NDArray[np.generic], precision: str = "float32") -> None:
+    """Raises RunError if images embed to something else in other batches. again: the rows of `embeddings`, some times over."""
+    least = float(cosines(np.concatenate([embeddings] * (len(again) // len(embeddings))), again).min())
+    if least < MIN_COSINE[precision]:
+        raise RunError(
+            f"the network gives an image other features where other images are in its batch (cosine {least:.7f} between the two; "
+            f"{precision} features need at least {MIN_COSINE[precision]}): it computes over the batch, such as a mean over its first axis, "
+            "or draws random numbers. Cached features must depend on their image alone: take that out of the network, or cut it before "
+            "that (--layer)"
         )
 
 
