@@ -14,12 +14,12 @@ from extractor.plan import bytes_needed
 from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.files import exists, free_bytes, is_writable
-from storage.golden import MIN_COSINE, cosines
+from storage.golden import MIN_COSINE, GoldenImages, cosines
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.sizes import human_bytes
-from storage.space import require_same_space
+from storage.space import differing_fields, require_same_space
 from storage.store import STORE_FILE
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
@@ -56,6 +56,18 @@ def require_same_network(begun: SetDescription, name: SetName, worker: WorkerInf
             "golden images (golden/), is missing or damaged now. The images of this run gave another one, so it would be another feature "
             f"space. No version is lost: `permafrost store rm {name} --yes` removes what was begun, and the same command begins anew; or "
             "choose another set name"
+        )
+
+
+def require_none_meanwhile(description: SetDescription, name: SetName, worker: WorkerInfo, standing: GoldenImages | None) -> None:
+    """Raises ConflictError if only the calibrated network is another one, and the set has its own now. standing: its golden images.
+
+    A run takes the network of the set, so that one was made after the run had looked.
+    """
+    if standing and standing.quantized and differing_fields(description.space, worker.space) == ["quantization"]:
+        raise ConflictError(
+            f"another run has made the int8 set {name} meanwhile, with a network that it calibrated itself, so this run's features are "
+            "of another space. Nothing is lost: the same command, given again, takes the set's network and goes on"
         )
 
 
