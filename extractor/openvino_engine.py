@@ -130,7 +130,7 @@ class OpenVinoEngine(BatchEngine):
         return [np.concatenate([request.get_output_tensor(i).data for request in pending]) for i in self._outputs]
 
     def pad(self, images: Any, rows: int) -> npt.NDArray[np.uint8]:
-        return _or_out_of_memory(lambda: np.pad(np.asarray(images), [(0, rows), (0, 0), (0, 0), (0, 0)]))  # type: ignore[no-any-return]
+        return np.pad(np.asarray(images), [(0, rows), (0, 0), (0, 0), (0, 0)])
 
     def _forward(self, images: tf.Tensor) -> list[tf.Tensor]:
         return embed_in_graph(images, self.backbones, lambda x: self._model(x, training=False))
