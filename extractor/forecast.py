@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pyarrow.compute as pc
@@ -139,14 +141,18 @@ def measured_rate(name: SetName, workers: Sequence[WorkerInfo]) -> Rate | None:
 
 
 def sample(items: Items, workers: int) -> list[Item]:
-    """Evenly spread over the items, SAMPLE for each worker at most."""
+    """Spread over the items, SAMPLE for each worker at most."""
     return spread(items, SAMPLE * max(1, workers))
 
 
 def spread(items: Items, most: int) -> list[Item]:
-    """So many of them, or all, evenly spread."""
-    wanted = min(len(items), most)
-    return [items[i * len(items) // wanted] for i in range(wanted)]
+    """So many of them, or all: one of each of as many equal parts of the listing. Of as many items always those at the same places.
+
+    Drawn, not the first of each part: names are often regular, and of a corpus whose every second image is new all of the sample were old.
+    """
+    wanted, draw = min(len(items), most), Random(0)
+    starts = [i * len(items) // wanted for i in range(wanted)] + [len(items)]
+    return [items[start + int(draw.random() * (stop - start))] for start, stop in pairwise(starts)]
 
 
 @dataclass(frozen=True)

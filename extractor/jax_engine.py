@@ -15,6 +15,8 @@ from extractor.batch_size import plan_batch_size
 from extractor.compute_precision import in_precision
 from extractor.engine import BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
 from extractor.folding import folded
+from extractor.last_words import last_line
+from storage.errors import UsageError
 
 # XLA computes float32 convolutions and products on recent GPUs in TF32 unless it is told otherwise
 # (https://docs.jax.dev/en/latest/201/precision.html); precision float32 means float32.
@@ -44,16 +46,32 @@ class JaxEngine(BatchEngine):
         further: Sequence[Backbone] = (),
         device: jax.Device | None = None,
     ) -> None:
-        """further: other cuts of the same network (`backbones.build_together`). device: the first one that JAX lists if None."""
+        """further: other cuts of the same network (`backbones.build_together`). device: the first one that JAX lists if None.
+
+        Raises UsageError for a network that JAX does not have in this precision here.
+        """
         device = device or jax.devices()[0]
         backbones = (backbone, *further)
         self.network = JaxNetwork(backbones, device)
         super().__init__(backbones, batch_size or plan_batch_size(backbones, device.platform != "cpu"))
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
-        lowered = self.network.lower(batch_size)
-        self.compiled = _or_out_of_memory(lowered.compile)
+        lowered, self.compiled = self._compiled(batch_size)
         return [tuple(output.shape[1:]) for output in lowered.out_info]
+
+    def _compiled(self, batch_size: int) -> tuple[Any, Any]:
+        """What is lowered, and what is compiled of it."""
+        try:
+            lowered = self.network.lower(batch_size)
+            return lowered, _or_out_of_memory(lowered.compile)
+        except (ValueError, NotImplementedError) as error:  # float16 products with float32 sums on a CPU, as attention has, are such
+            precision = self.backbones[0].recipe.precision
+            finer = (
+                "" if precision in ("float32", "tf32") else ", or --precision " + ("bfloat16 or " * (precision == "float16")) + "float32"
+            )
+            raise UsageError(
+                f"JAX cannot compute this network in {precision} here ({last_line(error)}): use --engine tensorflow{finer}"
+            ) from None
 
     def start(self, images: npt.NDArray[np.uint8]) -> Any:
         """images: an array of NumPy, a tensor on the CPU, or a JAX array on the device."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+_JAX_FOOTNOTE = "For simplicity, JAX has removed its internal frames"  # that Ray's text of an error ends with, a line of dashes before it
 _SENT_AWAY = ("receives a SIGTERM", "node has died", "node was terminated")
 
 
 def last_line(error: BaseException) -> str:
     """The line of a long message that tells what went wrong; the error's name where there is no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -") and not line.startswith(_JAX_FOOTNOTE)]
+    return lines[-1] if lines else type(error).__name__
 
 
 def tells_of_leaving(error: BaseException) -> bool:

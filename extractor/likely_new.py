@@ -23,7 +23,7 @@ Holds = Callable[[Sequence[bytes]], npt.NDArray[np.bool_]]  # content digests ->
 
 
 def likely_new(files: Items, base: Path, holders: Sequence[Holds], limits: Limits) -> int:
-    """Read and hash a few of the files, evenly spread; all count as new where they are too few for a sample.
+    """Read and hash a few of the files, drawn from all parts of them; all count as new where they are too few for a sample.
 
     holders: of each set that wants an embedding of each file. What cannot be read is not new. Two of the sample with the same bytes count
     as two: that a corpus repeats itself shows only in its reading.

@@ -136,6 +136,17 @@ def _check_objects(config: Any, called: str) -> None:
             raise UsageError(
                 f"{called} is refused: {module}.{name} in it is code from outside Keras' layers, which is not imported{way_out}"
             )
+        if foreign := _registered(item):
+            raise UsageError(f"{called} is refused: {foreign} in it is code from outside Keras' layers, which is not imported")
+
+
+def _registered(item: dict[str, Any]) -> str:
+    """The name, PACKAGE>NAME, under which somebody registered the class or function that is meant; "" of Keras' own.
+
+    Keras looks it up before any module, in what this process has registered; a class of its main program has no module in the file at all.
+    """
+    names = (item["class_name"], item.get("registered_name"), item["config"])
+    return next((name for name in names if isinstance(name, str) and ">" in name), "")
 
 
 def _walk(value: Any) -> Iterator[dict[str, Any]]:

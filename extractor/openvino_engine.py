@@ -79,6 +79,10 @@ class OpenVinoEngine(BatchEngine):
         return batch_size // self._threads * self._threads or batch_size
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
+        shapes: list[tuple[int, ...]] = _or_out_of_memory(lambda: self._compile(batch_size))
+        return shapes
+
+    def _compile(self, batch_size: int) -> list[tuple[int, ...]]:
         self._parts = self._threads if batch_size % self._threads == 0 else 1
         model, shapes, names = self._graph(batch_size // self._parts)
         options = {
@@ -87,7 +91,7 @@ class OpenVinoEngine(BatchEngine):
             "NUM_STREAMS": str(self._parts),
             "INFERENCE_NUM_THREADS": self._threads,
         }
-        compiled = _or_out_of_memory(lambda: self._core.compile_model(model, "CPU", options))
+        compiled = self._core.compile_model(model, "CPU", options)
         # The converted model need not keep the order of outputs, only their names.
         self._outputs = [next(i for i, port in enumerate(compiled.outputs) if name in port.names) for name in names]
         self._free = deque(compiled.create_infer_request() for _ in range(IN_FLIGHT * self._parts))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.golden_images import draw_golden_images
-from extractor.refusals import require_different
+from extractor.refusals import require_different, require_independent
 from extractor.set_run import SetRun
 from storage.errors import UnstorableError
 from storage.golden import GoldenImages
@@ -34,14 +34,20 @@ class OwnGolden:
     def of_set(self, number: int, images: Sequence[bytes]) -> Embeddings:
         return self.of(images)[number]
 
-    def draw(self, sets: Sequence[SetRun]) -> list[GoldenImages]:
-        """New golden images for each set. Raises RunError for a network that sees no difference between them, UnstorableError."""
+    def draw(self, sets: Sequence[SetRun], batch_size: int) -> list[GoldenImages]:
+        """New golden images for each set. batch_size: images that a worker's engine takes at once.
+
+        Raises RunError for a network that sees no difference between them, or that mixes the images of a batch, UnstorableError.
+        """
         images = draw_golden_images()
+        pair = list(images.values())[:2]
         try:
             embedded = self.of(tuple(images.values()))
+            beside = self._embed(pair * -(-batch_size // 2))  # whole batches of these two; above they had others beside them, and padding
         except UnstorableError as error:
             raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
-        for each, embeddings in zip(sets, embedded, strict=True):
+        for each, embeddings, again in zip(sets, embedded, beside, strict=True):
             if each.base is None:
                 require_different(embeddings, each.options.recipe.precision)
+                require_independent(embeddings[: 2 * len(embeddings) // len(images)], again, each.options.recipe.precision)
         return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]

@@ -93,13 +93,13 @@ def _receipt(unit: Unit, corpus: str, found: Sequence[_Found], claims: Claims, i
     hashed = {i: each.digest for i, each in enumerate(found) if each.digest}
     mine = claims.claim(unit.id, 1, list(hashed.values()))
     claims.finish(unit.id)
-    decoded = [i for i, is_mine in zip(hashed, mine, strict=True) if is_mine]
-    rows = {position: row for row, position in enumerate(i for i in decoded if not found[i].reason)}
+    wanted = [i for i, is_mine in zip(hashed, mine, strict=True) if is_mine]
+    rows = {position: row for row, position in enumerate(i for i in wanted if not found[i].reason)}
     rejects = {i: (each.reason, each.message or "") for i, each in enumerate(found) if each.reason}
     table = items_table(unit.items, [each.digest for each in found], rows, rejects)
     shard = _made_up_shard(f"unit {unit.id}", len(rows), image_bytes) if rows else None
     size = sum(each.bytes for each in found)
-    counters = {"read": len(hashed), "bytes_read": size, "decoded": len(decoded), "embedded": len(rows)}
+    counters = {"read": len(hashed), "bytes_read": size, "decoded": len(rows), "embedded": len(rows)}
     return Receipt(unit.id, corpus, shard, table, counters, {})
 
 

@@ -14,11 +14,12 @@ from extractor.plan import bytes_needed
 from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.files import exists, free_bytes, is_writable
+from storage.golden import MIN_COSINE, GoldenImages, cosines
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
 from storage.sizes import human_bytes
-from storage.space import require_same_space
+from storage.space import differing_fields, require_same_space
 from storage.store import STORE_FILE
 
 MAX_UNSTORABLE = 0.001  # of the listed items; more means that the dtype is wrong, not the image
@@ -58,6 +59,18 @@ def require_same_network(begun: SetDescription, name: SetName, worker: WorkerInf
         )
 
 
+def require_none_meanwhile(description: SetDescription, name: SetName, worker: WorkerInfo, standing: GoldenImages | None) -> None:
+    """Raises ConflictError if only the calibrated network is another one, and the set has its own now. standing: its golden images.
+
+    A run takes the network of the set, so that one was made after the run had looked.
+    """
+    if standing and standing.quantized and differing_fields(description.space, worker.space) == ["quantization"]:
+        raise ConflictError(
+            f"another run has made the int8 set {name} meanwhile, with a network that it calibrated itself, so this run's features are "
+            "of another space. Nothing is lost: the same command, given again, takes the set's network and goes on"
+        )
+
+
 def require_different(embeddings: npt.NDArray[np.generic], precision: str = "float32") -> None:
     """embeddings: [n, *shape] of n different images. Raises RunError if they are all the same. precision: what they were computed in."""
     if (embeddings == embeddings[:1]).all():
@@ -65,6 +78,18 @@ def require_different(embeddings: npt.NDArray[np.generic], precision: str = "flo
         raise RunError(
             f"the network gives the same features for {len(embeddings)} different images, so they say nothing of any image: {coarse}check "
             "--weights, --layer and --preprocessing"
+        )
+
+
+def require_independent(embeddings: npt.NDArray[np.generic], again: npt.NDArray[np.generic], precision: str = "float32") -> None:
+    """Raises RunError if images embed to something else in other batches. again: the rows of `embeddings`, some times over."""
+    least = float(cosines(np.concatenate([embeddings] * (len(again) // len(embeddings))), again).min())
+    if least < MIN_COSINE[precision]:
+        raise RunError(
+            f"the network gives an image other features where other images are in its batch (cosine {least:.7f} between the two; "
+            f"{precision} features need at least {MIN_COSINE[precision]}): it computes over the batch, such as a mean over its first axis, "
+            "or draws random numbers. Cached features must depend on their image alone: take that out of the network, or cut it before "
+            "that (--layer)"
         )
 
 

@@ -215,7 +215,7 @@ class _Run:
             require_room(of_root, root)
 
     def _embed_and_commit(self, workers: list[WorkerInfo]) -> ExtractResult:
-        self._create_sets()
+        self._create_sets(workers[0].engine.batch_size or 1)
         self.clock.lap("prepare")
         if self.options.recipe.precision != "float32" and len(self._files()):
             self.precision = weigh_precision(self.executor, self.sets[0], self._files(), self._likely_new // len(workers))
@@ -241,9 +241,9 @@ class _Run:
             each.report(result, _of_set(workers, number), self.rounds.throughput, tuple(str(each.name) for each in self.sets))
         return replace(results[0], also=tuple(results[1:]))
 
-    def _create_sets(self) -> None:
+    def _create_sets(self, batch_size: int) -> None:
         standing = [each.golden() for each in self.sets]
-        drawn = self.golden.draw(self.sets) if None in standing else []
+        drawn = self.golden.draw(self.sets, batch_size) if None in standing else []
         for number, each in enumerate(self.sets):
             each.create(standing[number] or drawn[number])
 

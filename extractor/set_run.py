@@ -23,7 +23,7 @@ from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.quantized_network import quantization_of
 from extractor.receipt import Receipt
-from extractor.refusals import require_own_corpus, require_same_network, require_space
+from extractor.refusals import require_none_meanwhile, require_own_corpus, require_same_network, require_space
 from extractor.report import Circumstances, make_report
 from extractor.report_page import render
 from extractor.result import ExtractResult
@@ -88,12 +88,12 @@ class SetRun:
         return list_versions(self.name.folder)[-1:] != ([self.base.version] if self.base else [])
 
     def check(self, worker: WorkerInfo) -> None:
-        """Raises SpaceMismatchError, UsageError (another shard format), DamagedError (its calibrated network is gone)."""
+        """Raises SpaceMismatchError, UsageError (another shard format), DamagedError (its calibrated network is gone), ConflictError."""
         self._worker = worker
         if begun := begun_description(self.name):
             if not self.golden():
                 require_same_network(begun, self.name, worker)
-            require_space(begun, self.name, worker)
+            self._require_space(begun)
             begun.require_format(self.options.format, self.name)
 
     def golden(self) -> GoldenImages | None:
@@ -142,14 +142,14 @@ class SetRun:
         return np.asarray(np.any(found, axis=0))
 
     def create(self, golden: GoldenImages) -> None:
-        """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError."""
+        """Make the set if it is new. golden: its own images, or those to give it. Raises SpaceMismatchError, ConflictError."""
         ensure_store(self.name.root)
         # Before the set is there: who goes on with it finds the calibrated network that its space names.
         self._golden_entry = (
             self.base.manifest.golden if self.base else write_golden(replace(golden, quantized=self.quantized), self.name.folder)
         )
         self._description = create_set(self.name, self._describe())
-        require_space(self._description, self.name, self._worker)
+        self._require_space(self._description)
         self.job = self._make_job(golden)
 
     def keep_agreeing(self, embed: Embed) -> None:
@@ -243,6 +243,11 @@ class SetRun:
             views,
             stones=self._stones,
         )
+
+    def _require_space(self, description: SetDescription) -> None:
+        if description.space != self._worker.space:
+            require_none_meanwhile(description, self.name, self._worker, self.golden())
+            require_space(description, self.name, self._worker)
 
     def _accept(self, manifest: Manifest) -> None:
         if not self.options.add:

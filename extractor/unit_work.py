@@ -32,7 +32,7 @@ def work_off(unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline, em
         turn.embedded()
         entries = [account.shard.publish() for account in accounts]
     outcomes = pipeline.outcomes
-    cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed)}
+    cost = {"read": outcomes.read, "bytes_read": outcomes.bytes_read, "decoded": len(outcomes.claimed.keys() - outcomes.rejects.keys())}
     cost |= {"helped": outcomes.helped} if outcomes.helped else {}
     seconds = {**turn.seconds, **outcomes.seconds}
     # The last one written is that of the first set: whoever finds it knows that the others are there.

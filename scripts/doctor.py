@@ -146,6 +146,8 @@ def _print_precisions(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     print_table(["precision", "engine", "images/s", "least cosine", "median", "accuracy of a head", "minus float32's (95%)"], table)
+    if "c" in rows[0]:
+        print(f"all heads with C {rows[0]['c']:g}, which validation chose on {rows[0]['precision']}")
 
 
 def _difference_told(row: dict[str, Any]) -> str:

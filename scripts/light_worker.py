@@ -60,12 +60,10 @@ class LightWorker:
         digests = [hashlib.sha256(content.encoded).digest() for content in contents]
         rows: dict[int, int] = {}
         rejects: dict[int, tuple[str, str]] = {}
-        decoded = 0
         with new_shard(job.run.set_folder, shard_format(job.format), job.layout, job.run.run_id) as shard:
             for position, mine in enumerate(claim(digests)):
                 if not mine:
                     continue
-                decoded += 1
                 try:
                     embedding = self._embed(contents[position].encoded)
                 except OSError as error:
@@ -76,7 +74,7 @@ class LightWorker:
             entry = shard.publish()
         table = items_table(unit.items, digests, rows, rejects)
         size = sum(len(content.encoded) for content in contents)
-        counters = {"read": len(digests), "bytes_read": size, "decoded": decoded, "embedded": len(rows)}
+        counters = {"read": len(digests), "bytes_read": size, "decoded": len(rows), "embedded": len(rows)}
         receipt = Receipt(unit.id, job.corpus, entry, table, counters, {}, platform.node())
         job.run.write_receipt(unit.id, receipt.to_table())
         return receipt

@@ -201,6 +201,35 @@ def normalization_is_folded_into_convolutions(bench: Bench) -> None:
 
 
 @check
+def what_jax_does_not_have_on_a_cpu_is_refused_in_words(bench: Bench) -> None:
+    """Attention in float16: it multiplies in that, and sums in float32."""
+    import keras
+
+    from storage.errors import UsageError
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    tokens = keras.layers.Reshape((16, 8))(keras.layers.Conv2D(8, 8, strides=8)(inputs))
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(2, 4)(tokens, tokens))
+    for precision in ("float32", "bfloat16"):
+        assert bench.make(replace(bench.under(precision=precision), model=model), BATCH)(images(BATCH)).shape == (BATCH, 8)
+    if bench.name == "openvino":
+        return
+    try:
+        bench.make(replace(bench.under(precision="float16"), model=model), BATCH)(images(BATCH))
+    except UsageError as error:
+        told = str(error)
+    else:
+        told = ""
+    if bench.name == "tensorflow":
+        assert not told
+    else:
+        assert told.startswith(
+            "JAX cannot compute this network in float16 here (The precision 'F16_F16_F32' is not supported by dot_general"
+        )
+        assert told.endswith("use --engine tensorflow, or --precision bfloat16 or float32")
+
+
+@check
 def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
     engine = bench.make(bench.greedy(over=2), 8)
     assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)

@@ -100,7 +100,7 @@ def world(lived: Path, tmp_path: Path) -> Path:
         (duplicate_all, IMAGES, 0, 0, {"duplicate": IMAGES}),
         (change_one_percent, 1, 1, 1, {"new": 1}),
         (take_theirs, 10, 0, 0, {"elsewhere": 10}),
-        (add_a_broken_one, 1, 1, 0, {"rejected": 1}),
+        (add_a_broken_one, 1, 0, 0, {"rejected": 1}),
     ],
 )
 def test_what_happens_to_a_corpus_costs_what_is_new_in_it(

@@ -163,6 +163,15 @@ def test_a_sample_is_spread_over_all(n: int, workers: int, taken: int) -> None:
     assert not n or chosen[-1].key >= f"{n * 9 // 10 - 1:05d}"
 
 
+@pytest.mark.parametrize("period", [2, 4, 5, 10, 20])
+def test_a_sample_is_fair_to_regular_listings(period: int) -> None:
+    """With a fixed stride of 20 all of the sample had the first of `period` alternating kinds, or none of it."""
+    chosen = sample(items_of(items(1280)), 1)
+    kinds = [int(item.key.removesuffix(".jpg")) % period for item in chosen]
+    assert all(kinds.count(kind) <= 64 / period + 3 * (64 / period) ** 0.5 for kind in range(period))
+    assert chosen == sample(items_of(items(1280)), 1)
+
+
 @pytest.mark.parametrize(("embedded", "read", "expected"), [(100, 100, True), (99, 99, False), (100, 200, True), (100, 2000, False)])
 def test_a_run_that_mostly_read_duplicates_is_no_measure(embedded: int, read: int, expected: bool) -> None:
     assert is_a_measure({"embedded": embedded, "read": read}) == expected

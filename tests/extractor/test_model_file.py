@@ -208,11 +208,32 @@ def no_layers(config: dict[str, Any]) -> None:
     del config["config"]["layers"]
 
 
+def registered(config: dict[str, Any]) -> None:
+    """As of a class of the main program: this process knows it, and the file names no module."""
+    config["config"]["layers"][1].update(module=None, class_name="Mine", registered_name="test_model_file>Mine", config={})
+
+
+def registered_unknown(config: dict[str, Any]) -> None:
+    config["config"]["layers"][1].update(module=None, class_name="My", registered_name="my>My", config={})
+
+
+def registered_by_class_name(config: dict[str, Any]) -> None:
+    config["config"]["layers"][1] = {"class_name": "test_model_file>Mine", "config": {}, "inbound_nodes": []}
+
+
+def registered_function(config: dict[str, Any]) -> None:
+    config["config"]["layers"][1]["config"]["activation"] = {"module": "builtins", "class_name": "function", "config": "my>act"}
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (call_get_file, "keras.utils.function in it is code from outside"),
         (foreign_module, "os.system in it is code"),
+        (registered, "test_model_file>Mine in it is code from outside Keras"),
+        (registered_unknown, "my>My in it is code from outside Keras"),
+        (registered_by_class_name, "test_model_file>Mine in it is code from outside Keras"),
+        (registered_function, "my>act in it is code from outside Keras"),
         (huge, "bytes of weights and stores"),
         (circular, "cannot be loaded as a model"),
         (no_layers, "cannot be loaded as a model"),

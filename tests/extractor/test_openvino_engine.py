@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -49,6 +51,23 @@ def test_a_failure_within_an_operation_is_told_by_its_name(tmp_path: Path) -> No
     backbone = backbones.build(Recipe(str(tmp_path / "spectrum.keras"), OWN, preprocessing="tf"))
     with pytest.raises(UsageError, match=r"cannot convert this network \([^\n]*FFT2D[^\n]*\): use --engine tensorflow"):
         OpenVinoEngine(backbone, 4)
+
+
+def test_memory_that_is_short_while_the_network_is_converted_halves_the_batch() -> None:
+    """OpenVINO's words are its own, from MobileNetV2 in a process whose address space was limited to 100 MiB more than it had."""
+    from extractor.openvino_engine import OpenVinoEngine
+
+    class Greedy(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            if x.shape[0] is not None and x.shape[0] > 2:
+                raise RuntimeError("Exception from src/core/src/runtime/allocator.cpp:79:\nstd::bad_alloc\n")
+            return x
+
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, Greedy()(inputs))
+    backbone = backbones.build(Recipe("mobilenet", "random:0", args=(("alpha", 0.25),), input_size=32))
+    engine = OpenVinoEngine(replace(backbone, model=model), 16, threads=2)
+    assert engine.batch_size == 4
 
 
 def test_auto_leaves_it_out_and_says_why(make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

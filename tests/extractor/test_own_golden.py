@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+from extractor import ExtractOptions, Recipe, extract
+from extractor.backbone_source import OWN
 from extractor.own_golden import OwnGolden
-from storage.errors import UnstorableError
+from storage.errors import RunError, UnstorableError
 
 
 class Network:
@@ -38,3 +42,26 @@ def test_an_image_without_an_embedding_leaves_the_others_alone() -> None:
     with pytest.raises(UnstorableError):
         own.of([b"1", b"bad"])
     assert own.of_set(0, [b"1"]).tolist() == [[1] * 3]
+
+
+def minus_the_mean(x: Any) -> Any:
+    return x - keras.ops.mean(x, axis=0, keepdims=True)
+
+
+def by_the_largest(x: Any) -> Any:
+    return x / (1 + keras.ops.max(x, axis=0, keepdims=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixing", [minus_the_mean, by_the_largest])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_that_mixes_the_images_of_a_batch_is_refused(
+    mixing: Callable[[Any], Any], precision: str, make_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    keras.Model(inputs, mixing(x)).save(tmp_path / "mixing.keras")
+    recipe = Recipe(str(tmp_path / "mixing.keras"), OWN, preprocessing="tf", precision=precision)
+    with pytest.raises(RunError, match=r"other features where other images are in its batch .* or cut it before that"):
+        extract(make_corpus(4), tmp_path / "store/team/set", ExtractOptions(recipe, local=True))
+    assert not (tmp_path / "store/team/set/set.json").exists()

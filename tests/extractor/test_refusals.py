@@ -14,7 +14,7 @@ from extractor.quantized_network import quantization_of
 from extractor.refusals import require_different, require_storable, require_writable
 from extractor.set_run import SetRun
 from storage.commit import create_set
-from storage.errors import DamagedError, PermafrostError, RunError, SpaceMismatchError, UnstorableError
+from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, SpaceMismatchError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.golden import GoldenImages, write_golden
 from storage.names import SetName
@@ -69,6 +69,25 @@ def test_an_int8_set_that_lost_its_network_before_its_first_version_is_named_wit
         again.check(WorkerInfo(other, (3,), "here", {}))
     with pytest.raises(SpaceMismatchError, match="quantization"):
         again.check(WorkerInfo(replace(space, precision="float32", quantization=None), (3,), "here", {}))
+
+
+def test_of_two_first_runs_of_an_int8_set_the_later_one_is_told_that_it_was_made_meanwhile(tmp_path: Path) -> None:
+    """Both have calibrated a network, and no option sets that."""
+    name, drawn = SetName(tmp_path, "team", "set"), GoldenImages(("a.png",), (b"a",), np.ones((1, 3), np.float32))
+    space = Space("g", "w", "layer", "avg", 32, "image-v1", "tf", "int8", "float32")
+    first, second = runs = [SetRun(name, f"run-{network}", ExtractOptions(SMALL)) for network in ("one", "two")]
+    for run, network in zip(runs, (b"one", b"two"), strict=True):
+        run.open(listing_of([]))
+        run.quantized = network
+        run.check(WorkerInfo(replace(space, quantization=quantization_of(network)), (3,), "here", {}))
+    first.create(drawn)
+    words = "another run has made the int8 set .*team/set meanwhile.* the same command, given again, takes the set's network"
+    with pytest.raises(ConflictError, match=words):
+        second.create(drawn)
+    with pytest.raises(ConflictError, match=words):
+        second.check(WorkerInfo(replace(space, quantization=quantization_of(b"two")), (3,), "here", {}))
+    with pytest.raises(SpaceMismatchError, match="differ in layer, quantization"):
+        second.check(WorkerInfo(replace(space, layer="other", quantization=quantization_of(b"two")), (3,), "here", {}))
 
 
 def test_a_network_that_sees_no_difference_is_refused() -> None:

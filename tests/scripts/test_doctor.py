@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from extractor.recipe import Recipe
+from scripts.label_options import add_label_options
+from scripts.precision_trial import try_precisions
 from storage.store import init_store
 from tests.scripts.conftest import Said
 
@@ -35,6 +40,23 @@ def test_it_says_what_there_is_and_what_fewer_bits_cost(say: Said, make_corpus: 
     assert low <= coarse["difference"] <= high
     assert coarse["difference"] == pytest.approx(coarse["accuracy"] - fine["accuracy"], abs=1e-3)
     assert sorted(tmp_path.rglob("*")) == before
+    assert coarse["c"] == fine["c"]
+
+
+@pytest.mark.slow
+def test_heads_of_all_precisions_have_one_c(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    """Of these labels validation chooses 200 in float32 and 10 in bfloat16, which says nothing of either."""
+    corpus, draw = make_corpus(48), random.Random(13)
+    keys = sorted(path.relative_to(corpus).as_posix() for path in corpus.rglob("*.*"))
+    (tmp_path / "labels.csv").write_text(
+        "".join(f"{key},{label}\n" for key, label in [("key", "label"), *((k, draw.choice("xy")) for k in keys)])
+    )
+    parser = argparse.ArgumentParser()
+    add_label_options(parser)
+    args = parser.parse_args(["--labels", str(tmp_path / "labels.csv")])
+    recipe = Recipe("mobilenet", weights="random:0", layer="conv_pw_6_relu", input_size=32, args=(("alpha", 0.25),))
+    fine, coarse = try_precisions(str(corpus), recipe, ["float32", "bfloat16"], args)
+    assert coarse["c"] == fine["c"]
 
 
 @pytest.mark.slow
