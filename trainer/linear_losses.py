@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import tensorflow as tf
 
 from trainer.arrays import Tensor
+
+Along = Callable[[float], tuple[float, float]]
 
 
 class LinearLoss(Protocol):
@@ -32,6 +35,10 @@ class LinearLoss(Protocol):
         """The curvature by t of the loss of z + t * change at t = 0, where its gradient by z is by_score."""
         ...
 
+    def along(self, z: Tensor) -> Along:
+        """By t, above 0: the loss of t * z and its slope, for half of what `value` takes."""
+        ...
+
 
 def slope(by_score: Tensor, change: Tensor) -> float:
     """By t, of a loss of z + t * change at t = 0, where its gradient by z is by_score."""
@@ -54,6 +61,10 @@ class Softmax:
     def bend(self, by_score: Tensor, change: Tensor) -> float:
         return float(_softmax_bend(self.codes, self.weights, by_score, change))
 
+    def along(self, z: Tensor) -> Along:
+        ahead = _ahead(self.codes, z)
+        return lambda t: _floats(_softmax_along(self.weights, ahead, t))
+
 
 @dataclass(frozen=True)
 class Sigmoids:
@@ -74,11 +85,14 @@ class Sigmoids:
     def bend(self, by_score: Tensor, change: Tensor) -> float:
         return float(_sigmoids_bend(self.weights, by_score, change))
 
+    def along(self, z: Tensor) -> Along:
+        return lambda t: _floats(_sigmoids_along(self.targets, self.weights, z, t))
+
 
 # With signatures, so that each is traced once in a process: a fit of small features takes no longer than that. Without autograph, which
 # looks for Python's control flow, finds none and takes 50 ms a function.
 _FLAT, _WIDE = tf.TensorSpec([None]), tf.TensorSpec([None, None])
-_CODES = tf.TensorSpec([None], tf.int64)
+_CODES, _NUMBER = tf.TensorSpec([None], tf.int64), tf.TensorSpec([])
 
 
 # What a row that is nearly certain has left is the sum of what the other classes have, never 1 - p, of which float32 can tell too little:
@@ -86,8 +100,7 @@ _CODES = tf.TensorSpec([None], tf.int64)
 # [N, K] as can be, with one exponential: with reduce_logsumexp these were a quarter of the time of a fit of 100 classes.
 @tf.function(autograph=False, input_signature=[_CODES, _FLAT, _WIDE])  # type: ignore[untyped-decorator]
 def _softmax_value(codes: Tensor, weights: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    own = tf.equal(codes[:, None], tf.range(tf.shape(z)[1], dtype=codes.dtype))
-    ahead = tf.where(own, -float("inf"), _against_own(codes, z))
+    own, ahead = _own(codes, z), _ahead(codes, z)
     top = tf.maximum(tf.reduce_max(ahead, 1), 0.0)
     powers = tf.exp(ahead - top[:, None])  # 0 for a row's own class
     others, mine = tf.reduce_sum(powers, 1), tf.exp(-top)
@@ -108,9 +121,28 @@ def _softmax_bend(codes: Tensor, weights: Tensor, by_score: Tensor, change: Tens
     return _sum(tf.reduce_sum(gained * gains, 1) - tf.math.divide_no_nan(tf.reduce_sum(gained, 1) ** 2, weights))
 
 
+@tf.function(autograph=False, input_signature=[_FLAT, _WIDE, _NUMBER])  # type: ignore[untyped-decorator]
+def _softmax_along(weights: Tensor, ahead: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    scaled = t * ahead
+    top = tf.maximum(tf.reduce_max(scaled, 1), 0.0)
+    powers = tf.exp(scaled - top[:, None])
+    others = tf.reduce_sum(powers, 1)
+    gained = tf.reduce_sum(tf.math.multiply_no_nan(ahead, powers), 1)
+    return _sum(weights * (top + tf.math.log1p(tf.math.expm1(-top) + others))), _sum(weights * gained / (tf.exp(-top) + others))
+
+
+def _own(codes: Tensor, z: Tensor) -> Tensor:
+    return tf.equal(codes[:, None], tf.range(tf.shape(z)[1], dtype=codes.dtype))
+
+
 def _against_own(codes: Tensor, z: Tensor) -> Tensor:
     """How far each class is ahead of a row's own one [N, K]."""
     return z - tf.gather(z, codes, batch_dims=1)[:, None]
+
+
+def _ahead(codes: Tensor, z: Tensor) -> Tensor:
+    """The same, with minus infinity for the own one."""
+    return tf.where(_own(codes, z), -float("inf"), _against_own(codes, z))
 
 
 @tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE])  # type: ignore[untyped-decorator]
@@ -126,6 +158,13 @@ def _sigmoids_bend(weights: Tensor, by_score: Tensor, change: Tensor) -> Tensor:
     return _sum(tf.reduce_sum(gained * tf.abs(change) - tf.math.divide_no_nan(gained**2, weights), 1))
 
 
+@tf.function(autograph=False, input_signature=[_WIDE, _WIDE, _WIDE, _NUMBER])  # type: ignore[untyped-decorator]
+def _sigmoids_along(targets: Tensor, weights: Tensor, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    scaled = t * z
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, scaled)
+    return _sum(tf.reduce_sum(weights * losses, 1)), _slope(_residual(targets, scaled) * weights, z)
+
+
 def _residual(targets: Tensor, z: Tensor) -> Tensor:
     """sigmoid(z) - targets."""
     wrong = 1 - 2 * targets
@@ -135,6 +174,10 @@ def _residual(targets: Tensor, z: Tensor) -> Tensor:
 @tf.function(autograph=False, input_signature=[_WIDE, _WIDE])  # type: ignore[untyped-decorator]
 def _slope(by_score: Tensor, change: Tensor) -> Tensor:
     return _sum(tf.reduce_sum(by_score * change, 1))
+
+
+def _floats(found: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    return float(found[0]), float(found[1])
 
 
 def _sum(values: Tensor) -> Tensor:

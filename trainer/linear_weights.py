@@ -39,13 +39,13 @@ class LinearWeights:
 
 def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Sequence[LinearWeights]) -> tuple[Numbers, list[Scores]]:
     """The items in the order of the source, and what each head gives them in view 0 [n, C]: all heads in one pass."""
-    mean, scale = tf.constant(found.mean, tf.float32), tf.constant(1 / spread(found), tf.float32)
-    kernel = tf.constant(np.hstack([head.kernel for head in heads]), tf.float32)
+    mean = tf.constant(found.mean, tf.float32)
+    kernel = tf.constant(np.hstack([head.kernel for head in heads]) / spread(found)[:, None], tf.float32)
     bias = tf.constant(np.hstack([head.bias for head in heads]), tf.float32)
     order, parts = [], []
     for part, block in vectors(rows, numbers, pooling):
         order.append(part)
-        parts.append((tf.matmul((block - mean) * scale, kernel) + bias).numpy())
+        parts.append((tf.matmul(block - mean, kernel) + bias).numpy())
     return np.concatenate(order), np.split(np.concatenate(parts), len(heads), axis=1)
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.arrays import Tensor
 from trainer.calibration import least_loss
-from trainer.linear_losses import LinearLoss, slope
+from trainer.linear_losses import Along, LinearLoss, slope
 from trainer.linear_weights import Scores
 
 MAX_SECANTS, CLOSE = 60, 1e-3  # CLOSE: of the factor
@@ -57,18 +57,17 @@ def temperatures(loss: LinearLoss, found: Sequence[Scores]) -> list[Calibrated]:
 
 @dataclass(frozen=True)
 class _Line:
-    """The loss of z [n, C] by a factor t. tied: what is left of it where all that the scores tell apart is right; told: the least that may
+    """The loss of scores by a factor t. tied: what is left of it where all that the scores tell apart is right; told: the least that may
     be claimed, beside that."""
 
-    loss: LinearLoss
-    z: Tensor
+    along: Along
     tied: float
     told: float
 
     def at(self, t: float) -> tuple[float, float]:
         """How far the loss is above what may be claimed, and its slope. The first is a logarithm, which is nearly straight in t."""
-        value, by_score, _ = self.loss.value(tf.constant(t, tf.float32) * self.z)
-        return log(max(float(value) - self.tied, NOTHING * self.told) / self.told), slope(by_score, self.z)
+        value, uphill = self.along(t)
+        return log(max(value - self.tied, NOTHING * self.told) / self.told), uphill
 
 
 def _calibrated(loss: LinearLoss, scores: Tensor, level: float, flat: Tensor, near: float) -> Calibrated:
@@ -80,7 +79,7 @@ def _calibrated(loss: LinearLoss, scores: Tensor, level: float, flat: Tensor, ne
     told = min(_told_loss(loss, z, apart), AT_MOST * (level - tied))
     if told <= 0:
         return Calibrated(LEAST_SPREAD, level, level)
-    line, uphill, least = _Line(loss, z, tied, told), slope(flat, z), LEAST_SPREAD / float(far)
+    line, uphill, least = _Line(loss.along(z), tied, told), slope(flat, z), LEAST_SPREAD / float(far)
     low, stride = (near, 1.2) if near else (-uphill / (loss.bend(flat, z) or 1.0), 2.0)
     t, above = _best(line, least, max(least, low) if uphill < 0 else least, stride)
     return Calibrated(t, tied + told * exp(above), tied + told if above <= 10 * CLOSE else None)

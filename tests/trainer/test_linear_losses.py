@@ -78,3 +78,13 @@ def test_slope_along_a_line_is_that_of_the_gradient_there(kind: str, classes: in
     assert slope(by_score, beside) == pytest.approx(float((gradient(t) * change).sum()), abs=2e-5 * size)
     around = float(((gradient(t + 1e-2) - gradient(t - 1e-2)) * change).sum()) / 2e-2
     assert loss.bend(by_score, beside) == pytest.approx(around, rel=0.05, abs=2e-3 * size)
+
+
+@pytest.mark.parametrize(("kind", "classes", "spread"), CASES)
+def test_along_a_line_are_the_loss_and_the_slope_of_its_points(kind: str, classes: int, spread: float) -> None:
+    loss, scores, _ = made(kind, classes, spread)
+    z = tf.constant(scores, tf.float32)
+    along = loss.along(z)
+    for t in (1e-3, 0.3, 1.0, 20.0, 1e4):
+        value, by_score, _ = loss.value(t * z)
+        assert along(t) == pytest.approx((float(value), slope(by_score, z)), rel=1e-5)
