@@ -40,7 +40,7 @@ from storage.versions import list_versions, read_manifest
 FOLDER = "statistics"
 SUFFIX = ".h5"
 FOLDS = 20  # of about equally many images: a share of 5% can be held out
-FORMAT = 1
+FORMAT = 2  # 1 had no squares
 
 Sums = npt.NDArray[np.float64]
 
@@ -48,17 +48,31 @@ Sums = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class FoldSums:
     """Of view 0 of all items, as offsets x from `pivot` [D], by fold: counts [F], sums [F, D] of x, and of x x^T the upper triangles
-    [F, D * (D + 1) / 2], row by row: as exact as the float32 products that they are sums of."""
+    [F, D * (D + 1) / 2], row by row. squares [F, D]: the most that the sums of x^2 have been; what was taken away since has left its
+    rounding, in float32 products, behind."""
 
     pivot: npt.NDArray[np.float32]
     counts: Sums
     totals: Sums
     triangles: npt.NDArray[np.float32]
+    squares: Sums
 
     @classmethod
     def zero(cls, pivot: npt.NDArray[np.float32]) -> FoldSums:
         width = len(pivot)
-        return cls(pivot, np.zeros(FOLDS), np.zeros((FOLDS, width)), np.zeros((FOLDS, width * (width + 1) // 2), np.float32))
+        return cls(
+            pivot,
+            np.zeros(FOLDS),
+            np.zeros((FOLDS, width)),
+            np.zeros((FOLDS, width * (width + 1) // 2), np.float32),
+            np.zeros((FOLDS, width)),
+        )
+
+    def note_squares(self) -> None:
+        """Those of now, where they are more than ever."""
+        width = len(self.pivot)
+        diagonal = np.cumsum(np.r_[0, np.arange(width, 1, -1)])
+        np.maximum(self.squares, self.triangles[:, diagonal], out=self.squares)
 
 
 def triangle_of(gram: Sums) -> Sums:
@@ -108,7 +122,7 @@ def _read(path: Path, sha256: str) -> FoldSums | None:
     if sha256_file(path) != sha256:
         return None
     with h5py.File(path) as file:
-        return FoldSums(file["pivot"][:], file["counts"][:], file["totals"][:], file["grams"][:])
+        return FoldSums(file["pivot"][:], file["counts"][:], file["totals"][:], file["grams"][:], file["squares"][:])
 
 
 def keep_statistics(name: SetName, manifest: Manifest, found: FoldSums) -> None:
@@ -122,7 +136,7 @@ def keep_statistics(name: SetName, manifest: Manifest, found: FoldSums) -> None:
     with private_file(folder) as partial:
         with h5py.File(partial, "w") as file:
             file["pivot"], file["counts"], file["totals"] = found.pivot, found.counts, found.totals
-            file["grams"] = found.triangles
+            file["grams"], file["squares"] = found.triangles, found.squares
         sha256, size = publish_by_content(partial, folder, SUFFIX)
     entry = {"path": f"{FOLDER}/{sha256}{SUFFIX}", "sha256": sha256, "bytes": size, "rows": FOLDS}
     said = {"format": FORMAT, "version": manifest.version, "contents": contents_of(manifest), "folds": FOLDS, "file": entry}

@@ -51,9 +51,9 @@ class Folds:
         found = FeatureSums(self.sums.pivot)
         found.count, found.total = float(self.sums.counts[whole].sum()), self.sums.totals[whole].sum(axis=0)
         found.gram = gram_of(self.sums.triangles.sum(axis=0, dtype=np.float64, where=whole[:, None]), len(found.pivot))
-        whole_of_item = whole[self.of_item]
+        whole_of_item, kept = whole[self.of_item], np.diag(found.gram).copy()
         self._add(found, np.flatnonzero(wanted & ~whole_of_item), 1.0)
-        squares = np.diag(found.gram).copy()
+        squares = self.sums.squares[whole].sum(axis=0) + np.diag(found.gram) - kept
         self._add(found, np.flatnonzero(~wanted & whole_of_item), -1.0)
         return found if _is_exact(found, squares) else None
 
@@ -88,9 +88,8 @@ def _updated(name: SetName, feature_set: FeatureSet, digests: pa.ChunkedArray) -
             continue
         if known is not None and 2 * (len(added) + len(removed)) < len(digests):
             found = _added(feature_set, added, fold_of(digests)[added], known)
-            squares = np.diag(_of_all(found).gram)
             found = _added(other, removed, fold_of(theirs)[removed], found, -1.0)
-            if _is_exact(_of_all(found), squares):
+            if _is_exact(_of_all(found), found.squares.sum(axis=0)):
                 return found
     return None
 
@@ -101,7 +100,7 @@ def _of_all(sums: FoldSums) -> FeatureSums:
 
 
 def _is_exact(found: FeatureSums, squares: Matrix) -> bool:
-    """Whether enough digits are left of sums of squares that were `squares` [D] before items were taken away."""
+    """Whether enough digits are left of sums of squares that were once `squares` [D]."""
     offset = found.total / found.count
     variance = np.diag(found.gram) / found.count - offset**2
     mean = found.pivot + offset
@@ -162,4 +161,6 @@ def _added(feature_set: FeatureSet, positions: Numbers, folds: Numbers, known: F
         found.counts[fold] += mine.count
         found.totals[fold] += mine.total
         found.triangles[fold] += triangle_of(mine.gram)
+    if sign > 0:
+        found.note_squares()
     return found

@@ -115,7 +115,10 @@ class Ridge:
         gram, products, bias = self._standardised()
         values, axes = spectrum(gram, self.features.count)
         along = axes.T @ products
-        return [LinearWeights(axes @ (along / (np.maximum(values, 0.0) + alpha)[:, None]), bias) for alpha in alphas]
+        # What has no axis is squeezed by alpha alone: the spectrum of few rows leaves out what is short beside the longest axis, such as
+        # how near-copies differ, and with a small alpha that counts.
+        rest = products - axes @ along if axes.shape[1] < len(axes) else 0.0
+        return [LinearWeights(axes @ (along / (np.maximum(values, 0.0) + alpha)[:, None]) + rest / alpha, bias) for alpha in alphas]
 
     def one(self, alpha: float) -> LinearWeights:
         """A twentieth of the arithmetic of a decomposition, but for few rows."""

@@ -195,3 +195,20 @@ def test_an_item_that_is_gone_or_not_trained_on_leaves_no_trace_however_large_it
             monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", in_memory)
             fits.append(fit(uri, options=FitOptions("ridge", alpha=10.0)).model.predict_on_batch(x))
         np.testing.assert_allclose(fits[1], fits[0], atol=1e-4)
+
+
+def test_digits_that_were_lost_bit_by_bit_over_many_versions_are_missed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of outliers of opposite signs, of which the largest leave first: no version loses much of what the one before had."""
+    items, random = np.arange(1200), np.random.default_rng(0)
+    means = random.normal(0, 2, (3, 8))
+    values = (means[items % 3] + random.normal(0, 1, (1200, 8))).astype(np.float32)
+    tests = items[items % 4 == 3][:14]
+    for pair, size in enumerate(np.geomspace(4e6, 7.6, 7)):
+        values[tests[2 * pair]], values[tests[2 * pair + 1]] = size, -size
+    x = random.normal(0, 2, (50, 8)).astype(np.float32)
+    for gone in range(0, 14, 2):
+        uri, fits = imported(tmp_path, values, np.setdiff1d(items, tests[:gone])), []
+        for in_memory in (2 << 30, 0):
+            monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", in_memory)
+            fits.append(fit(uri, options=FitOptions("ridge", alpha=10.0)).model.predict_on_batch(x))
+        np.testing.assert_allclose(fits[1], fits[0], atol=1e-4)

@@ -88,6 +88,18 @@ def test_fewer_rows_than_features_cost_no_digits(alpha: float) -> None:
         np.testing.assert_allclose(head.kernel, theirs.coef_.T, atol=1e-6 * np.abs(theirs.coef_).max())
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 0.1, 1.0, 10.0])
+def test_what_tells_near_copies_apart_counts_where_the_strength_is_small(alpha: float) -> None:
+    """Directions of a millionth of the longest one, with other labels."""
+    random = np.random.default_rng(0)
+    x = np.repeat(random.normal(size=(10, 300)), 10, axis=0)
+    x = (x * (1 + 1e-6 * random.normal(size=x.shape))).astype(np.float32)
+    y = np.arange(100) % 4
+    (head,), moments = fit_path(x, y, 4, [alpha])
+    theirs = linear_model.Ridge(alpha=alpha, solver="svd").fit(standardised(x, moments), 2 * np.eye(4)[y] - 1)
+    np.testing.assert_allclose(head.kernel, theirs.coef_.T, atol=1e-4 * np.abs(theirs.coef_).max())
+
+
 def test_sums_of_targets_of_features_far_from_zero_lose_nothing_to_the_rounding_of_their_mean() -> None:
     random = np.random.default_rng(4)
     x = (random.standard_normal((20_000, 5)) + 500).astype(np.float32)
