@@ -20,7 +20,7 @@ import numpy as np
 
 from scripts.advice_sets import set_of, slug
 from scripts.advice_tasks import TASKS, Task, read_pixels, write_corpora, write_labels
-from scripts.bench_options import at_least, mistakes_told
+from scripts.bench_options import at_least, mistakes_told, new_file
 from scripts.console import import_tensorflow
 
 STRATEGIES = ("feature-extraction", "hybrid", "fine-tuning")
@@ -134,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="tasks with this in their name")
     parser.add_argument("--most", type=at_least(1), help="training images of a class of clothes at most, for a short run")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     import_tensorflow()
     tasks = tuple(task for task in TASKS if args.only in task.name)

@@ -38,7 +38,7 @@ from extractor.jpeg_in_graph import resize
 from extractor.limits import MAX_PIXELS
 from extractor.pipeline import DecodePipeline
 from extractor.views import PLAIN
-from scripts.bench_options import at_least, mistakes_told, tar_file
+from scripts.bench_options import at_least, mistakes_told, new_file, tar_file
 from scripts.interleaved import measured
 
 SIZE, BATCH = 224, 32
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--large", type=at_least(1), default=48, help="images of 3000x2000 (default 48)")
     parser.add_argument("--rounds", type=at_least(1), default=7)
     parser.add_argument("--images", type=tar_file, help="tar of photographs; made images without it")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     prepare_process(usable_cores(), use_gpus=False)
     photographs = photographs_in(args.images, max(args.small, args.large)) if args.images else []

@@ -25,7 +25,7 @@ from typing import Any
 
 import storage
 from scripts.bench_decode import made_images
-from scripts.bench_options import at_least, mistakes_told
+from scripts.bench_options import at_least, mistakes_told, new_file
 from scripts.net_cluster import NetCluster, possible
 from scripts.tree_cpu import SAMPLE_SECONDS, TreeCpu
 
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=at_least(1), default=1024)
     parser.add_argument("--rounds", type=at_least(1), default=5)
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     if not possible():
         parser.error("network namespaces cannot be made here: expected Linux, root and iproute2")

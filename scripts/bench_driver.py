@@ -44,7 +44,7 @@ from extractor.set_run import SetRun
 from extractor.stopwatch import Stopwatch
 from extractor.turns import Turns
 from extractor.unit_queue import LostUnit
-from scripts.bench_options import above_zero, at_least, mistakes_told
+from scripts.bench_options import above_zero, at_least, mistakes_told, new_file
 from scripts.bench_plan import Meter, tell_result
 from scripts.light_worker import actor_class
 from scripts.process_tree import command, descendants
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--units", type=at_least(1), default=20, help="of each worker")
     parser.add_argument("--items", type=at_least(1), default=300, help="of a unit")
     parser.add_argument("--seconds", type=above_zero, default=1.0, help="that a unit takes")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     import_lean()
     tell_result(lambda root: bench(root, args.workers, args.units, args.items, args.seconds), args.out)

@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -30,7 +29,7 @@ from extractor.backbones import Backbone, build
 from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
 from extractor.recipe import Recipe
-from scripts.bench_options import at_least, folder_of_jpegs, mistakes_told
+from scripts.bench_options import at_least, folder_of_jpegs, mistakes_told, new_file
 from scripts.corpus_pixels import read_pixels
 from scripts.gemm_limit import gemm_limits
 from scripts.interleaved import measured
@@ -120,7 +119,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=at_least(1), default=7)
     parser.add_argument("--engines", nargs="+", choices=sorted(PRECISIONS), default=["tensorflow", "openvino"])
     parser.add_argument("--images", type=folder_of_jpegs, help="folder of JPEGs; random pixels without it")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     recipe = Recipe(args.backbone, weights=args.weights, input_size=args.input_size)
     there = [name for name in args.engines if importlib.util.find_spec(name)]

@@ -37,7 +37,7 @@ from extractor.device import usable_cores
 from extractor.recipe import Recipe
 from scripts.bench_extract_job import BATCH, Task
 from scripts.bench_extract_table import table
-from scripts.bench_options import at_least, folder_of_jpegs, jpegs_in, mistakes_told
+from scripts.bench_options import at_least, folder_of_jpegs, jpegs_in, mistakes_told, new_file
 from scripts.tree_cpu import TreeCpu
 from storage.errors import RunError
 
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="PART", default=[""], help="only ways with one of these in their names")
     parser.add_argument("--ours", action="append", default=[], metavar="WORDS", help="a further way: '--local --engine openvino'")
     parser.add_argument("--torch-path", default="", help="folders with PyTorch and torchvision, as in PYTHONPATH")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     chosen = {name: way for name, way in ways(args.torch_path, args.ours).items() if any(part in name for part in args.only)}
     engines = [name for name in ENGINES if find_spec(name.split()[0])]

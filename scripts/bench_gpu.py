@@ -41,7 +41,7 @@ from extractor.jax_engine import FULL_FLOAT32, JaxEngine, JaxNetwork, float32_pr
 from extractor.keras_session import fresh_session
 from extractor.recipe import Recipe
 from scripts.bench_gpu_results import Results, table
-from scripts.bench_options import above_zero, at_least, folder_of_jpegs, mistakes_told
+from scripts.bench_options import above_zero, at_least, folder_of_jpegs, mistakes_told, new_file
 from scripts.corpus_pixels import read_pixels
 from scripts.vit import vit_b16
 from storage.golden import cosines
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=at_least(1), default=4, help="cells that are compiled at once")
     parser.add_argument("--gemm", type=at_least(1), default=GEMM, help="rows and columns of the matrices that tell the peak")
     parser.add_argument("--peer-seconds", type=float, default=0, help="for PyTorch; 0: without it")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     if args.real and not args.images:
         parser.error("--real needs --images FOLDER, whose images both machines embed")

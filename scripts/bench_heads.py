@@ -26,12 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import storage
-from scripts.bench_options import above_zero, at_least, mistakes_told
+from scripts.bench_options import above_zero, at_least, mistakes_told, new_file
 from scripts.bench_plan import SPACE, tell_result
 from scripts.console import import_tensorflow
 from storage.statistics import FOLDS, fold_of
 
 WIDTH, HIDDEN = 2048, 256
+LEAST_ROWS = 1000  # with items of all classes in each split
 TOLERANCE = 1e-6
 # Of the gradient of the mean loss. At scikit-learn's default, 1e-4, its loss was 0.2% above the least one (25,000 rows, 10 classes).
 THEIR_TOLERANCE = 1e-6
@@ -197,8 +198,8 @@ def _classes(text: str) -> list[int]:
 @mistakes_told()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=at_least(1000), default=50_000)
-    parser.add_argument("--width", type=at_least(1), default=WIDTH)
+    parser.add_argument("--rows", type=at_least(LEAST_ROWS), default=50_000)
+    parser.add_argument("--width", type=at_least(2), default=WIDTH)
     parser.add_argument(
         "--classes", type=_classes, default="10,100", metavar="N,N,...", help="numbers of classes, with commas between (default 10,100)"
     )
@@ -206,9 +207,11 @@ def main() -> None:
     parser.add_argument("--times", type=at_least(1), default=3, help="runs that the median is of (default 3)")
     parser.add_argument("--alone", action="store_true", help="without scikit-learn")
     parser.add_argument("--set", action="store_true", help="instead: ridge on a set that is streamed, as a command")
-    parser.add_argument("--set-rows", type=at_least(1), default=1_000_000)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--set-rows", type=at_least(LEAST_ROWS), default=1_000_000)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
+    if args.set and args.classes[0] < 4:
+        parser.error("--set joins classes two by two: --classes must be 4 or more")
     import_tensorflow()
     if args.set:
         tell_result(lambda folder: bench_set(folder, args.set_rows, args.classes[0]), args.out)

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 import storage
-from scripts.bench_options import mistakes_told, multiple_of
+from scripts.bench_options import mistakes_told, multiple_of, new_file
 from scripts.bench_plan import SPACE, tell_result
 from scripts.store import run_ls, run_show
 from storage.commit import create_set, open_newest
@@ -241,7 +241,7 @@ def _silent(command: Callable[[argparse.Namespace], int], target: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=multiple_of(5_000), default=1_000_000, help="a multiple of 5,000")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     tell_result(lambda root: bench(root, args.items), args.out)
 

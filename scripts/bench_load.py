@@ -34,7 +34,7 @@ import tensorflow as tf
 
 import storage
 import trainer
-from scripts.bench_options import at_least, mistakes_told
+from scripts.bench_options import at_least, mistakes_told, new_file
 from scripts.bench_plan import tell_result
 from scripts.made_set import MadeSet, made_space, new_set
 from storage.names import SetName
@@ -268,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=at_least(LEAST_ROWS), default=300_000)
     parser.add_argument("--rounds", type=at_least(1), default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     parser.add_argument("--peak", nargs=2, metavar=("SET", "BYTES"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:

@@ -60,6 +60,13 @@ def tar_file(text: str) -> Path:
     return Path(text)
 
 
+def new_file(text: str) -> Path:
+    """To be written at the end of hours."""
+    if not Path(text).parent.is_dir() or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file to write, in a folder that is there; got {text!r}")
+    return Path(text)
+
+
 def jpegs_in(folder: Path) -> list[Path]:
     """In it and below it, sorted."""
     return sorted(folder.rglob("*.jp*g"))
@@ -67,8 +74,8 @@ def jpegs_in(folder: Path) -> list[Path]:
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """Ends the process with the words of an error that is told in words."""
+    """Ends the process with the words of an error that is told in words, or of the system's."""
     try:
         yield
-    except PermafrostError as error:
+    except (PermafrostError, OSError) as error:
         sys.exit(str(error))

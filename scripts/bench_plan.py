@@ -33,7 +33,7 @@ from extractor.ledger import Ledger
 from extractor.plan import Unit, make_units
 from extractor.receipt import Receipt, items_table
 from extractor.sources import list_corpus
-from scripts.bench_options import mistakes_told, multiple_of
+from scripts.bench_options import mistakes_told, multiple_of, new_file
 from storage.commit import create_set, open_newest
 from storage.digests import from_words
 from storage.draft import Settled, commit_state, write_state
@@ -180,9 +180,9 @@ def tell_result(bench: Callable[[Path], dict[str, Any]], out: Path | None) -> No
         text = json.dumps(bench(root), indent=2)
     finally:
         shutil.rmtree(root)
+    print(text)
     if out:
         out.write_text(text + "\n")
-    print(text)
 
 
 @mistakes_told()
@@ -194,7 +194,7 @@ def main() -> None:
         default=10_000_000,
         help=f"a multiple of {ROWS_PER_FILE}, and three times that at least",
     )
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     tell_result(lambda root: Bench(root, args.items).run(), args.out)
 

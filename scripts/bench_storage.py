@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.bench_options import at_least, mistakes_told
+from scripts.bench_options import at_least, mistakes_told, new_file
 from scripts.bench_plan import tell_result
 from storage import hdf5 as our_hdf5
 from storage import parquet as our_parquet
@@ -225,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=at_least(1), default=256, help="of embeddings")
     parser.add_argument("--rounds", type=at_least(1), default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     tell_result(lambda root: bench(root, args.mib * MIB, args.rounds), args.out)
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import storage
-from scripts.bench_options import above_zero, at_least, mistakes_told
+from scripts.bench_options import above_zero, at_least, mistakes_told, new_file
 from scripts.bench_plan import tell_result
 from scripts.console import import_tensorflow
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=at_least(1), default=3)
     parser.add_argument("--rate", type=above_zero, default=1e-4, help="of the tail")
     parser.add_argument("--no-images", action="store_true", help="leave out training from the images")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--out", type=new_file, help="JSON file to write")
     args = parser.parse_args()
     import_tensorflow()
     tell_result(lambda folder: _measured(args, folder), args.out)

@@ -14,13 +14,12 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scripts.bench_options import at_least, mistakes_told
+from scripts.bench_options import at_least, mistakes_told, new_file
 from scripts.console import import_tensorflow
 
 STRENGTHS = (1e-4, 10.0)
@@ -121,7 +120,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=at_least(1), default=3)
     parser.add_argument("--repeats", type=at_least(1), default=3)
     parser.add_argument("--batch-size", type=at_least(1), default=256)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     import_tensorflow()
     found = bench(args.rows, args.width, args.classes, args.heads, args.epochs, args.repeats, args.batch_size)

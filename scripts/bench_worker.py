@@ -35,7 +35,7 @@ from extractor.receipt import Receipt
 from extractor.recipe import Recipe
 from extractor.turns import UNITS_AT_ONCE
 from extractor.worker import Worker
-from scripts.bench_options import above_zero, at_least, folder_of_jpegs, jpegs_in, mistakes_told
+from scripts.bench_options import above_zero, at_least, folder_of_jpegs, jpegs_in, mistakes_told, new_file
 from scripts.bench_plan import tell_result
 from storage.golden import no_golden_images
 from storage.runs import RunFolder
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--size", type=at_least(1), default=224, help="pixels")
     parser.add_argument("--rate", type=above_zero, help="images a second of the engine")
     parser.add_argument("--rounds", type=at_least(1), default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=new_file)
     args = parser.parse_args()
     prepare_process(usable_cores(), use_gpus=False)
     files = [path.absolute() for path in jpegs_in(args.corpus)[: args.units * args.items]]

@@ -101,6 +101,9 @@ def run() -> NoReturn:
     """The program. Python that ends while TensorFlow works in a thread aborts (exit code 134), after a run that failed or was stopped."""
     import_lean()
     code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if isinstance(signal.getsignal(number), Interrupts):
+            signal.signal(number, signal.SIG_DFL)  # there is nothing left to be told: what is waited for at the end is left at once
     if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
         sys.stdout.flush()
         os._exit(code)

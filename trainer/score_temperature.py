@@ -116,7 +116,7 @@ def _apart(scores: Tensor, flat: Tensor, outputs_compete: Tensor) -> tuple[Tenso
     own = tf.reduce_sum(tf.where((flat < 0) & outputs_compete, scores, 0.0), 1, keepdims=True)
     z = scores - own
     size = tf.abs(z)
-    rounding = ROUNDING * tf.maximum(top, tf.reduce_mean(tf.sqrt(top)) ** 2)  # so mild a mean, as one item may be far from all others
+    rounding = ROUNDING * tf.maximum(top, tf.reduce_mean(top**0.125) ** 8)  # so mild a mean, as one item may be far from all others
     is_apart = tf.cast(size > rounding, tf.float32)
     apart = tf.reduce_sum(is_apart, 1)
     return z * is_apart, tf.reduce_mean(tf.boolean_mask(tf.reduce_max(size, 1), apart > 0)), apart

@@ -436,6 +436,20 @@ def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callab
 
 
 @pytest.mark.slow
+def test_an_interruption_while_the_program_ends_shows_no_traceback() -> None:
+    """As where it waits for the calls of a stream that was left."""
+    code = "import atexit, sys, time, storage, scripts.cli as cli\n"
+    code += "atexit.register(lambda: (print('leaving', flush=True), time.sleep(60)))\n"
+    code += "def stopped(*_): raise KeyboardInterrupt\nstorage.open, sys.argv = stopped, ['permafrost', 'advise', 's/t/n']\ncli.run()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "leaving\n"
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert (process.returncode, told) == (-signal.SIGINT, "permafrost: interrupted; nothing is kept to go on from\n")
+
+
+@pytest.mark.slow
 def test_a_read_that_hangs_ends_a_local_run_in_words(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     """The file is a pipe by the time it is read, which nobody writes to: what a network folder that is gone looks like."""
     code = "import os, sys, extractor.run as run; from scripts.cli import main; listed = run.list_corpus\n"
