@@ -117,6 +117,18 @@ def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: Fit
         )
 
 
+def test_a_head_that_was_fitted_on_validation_too_is_not_said_to_be_the_one_to_keep(set_of_colours: Coloured, tmp_path: Path) -> None:
+    from trainer.fit import fit
+
+    save_head(fit(set_of_colours.uri, options=FitOptions("logistic", c=1.0)), tmp_path / "cached")
+    tuning = FineTuningOptions(batch_size=8, groups=2, stages=(), max_epochs=1, learning_rate=1.0)  # far too fast
+    images, network, start = set_of_colours.images, set_of_colours.network, load_head(tmp_path / "cached")
+    tuned = fine_tune(set_of_colours.uri, None, images, network, FitOptions(), tuning, tmp_path / "state", start)
+    assert tuned.history["val_loss"][0] > tuned.history["start_val_loss"][0]
+    [said] = [warning for warning in tuned.warnings if "validation loss" in warning]
+    assert f"which tells nothing, as {tmp_path}/cached was fitted on the validation items: `permafrost evaluate` of both" in said
+
+
 def test_patience_opens_the_next_stage_and_a_run_that_was_stopped_there_ends_as_one_that_was_not(
     set_of_colours: Coloured, tmp_path: Path
 ) -> None:
