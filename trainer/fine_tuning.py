@@ -156,7 +156,8 @@ def _check_start(prepared: Prepared, start: Head) -> Seen:
     tested = digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None
     if start.description.get("tested_sha256") != tested:
         return Seen(False, f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here")
-    if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
+    few_shots = start.description.get("options", {}).get("shots")  # as only such a head is not fitted again with validation
+    if len(prepared.split.positions(VALIDATION)) and not few_shots:
         return Seen(True, f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first")
     return Seen()
 
