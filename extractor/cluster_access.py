@@ -19,12 +19,19 @@ CHECK_ADDRESS = "Check --ray (and RAY_ADDRESS), or leave it out for a private cl
 
 @contextmanager
 def sigterm_kept() -> Iterator[None]:
-    """Ray puts handlers of its own on SIGTERM, which end the program with a C++ stack on stderr: keep the caller's."""
+    """Ray puts handlers of its own on SIGTERM, which end the program with a C++ stack on stderr: keep the caller's.
+
+    Raises KeyboardInterrupt for a SIGTERM that one of Ray's handlers gets meanwhile: it raises SystemExit, which would end without a word.
+    """
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if in_main_thread:
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def use_a_private_token() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trainer.intervals import Interval
 
 MOST_ROWS = 5  # of what is shown by example; --json has all
+ABOUT_TWICE = (1.8, 2.2)
 
 
 def print_advice(found: Advised) -> None:
@@ -99,7 +100,10 @@ def _more_labels(evidence: Evidence) -> str:
     if gain is None:
         return "unknown: there are too few for a curve"
     value, interval = gain
-    said = f"the last doubling brought {value:+.3f} ({_range(interval)})"
+    before, last = evidence.curve.sizes[-2:]
+    doubled = ABOUT_TWICE[0] <= last / before <= ABOUT_TWICE[1]  # shares of few labels are rounded, and a size may be left out
+    step = "the last doubling" if doubled else f"going from {before:.0f} to {last:.0f} labels"
+    said = f"{step} brought {value:+.3f} ({_range(interval)})"
     return _answer(evidence, evidence.more_labels, said)
 
 

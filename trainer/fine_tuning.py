@@ -29,6 +29,7 @@ from trainer.memory import require_room
 from trainer.network_depth import HEAD, weighted_layers
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
+from trainer.seen_items import Seen
 from trainer.softening import Softening
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.tuned_warnings import warnings_of_tuning
@@ -76,7 +77,7 @@ def fine_tune(
     batches = tuning.for_items(len(train), len(devices))
     require_room(network.model, batches.batch_size // max(1, len(devices)), "a set of a smaller --input-size")
     begun = FirstFit(start.model, {}) if start else _warm_head(prepared)
-    warnings = _check_start(prepared, start) if start else []
+    seen = _check_start(prepared, start) if start else Seen()
     logits = _joined(network.model, begun.model, prepared.options.head)
     told.reading()
     images.prepare(prepared.labelled.joined.positions)
@@ -88,7 +89,7 @@ def fine_tune(
     model = with_activation(logits, prepared.data.task.activation())
     measured = _measured(prepared, model, images)
     unvalidated = "training went on for all of --max-epochs"
-    outcome = warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe())
+    outcome = warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe(), seen)
     return FittedHead(
         **told_of_items(prepared.feature_set, prepared.labelled, prepared.split),
         model=model,
@@ -97,7 +98,7 @@ def fine_tune(
         epochs=progress.best_epoch or progress.epochs,
         history=progress.curves,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *warnings, *outcome],
+        warnings=[*warnings_of_items(prepared.labelled, prepared.split, unvalidated), *filter(None, [seen.note]), *outcome],
         positions={name: prepared.labelled.joined.positions[each.numbers] for name, each in measured.items()},
         fit_seconds=round(fit_seconds, 3),
         strategy=FINE_TUNING,
@@ -143,8 +144,8 @@ def _head_options(start: Head) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
-def _check_start(prepared: Prepared, start: Head) -> list[str]:
-    """Raises UsageError; what it has seen is a warning."""
+def _check_start(prepared: Prepared, start: Head) -> Seen:
+    """What it has seen of the validation items. Raises UsageError."""
     labelled, test = prepared.labelled, prepared.split.positions(TEST)
     if start.classes != labelled.classes or start.task.multi_label != prepared.data.task.multi_label:
         raise UsageError(
@@ -154,10 +155,11 @@ def _check_start(prepared: Prepared, start: Head) -> list[str]:
         )
     tested = digest_of_tested(labelled.digests[test], labelled.y[test], labelled.classes) if len(test) else None
     if start.description.get("tested_sha256") != tested:
-        return [f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here"]
-    if start.description.get("rows_by_split", {}).get(VALIDATION) and not prepared.options.shots:
-        return [f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first"]
-    return []
+        return Seen(False, f"the head {start.folder} was tested on other items: it may have been fitted on what is tested here")
+    few_shots = start.description.get("options", {}).get("shots")  # as only such a head is not fitted again with validation
+    if len(prepared.split.positions(VALIDATION)) and not few_shots:
+        return Seen(True, f"the head {start.folder} was fitted on the validation items as well: validation numbers are too good at first")
+    return Seen()
 
 
 def _joined(network: keras.Model, head: keras.Model, kind: str) -> keras.Model:

@@ -42,7 +42,7 @@ class LearningCurve:
         return [float(row.mean()) for row in self.right]
 
     def last_gain(self, seed: int = 0) -> tuple[float, Interval] | None:
-        """What the last doubling brought, and its 95% by paired resamples of the items; None for a curve of one point."""
+        """What the last size (about twice the one before, as a rule) brought, with 95% by paired resamples; None for one point."""
         if len(self.sizes) < 2:
             return None
         gaps = self.right[-1].astype(np.float32) - self.right[-2]

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
 import trainer
+from scripts.advice_tables import _more_labels
 from tests.scripts.conftest import Said
 from tests.trainer.conftest import Row, write_set_to
 from trainer.advise import Advised
+from trainer.learning_curve import LearningCurve
+
+if TYPE_CHECKING:
+    from trainer.advice_evidence import Evidence
 
 
 def made_rows() -> list[Row]:
@@ -62,6 +68,21 @@ def test_the_best_of_all_sets_of_the_corpus_is_told_with_its_evidence(say: Said,
     assert evidence["capacity"]["memorised"] == 1.0
     assert evidence["capacity"]["more_helps"] == evidence["learning_curve"]["more_helps"] == "unknown"
     assert evidence["near_duplicates"]["test"]["same_image"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "step"),
+    [
+        ((240.0, 480.0), "the last doubling"),
+        ((22.4, 45.2), "the last doubling"),
+        ((21.2, 30.8), "going from 21 to 31 labels"),
+        ((10.0, 40.0), "going from 10 to 40 labels"),
+    ],
+)
+def test_a_doubling_is_said_of_labels_that_doubled(sizes: tuple[float, ...], step: str) -> None:
+    right = np.arange(100) < np.array([[60], [70]])
+    evidence = cast("Evidence", SimpleNamespace(curve=LearningCurve(sizes, right), more_labels="yes"))
+    assert _more_labels(evidence).startswith(f"yes: {step} brought +0.100 (")
 
 
 def test_wrong_use_is_told_before_anything_is_read(say: Said, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from storage.errors import DivergedError, SpaceMismatchError, UsageError
 from tests.trainer.coloured import Coloured, MemoryImages, coloured, weights_of
-from trainer.fine_tuning import fine_tune
+from trainer.fine_tuning import _check_start, fine_tune
 from trainer.fine_tuning_options import FineTuningOptions
 from trainer.fitted import FittedHead
 from trainer.head_folder import load_head, save_head
@@ -26,6 +26,7 @@ from trainer.image_training import Told
 from trainer.memory import require_room
 from trainer.network_depth import weighted_layers
 from trainer.options import FitOptions
+from trainer.prepared import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,41 @@ def test_the_head_says_what_was_frozen_and_is_loaded_as_one_of_images(tuned: Fit
         fine_tune(
             set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, FitOptions(), FineTuningOptions(), tmp_path, head
         )
+
+
+def test_a_head_that_was_fitted_on_validation_too_is_not_said_to_be_the_one_to_keep(set_of_colours: Coloured, tmp_path: Path) -> None:
+    from trainer.fit import fit
+
+    save_head(fit(set_of_colours.uri, options=FitOptions("logistic", c=1.0)), tmp_path / "cached")
+    tuning = FineTuningOptions(batch_size=8, groups=2, stages=(), max_epochs=1, learning_rate=1.0)  # far too fast
+    images, network, start = set_of_colours.images, set_of_colours.network, load_head(tmp_path / "cached")
+    tuned = fine_tune(set_of_colours.uri, None, images, network, FitOptions(), tuning, tmp_path / "state", start)
+    assert tuned.history["val_loss"][0] > tuned.history["start_val_loss"][0]
+    [said] = [warning for warning in tuned.warnings if "validation loss" in warning]
+    assert f"which tells nothing, as {tmp_path}/cached was fitted on the validation items: `permafrost evaluate` of both" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "now", "sure", "note"),
+    [
+        ({}, {}, True, "was fitted on the validation items as well"),
+        ({}, {"shots": 3}, True, "was fitted on the validation items as well"),
+        ({"shots": 3}, {}, False, ""),
+        ({"shots": 3}, {"shots": 3}, False, ""),
+        ({"validation": 0.0}, {}, True, "was fitted on the validation items as well"),
+        ({}, {"validation": 0.0}, False, ""),
+        ({"seed": 1}, {}, False, "was tested on other items: it may have been fitted on what is tested here"),
+    ],
+)
+def test_what_a_start_has_seen_is_told_by_how_it_was_fitted(
+    set_of_colours: Coloured, tmp_path: Path, start: dict[str, Any], now: dict[str, Any], sure: bool, note: str
+) -> None:
+    from trainer.fit import fit
+
+    save_head(fit(set_of_colours.uri, options=FitOptions("class-mean", **start)), tmp_path / "head")
+    prepared = prepare(set_of_colours.uri, None, FitOptions("class-mean", **now))
+    seen = _check_start(prepared, load_head(tmp_path / "head"))
+    assert (seen.sure, note in seen.note, bool(seen.note)) == (sure, True, bool(note))
 
 
 def test_patience_opens_the_next_stage_and_a_run_that_was_stopped_there_ends_as_one_that_was_not(

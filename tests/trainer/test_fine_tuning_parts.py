@@ -17,6 +17,7 @@ from trainer.adam_by_part import AdamByPart
 from trainer.augmentation import Augmentation
 from trainer.checkpoint import FILE, Checkpoint, Progress, Snapshot, remove_checkpoint
 from trainer.fine_tuning_options import FineTuningOptions
+from trainer.seen_items import Seen
 from trainer.tuned_warnings import warnings_of_tuning
 from trainer.unfreezing import next_epoch
 
@@ -135,7 +136,7 @@ def test_without_validation_there_is_no_patience() -> None:
 )
 def test_a_network_that_was_left_as_it_was_is_told(opened: list[int], best: int, said: str) -> None:
     progress = Progress(len(opened), best, best_loss=0.5, curves={"start_val_loss": [0.6]}, open_groups=opened)
-    assert warnings_of_tuning(progress, None, "linear") == ([said] if said else [])
+    assert warnings_of_tuning(progress, None, "linear", Seen()) == ([said] if said else [])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,21 @@ def test_a_network_that_was_left_as_it_was_is_told(opened: list[int], best: int,
 def test_a_start_that_was_no_worse_is_named_where_the_user_has_it_and_else_how_to_have_it(start: str | None, way_out: str) -> None:
     progress = Progress(1, 1, best_loss=0.7, curves={"start_val_loss": [0.6]}, open_groups=[1])
     said = "fine-tuning did not lower the validation loss (0.600 at the start, 0.700 at best): what is written is no better than what it "
-    assert warnings_of_tuning(progress, start, "mlp(64)") == [f"{said}started from. {way_out}"]
+    assert warnings_of_tuning(progress, start, "mlp(64)", Seen()) == [f"{said}started from. {way_out}"]
+
+
+@pytest.mark.parametrize(
+    ("sure", "was", "unseen"), [(True, "was", "the test items"), (False, "may have been", "items that neither has seen")]
+)
+def test_a_start_that_has_seen_the_validation_items_is_not_called_the_better_one(sure: bool, was: str, unseen: str) -> None:
+    """An ordinary head is fitted on them last of all, so that its loss on them is lower than on items that it has not seen."""
+    progress = Progress(1, 1, best_loss=0.7, curves={"start_val_loss": [0.6]}, open_groups=[1])
+    assert warnings_of_tuning(progress, "heads/cached", "linear", Seen(sure, "fitted on them")) == [
+        f"the validation loss did not fall (0.600 at the start, 0.700 at best), which tells nothing, as heads/cached {was} fitted on the "
+        f"validation items: `permafrost evaluate` of both on {unseen} tells which is better"
+    ]
+    progress = replace(progress, best_loss=0.5)
+    assert warnings_of_tuning(progress, "heads/cached", "linear", Seen(sure, "fitted on them")) == []
 
 
 def test_each_variable_has_its_rate_and_kernels_decay() -> None:
