@@ -106,10 +106,11 @@ class OpenVinoEngine(BatchEngine):
         signature = tf.TensorSpec((images, self.input_size, self.input_size, 3), tf.uint8)
         traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
         shapes = [tuple(output.shape[1:]) for output in traced.outputs]
-        model = _converted(traced)
+        names = [output.name for output in traced.outputs]
+        model = _with_outputs(_converted(traced), names)
         if self._precision == "bf16":
             model = with_kept(model, self._core)
-        return model, shapes, [output.name for output in traced.outputs]
+        return model, shapes, names
 
     def quantized(self, images: npt.NDArray[np.uint8], digests: Sequence[bytes]) -> bytes:
         """The network calibrated on uint8 [n, S, S, 3] with their content digests, in int8."""
@@ -146,6 +147,17 @@ def _converted(traced: Any) -> Any:
         raise UsageError(
             f"OpenVINO cannot convert this network ({'; '.join(reasons)}): use --engine tensorflow, and another --precision than int8"
         ) from None
+
+
+def _with_outputs(model: Any, names: Sequence[str]) -> Any:
+    """The model with the outputs of these names alone: attention leaves shapes as outputs of their own when it is converted.
+
+    Two outputs of the same features have both names each.
+    """
+    for port in model.outputs:
+        if port.names.isdisjoint(names):
+            model.remove_result(port.get_node())
+    return model
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class OwnGolden:
             raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
         for each, embeddings, again in zip(sets, embedded, beside, strict=True):
             if each.base is None:
-                require_different(embeddings, each.options.recipe.precision)
+                # First: where a network takes features from elsewhere in the batch, all can have those of padding.
                 require_independent(embeddings[: 2 * len(embeddings) // len(images)], again, each.options.recipe.precision)
+                require_different(embeddings, each.options.recipe.precision)
         return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]

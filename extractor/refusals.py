@@ -14,7 +14,7 @@ from extractor.plan import bytes_needed
 from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, UnstorableError
 from storage.feature_set import SetDescription
 from storage.files import exists, free_bytes, is_writable
-from storage.golden import MIN_COSINE, GoldenImages, cosines
+from storage.golden import MIN_COSINE, GoldenImages
 from storage.manifest import Manifest
 from storage.names import SetName
 from storage.place import Place
@@ -82,14 +82,22 @@ def require_different(embeddings: npt.NDArray[np.generic], precision: str = "flo
 
 
 def require_independent(embeddings: npt.NDArray[np.generic], again: npt.NDArray[np.generic], precision: str = "float32") -> None:
-    """Raises RunError if images embed to something else in other batches. again: the rows of `embeddings`, some times over."""
-    least = float(cosines(np.concatenate([embeddings] * (len(again) // len(embeddings))), again).min())
-    if least < MIN_COSINE[precision]:
+    """Raises RunError if images embed to something else in other batches. again: the rows of `embeddings`, some times over.
+
+    By distance, not by cosine, which does not see a division by something of the whole batch. Whatever the cosine would refuse is
+    at least so far away.
+    """
+    x, y = (each.reshape(len(each), -1).astype(np.float64) for each in (embeddings, again))
+    x = np.concatenate([x] * (len(y) // len(x)))
+    most = float(np.sqrt(1 - MIN_COSINE[precision] ** 2))
+    distances, norms = np.linalg.norm(x - y, axis=1), np.linalg.norm(x, axis=1)
+    if (distances > most * norms).any():
+        worst = int(np.argmax(distances - most * norms))
         raise RunError(
-            f"the network gives an image other features where other images are in its batch (cosine {least:.7f} between the two; "
-            f"{precision} features need at least {MIN_COSINE[precision]}): it computes over the batch, such as a mean over its first axis, "
-            "or draws random numbers. Cached features must depend on their image alone: take that out of the network, or cut it before "
-            "that (--layer)"
+            f"the network gives an image other features where other images are in its batch (of norm {norms[worst]:.3g}, "
+            f"{distances[worst]:.3g} apart; in {precision} at most {most:.2%} of the norm): it computes over the batch, such as a mean "
+            "over its first axis, or draws random numbers. Cached features must depend on their image alone: take that out of the "
+            "network, or cut it before that (--layer)"
         )
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
+import storage
 from extractor import ExtractOptions, Recipe, backbones, extract
 from extractor.backbone_source import OWN
 from storage.errors import UsageError
+from storage.golden import cosines
 
 pytest.importorskip("openvino", reason="the openvino extra is not installed")
 
@@ -68,6 +71,39 @@ def test_memory_that_is_short_while_the_network_is_converted_halves_the_batch() 
     backbone = backbones.build(Recipe("mobilenet", "random:0", args=(("alpha", 0.25),), input_size=32))
     engine = OpenVinoEngine(replace(backbone, model=model), 16, threads=2)
     assert engine.batch_size == 4
+
+
+def attentive(path: Path) -> None:
+    """A network of which OpenVINO's conversion makes a scalar output beside its own."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 8, strides=8, activation="relu")(inputs)
+    x = keras.layers.Reshape((16, 8))(x)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    keras.Model(inputs, keras.layers.Reshape((4, 4, 8))(x)).save(path)
+
+
+def test_a_network_with_attention_is_calibrated_for_an_int8_set(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    attentive(tmp_path / "attentive.keras")
+    recipe = Recipe(str(tmp_path / "attentive.keras"), OWN, preprocessing="tf", dtype="float32")
+    features = []
+    for precision in ("float32", "int8"):
+        name = tmp_path / "store/team" / precision
+        options = ExtractOptions(replace(recipe, precision=precision), local=True, engine="openvino")
+        assert extract(make_corpus(8), name, options).rows == 8
+        features.append(storage.open(name).to_numpy()[1])
+    assert cosines(*features).min() > 0.98
+
+
+def test_two_sets_of_the_same_features_of_a_network_with_attention(tmp_path: Path) -> None:
+    from extractor.openvino_engine import OpenVinoEngine
+
+    attentive(tmp_path / "attentive.keras")
+    maps = Recipe(str(tmp_path / "attentive.keras"), OWN, preprocessing="tf", pooling="none")
+    ((_, first), (_, second)) = backbones.build_together([maps, replace(maps, dtype="float32")])[0]
+    one, other = OpenVinoEngine(first, 2, [second]).embed(np.zeros((2, 32, 32, 3), np.uint8))
+    assert one.shape == (2, 4, 4, 8)
+    assert np.array_equal(one, other)
 
 
 def test_auto_leaves_it_out_and_says_why(make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from extractor.job import WorkerInfo
 from extractor.ledger import Ledger
 from extractor.options import ExtractOptions
 from extractor.quantized_network import quantization_of
-from extractor.refusals import require_different, require_storable, require_writable
+from extractor.refusals import require_different, require_independent, require_storable, require_writable
 from extractor.set_run import SetRun
 from storage.commit import create_set
 from storage.errors import ConflictError, DamagedError, PermafrostError, RunError, SpaceMismatchError, UnstorableError
@@ -98,3 +98,28 @@ def test_a_network_that_sees_no_difference_is_refused() -> None:
         require_different(same, "int8")
     same[3, 1, 2] = 2
     require_different(same)
+
+
+NOISE = {
+    "float32": 2e-5,
+    "tf32": 2e-3,
+    "bfloat16": 3e-2,
+    "float16": 1e-2,
+    "int8": 5e-2,
+}  # of each value, by its norm; the most that is seen is less
+
+
+@pytest.mark.parametrize("precision", NOISE)
+def test_features_that_grow_with_their_neighbours_are_refused_and_noise_is_not(precision: str) -> None:
+    """All cosines are 1."""
+    random = np.random.default_rng(0)
+    own = random.normal(size=(2, 5, 8)).astype(np.float32)
+    own[1] = 0
+    again = np.concatenate([own] * 3)
+    require_independent(own, again, precision)
+    require_independent(own, again * (1 + NOISE[precision] * random.normal(size=again.shape)), precision)
+    with pytest.raises(RunError, match=f"other images are in its batch .*in {precision} at most"):
+        require_independent(own, again * np.float32(1.2), precision)
+    again[3] += np.float32(1e-3)
+    with pytest.raises(RunError, match="of norm 0, "):
+        require_independent(own, again, precision)
