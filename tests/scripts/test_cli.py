@@ -119,7 +119,11 @@ def test_an_interruption_that_a_library_made_another_error_of_is_one(
             raise TypeError("'NoneType' object is not iterable") from None
 
     monkeypatch.setattr("storage.open", stopped)
-    code, _, err = say("advise", "s/t/n")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background
+    try:
+        code, _, err = say("advise", "s/t/n")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (code, err) == (130, "permafrost: interrupted; nothing is kept to go on from\n")
 
 
@@ -438,7 +442,7 @@ def test_sigterm_ends_a_run_in_words_and_leaves_no_half_file(make_corpus: Callab
 @pytest.mark.slow
 def test_an_interruption_while_the_program_ends_shows_no_traceback() -> None:
     """As where it waits for the calls of a stream that was left."""
-    code = "import atexit, sys, time, storage, scripts.cli as cli\n"
+    code = "import atexit, signal, sys, time, storage, scripts.cli as cli\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "atexit.register(lambda: (print('leaving', flush=True), time.sleep(60)))\n"
     code += "def stopped(*_): raise KeyboardInterrupt\nstorage.open, sys.argv = stopped, ['permafrost', 'advise', 's/t/n']\ncli.run()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
