@@ -28,6 +28,9 @@ LOGISTIC_RANGE, RIDGE_RANGE = (0.1, 1e4), (1e-4, 10.0)
 DEFAULT_C, DEFAULT_ALPHA = 0.01, 1000.0  # where no item was left to choose by
 WORSE = 3  # strengths in a row with a higher validation loss than the best: the weaker ones still would only overfit more
 
+# Sums of the features of several parts of the items, which count alike, from what is kept; None where that is not exact enough.
+KnownSums = Callable[[Sequence[Numbers]], list[FeatureSums] | None]
+
 
 @dataclass(frozen=True)
 class FitData:
@@ -38,8 +41,7 @@ class FitData:
     classes: tuple[str, ...]
     task: Task
     options: FitOptions
-    # Sums of the features of several parts of the items, where they are kept and exact enough; items count alike.
-    known: Callable[[Sequence[Numbers]], list[FeatureSums] | None] | None = None
+    known: KnownSums | None = None
 
     @property
     def pooling(self) -> str:

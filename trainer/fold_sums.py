@@ -38,8 +38,12 @@ class Folds:
 
     def features(self, parts: Sequence[Numbers]) -> list[FeatureSums] | None:
         """Of the items at the positions of each part (each once); None where what would be left of the kept sums is too inexact."""
-        found = [self._features(part) for part in parts]
-        return None if any(each is None for each in found) else [each for each in found if each is not None]
+        found: list[FeatureSums] = []
+        for part in parts:
+            if (own := self._features(part)) is None:
+                return None
+            found.append(own)
+        return found
 
     def _features(self, positions: Numbers) -> FeatureSums | None:
         """From a fold's sums the items that are missing are taken away, or, if more are missing than there, those that are there are

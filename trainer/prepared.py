@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,12 @@ import pyarrow as pa
 import storage
 from storage.errors import UsageError
 from storage.feature_set import FeatureSet
-from trainer.arrays import Numbers
-from trainer.exact_fits import FitData
+from trainer.exact_fits import FitData, KnownSums
 from trainer.features import LabelledFeatures, read_labelled
 from trainer.fitting import Fitting
 from trainer.fold_sums import folds_for
 from trainer.labels import labels_for
 from trainer.options import FitOptions
-from trainer.ridge import FeatureSums
 from trainer.rows import MemoryRows, Rows, StoredRows
 from trainer.solvers import SOLVERS, STREAMED
 from trainer.split_checks import require_all_classes
@@ -71,9 +68,7 @@ def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tai
     return Prepared(feature_set, labelled, data, split, streamed, tail)
 
 
-def _known_sums(
-    feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions
-) -> Callable[[Sequence[Numbers]], list[FeatureSums] | None] | None:
+def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> KnownSums | None:
     """From what is kept beside the set: worth it for a head that needs nothing else of the features, and of their plain view."""
     if options.head != "ridge" or labelled.views > 1 or options.class_weights is not None:
         return None
