@@ -74,8 +74,7 @@ def fine_tune(
     if devices is None:
         devices = [device.name for device in tf.config.list_logical_devices("GPU")]
     train, validation = (prepared.split.positions(name) for name in (TRAIN, VALIDATION))
-    batches = tuning.for_items(len(train), len(devices))
-    require_room(network.model, batches.batch_size // max(1, len(devices)), "a set of a smaller --input-size")
+    batches = _batches(tuning, network.model, len(train), len(devices))
     begun = FirstFit(start.model, {}) if start else _warm_head(prepared)
     seen = _check_start(prepared, start) if start else Seen()
     logits = _joined(network.model, begun.model, prepared.options.head)
@@ -112,6 +111,13 @@ def _in_groups(tuning: FineTuningOptions, network: keras.Model, told: Told) -> F
     if own.groups < tuning.groups:
         layers = f"{own.groups} {'layer' if own.groups == 1 else 'layers'} with weights"
         told.note(f"the network has {layers}, so --groups is {own.groups}, not {tuning.groups}")
+    return own
+
+
+def _batches(tuning: FineTuningOptions, network: keras.Model, items: int, devices: int) -> FineTuningOptions:
+    """With the size of batches for so many items. Raises UsageError where a device's share of one does not fit in memory."""
+    own = tuning.for_items(items, devices)
+    require_room(network, own.batch_size // max(1, devices), "a set of a smaller --input-size")
     return own
 
 
