@@ -3,10 +3,11 @@
     python -m scripts.bench_engine --backbone resnet50 --rounds 7 --out engine.json
         --weights FILE --images FOLDER
 
-Uint8 batches lie ready in memory; embeddings are fetched. In each round every way embeds one batch, one after the other, so that what else
-the machine does hits all alike; medians are told, by the clock and by CPU seconds. `by hand` is the engine's own graph without the engine
-around it. `products alone` is what the CPU's matrix products allow (`scripts.gemm_limit`). An engine whose library is not installed is left
-out, and said so. The JAX engine is `bench_gpu`'s.
+Uint8 batches lie ready in memory; embeddings are fetched. In each round every way embeds the same four batches, in an order of ways that is
+drawn anew, so that what else the machine does, and what the way before left in its caches, hits all alike; medians are told, by the clock
+and by CPU seconds. `by hand` is the engine's own graph called batch by batch without the engine around it. `openvino alone` is the plain
+model in OpenVINO's own queue, on images that are preprocessed already. `products alone` is what the CPU's matrix products allow
+(`scripts.gemm_limit`). An engine whose library is not installed is left out, and said so. The JAX engine is `bench_gpu`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from scripts.interleaved import measured
 from storage.golden import cosines
 
 PREDICT = "model.predict"
+BATCHES = 4  # a way and round: engines work on one while the next is given to them
 PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16", "int8")}
 Images = npt.NDArray[np.uint8]
 
@@ -60,18 +62,16 @@ def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -
         for precision in PRECISIONS[name]:
             under = replace(backbone, recipe=replace(backbone.recipe, precision=precision))
             made[f"{name} {precision}"] = engine_of(name, under, images)
-    ways: dict[str, Callable[[], Any]] = {PREDICT: lambda: backbone.model.predict(preprocessed(images, backbone), len(images), verbose=0)}
-    for name, engine in made.items():
-        ways[name] = lambda engine=engine: engine(images)  # type: ignore[misc]
-        ways[f"{name} by hand"] = lambda engine=engine: engine.finish(engine.start(images))  # type: ignore[misc]
+    ways = ways_of(backbone, made, images)
     expected = made[f"{engines[0]} float32"](images)
     moved = {name: cosines(expected, engine(images)) for name, engine in made.items()}
     clock, cpu = measured(ways, rounds)
+    embedded = BATCHES * len(images)
     rows = [
         {
             "way": name,
-            "images_per_second": len(images) / clock[name],
-            "images_per_cpu_second": len(images) / cpu[name],
+            "images_per_second": embedded / clock[name],
+            "images_per_cpu_second": embedded / cpu[name],
             "ratio": clock[PREDICT] / clock[name],
             "cpu_ratio": cpu[PREDICT] / cpu[name],
             **({"cosine_least": float(moved[name].min()), "cosine_median": float(np.median(moved[name]))} if name in moved else {}),
@@ -86,6 +86,25 @@ def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -
         "cores": usable_cores(),
     }
     return about | {"gemm": gemm_limits(backbone.model, backbone.recipe.input_size), "ways": rows}
+
+
+def ways_of(backbone: Backbone, made: Mapping[str, BatchEngine], images: Images) -> dict[str, Callable[[], Any]]:
+    batches = [images] * BATCHES
+    all_images = np.concatenate(batches)
+    ways: dict[str, Callable[[], Any]] = {
+        PREDICT: lambda: backbone.model.predict(preprocessed(all_images, backbone), len(images), verbose=0)
+    }
+    for name, engine in made.items():
+        ways[name] = lambda engine=engine: engine(all_images)  # type: ignore[misc]
+        ways[f"{name} by hand"] = lambda engine=engine: np.concatenate([engine.finish(engine.start(batch))[0] for batch in batches])  # type: ignore[misc]
+    if any(name.startswith("openvino") for name in made):
+        from scripts.openvino_alone import HINTS, openvino_alone
+
+        ready = preprocessed(images, backbone)
+        for precision in HINTS:
+            alone = openvino_alone(backbone.model, ready.shape, precision)
+            ways[f"openvino alone, {precision}"] = lambda alone=alone: alone([ready] * BATCHES)  # type: ignore[misc]
+    return ways
 
 
 def preprocessed(images: Images, backbone: Backbone) -> npt.NDArray[np.float32]:

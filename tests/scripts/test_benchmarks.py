@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from extractor import Recipe
+from extractor.backbones import build
 from extractor.worker import Worker
 from scripts import (
     bench_decode,
@@ -93,6 +94,17 @@ def test_engines_are_compared_with_predict(monkeypatch: pytest.MonkeyPatch) -> N
     found["ways"].append({**found["ways"][1], "way": "openvino int8"})
     assert "int8 of random weights says nothing" in bench_engine.table(found)
     assert "says nothing" not in bench_engine.table({**found, "random_weights": False})
+
+
+def test_openvino_alone_gives_what_the_plain_model_gives_in_the_order_of_the_batches() -> None:
+    pytest.importorskip("openvino", reason="an extra: pip install permafrost[openvino]")
+    from scripts.openvino_alone import openvino_alone
+
+    backbone = build(Recipe("mobilenet", weights="random:0", input_size=32, args=(("alpha", 0.25),)))
+    drawn = np.random.default_rng(0).integers(0, 256, (5, 2, 32, 32, 3), np.uint8)
+    batches = [bench_engine.preprocessed(images, backbone) for images in drawn]
+    expected = backbone.model.predict(np.concatenate(batches), verbose=0)
+    np.testing.assert_allclose(openvino_alone(backbone.model, (2, 32, 32, 3), "float32")(batches), expected, atol=1e-4)
 
 
 def test_every_way_of_decoding_gives_the_image_of_the_policy(tmp_path: Path) -> None:
