@@ -40,15 +40,17 @@ class OwnGolden:
         Raises RunError for a network that sees no difference between them, or that mixes the images of a batch, UnstorableError.
         """
         images = draw_golden_images()
-        pair = list(images.values())[:2]
         try:
             embedded = self.of(tuple(images.values()))
-            beside = self._embed(pair * -(-batch_size // 2))  # whole batches of these two; above they had others beside them, and padding
+            # Whole batches of one image; above each had others beside it, and padding. Of two: what a network takes from the whole batch,
+            # such as the largest number, may come from either of them.
+            alone = [self._embed([image] * batch_size) for image in list(images.values())[:2]]
         except UnstorableError as error:
             raise UnstorableError(f"{sets[error.number].name}: {error}", error.number) from None
-        for each, embeddings, again in zip(sets, embedded, beside, strict=True):
+        for each, embeddings, *again in zip(sets, embedded, *alone, strict=True):
             if each.base is None:
                 # First: where a network takes features from elsewhere in the batch, all can have those of padding.
-                require_independent(embeddings[: 2 * len(embeddings) // len(images)], again, each.options.recipe.precision)
+                for own, repeated in zip(np.split(embeddings, len(images)), again, strict=False):
+                    require_independent(own, repeated, each.options.recipe.precision)
                 require_different(embeddings, each.options.recipe.precision)
         return [GoldenImages(tuple(images), tuple(images.values()), embeddings) for embeddings in embedded]

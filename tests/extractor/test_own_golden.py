@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from extractor import ExtractOptions, Recipe, extract
 from extractor.backbone_source import OWN
+from extractor.golden_images import draw_golden_images
 from extractor.own_golden import OwnGolden
 from storage.errors import RunError, UnstorableError
 
@@ -63,6 +65,27 @@ def by_the_norm_of_all(x: Any) -> Any:
 def from_behind(x: Any) -> Any:
     """Among padding, each of a few images gets the features of padding."""
     return keras.ops.flip(x, axis=0)
+
+
+@dataclass
+class NewSet:
+    name: str = "team/set"
+    options: ExtractOptions = field(default_factory=lambda: ExtractOptions(Recipe("resnet50", weights="random:0")))
+    base: None = None
+
+
+@pytest.mark.parametrize("largest", range(4))
+@pytest.mark.parametrize("batch_size", [5, 32])
+def test_whichever_golden_image_has_the_largest_number_a_division_by_it_is_seen(largest: int, batch_size: int) -> None:
+    strength = {image: 9.0 if number == largest else 1.0 + number for number, image in enumerate(draw_golden_images().values())}
+
+    def embed(images: Sequence[bytes]) -> list[Any]:
+        x = np.array([[strength[image], 1] for image in images], np.float32)
+        return [np.concatenate([part / part.max() for part in np.split(x, range(batch_size, len(x), batch_size))])]
+
+    sets: Any = [NewSet()]
+    with pytest.raises(RunError, match="other features where other images are in its batch"):
+        OwnGolden(embed).draw(sets, batch_size)
 
 
 @pytest.mark.slow
