@@ -85,3 +85,22 @@ class ClaimRegister:
     def finish(self, unit: str) -> None:
         for of_set in self._of_sets:
             of_set.finish(unit)
+
+
+class TaughtRegister:
+    """A register that may be made anew, empty: it answers nothing until somebody has told it what is known. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._register: ClaimRegister | None = None
+
+    def learn(self, known: Iterable[Iterable[Words]]) -> None:
+        """As `ClaimRegister` takes it. Whoever comes second tells nothing new."""
+        self._register = self._register or ClaimRegister(known)
+
+    def claim(self, unit: str, attempt: int, digests: Sequence[bytes], finished: Sequence[str] = ()) -> list[int] | None:
+        """As of a `ClaimRegister`; None while nothing was told."""
+        return self._register.claim(unit, attempt, digests, finished) if self._register else None
+
+    def release(self, unit: str) -> None:
+        if self._register:
+            self._register.release(unit)

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.assembly import Assembly
-from extractor.claims import ClaimRegister
+from extractor.claims import TaughtRegister
 from extractor.cluster_access import CHECK_ADDRESS, require_reachable, sigterm_kept, use_a_private_token
 from extractor.code_version import versions_here
 from extractor.crew import Crew
@@ -63,27 +64,26 @@ class _Actor(WorkerProcess):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, ray.util.get_node_ip_address(), bool(ray.get_gpu_ids()))
 
-    def begin(self, job: Job, claims: Any, *helpers: Helper) -> None:
+    def begin(self, job: Job, register: _Register, *helpers: Helper) -> None:
         self._job = job
-        self._claims = claims
+        self._register = register
         self._finished: deque[str] = deque()  # units whose claims are to be settled: told with the next claim, as a call costs 0.5 ms
         self._worker.check(job)
         if helpers:
             self._worker.use_helpers(helpers)
 
     def set_up(
-        self, job: Job, claims: Any, versions: Mapping[str, str], recipes: Any, engine: EngineChoice, *helpers: Helper
+        self, job: Job, register: _Register, versions: Mapping[str, str], recipes: Any, engine: EngineChoice, *helpers: Helper
     ) -> WorkerInfo:
         """Build and begin, in the middle of a run."""
         info = self.build(versions, recipes, engine)
-        self.begin(job, claims, *helpers)
+        self.begin(job, register, *helpers)
         return info
 
     def run(self, unit: Unit, number: int) -> Receipt:
         def claim(digests: Sequence[bytes]) -> list[int]:
             finished = [self._finished.popleft() for _ in range(len(self._finished))]
-            answer: list[int] = ray.get(self._claims.claim.remote(unit.id, number, digests, finished))
-            return answer
+            return self._register.claim(unit.id, number, digests, finished)
 
         receipt = self.run_unit(unit, self._job, claim)
         self._finished.append(unit.id)
@@ -98,23 +98,41 @@ def _helped(reference: Any) -> Any:
         raise HelperLostError(last_line(error), for_good=isinstance(error, ActorDiedError)) from None  # Ray starts it no more
 
 
-class _Claims(ClaimRegister):
+class _Claims(TaughtRegister):
     """The register as an actor. Ray makes it anew if it dies: what finished units hold is known then from their receipts, so that only
     what was under way may be claimed again."""
 
-    def __init__(self, known: Sequence[Sequence[Any]], runs: Sequence[RunFolder]) -> None:
-        """known: references to blocks of digests, of each set. One block at a time is brought here.
+    def know(self, known: Sequence[Sequence[Any]], runs: Sequence[RunFolder]) -> None:
+        """known: references to blocks of digests, of each set. One block at a time is brought here."""
+        self.learn(_known(of_set, run) for of_set, run in zip(known, runs, strict=True))
 
-        Whoever makes it keeps those blocks. All else must be small: an argument over 100 kB (a Job is, by its golden images) becomes an
-        object that nobody keeps, and the register could not be made anew (Ray's issue 53727). Ray warns of that for references, too, which
-        is false here. It would not of serialized ones, but pins what those name until the driver's process ends, run after run.
-        """
-        super().__init__(self._known(of_set, run) for of_set, run in zip(known, runs, strict=True))
 
-    @staticmethod
-    def _known(references: Sequence[Any], run: RunFolder) -> Iterator[Words]:
-        yield from map(ray.get, references)
-        yield from (words_of(embedded_digests(table)) for table in run.receipts())
+def _known(references: Sequence[Any], run: RunFolder) -> Iterator[Words]:
+    yield from map(ray.get, references)
+    yield from (words_of(embedded_digests(table)) for table in run.receipts())
+
+
+@dataclass(frozen=True)
+class _Register:
+    """Who asks, and if the actor was made anew tells it again what was known, which the driver keeps for that.
+
+    Not by the actor's constructor: a reference there makes Ray warn in each run that the restart will fail if the object is lost, and an
+    argument over 100 kB is one that nobody keeps (Ray's issue 53727).
+    """
+
+    actor: Any
+    known: Sequence[Sequence[Any]]
+    runs: Sequence[RunFolder]
+
+    def claim(self, unit: str, attempt: int, digests: Sequence[bytes], finished: Sequence[str]) -> list[int]:
+        while True:
+            answer: list[int] | None = ray.get(self.actor.claim.remote(unit, attempt, digests, finished))
+            if answer is not None:
+                return answer
+            ray.get(self.actor.know.remote(self.known, self.runs))
+
+    def release(self, unit: str) -> None:
+        ray.get(self.actor.release.remote(unit))
 
 
 class RayExecutor:
@@ -176,16 +194,16 @@ class RayExecutor:
         self._job = job
         self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
         restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        self._known = [[ray.put(words) for words in of_set] for of_set in known]  # kept while the register may have to be made anew
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
-        runs = [each.run for each in job.all_sets]
-        self._claims = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote(self._known, runs)
+        actor = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote()
+        blocks = [[ray.put(words) for words in of_set] for of_set in known]
+        self._register = _Register(actor, blocks, [each.run for each in job.all_sets])
         if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
             for slot in [slot for slot in self._crew.slots if not slot.ready]:
                 self.kill(slot)
                 self._crew.slots.remove(slot)
         self._helper_crew.await_all(self)
-        self._assembly.ask(lambda actor: actor.begin.remote(job, self._claims, *self._helper_crew.helpers))
+        self._assembly.ask(lambda actor: actor.begin.remote(job, self._register, *self._helper_crew.helpers))
         for slot in self._crew.slots:
             slot.ready, slot.sent = True, {}
 
@@ -221,7 +239,7 @@ class RayExecutor:
 
     def set_up(self, slot: Slot) -> Any:
         slot.actor = self._new_actor(slot.place)
-        return slot.actor.set_up.remote(self._job, self._claims, *self._of_network, *self._helper_crew.helpers)
+        return slot.actor.set_up.remote(self._job, self._register, *self._of_network, *self._helper_crew.helpers)
 
     def work(self, slot: Slot, attempt: Attempt) -> Any:
         return slot.actor.run.options(concurrency_group=UNITS).remote(attempt.unit, attempt.number)
@@ -246,7 +264,7 @@ class RayExecutor:
         ray.kill(slot.actor)
 
     def release(self, unit: str) -> None:
-        ray.get(self._claims.release.remote(unit))
+        self._register.release(unit)
 
     def _tell_metrics(self) -> None:
         if self._metrics:

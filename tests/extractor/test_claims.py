@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.claims import ClaimRegister, Claims
+from extractor.claims import ClaimRegister, Claims, TaughtRegister
 from storage.digests import words_of
 
 A, B, C = (hashlib.sha256(name).digest() for name in (b"a", b"b", b"c"))
@@ -128,3 +128,15 @@ def test_units_that_are_finished_are_settled_with_the_next_claim_of_another() ->
     assert register.claim("000001", 1, [B, C], ["000000"]) == [0, 1]
     register.release("000000")  # comes too late
     assert register.claim("000002", 1, [A, B, C]) == [0, 0, 0]
+
+
+def test_a_register_that_was_told_nothing_answers_nothing_and_is_told_once() -> None:
+    register = TaughtRegister()
+    register.release("u1")
+    assert register.claim("u1", 1, [A, B]) is None
+    register.learn([[words_of([A])]])
+    assert register.claim("u1", 1, [A, B]) == [0, 1]
+    register.learn([[]])
+    assert register.claim("u2", 1, [A, B, C]) == [0, 0, 1]
+    register.release("u1")
+    assert register.claim("u2", 1, [B]) == [1]
