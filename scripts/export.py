@@ -59,11 +59,12 @@ def run(args: argparse.Namespace) -> int:
     moved = {name: place for name, place in (("weights", args.weights), ("name", args.backbone)) if place}
     import_tensorflow()
     import trainer
-    from scripts.export_model import join, takes_pixels
+    from scripts.export_model import join, require_float32, takes_pixels
     from scripts.export_sample import take_sample
     from scripts.export_writing import write_export
 
     head = trainer.load_head(args.head)
+    require_float32(head)
     if takes_pixels(head) and moved:
         raise UsageError(f"--weights and --backbone are for heads on features: {args.head} was fine-tuned, and has its network in it")
     recipe = None if takes_pixels(head) else recipe_of(head, moved)

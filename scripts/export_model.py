@@ -35,10 +35,19 @@ def kind_of(head: Head) -> InputKind:
     return InputKind(head.space.input_size, head.space.image_policy)
 
 
+def require_float32(head: Head) -> None:
+    """Raise UsageError for a head on features of fewer bits: before a float32 network its probabilities differed by 0.08 (bfloat16)."""
+    if head.space.precision != "float32":
+        raise UsageError(
+            f"the head {head.folder} reads features computed in {head.space.precision}, and exported models compute in float32: "
+            "extract the features in float32 and train on those"
+        )
+
+
 def join(head: Head, recipe: Recipe | None) -> ExportedModel:
     """Build the network of the head's recipe and join both; None for a head that takes pixels.
 
-    Raises SpaceMismatchError, naming the fields, UsageError for features of fewer bits than float32, and what `build` raises.
+    Raises SpaceMismatchError, naming the fields, and what `build` raises.
     """
     kind = kind_of(head)
     pixels = keras.Input((kind.size, kind.size, 3), dtype="uint8", name=PIXELS)
@@ -49,12 +58,6 @@ def join(head: Head, recipe: Recipe | None) -> ExportedModel:
 
 
 def _network(head: Head, recipe: Recipe) -> keras.Model:
-    if head.space.precision != "float32":
-        # A float32 network in front of a head of bfloat16 features: probabilities differed by 0.08.
-        raise UsageError(
-            f"the head {head.folder} reads features computed in {head.space.precision}, and exported models compute in float32: "
-            "extract the features in float32 and train on those"
-        )
     backbone = build(recipe)
     way_out = "Pass --weights FILE (or --backbone FILE for a model file) with what the features were made with"
     newcomer = f"{recipe.name} with weights {recipe.weights}"

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from scripts.cli import build_parser, main
 from scripts.export_folder import check_export_target, new_export, write_description
 from storage.errors import AlreadyExistsError, PermafrostError, UsageError
 from storage.names import parse_set
+from storage.sealed import read_sealed, seal
 from storage.store import ensure_store, require_possible_set
 from tests.conftest import draw
 from tests.scripts.conftest import Said
@@ -129,6 +131,20 @@ def test_the_command_says_what_it_wrote(desk: Path, say: Said, monkeypatch: pyte
     assert said["parity"][0]["images"] == 12
     assert {path.name for path in Path("lite").iterdir()} == {"export.json", "model.tflite"}
     assert not list(desk.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_head_on_features_of_fewer_bits_is_told_what_it_needs(precision: str, desk: Path, say: Said, tmp_path: Path) -> None:
+    """Whatever else its space has: an int8 one has its quantization, which no float32 network has."""
+    head = tmp_path / "head"
+    shutil.copytree(desk / "heads" / "photos", head)
+    described = read_sealed(head / "head.json", "head")
+    described["space"] |= {"precision": precision} | ({"quantization": "openvino:1"} if precision == "int8" else {})
+    (head / "head.json").write_bytes(seal(described))
+    code, _, err = say("export", head, "--to", "keras", "--out", tmp_path / "out", "--images", desk / "photos")
+    assert code == 2
+    assert f"reads features computed in {precision}, and exported models compute in float32: extract the features in float32" in err
 
 
 @pytest.mark.slow
