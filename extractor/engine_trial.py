@@ -52,8 +52,8 @@ class EngineTrial:
     def __init__(self, networks: Sequence[Network], images: int) -> None:
         self._networks = networks
         self._default = _Candidate(EngineChoice(), [network.engine for network in networks])
-        self._default.engines[0].embed(np.zeros((1, *[self._default.engines[0].input_size] * 2, 3), np.uint8))
-        self._default.measure()
+        for _ in range(2):  # the least counts: in a first call TensorFlow optimises the graph of each network
+            self._default.measure()
         self._seconds = images * networks[0].kind.views.count * self._default.seconds
 
     def is_worth_it(self) -> bool:

@@ -19,15 +19,17 @@ PLANNED = 4
 
 @dataclass
 class Sleeper:
-    """Takes `of_image` seconds an image and `of_batch` a batch."""
+    """Takes `of_image` seconds an image and `of_batch` a batch, and `of_first` once."""
 
     batch_size: int
     of_image: float
     of_batch: float = 0.0
     input_size: int = 8
+    of_first: float = 0.0
 
     def embed(self, images: Any) -> Any:
-        time.sleep(self.of_batch + len(images) * self.of_image)
+        time.sleep(self.of_batch + len(images) * self.of_image + self.of_first)
+        self.of_first = 0.0
         return [np.zeros((len(images), 1))]
 
 
@@ -97,3 +99,10 @@ def test_a_short_run_is_not_measured() -> None:
     assert "too few to measure" in short.default().why
     assert network.made == [EngineChoice()]
     assert trial(network).is_worth_it()
+
+
+def test_the_first_call_of_each_network_is_no_part_of_what_a_run_takes() -> None:
+    networks: Any = [SleepingNetwork({"tensorflow": (0.002, 0.0)}) for _ in range(3)]
+    for network in networks:
+        network.engine.of_first = 0.2
+    assert not EngineTrial(networks, int(MIN_SECONDS / 4 / 0.006)).is_worth_it()
