@@ -37,7 +37,7 @@ from extractor.device import usable_cores
 from extractor.recipe import Recipe
 from scripts.bench_extract_job import BATCH, Task
 from scripts.bench_extract_table import table
-from scripts.bench_options import at_least, folder_of_jpegs, jpegs_in, mistakes_told, new_file
+from scripts.bench_options import at_least, folder_of_jpegs, jpegs_in, mistakes_told, multiple_of, new_file
 from scripts.tree_cpu import TreeCpu
 from storage.errors import RunError
 
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--weights", default="random:0", help="random:SEED or a file")
     parser.add_argument("--backbone-arg", action="append", default=[])
-    parser.add_argument("--images", type=at_least(BATCH), default=256)
+    parser.add_argument("--images", type=multiple_of(BATCH), default=256, help="different ones, at most so many as there are")
     parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument("--only", nargs="+", metavar="PART", default=[""], help="only ways with one of these in their names")
     parser.add_argument("--ours", action="append", default=[], metavar="WORDS", help="a further way: '--local --engine openvino'")

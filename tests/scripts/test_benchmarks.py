@@ -161,7 +161,7 @@ def test_a_mistake_in_a_benchmark_of_extraction_shows_no_traceback(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("extract FOLDER --images 8", "argument --images: expected a whole number, 32 or more; got '8'"),
+        ("extract FOLDER --images 40", "argument --images: expected a multiple of 32, 32 or more; got '40'"),
         ("extract FOLDER --rounds 0", "argument --rounds: expected a whole number, 1 or more; got '0'"),
         ("extract nowhere", "argument corpus: expected a folder of JPEGs; there is no folder nowhere"),
         ("extract FOLDER --backbone nope", "unknown backbone 'nope'"),
