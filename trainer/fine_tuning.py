@@ -33,6 +33,7 @@ from trainer.seen_items import Seen
 from trainer.softening import Softening
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.tuned_warnings import warnings_of_tuning
+from trainer.unfinished import unfinished
 
 FINE_TUNING = "fine-tuning"
 MEASURED_TRAIN = 2048  # of the training items: each one measured costs a third of what training on it does
@@ -88,7 +89,10 @@ def fine_tune(
     model = with_activation(logits, prepared.data.task.activation())
     measured = _measured(prepared, model, images)
     unvalidated = "training went on for all of --max-epochs"
-    outcome = warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe(), seen)
+    outcome = [
+        *warnings_of_tuning(progress, str(start.folder) if start else None, prepared.options.describe(), seen),
+        *unfinished(progress.curves, tuning.max_epochs, tuning.patience, "Raise --max-epochs"),
+    ]
     return FittedHead(
         **told_of_items(prepared.feature_set, prepared.labelled, prepared.split),
         model=model,

@@ -21,6 +21,7 @@ from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.splits import TEST, TRAIN, VALIDATION
 from trainer.tails import FEATURE_EXTRACTION, HYBRID, Tail
+from trainer.unfinished import warnings_of_training
 
 T = TypeVar("T")
 
@@ -57,7 +58,11 @@ def fit(
         epochs=int(chosen.pop("epochs", 0)),
         history=found.first.curves,
         seconds=round(time.perf_counter() - started, 3),
-        warnings=[*warnings_of_items(labelled, split, HEADS[options.head].unvalidated), *labelled.warnings],
+        warnings=[
+            *warnings_of_items(labelled, split, HEADS[options.head].unvalidated),
+            *labelled.warnings,
+            *warnings_of_training(found.first.curves, options, is_hybrid=tail is not None),
+        ],
         positions={name: labelled.joined.positions[each.numbers] for name, each in found.measured.items()},
         chosen=chosen,
         path=found.first.path,

@@ -42,6 +42,7 @@ from trainer.sweep_work import SweepWork, Work, frontend_of
 from trainer.tail_fit import TailFit
 from trainer.tails import Tail
 from trainer.task import task_of
+from trainer.unfinished import warnings_of_training
 
 
 @checked(labels="the label file", state="the folder of the state")
@@ -150,7 +151,11 @@ def _refit(work: SweepWork, winner: CandidateResult, kept: SweepState, feature_s
         metrics=calibrated({name: metrics[name] for name in (TRAIN, VALIDATION, TEST) if name in metrics}),
         epochs=winner.epochs,
         history=winner.outcomes[0].progress.history,
-        warnings=[*warnings_of_items(work.data, split, HEADS[options.head].unvalidated), *work.data.warnings],
+        warnings=[
+            *warnings_of_items(work.data, split, HEADS[options.head].unvalidated),
+            *work.data.warnings,
+            *warnings_of_training(progress[0].history, options, is_hybrid=isinstance(work, TailWork)),
+        ],
         positions={name: joined.positions[split.positions(name)] for name in metrics},
         **work.told(options, progress),
     )

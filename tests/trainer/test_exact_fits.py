@@ -11,16 +11,14 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from tests.trainer.test_logistic import Array, made, standardised
-from trainer import neighbours
 from trainer.design import Design
 from trainer.exact_fits import ClassMeanFit, FitData, LogisticFit, RidgeFit, strengths
-from trainer.neighbours import NearestNeighbours, NeighboursFit
 from trainer.options import FitOptions
 from trainer.rows import MemoryRows
 from trainer.task import task_of
 
 pytest.importorskip("sklearn")
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.neighbors import NearestCentroid
 
 pytestmark = pytest.mark.slow
 
@@ -129,35 +127,6 @@ def test_classes_that_no_feature_tells_apart_share_their_probability(head: str) 
         assert np.ptp(first.path["val_loss"]) < 1e-6
 
 
-@pytest.mark.parametrize(("metric", "k"), [("cosine", 1), ("euclid", 4)])
-def test_neighbours_are_those_of_scikit_learn(metric: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK_SCORES", 7 * neighbours.BATCH)  # several blocks of the bank
-    x, y = made(120, 4)
-    train, validation = parts(120)
-    model = NeighboursFit(fit_data(x, y, head="knn", k=k, metric=metric)).with_validation(train, np.arange(0)).model
-    theirs = KNeighborsClassifier(k, metric={"euclid": "euclidean"}.get(metric, metric)).fit(x[train], y[train])
-    np.testing.assert_allclose(np.asarray(model.predict_on_batch(x[validation])), theirs.predict_proba(x[validation]), atol=1e-6)
-
-
-def test_neighbours_vote_for_any_number_of_classes() -> None:
-    x, y = made(60, 4)
-    has = np.stack([y > 0, y > 1, y == 2], 1).astype(np.uint8)
-    model = NeighboursFit(fit_data(x, has, head="knn", k=5, multi_label=True)).with_validation(np.arange(40), np.arange(0)).model
-    theirs = KNeighborsClassifier(5, metric="cosine").fit(x[:40], has[:40]).predict_proba(x[40:])
-    np.testing.assert_allclose(np.asarray(model.predict_on_batch(x[40:])), np.stack([p[:, 1] for p in theirs], 1), atol=1e-6)
-
-
-def test_validation_chooses_k_and_the_features_stay_in_their_dtype() -> None:
-    x, y = made(100, 3)
-    train, validation = parts(100)
-    first = NeighboursFit(fit_data((x / 10).astype(np.float16), y, head="knn")).with_validation(train, validation)
-    assert first.chosen["k"] in first.path["k"]
-    assert min(first.path["val_error"]) == first.path["val_error"][first.path["k"].index(first.chosen["k"])]
-    layer = first.model.layers[-1]
-    assert isinstance(layer, NearestNeighbours)
-    assert layer.bank.numpy().dtype == np.float16
-
-
 @pytest.mark.parametrize(("kind", "head"), [(RidgeFit, "ridge"), (ClassMeanFit, "class-mean")])
 def test_views_count_as_one_item_together(kind: Any, head: str) -> None:
     """Equal views change nothing."""
@@ -166,12 +135,6 @@ def test_views_count_as_one_item_together(kind: Any, head: str) -> None:
     views = kind(fit_data(np.repeat(x, 2, axis=0), y, 2, head=head)).with_validation(*parts(60))
     assert plain.chosen == pytest.approx(views.chosen, rel=1e-3)
     np.testing.assert_allclose(plain.model.predict_on_batch(x), views.model.predict_on_batch(x), atol=2e-3)
-
-
-def test_more_neighbours_than_items_are_refused() -> None:
-    x, y = made(20, 2)
-    with pytest.raises(UsageError, match="k must be at most the number of training items, 15; got 50"):
-        NeighboursFit(fit_data(x, y, head="knn", k=50)).with_validation(*parts(20))
 
 
 @pytest.mark.parametrize(
