@@ -75,13 +75,14 @@ def test_it_starts_from_the_head_that_cached_features_gave(tuned: FittedHead) ->
     assert tuned.metrics["test"].to_dict().keys() == head.metrics["test"].to_dict().keys()
 
 
-@pytest.mark.parametrize("kind", ["logistic", "ridge", "linear"])
-def test_what_a_head_that_was_fitted_first_chose_is_kept_and_gives_it_again(set_of_colours: Coloured, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("options", [FitOptions("logistic"), FitOptions("ridge"), FitOptions("linear", max_epochs=5)], ids=lambda o: o.head)
+def test_what_a_head_that_was_fitted_first_chose_is_kept_and_gives_it_again(
+    set_of_colours: Coloured, tmp_path: Path, options: FitOptions
+) -> None:
     """It is not written itself."""
     from trainer.fit import fit
 
     tuning = FineTuningOptions(batch_size=8, groups=1, stages=(1,), max_epochs=1)
-    options = FitOptions(kind)
     tuned = fine_tune(set_of_colours.uri, None, set_of_colours.images, set_of_colours.network, options, tuning, tmp_path / "state")
     save_head(tuned, tmp_path / "head")
     start = json.loads((tmp_path / "head" / "head.json").read_text())["frozen"]["start"]
