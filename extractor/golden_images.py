@@ -6,6 +6,9 @@ Their bytes depend on the encoder's version, so a set keeps the ones it was made
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +18,15 @@ from PIL import Image
 _IMAGES = {"small.jpg": (61, 97), "small.png": (97, 61), "large.jpg": (1280, 1920), "large.png": (480, 640)}
 
 
-def draw_golden_images() -> dict[str, bytes]:
+@cache  # 0.17 s, three times in a run
+def draw_golden_images() -> Mapping[str, bytes]:
     """Encoded images by name: waves of several frequencies, a hard edge and a little noise, different in each image."""
     images = {}
     for seed, (name, (height, width)) in enumerate(_IMAGES.items()):
         buffer = io.BytesIO()
         Image.fromarray(_draw(height, width, seed)).save(buffer, "PNG" if name.endswith(".png") else "JPEG")
         images[name] = buffer.getvalue()
-    return images
+    return MappingProxyType(images)
 
 
 def _draw(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:

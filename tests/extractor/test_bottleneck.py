@@ -25,7 +25,6 @@ from extractor.recipe import Recipe
 from extractor.run import extract
 from extractor.worker import Worker
 from tests.conftest import draw
-from tests.extractor.warm import drawn_golden_images
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +67,6 @@ def told(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def run(corpus: Path, seconds: float = 0.0) -> dict[str, Any]:
         network = worker._networks[0]
         network.engine = Sums(network.engine.shapes[0], seconds)  # type: ignore[assignment]
-        monkeypatch.setattr("extractor.own_golden.draw_golden_images", drawn_golden_images)
         monkeypatch.setattr("extractor.run.make_executor", lambda options: Warm((options.recipe,), 1))
         result = extract(corpus, tmp_path / "store" / "team" / "set", ExtractOptions(RECIPE, local=True))
         assert result.embedded == IMAGES

@@ -83,6 +83,7 @@ def attentive(path: Path) -> None:
     keras.Model(inputs, keras.layers.Reshape((4, 4, 8))(x)).save(path)
 
 
+@pytest.mark.full  # 15 s of calibration; the contract of engines calibrates one without attention
 def test_a_network_with_attention_is_calibrated_for_an_int8_set(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
     attentive(tmp_path / "attentive.keras")
     recipe = Recipe(str(tmp_path / "attentive.keras"), OWN, preprocessing="tf", dtype="float32")

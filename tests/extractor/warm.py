@@ -4,14 +4,12 @@ the golden images again half of what is left."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import extractor.run
-from extractor.golden_images import draw_golden_images
 from extractor.local_executor import LocalExecutor
 from extractor.options import ExtractOptions
 from extractor.recipe import Recipe
@@ -42,17 +40,11 @@ class WarmExecutor(LocalExecutor):
         return built[number]
 
 
-@cache
-def drawn_golden_images() -> dict[str, bytes]:
-    return draw_golden_images()
-
-
 def recipes_of(options: ExtractOptions) -> tuple[Recipe, ...]:
     return (options.recipe, *(each.recipe for each in options.also))
 
 
 def keep_workers_warm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extractor.own_golden.draw_golden_images", drawn_golden_images)
     cold = extractor.run.make_executor
     monkeypatch.setattr(
         "extractor.run.make_executor",

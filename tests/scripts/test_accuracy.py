@@ -39,9 +39,8 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize(
-    "network", ["squeezenet", *(pytest.param(name, marks=pytest.mark.full) for name in REFERENCES if name != "squeezenet")]
-)
+@pytest.mark.full  # half a minute each; `test_first_light` compares embeddings of these photographs with a plain loop's
+@pytest.mark.parametrize("network", REFERENCES)
 def test_every_format_and_dtype_reaches_the_reference(network: str, clothing: Path, shared_data: Path, tmp_path: Path) -> None:
     reference = REFERENCES[network]
     file = str(shared_data / "weights" / reference.file)

@@ -24,14 +24,16 @@ FAST = FitOptions(learning_rate=0.03, max_epochs=12, batch_size=64)
 CASES = [
     *((name, "", (8,), "float16" if number % 2 else "float32") for number, name in enumerate(HEADS)),
     *(("mlp" if pooling == "flatten" else "linear", pooling, (2, 3, 8), "float16") for pooling in MAP_POOLINGS),
-    ("mlp", "attention", (4, 8), "float32"),
     ("logistic", "flatten", (2, 3, 8), "float16"),
     ("ridge", "max", (2, 3, 8), "float32"),
     ("knn", "avg", (2, 3, 8), "float16"),
 ]
+LIKE_THEM = [("mlp", "attention", (4, 8), "float32")]
 
 
-@pytest.mark.parametrize(("name", "pooling", "shape", "dtype"), CASES)
+@pytest.mark.parametrize(
+    ("name", "pooling", "shape", "dtype"), [*CASES, *(pytest.param(*case, marks=pytest.mark.full) for case in LIKE_THEM)]
+)
 def test_a_head_learns_keeps_and_predicts(
     write_set: Callable[..., str],
     separable_rows: Callable[..., list[Any]],

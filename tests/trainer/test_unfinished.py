@@ -55,7 +55,7 @@ def test_it_is_said_where_it_is_true(losses: Sequence[float], max_epochs: int, p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", pytest.param("mlp", marks=pytest.mark.full)])
 def test_a_head_that_was_still_learning_says_so(separable_set: str, head: str) -> None:
     fitted = fit(separable_set, options=replace(SLOW, head=head))
     assert np.argmin(fitted.history["val_loss"]) == 11
@@ -71,6 +71,7 @@ def test_a_sweep_says_it_of_its_winner(separable_set: str) -> None:
     assert said.endswith(WAY_OUT)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_hybrid_head_is_told_of_its_own_rate(write_set: Callable[..., str], separable_rows: Callable[..., list[Any]]) -> None:
     options = FitOptions(learning_rate=0.01, tail_learning_rate=1e-4, max_epochs=3, patience=3, batch_size=32)
@@ -96,6 +97,7 @@ def test_heads_that_stopped_or_have_no_such_loss_do_not(separable_set: str, opti
     assert not [said for said in fit(separable_set, options=options).warnings if "--max-epochs 1" in said or "ended" in said]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_attention_is_not_sent_to_a_head_that_has_none(write_set: Callable[..., str], separable_rows: Callable[..., list[Any]]) -> None:
     fitted = fit(write_set(separable_rows(shape=(2, 3, 4))), options=replace(SLOW, map="attention"))
