@@ -73,6 +73,14 @@ def test_memory_that_is_short_while_the_network_is_converted_halves_the_batch() 
     assert engine.batch_size == 4
 
 
+def test_workers_side_by_side_are_not_bound_to_the_same_cores() -> None:
+    from extractor.openvino_engine import OpenVinoEngine
+
+    backbone = backbones.build(Recipe("mobilenet", "random:0", args=(("alpha", 0.25),), input_size=32))
+    [request, *_] = OpenVinoEngine(backbone, 2, threads=1)._free
+    assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 def attentive(path: Path) -> None:
     """A network of which OpenVINO's conversion makes a scalar output beside its own."""
     keras.utils.set_random_seed(0)
