@@ -112,6 +112,13 @@ def _known(references: Sequence[Any], run: RunFolder) -> Iterator[Words]:
     yield from (words_of(embedded_digests(table)) for table in run.receipts())
 
 
+def _new_claims() -> Any:
+    """Beside the driver: lost only with it."""
+    beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": beside_driver}
+    return ray.remote(_Claims).options(**options).remote()
+
+
 @dataclass(frozen=True)
 class _Register:
     """Who asks, and if the actor was made anew tells it again what was known, which the driver keeps for that.
@@ -163,6 +170,7 @@ class RayExecutor:
         self._assembly = Assembly(self, self._crew, self._restart)
         self._dispatcher = Dispatcher(self, self._crew, Deadline(deadline))
         self._metrics: RunMetrics | None = None
+        self._claims: Any = None  # for the next round
         self._tell = Interval(CHECK_SECONDS)  # of the metrics
 
     def start(self) -> list[WorkerInfo]:
@@ -172,6 +180,7 @@ class RayExecutor:
             places = self._assembly.await_places(_want_node)
             self._helper_crew.start(_nodes(), places, self._new_helper)
             self._crew.slots = [Slot(place, self._new_actor(place)) for place in places]
+            self._claims = _new_claims()  # it starts while the workers build
             if infos := self._assembly.ask_infos(self._build):  # all nodes may be lost meanwhile
                 return infos
 
@@ -193,9 +202,7 @@ class RayExecutor:
     def begin(self, job: Job, known: Iterable[Iterable[Words]]) -> None:
         self._job = job
         self._metrics = self._metrics or RunMetrics(_instrument, "/".join(job.run.set_folder.parts[-2:]), job.run.run_id)
-        restarted: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # lost only with the driver
-        actor = ray.remote(_Claims).options(**restarted, scheduling_strategy=beside_driver).remote()
+        actor, self._claims = self._claims or _new_claims(), None
         blocks = [[ray.put(words) for words in of_set] for of_set in known]
         self._register = _Register(actor, blocks, [each.run for each in job.all_sets])
         if self._crew.ready:  # a second round: workers that are being set up know the claims of the first
