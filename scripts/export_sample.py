@@ -73,7 +73,7 @@ def _golden_images() -> dict[str, bytes]:
     images = draw_golden_images()
     drawn = Image.open(io.BytesIO(images["small.png"]))
     few_bits = {"palette of 4 bits.png": drawn.quantize(16), "grey of 1 bit.png": drawn.convert("1")}
-    return {**images} | {name: _png(image) for name, image in few_bits.items()}
+    return {**images, **{name: _png(image) for name, image in few_bits.items()}}
 
 
 def _png(image: Image.Image) -> bytes:
