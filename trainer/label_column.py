@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -55,13 +56,20 @@ class LabelColumn:
         """How many classes each item has [n]."""
         return np.diff(self.offsets)
 
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether each item has one class: then its code stands in its place, and offsets need not be looked at."""
+        return len(self) == len(self.codes) and bool((self.sizes == 1).all())
+
     @property
     def rows(self) -> Rows:
         """The item of each code."""
-        return np.repeat(np.arange(len(self)), self.sizes)
+        return np.arange(len(self)) if self.is_single else np.repeat(np.arange(len(self)), self.sizes)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> LabelColumn:
         """The labels of these items, in their order."""
+        if self.is_single:
+            return LabelColumn(self.names, np.arange(len(rows) + 1), self.codes[rows])
         sizes = self.sizes[rows]
         offsets = _offsets(sizes)
         places = np.repeat(self.offsets[rows] - offsets[:-1], sizes) + np.arange(offsets[-1])
@@ -89,6 +97,8 @@ class LabelColumn:
         return self._kept(self.counts() > 0)
 
     def _kept(self, keep: npt.NDArray[np.bool_]) -> LabelColumn:
+        if keep.all():
+            return self
         names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)
         kept = keep[self.codes]
         sizes = np.bincount(self.rows[kept], minlength=len(self))
@@ -111,7 +121,7 @@ class LabelColumn:
         """Tuples of names. Equal ones of one class are one object."""
         singles = np.empty(len(self.names), object)
         singles[:] = [(name,) for name in self.names]
-        if len(self) == len(self.codes) and (self.sizes == 1).all():
+        if self.is_single:
             return singles[self.codes].tolist()  # type: ignore[no-any-return]
         names, ends = [self.names[code] for code in self.codes.tolist()], self.offsets.tolist()
         return [tuple(names[start:end]) for start, end in pairwise(ends)]
@@ -121,6 +131,8 @@ class LabelColumn:
 
     def same(self, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
         """Whether each of the items `rows` has the label of that of `others`."""
+        if self.is_single:
+            return np.asarray(self.codes[rows] == self.codes[others])
         a, b = self.take(rows), self.take(others)
         equal = np.asarray(a.sizes == b.sizes)
         alike = np.flatnonzero(equal)
