@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from trainer.arrays import Numbers
 from trainer.design import Design
-from trainer.fitting import FirstFit
+from trainer.fitting import FirstFit, Validated
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights, Scores, linear_model, scores
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
@@ -26,10 +27,19 @@ from trainer.task import Task
 # What strengths are tried, as shares of the number of items (C: of 1 by it), in steps of 1, 2, 5.
 LOGISTIC_RANGE, RIDGE_RANGE = (0.1, 1e4), (1e-4, 10.0)
 DEFAULT_C, DEFAULT_ALPHA = 0.01, 1000.0  # where no item was left to choose by
+SCORES_BYTES = 1 << 30  # 1 GiB: of more heads at a time, of many items and classes, another pass over the features is taken
 WORSE = 3  # strengths in a row with a higher validation loss than the best: the weaker ones still would only overfit more
 
 # Sums of the features of several parts of the items, which count alike, from what is kept; None where that is not exact enough.
 KnownSums = Callable[[Sequence[Numbers]], list[FeatureSums] | None]
+
+
+class Scored(NamedTuple):
+    """numbers [n]: items in the order of the source; loss: theirs, by scores; values: what each head gives them [n, C]."""
+
+    numbers: Numbers
+    loss: LinearLoss
+    values: list[Scores]
 
 
 @dataclass(frozen=True)
@@ -57,9 +67,9 @@ class FitData:
             return Sigmoids(tf.constant(y, tf.float32), tf.ones(y.shape))
         return Softmax(tf.constant(y, tf.int64), tf.ones(len(y)), len(self.classes))
 
-    def scores(self, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[LinearLoss, list[Scores]]:
+    def scores(self, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> Scored:
         order, values = scores(self.rows, numbers, self.pooling, found, heads)
-        return self.plain_loss(order), values
+        return Scored(order, self.plain_loss(order), values)
 
     def model(self, found: Moments, weights: LinearWeights, l2: float = 0.0) -> keras.Model:
         return linear_model(self.rows.shape, self.pooling, found, weights, self.task.activation(), l2)
@@ -85,19 +95,20 @@ class LogisticFit:
             self._chosen = rows.moments, path.solve(c).weights
             return FirstFit(self.data.model(*self._chosen, self._l2(c, train)), {"c": c})
         path, rows = self._path(train, TO_CHOOSE)
-        tried, losses, best = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0))
+        tried, losses, best, validated = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0)), None
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
             weights = path.solve(c).weights
-            loss, (values,) = self.data.scores(validation, rows.moments, [weights])
+            order, loss, (values,) = self.data.scores(validation, rows.moments, [weights])
             tried.append(c)
             losses.append(float(loss.value(tf.constant(values))[0]) / len(validation))
             if losses[-1] == min(losses):
-                best = weights
+                best, validated = weights, Validated(order, values)
             elif len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
                 break
         c = tried[int(np.argmin(losses))]
         self._chosen = rows.moments, best
-        return FirstFit(self.data.model(*self._chosen, self._l2(c, train)), {"c": c}, path={"c": tried, "val_loss": losses})
+        model, tried_losses = self.data.model(*self._chosen, self._l2(c, train)), {"c": tried, "val_loss": losses}
+        return FirstFit(model, {"c": c}, path=tried_losses, validated=validated)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         path, rows = self._path(numbers, start=self._chosen)
@@ -119,14 +130,28 @@ class LogisticFit:
         return LogisticPath(rows, loss, tolerance, begin), rows
 
 
-def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> tuple[int, float, list[float]]:
-    """Which head has the least mean log loss on these items, each at its best temperature, that temperature, and these losses. Of heads
-    that separate the items, which all have the loss that so many items can tell, the last one."""
-    loss, values = data.scores(numbers, found, heads)
-    calibrated = temperatures(loss, values)
-    losses = [each.counted / len(numbers) for each in calibrated]
-    best = len(losses) - 1 - int(np.argmin(losses[::-1]))
-    return best, calibrated[best].factor, losses
+class _Best(NamedTuple):
+    """Which of several heads, at which factor, with the scores that it gives the items then; losses: the least of each head."""
+
+    number: int
+    factor: float
+    validated: Validated
+    losses: list[float]
+
+
+def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> _Best:
+    """Which head has the least mean log loss on these items, each at its best temperature. Of heads that separate the items, which all
+    have the loss that so many items can tell, the last one."""
+    best, losses = None, list[float]()
+    at_a_time = max(1, SCORES_BYTES // (4 * len(numbers) * heads[0].kernel.shape[1]))
+    for start in range(0, len(heads), at_a_time):
+        order, loss, values = data.scores(numbers, found, heads[start : start + at_a_time])
+        for own, each in zip(values, temperatures(loss, values), strict=True):
+            losses.append(each.counted / len(numbers))
+            if losses[-1] == min(losses):
+                best = len(losses) - 1, each.factor, Validated(order, own * np.float32(each.factor))
+    assert best, "no heads"
+    return _Best(*best, losses)
 
 
 @dataclass
@@ -144,10 +169,11 @@ class RidgeFit:
         asked = self.data.options.alpha
         alphas = [asked] if asked else strengths(*(each * len(train) for each in RIDGE_RANGE)) if len(validation) else [DEFAULT_ALPHA]
         heads = ridge.path(alphas) if len(alphas) > 1 else [ridge.one(alphas[0])]
-        best, factor, losses = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
-        chosen = {"alpha": alphas[best], "temperature": factor}
-        path = {"alpha": alphas, "val_loss": losses} if len(alphas) > 1 else {}
-        return FirstFit(self.data.model(ridge.moments, heads[best].times(factor)), chosen, path=path)
+        best = _calibrated(self.data, validation if len(validation) else train, ridge.moments, heads)
+        chosen = {"alpha": alphas[best.number], "temperature": best.factor}
+        path = {"alpha": alphas, "val_loss": best.losses} if len(alphas) > 1 else {}
+        model = self.data.model(ridge.moments, heads[best.number].times(best.factor))
+        return FirstFit(model, chosen, path=path, validated=best.validated if len(validation) else None)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         """Without class weights, which depend on who trains, the sums of train and validation are those of both; of few shots `numbers` are
@@ -185,8 +211,9 @@ class ClassMeanFit:
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         found, weights = self._means(train)
-        _, t, _ = _calibrated(self.data, validation if len(validation) else train, found, [weights])
-        return FirstFit(self.data.model(found, weights.times(t)), {"temperature": t})
+        best = _calibrated(self.data, validation if len(validation) else train, found, [weights])
+        model = self.data.model(found, weights.times(best.factor))
+        return FirstFit(model, {"temperature": best.factor}, validated=best.validated if len(validation) else None)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         found, weights = self._means(numbers)

@@ -16,7 +16,7 @@ from trainer.fitted import FittedHead
 from trainer.fitted_items import told_of_items, warnings_of_items
 from trainer.fitting import FirstFit
 from trainer.heads import HEADS
-from trainer.measured import Measured, calibrated, evenly, measure
+from trainer.measured import Measured, calibrated, evenly, measure, measured_by
 from trainer.options import FitOptions
 from trainer.prepared import Prepared, prepare
 from trainer.splits import TEST, TRAIN, VALIDATION
@@ -88,10 +88,10 @@ def _fitted(prepared: Prepared) -> _Fitted:
     data, split, fitting = prepared.data, prepared.split, prepared.fitting()
     train, validation, test = (split.positions(name) for name in (TRAIN, VALIDATION, TEST))
     first, seconds = _timed(lambda: fitting.with_validation(train, validation))
-    model, first = first.model, replace(first, model=None)
+    model, validated, first = first.model, first.validated, replace(first, model=None, validated=None)
     measured: dict[str, Measured] = {}
     if len(validation):
-        measured[VALIDATION] = measure(model, data, validation)
+        measured[VALIDATION] = measured_by(validated, data) if validated else measure(model, data, validation)
         model = None  # with the optimiser's memory, before that of the next one is needed
         # Of few shots the validation items are not among what the head may learn from.
         pool = train if prepared.options.shots else split.positions(TRAIN, VALIDATION)

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from trainer.arrays import Numbers
 
 Curves = dict[str, list[float]]
 
 
+class Validated(NamedTuple):
+    """Items [n], and the logits that a head gives them [n, C]."""
+
+    numbers: Numbers
+    logits: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class FirstFit:
     """model: features [N, *shape] to probabilities [N, C] (None: no longer needed). chosen: what the fit decided on its own, by name.
 
-    curves: by epoch. path: the strengths that were tried, and the validation loss of each.
+    curves: by epoch. path: the strengths that were tried, and the validation loss of each. validated: what the model says of the
+    validation items, if the fit had to know it; None: ask the model.
     """
 
     model: keras.Model | None
     chosen: Mapping[str, float]
     curves: Curves = field(default_factory=dict)
     path: Curves = field(default_factory=dict)
+    validated: Validated | None = None
 
 
 class Fitting(Protocol):

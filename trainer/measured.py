@@ -17,6 +17,7 @@ from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.exact_fits import FitData
+from trainer.fitting import Validated
 from trainer.room import as_tensor
 from trainer.rows import require_finite
 from trainer.splits import VALIDATION
@@ -44,6 +45,13 @@ def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
     return Measured(evaluation, np.concatenate(order))
 
 
+def measured_by(found: Validated, data: FitData) -> Measured:
+    """The same of a head whose logits are there already."""
+    probabilities = np.asarray(data.task.activation()(tf.constant(found.logits)))
+    _require_numbers(probabilities, data, found.numbers)
+    return Measured(data.task.evaluate([(data.y[found.numbers], probabilities)], data.classes), found.numbers)
+
+
 def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list[Numbers]) -> Iterator[tuple[Targets, Probabilities]]:
     """Batches of (targets, probabilities); `order` is told which items they are of."""
     size = max(1, BATCH_BYTES // (4 * prod(data.rows.shape)))
@@ -52,12 +60,14 @@ def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list
         for start in range(0, len(part), size):
             x = tf.cast(as_tensor(block[start : start + size, 0]), tf.float32)
             probabilities = np.asarray(model.predict_on_batch(x), np.float32)
-            if not np.isfinite(probabilities).all():
-                require_finite(data.rows, numbers)
-                raise DivergedError(
-                    "training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1"
-                )
+            _require_numbers(probabilities, data, numbers)
             yield data.y[part[start : start + size]], probabilities
+
+
+def _require_numbers(probabilities: Probabilities, data: FitData, numbers: Numbers) -> None:
+    if not np.isfinite(probabilities).all():
+        require_finite(data.rows, numbers)
+        raise DivergedError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
 
 
 def calibrated(metrics: Mapping[str, AnyEvaluation]) -> Metrics:

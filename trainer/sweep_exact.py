@@ -55,7 +55,7 @@ def _ridge(work: Work, trials: Sequence[Trial], states: object, until: int, on_e
     """Scores become probabilities by a temperature fitted on the validation items of the seed."""
     data, found = _data(work, work.options(trials[0])), _ridge_of(work, trials[0])
     heads = found.path([_alpha(work, trial) for trial in trials])
-    loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
+    _, loss, scores = data.scores(np.flatnonzero(work.split.validation[:, trials[0].seed]), found.moments, heads)
     counts = int(tf.size(loss.weights))
     return [
         _state(_in_frontend(work, found.moments, head.times(factor)), factor, told and told / counts)

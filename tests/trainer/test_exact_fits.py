@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from storage.errors import UsageError
 from tests.trainer.test_logistic import Array, made, standardised
+from trainer import exact_fits
 from trainer.design import Design
 from trainer.exact_fits import ClassMeanFit, FitData, LogisticFit, RidgeFit, strengths
+from trainer.measured import measure, measured_by
 from trainer.options import FitOptions
 from trainer.rows import MemoryRows
 from trainer.task import task_of
@@ -50,6 +52,35 @@ def test_validation_chooses_the_strength(kind: Any, head: str, chosen: str) -> N
     assert len(tried) == len(losses) > 5
     p = np.asarray(first.model.predict_on_batch(x[validation]), np.float64)
     assert -np.log(p[np.arange(len(validation)), y[validation]]).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "multi_label"),
+    [(head, classes, False) for head in ("logistic", "ridge", "class-mean") for classes in (4, 2)]
+    + [("logistic", 3, True), ("ridge", 3, True)],
+)
+def test_what_a_fit_says_of_validation_is_what_its_head_says(head: str, classes: int, multi_label: bool) -> None:
+    """So that nobody asks the head again."""
+    x, y = made(80, max(classes, 3))
+    y = np.stack([y > 0, y > 1, y == 1], 1).astype(np.uint8) if multi_label else y % classes
+    data, (train, validation) = fit_data(x, y, head=head, multi_label=multi_label), parts(80)
+    kind: Any = {"logistic": LogisticFit, "ridge": RidgeFit, "class-mean": ClassMeanFit}[head]
+    first = kind(data).with_validation(train, validation[::-1].copy())
+    told, asked = measured_by(first.validated, data), measure(first.model, data, validation)
+    assert sorted(told.numbers.tolist()) == validation.tolist()
+    order = np.argsort(told.numbers)
+    np.testing.assert_allclose(told.evaluation.losses[order], asked.evaluation.losses, rtol=1e-3, atol=1e-6)
+    assert told.evaluation.log_loss == pytest.approx(asked.evaluation.log_loss, rel=1e-4)
+    assert kind(data).with_validation(train, np.arange(0)).validated is None
+
+
+def test_no_more_scores_are_held_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = made(80, 3)
+    at_once = RidgeFit(fit_data(x, y, head="ridge")).with_validation(*parts(80))
+    monkeypatch.setattr(exact_fits, "SCORES_BYTES", 4 * 20 * 3 * 4)
+    in_fours = RidgeFit(fit_data(x, y, head="ridge")).with_validation(*parts(80))
+    assert in_fours.chosen == pytest.approx(at_once.chosen, rel=2e-3)
+    np.testing.assert_allclose(in_fours.path["val_loss"], at_once.path["val_loss"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("classes", "options"), [(4, {}), (4, {"class_weights": "balanced"}), (2, {}), (3, {"multi_label": True})])
