@@ -21,6 +21,8 @@ class BadImages:
 
     def add(self, table: pa.Table) -> dict[str, int]:
         """Add what is rejected and has a digest. table: with the columns digest, reason, message. Returns the new ones by reason."""
+        if table["reason"].null_count == table.num_rows:
+            return {}
         bad = table.filter(pc.and_(table["reason"].is_valid(), table["digest"].is_valid()))
         if not bad.num_rows:
             return {}

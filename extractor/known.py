@@ -60,7 +60,7 @@ def what_is_known(name: SetName, base: FeatureSet | None, corpus: str, index: Em
 def add_shard(index: EmbeddingIndex, receipt: Receipt) -> None:
     """Enter the embeddings that a receipt's shard holds."""
     if receipt.shard:
-        held = receipt.items.filter(receipt.items["row"].is_valid())
+        held = receipt.items.filter(receipt.items["row"].is_valid()) if receipt.items["row"].null_count else receipt.items
         index.add_rows(to_words(held["digest"]), held["row"].to_numpy(), receipt.shard)
 
 

@@ -55,9 +55,10 @@ class Units:
 
     def describe(self) -> list[dict[str, Any]]:
         """What the plan of a run says of each unit: id, number of items, first and last key."""
+        keys = ((start, stop, self.items.rows.read(start, stop)["key"]) for start, stop in self._spans())
         return [
-            {"id": self._id(number), "items": stop - start, "first": self.items[start].key, "last": self.items[stop - 1].key}
-            for number, (start, stop) in enumerate(self._spans())
+            {"id": self._id(number), "items": stop - start, "first": of_unit[0].as_py(), "last": of_unit[-1].as_py()}
+            for number, (start, stop, of_unit) in enumerate(keys)
         ]
 
     def _id(self, number: int) -> str:

@@ -135,6 +135,8 @@ def mask_rows(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> pa.Table:
 
 def masked_names(table: pa.Table) -> tuple[pa.Table, frozenset[str]]:
     """(the rows that are not masked, sha256 of the keys of the others). table: with key and reason."""
+    if table["reason"].null_count == table.num_rows:  # of most receipts
+        return table, frozenset()
     masked = pc.equal(table["reason"], TAKEN_DOWN).fill_null(False)
     names = frozenset(key.removeprefix(MASK) for key in table["key"].filter(masked).to_pylist())
     return (table.filter(pc.invert(masked)), names) if names else (table, names)
