@@ -74,7 +74,8 @@ class Design:
         """
         out = np.zeros((values.shape[1], self.width))
         for rows, block in self.blocks():
-            out += tf.matmul(values[rows], block, transpose_a=True).numpy()
+            of_block = values if len(block) == self.count else values[rows]  # a slice takes a third of the product of a small fit
+            out += tf.matmul(of_block, block, transpose_a=True).numpy()
         return out.T
 
     def sample(self, count: int, weights: npt.NDArray[np.float32], seed: int = 0) -> Tensor:

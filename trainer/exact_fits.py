@@ -21,6 +21,7 @@ from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
 from trainer.score_temperature import temperatures
+from trainer.spectrum import Spectrum
 from trainer.standardise import Moments
 from trainer.task import Task
 
@@ -83,18 +84,21 @@ def strengths(low: float, high: float) -> list[float]:
 
 @dataclass
 class LogisticFit:
-    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended."""
+    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended, and goes by the
+    same spectrum."""
 
     data: FitData
     _chosen: tuple[Moments, LinearWeights] | None = None
+    _spectrum: Spectrum | None = None
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
-        if self.data.options.c is not None or not len(validation):
-            path, rows = self._path(train)
+        chooses = self.data.options.c is None and len(validation) > 0
+        path, rows = self._path(train, TO_CHOOSE if chooses else TOLERANCE)
+        self._spectrum = path.spectrum
+        if not chooses:
             c = self.data.options.c or DEFAULT_C
             self._chosen = rows.moments, path.solve(c).weights
             return FirstFit(self.data.model(*self._chosen, self._l2(c, train)), {"c": c})
-        path, rows = self._path(train, TO_CHOOSE)
         tried, losses, best, validated = [], list[float](), LinearWeights(np.zeros(0), np.zeros(0)), None
         for c in strengths(*(each / len(train) for each in LOGISTIC_RANGE)):
             weights = path.solve(c).weights
@@ -111,7 +115,7 @@ class LogisticFit:
         return FirstFit(model, {"c": c}, path=tried_losses, validated=validated)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        path, rows = self._path(numbers, start=self._chosen)
+        path, rows = self._path(numbers, TOLERANCE, self._chosen, self._spectrum)
         c = first.chosen["c"]
         return self.data.model(rows.moments, path.solve(c).weights, self._l2(c, numbers))
 
@@ -122,12 +126,16 @@ class LogisticFit:
         return replace(self.data.options, c=c).l2(len(numbers)) * (2 if halves else 1)
 
     def _path(
-        self, numbers: Numbers, tolerance: float = TOLERANCE, start: tuple[Moments, LinearWeights] | None = None
+        self,
+        numbers: Numbers,
+        tolerance: float,
+        start: tuple[Moments, LinearWeights] | None = None,
+        spectrum: Spectrum | None = None,
     ) -> tuple[LogisticPath, Design]:
         data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
         loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
         begin = start and start[1].moved(start[0], rows.moments)
-        return LogisticPath(rows, loss, tolerance, begin), rows
+        return LogisticPath(rows, loss, tolerance, begin, spectrum), rows
 
 
 class _Best(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,12 @@ from trainer.arrays import Matrix
 MEMORY = 10  # pairs of steps: more made no difference to the number of iterations
 SLOPE_LEFT = 0.1  # of a direction's first slope, at the step that is taken
 MAX_TRIES = 20
+
+
+class Guess(Protocol):
+    def __call__(self, *changes: Matrix) -> list[Matrix]:
+        """About the inverse Hessian times each of these."""
+        ...
 
 
 @dataclass
@@ -31,17 +38,19 @@ class Memory:
         if curved > 0:
             self.pairs.append((step, change, curved))
 
-    def direction(self, gradient: Matrix, guess: Callable[[Matrix], Matrix]) -> Matrix:
+    def direction(self, gradient: Matrix, guess: Guess) -> Matrix:
         """Where to go: minus the inverse Hessian (guessed, then corrected by the pairs) times the gradient."""
-        q, scale = gradient, 1.0
+        q = gradient
         taken: list[float] = []
         for step, change, curved in reversed(self.pairs):
             taken.append(_product(step, q) / curved)
             q = q - taken[-1] * change
         if self.pairs:
             _, change, curved = self.pairs[-1]
-            scale = curved / _product(change, guess(change))
-        q = scale * guess(q)
+            q, guessed = guess(q, change)
+            q = curved / _product(change, guessed) * q
+        else:
+            (q,) = guess(q)
         for (step, change, curved), first in zip(self.pairs, reversed(taken), strict=True):
             q = q + step * (first - _product(change, q) / curved)
         return -q

@@ -171,7 +171,6 @@ def _residual(targets: Tensor, z: Tensor) -> Tensor:
     return wrong * tf.sigmoid(wrong * z)
 
 
-@tf.function(autograph=False, input_signature=[_WIDE, _WIDE])  # type: ignore[untyped-decorator]
 def _slope(by_score: Tensor, change: Tensor) -> Tensor:
     return _sum(tf.reduce_sum(by_score * change, 1))
 

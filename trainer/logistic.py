@@ -6,7 +6,7 @@ binomial, as scikit-learn has it. Any number of classes: K binomial problems at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from storage.errors import DivergedError, UsageError
 from trainer import linear_losses
 from trainer.arrays import Matrix, Tensor
 from trainer.design import Design
-from trainer.lbfgs import Memory, step_length
+from trainer.lbfgs import Guess, Memory, step_length
 from trainer.linear_losses import LinearLoss, Sigmoids, Softmax
 from trainer.linear_weights import LinearWeights
 from trainer.rows import MemoryRows
@@ -84,7 +84,7 @@ class _Run:
         self.value = float(loss) + float((self.v**2 * self.penalty).sum()) / 2
         self.curvature = curvature.numpy().astype(np.float64)
 
-    def head_for(self, gradient: Matrix, guess: Callable[[Matrix], Matrix]) -> None:
+    def head_for(self, gradient: Matrix, guess: Guess) -> None:
         """Take the gradient (of the loss alone) here, and turn to where it leads."""
         gradient = gradient + self.penalty * self.v
         if self.iterations:
@@ -127,16 +127,24 @@ class LogisticPath:
 
     All strengths in one pass over the rows, each from zero, took three times as many steps: more than a wide product saves.
 
-    start: where the first one begins, such as at the solution of fewer rows; None: at zero.
+    start: where the first one begins, such as at the solution of fewer rows; None: at zero. spectrum: of a path on nearly the same rows,
+    which points the way as well; None: of these.
     """
 
-    def __init__(self, rows: Design, loss: LinearLoss, tolerance: float = TOLERANCE, start: LinearWeights | None = None) -> None:
+    def __init__(
+        self,
+        rows: Design,
+        loss: LinearLoss,
+        tolerance: float = TOLERANCE,
+        start: LinearWeights | None = None,
+        spectrum: Spectrum | None = None,
+    ) -> None:
         self._rows, self._loss, self._tolerance, self._begin = rows, loss, tolerance, start
         self._found: list[_Run] = []
         by_row = np.asarray(loss.weights, np.float32).reshape(rows.count, -1).mean(axis=1)
         self._total = float(by_row.sum(dtype=np.float64))
         axes = int(np.clip(rows.count // ROWS_AN_AXIS, LEAST_AXES, MOST_AXES))
-        self._spectrum = Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)), axes)
+        self.spectrum = spectrum or Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)), axes)
 
     def solve(self, c: float) -> Solution:
         """Raises UsageError if the fit does not come to an end."""
@@ -172,11 +180,12 @@ class LogisticPath:
     def _scores(self, v: Matrix) -> Tensor:
         return self._rows.times(v[:-1]) + tf.constant(v[-1], tf.float32)
 
-    def _guess(self, gradient: Matrix, curvature: Matrix, strength: float) -> Matrix:
+    def _guess(self, *changes: Matrix, curvature: Matrix, strength: float) -> list[Matrix]:
         """Times the inverse of (curvature * Gram + strength), each output with its own curvature: that would be the Hessian, were it the
-        same in all rows."""
-        curvature = np.maximum(curvature, LEAST_CURVATURE * self._total)
-        return np.vstack([self._spectrum.divided(gradient[:-1], curvature, strength), gradient[-1:] / curvature])
+        same in all rows. All side by side: a call of TensorFlow takes as long as the arithmetic of a few classes."""
+        curvature = np.tile(np.maximum(curvature, LEAST_CURVATURE * self._total), len(changes))
+        beside = np.hstack(changes)
+        return np.split(np.vstack([self.spectrum.divided(beside[:-1], curvature, strength), beside[-1:] / curvature]), len(changes), axis=1)
 
     def _weights(self, v: Matrix) -> LinearWeights:
         if self._shared:
