@@ -21,6 +21,7 @@ MAX_NAME = 4096  # bytes of a key: what a path may have
 
 OWN_PREFIX = "permafrost:"  # of columns beside attributes, which users name
 BYTES, LOCATION = f"{OWN_PREFIX}bytes", f"{OWN_PREFIX}location"
+SETS = f"{OWN_PREFIX}sets"  # bits, 1 << number, of the sets of a run that read the item
 ITEM_COLUMNS = pa.schema(
     [
         ("key", pa.string()),

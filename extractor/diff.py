@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from extractor.bad_images import BadImages
-from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, OWN_PREFIX, Items
+from extractor.corpus import BYTES, ITEM_COLUMNS, LOCATION, OWN_PREFIX, SETS, Items
 from extractor.reasons import PASSING_REASONS
 from storage.digests import DigestMap, to_words, words_of
 from storage.index import EmbeddingIndex
@@ -84,25 +84,35 @@ def diff(
     return work.finish()
 
 
-def reading_order(blocks: Iterable[pa.Table]) -> Items:
-    """Items by location; by key where that is the location."""
-    sorter = RowSorter(ITEM_COLUMNS.append(pa.field(_PLACE, pa.string())), [_PLACE, "key"])
+def reading_order(blocks: Iterable[pa.Table], columns: pa.Schema = ITEM_COLUMNS) -> Items:
+    """Items by location; by key where that is the location. columns: what is kept of them."""
+    sorter = RowSorter(columns.append(pa.field(_PLACE, pa.string())), [_PLACE, "key"])
     for block in blocks:
         has_own = pc.not_equal(block[LOCATION], "")
-        sorter.add(block.select(ITEM_COLUMNS.names).append_column(_PLACE, pc.if_else(has_own, block[LOCATION], block["key"])))
-    return Items(write_rows(ITEM_COLUMNS, (block.drop_columns([_PLACE]) for block in sorter.blocks())))
+        sorter.add(block.select(columns.names).append_column(_PLACE, pc.if_else(has_own, block[LOCATION], block["key"])))
+    return Items(write_rows(columns, (block.drop_columns([_PLACE]) for block in sorter.blocks())))
 
 
 def union(parts: Sequence[Items]) -> Items:
-    """The items of all parts, each key once, in reading order."""
-    filled = [part for part in parts if len(part)]
-    if len(filled) < 2:
-        return filled[0] if filled else parts[0]
-    by_key = RowSorter(ITEM_COLUMNS, ["key"], last_only=True)
-    for part in filled:
+    """The items of all parts, each key once, in reading order; of several parts with SETS, which of them have it."""
+    if len(parts) == 1:
+        return parts[0]
+    return reading_order(_together(parts), ITEM_COLUMNS.append(pa.field(SETS, pa.int64())))
+
+
+def _together(parts: Sequence[Items]) -> Iterator[pa.Table]:
+    by_key = []
+    for part in parts:
+        by_key.append(RowSorter(ITEM_COLUMNS, ["key"]))
         for block in part.rows.blocks():
-            by_key.add(block)
-    return reading_order(by_key.blocks())
+            by_key[-1].add(block)
+    for of_parts in aligned(by_key, "key"):
+        rows = pa.concat_tables(of_parts)
+        numbers = rows["key"].combine_chunks().dictionary_encode().indices.to_numpy()
+        _, first = np.unique(numbers, return_index=True)
+        bits = np.zeros(len(first), np.int64)
+        np.bitwise_or.at(bits, numbers, np.left_shift(1, np.repeat(np.arange(len(parts)), [table.num_rows for table in of_parts])))
+        yield rows.take(pa.array(first)).append_column(SETS, pa.array(bits))
 
 
 def match(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> npt.NDArray[np.int64]:

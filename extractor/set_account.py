@@ -43,16 +43,18 @@ class SetAccount:
         worker: str,
     ) -> Receipt:
         """cost, seconds: of the unit, for the first set; the others cost nothing more."""
-        rejects = {**self._shared_rejects(outcomes), **self.rejects}
+        rejects = {**self._shared_rejects(unit, outcomes), **self.rejects}
         table = masked(items_table(unit.items, outcomes.digests, self.rows, rejects), job.corpus, job.stones)
         unstorable = sum(reason in UNSTORABLE for reason, _ in rejects.values())
         return Receipt(unit.id, job.corpus, shard, table, {**cost, "embedded": len(self.rows) + unstorable}, seconds, worker)
 
-    def _shared_rejects(self, outcomes: Outcomes) -> Rejects:
-        """What could not be read, and what could not be decoded for this set: what the set has already is not decoded for it."""
+    def _shared_rejects(self, unit: Unit, outcomes: Outcomes) -> Rejects:
+        """What could not be read, and what could not be decoded for this set: what the set has already is not decoded for it, nor what it
+        does not read."""
         claimed = outcomes.claimed
         return {
             position: reject
             for position, reject in outcomes.rejects.items()
-            if outcomes.digests[position] is None or claimed.get(position, 0) >> self.number & 1
+            if unit.wanted_by(position) >> self.number & 1
+            and (outcomes.digests[position] is None or claimed.get(position, 0) >> self.number & 1)
         }

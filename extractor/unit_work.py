@@ -10,7 +10,7 @@ from typing import Any
 from extractor.helped_pipeline import HelpedPipeline
 from extractor.job import Job
 from extractor.network import Part
-from extractor.pipeline import DecodePipeline, Outcomes
+from extractor.pipeline import DecodePipeline
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.set_account import SetAccount
@@ -18,7 +18,8 @@ from extractor.turns import Turn
 from storage.new_shard import new_shard
 from storage.shard import shard_format
 
-Embed = Callable[[list[int], list[Any], Outcomes], list[Part]]  # positions, of each kind uint8 [n * V, size, size, 3]
+# Positions, the sets that each is for (as `extractor.claims.Claim` answers), of each kind uint8 [n * V, size, size, 3].
+Embed = Callable[[list[int], list[int], list[Any]], list[Part]]
 
 
 def work_off(unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline, embed: Embed, turn: Turn, worker: str) -> Receipt:
@@ -28,7 +29,7 @@ def work_off(unit: Unit, job: Job, pipeline: DecodePipeline | HelpedPipeline, em
         for number, each in enumerate(job.all_sets):
             shard = new_shard(each.run.set_folder, shard_format(each.format), each.layout, each.run.run_id)
             accounts.append(SetAccount(number, stack.enter_context(shard), each.views))
-        _fill(accounts, pipeline, embed, turn)
+        _fill(unit, accounts, pipeline, embed, turn)
         turn.embedded()
         entries = [account.shard.publish() for account in accounts]
     outcomes = pipeline.outcomes
@@ -51,12 +52,17 @@ def _write_receipt(unit: Unit, job: Job, receipt: Receipt) -> Receipt:
     return receipt
 
 
-def _fill(accounts: Sequence[SetAccount], pipeline: DecodePipeline | HelpedPipeline, embed: Embed, turn: Turn) -> None:
-    """Embed all batches into the shards."""
+def _fill(unit: Unit, accounts: Sequence[SetAccount], pipeline: DecodePipeline | HelpedPipeline, embed: Embed, turn: Turn) -> None:
+    """Embed all batches into the shards.
+
+    What is granted goes by the image, so that a set may be granted one whose item it does not read: it was taken down there, or is a reject
+    that stays one. If another item of it has the same image, the next round finds that missing.
+    """
     for positions, images in pipeline.batches():
         turn.await_embedding()
         turn.lap("wait")
-        parts = embed(positions, images, pipeline.outcomes)
+        claimed = [pipeline.outcomes.claimed[position] & unit.wanted_by(position) for position in positions]
+        parts = embed(positions, claimed, images)
         turn.lap("infer")
         for part in parts:
             accounts[part.output.number].add(part, pipeline.outcomes)

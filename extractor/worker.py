@@ -236,8 +236,7 @@ class Worker:
             pipeline = self._pipeline(locations, claim, job.limits, sizes, turn.decoded, self._helpers)
             return work_off(unit, job, pipeline, self._embed, turn, self._name)
 
-    def _embed(self, positions: list[int], images: list[tf.Tensor], outcomes: Outcomes) -> list[Part]:
-        claimed = [outcomes.claimed[position] for position in positions]
+    def _embed(self, positions: list[int], claimed: list[int], images: list[tf.Tensor]) -> list[Part]:
         with self._embeds:
             of_networks = [network.embed(positions, claimed, images[self._kinds.index(network.kind)]) for network in self._networks]
         return [part for parts in of_networks for part in parts]
@@ -249,7 +248,7 @@ class Worker:
         out = [np.zeros((len(locations), views[output.number], *output.shape), output.dtype) for output in self._outputs]
         rejects: list[Rejects] = [{} for _ in out]
         for positions, images in pipeline.batches():
-            for part in self._embed(positions, images, pipeline.outcomes):
+            for part in self._embed(positions, [everyone] * len(positions), images):
                 rows = out[part.output.number]
                 rows[part.positions] = part.embeddings.reshape(len(part.positions), *rows.shape[1:])
                 rejects[part.output.number] |= part.rejects

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractor.corpus import Item, Items
-from extractor.plan import MAX_UNIT_ITEMS, MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, Unit, make_units, unit_size
+from extractor.diff import union
+from extractor.plan import MAX_UNIT_ITEMS, MIN_UNIT_ITEMS, SHARD_BYTES, UNITS_AIMED_AT, Unit, Units, halves, make_units, unit_size
 from tests.extractor.listings import items_of
 
 
@@ -38,7 +39,7 @@ def test_the_plan_is_a_pure_function(n: int) -> None:
 
 
 def test_a_unit_comes_out_of_a_pickle_as_it_went_in() -> None:
-    unit = Unit("000007-1", (Item("a", "1-1", "label", "train", 5, "a.tar#bytes=1+2"), Item("b", "")))
+    unit = Unit("000007-1", (Item("a", "1-1", "label", "train", 5, "a.tar#bytes=1+2"), Item("b", "")), (3, 1))
     assert pickle.loads(pickle.dumps(unit)) == unit  # noqa: S301 - its own bytes
 
 
@@ -64,3 +65,23 @@ def test_large_maps_make_small_units() -> None:
 
 def test_an_embedding_larger_than_a_shard_gets_a_unit_of_its_own() -> None:
     assert [len(unit.items) for unit in make_units(items(3), 2 * SHARD_BYTES)] == [1, 1, 1]
+
+
+@given(st.lists(st.sets(st.integers(0, 60), max_size=40), min_size=2, max_size=4), st.integers(1, 7))
+def test_units_of_several_sets_say_who_reads_what(wanted: list[set[int]], size: int) -> None:
+    parts = [items_of([Item(f"{i:03d}.jpg", "1-1") for i in sorted(numbers)]) for numbers in wanted]
+    units = list(Units(union(parts), size))
+    told = {item.key: unit.wanted_by(position) for unit in units for position, item in enumerate(unit.items)}
+    everyone = sorted(set().union(*wanted))
+    assert list(told) == [f"{i:03d}.jpg" for i in everyone]
+    assert list(told.values()) == [sum(1 << number for number, numbers in enumerate(wanted) if i in numbers) for i in everyone]
+    for unit in units:
+        if len(unit.items) > 1:
+            first, second = halves(unit)
+            assert (first.items + second.items, first.sets + second.sets) == (unit.items, unit.sets)
+
+
+def test_a_set_alone_reads_all_there_is() -> None:
+    listed = items(3)
+    [unit] = make_units(union([listed]), 2560)
+    assert [unit.wanted_by(position) >> 0 & 1 for position in range(3)] == [1, 1, 1]

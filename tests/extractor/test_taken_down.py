@@ -17,6 +17,7 @@ from extractor import Also, ExtractOptions, ExtractResult, Progress, extract
 from storage.names import parse_set
 from storage.takedown import Request, Takedown, take_down
 from storage.verify import verify_set
+from tests.conftest import draw
 from tests.extractor.conftest import SMALL_START
 from tests.extractor.warm import keep_workers_warm
 from tests.storage.traces import traces
@@ -91,6 +92,31 @@ def test_a_key_does_not_come_back_and_its_image_does_under_another(run: Run, mak
     (corpus / key).rename(corpus / "ant" / "renamed.jpg")
     assert counts(run(corpus))[1:] == (4, 0, 0, {})
     assert traces(store, [], [key]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["photos", "others"])
+def test_a_key_stays_away_where_another_set_reads_it(name: str, run: Run, make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    """Its image was embedded once more, into a shard of the new version. Under another name it comes back."""
+    corpus, store = make_corpus(6), tmp_path / "features"
+    key, recipes = "ant/0001.jpg", {"photos": RECIPE, "others": replace(RECIPE, layer="conv_pw_1_relu")}
+    first = run(corpus, name, recipe=recipes[name])
+    value = embedding(first, key)
+    take_down(store, parse_set(first.set), Request(keys=(key,)), do_it=True)
+    (corpus / "ant" / "new.jpg").write_bytes(draw(99, format_name="JPEG"))
+    both = run(corpus, also=(Also(f"{store}/team/others", recipes["others"]),))
+    mine, other = sorted(both.all_sets, key=lambda each: each.rows)
+    assert mine.set.endswith(name)
+    assert [(each.rows, each.embedded, each.twice) for each in (mine, other)] == [(6, 1, 0), (7, 7, 0)]
+    assert traces(store / "team" / name, [value], [key]) == []
+    for each in both.all_sets:
+        assert verify_set(parse_set(each.set), full=True).findings == ()
+    shutil.copy(corpus / key, corpus / "ant" / "twin.jpg")
+    again = run(
+        corpus, also=(Also(f"{store}/team/others", recipes["others"]), Also(f"{store}/team/third", replace(RECIPE, layer="conv_pw_3_relu")))
+    )
+    assert [(each.rows, each.embedded, each.twice) for each in again.all_sets if each.set.endswith(name)] == [(7, 1, 0)]
+    assert [(each.rows, each.complete) for each in again.all_sets if not each.set.endswith(name)] == [(8, True), (8, True)]
 
 
 @pytest.mark.full
