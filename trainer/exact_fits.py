@@ -21,8 +21,7 @@ from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
 from trainer.rows import Rows
 from trainer.score_temperature import temperatures
-from trainer.spectrum import Spectrum
-from trainer.standardise import Moments
+from trainer.standardise import Moments, is_near_zero
 from trainer.task import Task
 
 # What strengths are tried, as shares of the number of items (C: of 1 by it), in steps of 1, 2, 5.
@@ -84,17 +83,14 @@ def strengths(low: float, high: float) -> list[float]:
 
 @dataclass
 class LogisticFit:
-    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended, and goes by the
-    same spectrum."""
+    """c: as in scikit-learn; None: the one of least validation loss. The refit starts where the fit that was chosen ended."""
 
     data: FitData
     _chosen: tuple[Moments, LinearWeights] | None = None
-    _spectrum: Spectrum | None = None
 
     def with_validation(self, train: Numbers, validation: Numbers) -> FirstFit:
         chooses = self.data.options.c is None and len(validation) > 0
         path, rows = self._path(train, TO_CHOOSE if chooses else TOLERANCE)
-        self._spectrum = path.spectrum
         if not chooses:
             c = self.data.options.c or DEFAULT_C
             self._chosen = rows.moments, path.solve(c).weights
@@ -112,10 +108,10 @@ class LogisticFit:
         c = tried[int(np.argmin(losses))]
         self._chosen = rows.moments, best
         model, tried_losses = self.data.model(*self._chosen, self._l2(c, train)), {"c": tried, "val_loss": losses}
-        return FirstFit(model, {"c": c}, path=tried_losses, validated=validated)
+        return FirstFit(model, {"c": c}, path=tried_losses, validated=validated if is_near_zero(rows.moments) else None)
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
-        path, rows = self._path(numbers, TOLERANCE, self._chosen, self._spectrum)
+        path, rows = self._path(numbers, TOLERANCE, self._chosen)
         c = first.chosen["c"]
         return self.data.model(rows.moments, path.solve(c).weights, self._l2(c, numbers))
 
@@ -125,17 +121,11 @@ class LogisticFit:
         halves = len(self.data.classes) == 2 and not self.data.task.multi_label
         return replace(self.data.options, c=c).l2(len(numbers)) * (2 if halves else 1)
 
-    def _path(
-        self,
-        numbers: Numbers,
-        tolerance: float,
-        start: tuple[Moments, LinearWeights] | None = None,
-        spectrum: Spectrum | None = None,
-    ) -> tuple[LogisticPath, Design]:
+    def _path(self, numbers: Numbers, tolerance: float, start: tuple[Moments, LinearWeights] | None = None) -> tuple[LogisticPath, Design]:
         data, rows = self.data, Design(self.data.rows, numbers, self.data.pooling)
         loss = linear_loss(data.y, len(data.classes), data.class_weights(numbers), rows, data.task.multi_label)
         begin = start and start[1].moved(start[0], rows.moments)
-        return LogisticPath(rows, loss, tolerance, begin, spectrum), rows
+        return LogisticPath(rows, loss, tolerance, begin), rows
 
 
 class _Best(NamedTuple):
@@ -145,6 +135,10 @@ class _Best(NamedTuple):
     factor: float
     validated: Validated
     losses: list[float]
+
+    def of_head(self, found: Moments, validation: Numbers) -> Validated | None:
+        """Scores that the kept head gives validation items as well; None where there are none."""
+        return self.validated if len(validation) and is_near_zero(found) else None
 
 
 def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> _Best:
@@ -181,7 +175,7 @@ class RidgeFit:
         chosen = {"alpha": alphas[best.number], "temperature": best.factor}
         path = {"alpha": alphas, "val_loss": best.losses} if len(alphas) > 1 else {}
         model = self.data.model(ridge.moments, heads[best.number].times(best.factor))
-        return FirstFit(model, chosen, path=path, validated=best.validated if len(validation) else None)
+        return FirstFit(model, chosen, path=path, validated=best.of_head(ridge.moments, validation))
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         """Without class weights, which depend on who trains, the sums of train and validation are those of both; of few shots `numbers` are
@@ -221,7 +215,7 @@ class ClassMeanFit:
         found, weights = self._means(train)
         best = _calibrated(self.data, validation if len(validation) else train, found, [weights])
         model = self.data.model(found, weights.times(best.factor))
-        return FirstFit(model, {"temperature": best.factor}, validated=best.validated if len(validation) else None)
+        return FirstFit(model, {"temperature": best.factor}, validated=best.of_head(found, validation))
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         found, weights = self._means(numbers)

@@ -27,7 +27,7 @@ class FirstFit:
     """model: features [N, *shape] to probabilities [N, C] (None: no longer needed). chosen: what the fit decided on its own, by name.
 
     curves: by epoch. path: the strengths that were tried, and the validation loss of each. validated: what the model says of the
-    validation items, if the fit had to know it; None: ask the model.
+    validation items, if the fit had to know it and float32 lets both agree; None: ask the model.
     """
 
     model: keras.Model | None

@@ -127,24 +127,17 @@ class LogisticPath:
 
     All strengths in one pass over the rows, each from zero, took three times as many steps: more than a wide product saves.
 
-    start: where the first one begins, such as at the solution of fewer rows; None: at zero. spectrum: of a path on nearly the same rows,
-    which points the way as well; None: of these.
+    start: where the first one begins, such as at the solution of fewer rows; None: at zero. (Their spectrum is of no use: with that of 25
+    rows a fit of 1,200 took 5,236 steps, and 328 with its own.)
     """
 
-    def __init__(
-        self,
-        rows: Design,
-        loss: LinearLoss,
-        tolerance: float = TOLERANCE,
-        start: LinearWeights | None = None,
-        spectrum: Spectrum | None = None,
-    ) -> None:
+    def __init__(self, rows: Design, loss: LinearLoss, tolerance: float = TOLERANCE, start: LinearWeights | None = None) -> None:
         self._rows, self._loss, self._tolerance, self._begin = rows, loss, tolerance, start
         self._found: list[_Run] = []
         by_row = np.asarray(loss.weights, np.float32).reshape(rows.count, -1).mean(axis=1)
         self._total = float(by_row.sum(dtype=np.float64))
         axes = int(np.clip(rows.count // ROWS_AN_AXIS, LEAST_AXES, MOST_AXES))
-        self.spectrum = spectrum or Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)), axes)
+        self._spectrum = Spectrum.of(rows.sample(SAMPLE, by_row * np.float32(rows.count / self._total)), axes)
 
     def solve(self, c: float) -> Solution:
         """Raises UsageError if the fit does not come to an end."""
@@ -185,7 +178,9 @@ class LogisticPath:
         same in all rows. All side by side: a call of TensorFlow takes as long as the arithmetic of a few classes."""
         curvature = np.tile(np.maximum(curvature, LEAST_CURVATURE * self._total), len(changes))
         beside = np.hstack(changes)
-        return np.split(np.vstack([self.spectrum.divided(beside[:-1], curvature, strength), beside[-1:] / curvature]), len(changes), axis=1)
+        return np.split(
+            np.vstack([self._spectrum.divided(beside[:-1], curvature, strength), beside[-1:] / curvature]), len(changes), axis=1
+        )
 
     def _weights(self, v: Matrix) -> LinearWeights:
         if self._shared:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 CHUNK_BYTES = 16 << 20  # 16 MiB of float64 at a time: the features themselves stay in the stored dtype
 
+FAR = 100  # spreads from zero
 LEAST_VARIANCE = 1e-30  # of float32, which ends at 1e-38, with room for what is divided by it
 
 Rows = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
@@ -72,6 +73,14 @@ def spread(found: Moments) -> npt.NDArray[np.float64]:
     mean, variance = found.mean * scale, found.variance * scale**2
     constant = (variance <= 1e-14 * mean**2) | (variance < LEAST_VARIANCE)
     return np.asarray(np.sqrt(np.where(constant, 1.0, variance)) / scale)
+
+
+def is_near_zero(found: Moments) -> bool:
+    """Whether the fixed layer, which divides by the spread before it takes the mean away, gives in float32 what taking it away first does.
+
+    Probabilities of a head then agree to 1e-5; where features lie 10,000 spreads from zero to 0.001.
+    """
+    return bool((np.abs(found.mean) <= FAR * spread(found)).all())
 
 
 def _scale(found: Moments) -> float:
