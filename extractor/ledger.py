@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -39,6 +39,7 @@ class Ledger:
     stones: Tombstones = NOTHING  # what was taken down before the run
     taken: set[str] = field(default_factory=set)  # sha256 of keys whose images were, as receipts tell
     unstorable: int = 0  # images whose embedding the stored dtype cannot hold
+    removed: int = 0  # embeddings that a takedown took out of this run's shards
     to_read: int = field(init=False)  # items, of all listings that this run has seen
     _earlier_kinds: Counter[str] = field(default_factory=Counter)  # of what was read for an earlier listing
     _embedded_in: set[str] = field(default_factory=set)  # shards that this run filled with forward passes
@@ -63,18 +64,24 @@ class Ledger:
             self._embedded_in.add(receipt.shard.sha256)
         add_shard(self.index, receipt)
 
-    def carry_over(self, earlier: Ledger, others: Collection[str]) -> None:
+    def carry_over(self, earlier: Ledger, others: Collection[str], own: Iterable[Receipt]) -> None:
         """Go on from an earlier ledger of the same run, for a newer listing: what was done counts, bad images stay bad.
 
-        others: shards that other runs filled. One of this run with the very same bytes is theirs.
+        others: shards that other runs filled. One of this run with the very same bytes is theirs. own: this run's receipts as they are now:
+        a takedown writes shards anew, under other names.
         """
         self.counters.update(earlier.counters)
         self.seconds.update(earlier.seconds)
-        self.new_shards += [name for name in earlier.new_shards if name not in others]
+        held, names = 0, list[str]()
+        for receipt in own:
+            held += receipt.items["row"].length() - receipt.items["row"].null_count
+            names += [receipt.shard.sha256] if receipt.shard else []
+        self.new_shards += [name for name in dict.fromkeys([*earlier.new_shards, *names]) if name not in others]
         self.unstorable += earlier.unstorable
+        self.removed = earlier.counters["embedded"] - earlier.unstorable - held
         self.to_read += earlier.to_read
         self._earlier_kinds = Counter(earlier.kinds())
-        self._embedded_in |= earlier._embedded_in.difference(others)
+        self._embedded_in |= earlier._embedded_in.union(names).difference(others)
         self._bad.merge(earlier._bad)
 
     def add_copied(self, copied: Copied) -> None:
@@ -94,9 +101,13 @@ class Ledger:
         names, new = self.index.names, set(self.new_shards)
         return Counter({names[number]: int(count) for number, count in enumerate(held) if names[number] in new and count})
 
+    def kept(self, in_use: Counter[str]) -> int:
+        """Embeddings that count, and that this run made."""
+        return sum(in_use[name] for name in self._embedded_in)
+
     def twice(self, in_use: Counter[str]) -> int:
         """Images that this run put through the network though another one did so at the same time, or another worker of this one."""
-        return self.counters["embedded"] - self.unstorable - sum(in_use[name] for name in self._embedded_in)
+        return self.counters["embedded"] - self.unstorable - self.removed - self.kept(in_use)
 
     def homeless(self) -> DigestMap:
         """Digests of good images that no shard of the set holds."""

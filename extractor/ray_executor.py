@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,10 @@ class _Actor(WorkerProcess):
 
     def run(self, unit: Unit, number: int) -> Receipt:
         def claim(digests: Sequence[bytes]) -> list[int]:
-            finished = [self._finished.popleft() for _ in range(len(self._finished))]
+            finished: list[str] = []
+            with suppress(IndexError):  # units overlap, and with helpers several threads of each claim
+                while True:
+                    finished.append(self._finished.popleft())
             return self._register.claim(unit.id, number, digests, finished)
 
         receipt = self.run_unit(unit, self._job, claim)

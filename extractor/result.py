@@ -108,7 +108,7 @@ def summarise(
     rows, rejected = standing.rows, standing.rejected
     listed = listing.listed - standing.taken_down
     rate = counters["embedded"] / outcome.work_seconds if outcome.work_seconds else 0.0
-    reused = rows - (counters["embedded"] - ledger.unstorable - twice)
+    reused = rows - ledger.kept(in_use)
     # The rate of several sets together is none's own. What this run computed itself, though in vain, was not saved.
     usual = outcome.usual_rate or (rate if outcome.is_alone and is_a_measure(counters) else None)
     return ExtractResult(

@@ -118,7 +118,7 @@ class SetRun:
         )
         self.ledger = Ledger(self.listing, changes, index, stones=self._stones)
         if earlier:
-            self.ledger.carry_over(earlier, self._made_by_others())
+            self.ledger.carry_over(earlier, self._made_by_others(), map(Receipt.from_table, self.folder.receipts()))
 
     def _made_by_others(self) -> set[str]:
         """Shards that other runs filled and committed while this one worked. That they list a shard of this run may mean reuse."""

@@ -162,5 +162,6 @@ def test_a_takedown_while_a_run_is_at_work(run: Run, make_corpus: MakeCorpus, tm
     result = run(corpus, on_progress=strike)
     assert "is at work" in unreached[0]
     assert (result.rows, result.skipped) == (11, {"taken-down": 2})
+    assert (result.embedded, result.twice, result.reused) == (12, 0, 0), "its own shards, which the takedown wrote anew"
     assert traces(store, [value], ["ant/0001.jpg", "ant/copy.jpg"]) == []
     assert verify_set(parse_set(result.set), full=True).findings == ()
