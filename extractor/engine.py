@@ -31,7 +31,8 @@ class Engine(Protocol):
     def shapes(self) -> list[tuple[int, ...]]: ...
 
     def embed(self, images: Any) -> list[Embeddings]:
-        """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape] of each cut. Raises OutOfMemoryError."""
+        """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape] of each cut. Raises OutOfMemoryError, ValueError for other
+        input."""
         ...
 
 
@@ -72,8 +73,10 @@ class BatchEngine(ABC):
     def embed(self, images: Any) -> list[Embeddings]:
         """Embed uint8 [n, size, size, 3], n >= 1; returns float32 [n, *shape] of each cut.
 
-        Where the memory does not suffice, the batch size halves, for good. Raises OutOfMemoryError when it is 1 already.
+        Where the memory does not suffice, the batch size halves, for good. Raises OutOfMemoryError when it is 1 already, and ValueError for
+        other input, which some graphs would take and make plausible features of.
         """
+        self._require_images(images)
         done: list[list[Embeddings]] = []
         start, n = 0, int(images.shape[0])
         while start < n:
@@ -85,6 +88,12 @@ class BatchEngine(ABC):
                 self._settle(self.batch_size // 2)
             start = sum(len(parts[0]) for parts in done)
         return done[0] if len(done) == 1 else [np.concatenate(parts) for parts in zip(*done, strict=True)]
+
+    def _require_images(self, images: Any) -> None:
+        shape, dtype = tuple(images.shape), images.dtype.name
+        if dtype != "uint8" or shape[1:] != (self.input_size, self.input_size, 3) or not shape[0]:
+            size = self.input_size
+            raise ValueError(f"expected images as uint8 [n, {size}, {size}, 3], one at least; got {dtype} {list(shape)}")
 
     def _settle(self, batch_size: int) -> None:
         """Compile for this size, or for the largest half of it that the memory suffices for."""

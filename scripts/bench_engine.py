@@ -29,7 +29,7 @@ from extractor.backbone_source import RANDOM
 from extractor.backbones import Backbone, build
 from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
-from extractor.recipe import Recipe
+from extractor.recipe import MIN_INPUT_SIZE, Recipe
 from scripts.bench_options import at_least, folder_of_jpegs, mistakes_told, new_file
 from scripts.corpus_pixels import read_pixels
 from scripts.gemm_limit import gemm_limits
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--weights", default="random:0")
-    parser.add_argument("--input-size", type=at_least(0), default=0)
+    parser.add_argument("--input-size", type=at_least(MIN_INPUT_SIZE), default=0, help="pixels (default: the backbone's own)")
     parser.add_argument("--batch", type=at_least(1), default=32)
     parser.add_argument("--rounds", type=at_least(1), default=7)
     parser.add_argument("--engines", nargs="+", choices=sorted(PRECISIONS), default=["tensorflow", "openvino"])

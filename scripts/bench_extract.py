@@ -176,6 +176,8 @@ def main() -> None:
     parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     chosen = {name: way for name, way in ways(args.torch_path, args.ours).items() if any(part in name for part in args.only)}
+    if not chosen:
+        parser.error(f"--only {' '.join(args.only)} names no way: there are {', '.join(ways(args.torch_path, args.ours))}")
     engines = [name for name in ENGINES if find_spec(name.split()[0])]
     weights = args.weights if args.weights.startswith("random:") else str(Path(args.weights).absolute())
     size = Recipe(args.backbone, weights).input_size

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from storage.golden import cosines
 
@@ -127,6 +128,13 @@ def batches_of_any_size(bench: Bench) -> None:
         assert embedded.shape == (n, DEPTH)
         assert embedded.dtype == np.float32
         assert cosines(embedded, bench.plain(images(n))).min() >= 0.99999
+
+
+@check
+def what_are_no_images_of_its_size_is_refused_in_words(bench: Bench) -> None:
+    for wrong in (images(2)[:, :-1], images(2).astype(np.float32), images(2)[:0], images(2)[..., :1]):
+        with pytest.raises(ValueError, match=rf"expected images as uint8 \[n, {SIZE}, {SIZE}, 3\], one at least; got "):
+            bench.engine(wrong)
 
 
 @check
