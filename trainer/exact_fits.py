@@ -19,7 +19,7 @@ from trainer.linear_weights import LinearWeights, Scores, linear_model, scores
 from trainer.logistic import TO_CHOOSE, TOLERANCE, LogisticPath, linear_loss
 from trainer.options import FitOptions
 from trainer.ridge import FeatureSums, Ridge, TargetSums, ridge_targets, sums, target_sums
-from trainer.rows import Rows
+from trainer.rows import Rows, require_numbers
 from trainer.score_temperature import temperatures
 from trainer.standardise import Moments, is_near_zero
 from trainer.task import Task
@@ -69,6 +69,8 @@ class FitData:
 
     def scores(self, numbers: Numbers, found: Moments, heads: Sequence[LinearWeights]) -> Scored:
         order, values = scores(self.rows, numbers, self.pooling, found, heads)
+        for each in values:
+            require_numbers(each, self.rows, numbers)
         return Scored(order, self.plain_loss(order), values)
 
     def model(self, found: Moments, weights: LinearWeights, l2: float = 0.0) -> keras.Model:

@@ -12,14 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from storage.digests import Words
-from storage.errors import DivergedError
 from trainer.arrays import Numbers
 from trainer.evaluate import Evaluation
 from trainer.evaluate_multi_label import MultiLabelEvaluation
 from trainer.exact_fits import FitData
 from trainer.fitting import Validated
 from trainer.room import as_tensor
-from trainer.rows import require_finite
+from trainer.rows import require_numbers
 from trainer.splits import VALIDATION
 from trainer.task import Probabilities, Targets
 
@@ -48,7 +47,6 @@ def measure(model: keras.Model, data: FitData, numbers: Numbers) -> Measured:
 def measured_by(found: Validated, data: FitData) -> Measured:
     """The same of a head whose logits are there already."""
     probabilities = np.asarray(data.task.activation()(tf.constant(found.logits)))
-    _require_numbers(probabilities, data, found.numbers)
     return Measured(data.task.evaluate([(data.y[found.numbers], probabilities)], data.classes), found.numbers)
 
 
@@ -60,14 +58,8 @@ def predictions(model: keras.Model, data: FitData, numbers: Numbers, order: list
         for start in range(0, len(part), size):
             x = tf.cast(as_tensor(block[start : start + size, 0]), tf.float32)
             probabilities = np.asarray(model.predict_on_batch(x), np.float32)
-            _require_numbers(probabilities, data, numbers)
+            require_numbers(probabilities, data.rows, numbers)
             yield data.y[part[start : start + size]], probabilities
-
-
-def _require_numbers(probabilities: Probabilities, data: FitData, numbers: Numbers) -> None:
-    if not np.isfinite(probabilities).all():
-        require_finite(data.rows, numbers)
-        raise DivergedError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
 
 
 def calibrated(metrics: Mapping[str, AnyEvaluation]) -> Metrics:

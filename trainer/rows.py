@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import tensorflow as tf
 
-from storage.errors import UsageError
+from storage.errors import DivergedError, UsageError
 from storage.feature_set import FeatureSet
 from storage.row_reader import RowReader
 from trainer.arrays import Array, Numbers, Tensor
@@ -155,6 +156,13 @@ def require_finite(rows: Rows, numbers: Numbers) -> None:
             f"{len(large)} items have features of up to {size:.1g}: {_some(rows, large)}. Their squares exceed float32: numbers of at most "
             f"{LARGEST:g} can be trained on. Leave their labels out, or embed them again, divided by what makes them so large"
         )
+
+
+def require_numbers(given: npt.NDArray[np.floating[Any]], rows: Rows, numbers: Numbers) -> None:
+    """Raise what says why a head gives other than numbers: UsageError of the features of these items, or DivergedError."""
+    if not np.isfinite(given).all():
+        require_finite(rows, numbers)
+        raise DivergedError("training diverged: the head gives no numbers. Try a smaller learning rate, or class weights nearer to 1")
 
 
 def require_sizes(rows: MemoryRows) -> None:

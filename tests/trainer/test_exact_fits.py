@@ -83,6 +83,16 @@ def test_far_off_zero_the_head_itself_is_asked(head: str) -> None:
     assert kind(fit_data(x + 10, y, head=head)).with_validation(*parts(80)).validated
 
 
+@pytest.mark.parametrize("head", ["logistic", "ridge", "class-mean"])
+def test_validation_items_that_are_no_numbers_are_named(head: str) -> None:
+    x, y = made(80, 3)
+    x[70, 2] = np.nan
+    kind: Any = {"logistic": LogisticFit, "ridge": RidgeFit, "class-mean": ClassMeanFit}[head]
+    options = {} if head == "class-mean" else {"class_weights": "balanced"}  # of ridge: then validation is in no sum
+    with pytest.raises(UsageError, match="1 items have features that are NaN or infinite: item 70"):
+        kind(fit_data(x, y, head=head, **options)).with_validation(*parts(80))
+
+
 def test_a_refit_of_many_more_rows_than_were_trained_on_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the spectrum of the few it took 965 steps for 70, and with less to hold it more than there may be."""
     random = np.random.default_rng(0)
