@@ -79,10 +79,7 @@ class Items:
     def __getitem__(self, number: int) -> Item:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        return self.read(number, number + 1)[0]
-
-    def read(self, start: int, stop: int) -> tuple[Item, ...]:
-        return tuple(items_of(self.rows.read(start, stop)))
+        return next(items_of(self.rows.read(number, number + 1)))
 
 
 @dataclass(frozen=True)
