@@ -84,4 +84,4 @@ def test_units_of_several_sets_say_who_reads_what(wanted: list[set[int]], size: 
 def test_a_set_alone_reads_all_there_is() -> None:
     listed = items(3)
     [unit] = make_units(union([listed]), 2560)
-    assert [unit.wanted_by(position) >> 0 & 1 for position in range(3)] == [1, 1, 1]
+    assert [unit.wanted_by(position) & 1 for position in range(3)] == [1, 1, 1]
