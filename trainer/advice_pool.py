@@ -71,7 +71,7 @@ class Pool:
         keys = self.feature_set.columns("key")["key"].take(pa.array(self.positions))
         data = FitData(MemoryRows(features, 1, keys), self.y, self.classes, task, chosen)
         labelled = LabelledFeatures(self.y, self.classes, self.digests, self.joined, features=features, views=1)
-        return Prepared(self.feature_set, labelled, data, Split(np.zeros(len(self), np.int8), False), streamed=False)
+        return Prepared(self.feature_set, labelled, data, Split(np.zeros(len(self), np.int8), False))
 
     def identities(self) -> pa.Array:
         """Digest and key of each item, as one value [N]."""

@@ -40,6 +40,7 @@ class LabelledFeatures(LabelledItems):
     features: npt.NDArray[np.generic]
     views: int
     warnings: tuple[str, ...] = ()  # of the features
+    streamed: bool = False  # none are in it: they are read from the store in each pass
 
 
 def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> LabelledItems:
@@ -55,18 +56,21 @@ def label_items(feature_set: FeatureSet, label_set: LabelSet, task: Task) -> Lab
     )
 
 
-def read_labelled(feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN, in_memory: bool = True) -> LabelledFeatures:
+def read_labelled(
+    feature_set: FeatureSet, label_set: LabelSet, task: Task, views: str = PLAIN, most_bytes: int | None = None
+) -> LabelledFeatures:
     """Join a set with labels, as `label_items`, and read the rows that have one, each once; views: one of VIEWS, for what it takes.
 
-    Without `in_memory` there are no features in it, for heads that read them from the store. Raises UsageError for features of a size that
-    nothing can be fitted on.
+    most_bytes: where these features are larger there are none in it, for heads that read them from the store; None: all are read.
+    Raises UsageError for features of a size that nothing can be fitted on.
     """
     items = label_items(feature_set, label_set, task)
-    positions = items.joined.positions if in_memory else items.joined.positions[:0]
-    count = len(feature_set.views) if views == RANDOM else 1
-    features = read_features(feature_set, positions, None if views == RANDOM else 0)
-    require_sizes(MemoryRows(features, count, feature_set.columns("key")["key"].take(pa.array(positions))))
-    return LabelledFeatures(**vars(items), features=features, views=count, warnings=tuple(spread_warnings(features)))
+    positions, count = items.joined.positions, len(feature_set.views) if views == RANDOM else 1
+    streamed = most_bytes is not None and len(positions) * count * feature_set.embedding_bytes > most_bytes
+    read = positions[:0] if streamed else positions
+    features = read_features(feature_set, read, None if views == RANDOM else 0)
+    require_sizes(MemoryRows(features, count, feature_set.columns("key")["key"].take(pa.array(read))))
+    return LabelledFeatures(**vars(items), features=features, views=count, warnings=tuple(spread_warnings(features)), streamed=streamed)
 
 
 def read_features(

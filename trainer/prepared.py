@@ -24,23 +24,28 @@ from trainer.tail_fit import TailFit
 from trainer.tails import Tail
 from trainer.task import task_of
 
-STREAMED_BYTES = 2 << 30  # 2 GiB of features: those of larger sets are read from the store in each pass, by the heads that can
+STREAMED_BYTES = (
+    2 << 30
+)  # 2 GiB of labelled features: where there are more they are read from the store in each pass, by the heads that can
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """L labelled items; `data.options` are those for the features of the set. streamed: features are read from the store in each pass."""
+    """L labelled items; `data.options` are those for the features of the set."""
 
     feature_set: FeatureSet
     labelled: LabelledFeatures
     data: FitData
     split: Split
-    streamed: bool
     tail: Tail | None = None
 
     @property
     def options(self) -> FitOptions:
         return self.data.options
+
+    @property
+    def streamed(self) -> bool:
+        return self.labelled.streamed
 
     def fitting(self) -> Fitting:
         return TailFit(self.labelled, self.data, self.tail) if self.tail else SOLVERS[self.options.head](self.labelled, self.data)
@@ -58,14 +63,13 @@ def prepare(uri: str | Path, labels: str | Path | None, options: FitOptions, tai
     options = tail.options(options) if tail else options.for_features(feature_set.shape)
     task = task_of(options.multi_label)
     can_stream = tail is not None or options.head in STREAMED
-    streamed = can_stream and feature_set.rows * len(feature_set.views) * feature_set.embedding_bytes > STREAMED_BYTES
     label_set = labels_for(feature_set, labels, options.multi_label, options.labels)
-    labelled = read_labelled(feature_set, label_set, task, options.views, in_memory=not streamed)
+    labelled = read_labelled(feature_set, label_set, task, options.views, STREAMED_BYTES if can_stream else None)
     split = split_joined(feature_set.items, labelled.joined, options.split)
     require_all_classes(labelled.joined, split)
-    known = _known_sums(feature_set, labelled, options) if streamed else None
-    data = FitData(_rows(feature_set, labelled, streamed), labelled.y, labelled.classes, task, options, known)
-    return Prepared(feature_set, labelled, data, split, streamed, tail)
+    known = _known_sums(feature_set, labelled, options) if labelled.streamed else None
+    data = FitData(_rows(feature_set, labelled), labelled.y, labelled.classes, task, options, known)
+    return Prepared(feature_set, labelled, data, split, tail)
 
 
 def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: FitOptions) -> KnownSums | None:
@@ -77,8 +81,8 @@ def _known_sums(feature_set: FeatureSet, labelled: LabelledFeatures, options: Fi
     return None if folds is None else lambda parts: folds.features([positions[numbers] for numbers in parts])
 
 
-def _rows(feature_set: FeatureSet, labelled: LabelledFeatures, streamed: bool) -> Rows:
+def _rows(feature_set: FeatureSet, labelled: LabelledFeatures) -> Rows:
     positions = labelled.joined.positions
-    if streamed:
+    if labelled.streamed:
         return StoredRows(feature_set, positions, len(feature_set.views) if labelled.views > 1 else 1)
     return MemoryRows(labelled.features, labelled.views, feature_set.columns("key")["key"].take(pa.array(positions)))

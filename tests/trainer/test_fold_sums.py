@@ -22,6 +22,7 @@ from storage.takedown import Request, take_down
 from trainer.fit import fit
 from trainer.fold_sums import Folds, folds_for
 from trainer.options import FitOptions
+from trainer.prepared import prepare
 from trainer.ridge import FeatureSums, ridge_targets, sums
 from trainer.rows import MemoryRows, StoredRows
 
@@ -212,3 +213,15 @@ def test_digits_that_were_lost_bit_by_bit_over_many_versions_are_missed_too(tmp_
             monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", in_memory)
             fits.append(fit(uri, options=FitOptions("ridge", alpha=10.0)).model.predict_on_batch(x))
         np.testing.assert_allclose(fits[1], fits[0], atol=1e-4)
+
+
+def test_few_labels_of_a_large_set_are_read_into_memory(made: MadeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_set = made.open()
+    keys, found = of_set.columns("key")["key"].to_pylist(), []
+    monkeypatch.setattr("trainer.prepared.STREAMED_BYTES", 50 * of_set.embedding_bytes)
+    for count in (50, 51):
+        labels = tmp_path / f"{count}.csv"
+        labels.write_text("key,label\n" + "".join(f"{key},{'ab'[i % 2]}\n" for i, key in enumerate(keys[:count])))
+        prepared = prepare(made.uri, labels, FitOptions("logistic"))
+        found.append((prepared.streamed, len(prepared.labelled.features)))
+    assert found == [(False, 50), (True, 0)]
