@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from extractor.content import locate
 from extractor.corpus import Items
@@ -12,8 +11,9 @@ from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
-from extractor.precision_plan import IMAGES, MIN_IMAGES, too_few_images
+from extractor.precision_plan import MIN_IMAGES, drawn, too_few_images
 from extractor.set_run import SetRun
+from extractor.weighed import Weighed
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +43,13 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
     return executor.use_engine(engine)
 
 
-def weigh_precision(executor: Executor, own: SetRun, files: Items, of_worker: int) -> dict[str, Any]:
+def weigh_precision(executor: Executor, own: SetRun, files: Items, of_worker: int) -> Weighed:
     """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out.
 
     of_worker: images that one worker is to embed.
     """
     if of_worker < MIN_IMAGES:
-        return {"left_out": too_few_images(of_worker)}
-    locations = [locate(own.listing.base, item) for item in spread(files, IMAGES)]
-    cost: dict[str, Any] = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
-    return cost
+        return Weighed({"left_out": too_few_images(of_worker)})
+    locations = [locate(own.listing.base, item) for item in spread(files, drawn(of_worker))]
+    weighed: Weighed = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
+    return weighed

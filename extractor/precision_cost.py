@@ -14,14 +14,17 @@ from extractor.engine import BatchEngine, Embeddings
 from extractor.engine_choice import EngineChoice
 from extractor.network import Network
 from extractor.precision_plan import SHARE, affordable, too_short
+from extractor.weighed import Weighed
 from storage.golden import cosines
 
 
-def weigh(network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[np.uint8]], of_run: int) -> dict[str, Any]:
-    """images: uint8 [S, S, 3] each. of_run: images that a worker of the run is to embed, in all their views.
+def weigh(
+    network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[np.uint8]], digests: Sequence[bytes], of_run: int
+) -> Weighed:
+    """images: uint8 [S, S, 3] each, with their content digests. of_run: images that a worker of the run is to embed, in all their views.
 
-    Returns how many there are, least and median cosine to float32, and how much faster a batch is; or `left_out`, why in words, where
-    that would take more than its share of the run.
+    The cost is how many there are, least and median cosine to float32, and how much faster a batch is; or `left_out`, why in words, where
+    that would take more than its share of the run. The embeddings are those of the network's set of the least number.
     """
     pixels, size = np.stack(images), network.batch_size
     network.engine.embed(pixels[:size])  # warms up
@@ -29,7 +32,7 @@ def weigh(network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[n
     run_seconds = of_run * network.kind.views.count * seconds / size
     count = min(len(pixels), affordable(seconds, size, run_seconds))
     if not count:
-        return {"left_out": too_short(run_seconds)}
+        return Weighed({"left_out": too_short(run_seconds)})
     deadline = time.perf_counter() + SHARE * run_seconds
     fine = network.make(replace(engine, quantized=None, batch_size=size), precision="float32")
     fine.embed(pixels[:size])
@@ -42,7 +45,8 @@ def weigh(network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[n
         spent += (a, b)
         if time.perf_counter() + a + b > deadline:  # float32 is slower than was assumed
             break
-    return _told(both, spent)
+    exact_of_first = np.concatenate([exact[network.numbers.index(min(network.numbers))] for _, exact in both])
+    return Weighed(_told(both, spent), tuple(digests[: len(exact_of_first)]), exact_of_first)
 
 
 def _told(both: Sequence[tuple[list[Embeddings], list[Embeddings]]], seconds: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extractor.novelty import KINDS
-from extractor.precision_words import cost_told
+from extractor.precision_words import cost_told, head_told
 from extractor.reasons import UNCOUNTED_REASONS
 from extractor.report_charts import BINS, rate_chart, rates, share_bar
 from extractor.report_style import STYLE
@@ -75,6 +75,7 @@ def _account(report: Mapping[str, Any]) -> Markup:
         "time": human_seconds(report["seconds"]["total"]),
         "images embedded": f"{counts['embedded']:,}" + (f", {counts['twice']:,} while another run did, too" if counts["twice"] else ""),
         "precision": _precision(report),
+        **({"accuracy of a head": told} if (told := head_told(report["settings"]["recipe"]["precision"], report["precision"])) else {}),
         "rate": f"{report['images_per_second']:,.0f} images/s" if counts["embedded"] else "no forward pass",
         "files read": "with the first set"
         if _is_further(report)

@@ -32,6 +32,7 @@ from extractor.set_run import SetRun, sets_of
 from extractor.sources import list_corpus
 from extractor.stopwatch import Stopwatch
 from extractor.unit_queue import LostUnit
+from extractor.weighed import AskHead, Weighed
 from storage.asked import checked
 from storage.digests import Words
 from storage.errors import ConflictError
@@ -47,11 +48,16 @@ def _silent(_: Progress) -> None:
 
 @checked(corpus="the corpus", uri="the set")
 def extract(
-    corpus: str | Path, uri: str | Path, options: ExtractOptions, on_progress: Callable[[Progress], None] = _silent
+    corpus: str | Path,
+    uri: str | Path,
+    options: ExtractOptions,
+    on_progress: Callable[[Progress], None] = _silent,
+    ask_head: AskHead | None = None,
 ) -> ExtractResult:
     """Mirror a corpus of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
-    Further sets (`options.also`) are made from the same reading and decoding. Raises UsageError, NotFoundError, SpaceMismatchError (the
+    Further sets (`options.also`) are made from the same reading and decoding. ask_head: called once a precision was weighed and its version
+    committed; the result goes into the report. Raises UsageError, NotFoundError, SpaceMismatchError (the
     set is in another space), DriftError, ConflictError, RunError.
     """
     clock = Stopwatch()
@@ -61,7 +67,7 @@ def extract(
     listing = list_corpus(corpus, options.corpus_id)
     clock.lap("list")
     executor = make_executor(options)
-    run = _Run(sets, listing, options, executor, clock, on_progress)
+    run = _Run(sets, listing, options, executor, clock, on_progress, ask_head)
     # How it ended is written last: on a full disk there is room for that once half shards are gone.
     with run.rounds.heartbeat, run.rounds.told_how_far():
         try:
@@ -83,12 +89,13 @@ class _Run:
         executor: Executor,
         clock: Stopwatch,
         on_progress: Callable[[Progress], None],
+        ask_head: AskHead | None,
     ) -> None:
         self.sets, self.listing, self.options, self.executor, self.clock = sets, listing, options, executor, clock
-        self._on_progress = on_progress
+        self._on_progress, self._ask_head = on_progress, ask_head
         self.rounds = Rounds(sets, options, executor, clock, on_progress)
         self.golden = OwnGolden(executor.embed_images)
-        self.precision: dict[str, Any] = {}
+        self.weighed = Weighed({})
 
     def go(self) -> ExtractResult:
         for each in self.sets:
@@ -218,7 +225,7 @@ class _Run:
         self._create_sets(workers[0].engine.batch_size or 1)
         self.clock.lap("prepare")
         if self.options.recipe.precision != "float32" and len(self._files()):
-            self.precision = weigh_precision(self.executor, self.sets[0], self._files(), self._likely_new // len(workers))
+            self.weighed = weigh_precision(self.executor, self.sets[0], self._files(), self._likely_new // len(workers))
             self.clock.lap("weigh")
         self.rounds.heartbeat.start()
         first, *also = (each.job for each in self.sets)
@@ -235,6 +242,10 @@ class _Run:
             raise ConflictError(f"{self.sets[0].name}: other runs of corpus {corpus!r} commit faster than this one; run it again")
         work_seconds = time.perf_counter() - started
         self.clock.lap("commit")
+        if self._ask_head and self.weighed.digests:
+            uri = f"{self.sets[0].name}@{self.sets[0].manifest.version}"
+            self.weighed = replace(self.weighed, cost={**self.weighed.cost, "head": self._ask_head(uri, self.weighed)})
+            self.clock.lap("ask")
         self.sets[0].ledger.seconds.update(self.clock.seconds)
         results = [self._result(number, workers, lost, work_seconds) for number in range(len(self.sets))]
         for number, (each, result) in enumerate(zip(self.sets, results, strict=True)):
@@ -284,7 +295,7 @@ class _Run:
             turnover=self.executor.turnover,
             lost=lost,
             report=str(each.folder.page),
-            precision=self.precision if number == 0 else {},
+            precision=self.weighed.cost if number == 0 else {},
             **self._told_of(number, workers),
         )
         return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)

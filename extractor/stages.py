@@ -39,6 +39,7 @@ STAGES: dict[str, Stage] = {
     "work": Stage(DRIVER, "workers at work on units"),
     "lend": Stage(DRIVER, "copying embeddings of other sets"),
     "commit": Stage(DRIVER, "settling the account, writing the version"),
+    "ask": Stage(DRIVER, "asking a head what the precision costs"),
     "wait": Stage(FORWARD, "waiting for decoded images", waiting=True),
     "infer": Stage(FORWARD, "forward pass"),
     "write": Stage(FORWARD, "writing embeddings"),

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +42,7 @@ from extractor.recipe import Recipe
 from extractor.refusals import float32_option
 from extractor.turns import Turns
 from extractor.unit_work import work_off
+from extractor.weighed import Weighed
 from storage.errors import DriftError, RunError, UnstorableError, UsageError
 from storage.golden import GoldenImages, require_no_drift
 from storage.stored import UNSTORABLE
@@ -124,10 +124,10 @@ class Worker:
         packed = self._networks[0].calibrated(np.stack(pixels), digests)
         return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
 
-    def weigh_precision(self, locations: Sequence[str], limits: Limits, of_run: int) -> dict[str, Any]:
+    def weigh_precision(self, locations: Sequence[str], limits: Limits, of_run: int) -> Weighed:
         """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`. of_run: images to embed."""
-        pixels, _ = self._plain_images(locations, limits)
-        return weigh(self._networks[0], self._engine, pixels, of_run) if pixels else {}
+        pixels, digests = self._plain_images(locations, limits)
+        return weigh(self._networks[0], self._engine, pixels, digests, of_run) if pixels else Weighed({})
 
     def _plain_images(self, locations: Sequence[str], limits: Limits) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
         """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""

@@ -188,10 +188,10 @@ def quiet_native() -> Iterator[None]:
             os.close(kept)
 
 
-def import_tensorflow(backend: str = "tensorflow") -> None:
+def import_tensorflow(backend: str = "tensorflow", on_gpu: bool = True) -> None:
     """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command.
 
-    backend: of Keras. On another one, TensorFlow only decodes, and leaves GPUs alone.
+    backend: of Keras. On another one, TensorFlow only decodes, and leaves GPUs alone. on_gpu: False where they are in use by others.
     """
     os.environ["KERAS_BACKEND"] = backend  # this process is ours, whatever the user's other work needs
     with quiet_native():
@@ -199,6 +199,6 @@ def import_tensorflow(backend: str = "tensorflow") -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
-        if backend != "tensorflow":
+        if backend != "tensorflow" or not on_gpu:
             tf.config.set_visible_devices([], "GPU")
         tf.config.list_logical_devices()  # looks for GPUs, and complains where there are none

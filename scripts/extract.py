@@ -8,11 +8,12 @@ from contextlib import redirect_stdout
 
 from extractor import ExtractResult
 from extractor import extract as run_extraction
-from extractor.precision_words import cost_told
+from extractor.precision_words import cost_told, head_told
 from extractor.reasons import UNCOUNTED_REASONS
 from scripts.card_options import card_texts
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
 from scripts.extract_options import add_options, make_options
+from scripts.precision_head import PrecisionHead
 from storage.card import Card, set_card
 from storage.card_page import leave_page
 from storage.names import parse_set
@@ -42,14 +43,17 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     options, texts = make_options(args), card_texts(args)
     Card(**texts)  # what is wrong with them is said before the work
+    backend = options.first_engine.kind.backend if args.local else "tensorflow"
     if args.local:
-        import_tensorflow(options.first_engine.kind.backend)
+        import_tensorflow(backend)
+    # A head needs Keras on TensorFlow, which one process cannot have beside Keras on JAX.
+    ask_head = PrecisionHead(on_gpu=args.local) if backend == "tensorflow" else None
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
     with (
         progress("reading" if options.dry_run else "embedding", "listing the corpus, then starting workers") as show,
         redirect_stdout(sys.stderr),
     ):
-        result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total))
+        result = run_extraction(args.corpus, args.set, options, lambda p: show(p.done, p.total), ask_head)
     for of_set in result.all_sets:
         if texts and not result.dry_run:
             set_card(parse_set(of_set.set), **texts)
@@ -95,6 +99,7 @@ def _done(run: ExtractResult, result: ExtractResult, price: float | None, again:
         ("time", f"{result.seconds:.1f} s, {speed}"),
         *_engine(run, result),
         *([("precision", cost_told(precision, result.precision))] if result.precision else []),
+        *([("accuracy", told)] if (told := head_told(precision, result.precision)) else []),
         *_cost(run, result),
         *_saved(result, price),
         ("new shards", f"{result.shards} ({human_bytes(result.bytes)})"),

@@ -11,10 +11,11 @@ import pytest
 
 from extractor.engine_choice import EngineChoice
 from extractor.precision_cost import weigh
-from extractor.precision_plan import IMAGES, SHARE
+from extractor.precision_plan import IMAGES, MIN_IMAGES, SHARE, drawn
 
 BATCH = 32
 PIXELS = [np.full((4, 4, 3), i, np.uint8) for i in range(IMAGES)]
+DIGESTS = [bytes([i]) * 32 for i in range(IMAGES)]
 
 
 @dataclass
@@ -38,8 +39,11 @@ class Engine:
         assert 1 <= len(pixels) <= BATCH
         self.clock.now += self.seconds
         self.batches += 1
-        angles = pixels[:, 0, 0, 0] / 100 + self.turn * (pixels[:, 0, 0, 0] % 2)
+        angles = pixels[:, 0, 0, 0] / 300 + self.turn * (pixels[:, 0, 0, 0] % 2)
         return [np.stack([np.cos(angles), np.sin(angles)], axis=1)]
+
+    def embed_all(self, pixels: Any) -> Any:
+        return np.concatenate([self.embed(np.stack(pixels[start : start + BATCH]))[0] for start in range(0, len(pixels), BATCH)])
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Network:
     views: int = 1
     batch_size: int = BATCH
     fine: list[Engine] = field(default_factory=list)
+    numbers: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.clock, self.seconds, turn=0.1)
@@ -77,7 +82,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("files", [1280, 5_000, 20_000, 1_000_000])
 def test_it_takes_no_more_than_its_share_of_the_run(clock: Clock, files: int, seconds: float, slowness: float) -> None:
     network = Network(clock, seconds, slowness)
-    told = weigh(network, EngineChoice("openvino", quantized=b"int8"), PIXELS, files)  # type: ignore[arg-type]
+    told = weigh(network, EngineChoice("openvino", quantized=b"int8"), PIXELS, DIGESTS, files).cost  # type: ignore[arg-type]
     run_seconds = files * seconds / BATCH
     share = SHARE * run_seconds * (1.5 if slowness > 5 else 1)  # it was measured after the first batch
     assert clock.now <= share + 2 * seconds
@@ -88,20 +93,31 @@ def test_it_takes_no_more_than_its_share_of_the_run(clock: Clock, files: int, se
 
 def test_each_image_is_embedded_once_in_both_and_the_numbers_are_paired(clock: Clock) -> None:
     network = Network(clock, 0.1, 4.0)
-    told = weigh(network, EngineChoice(), PIXELS, 1_000_000)  # type: ignore[arg-type]
-    assert told == {"images": 64, "cosine_least": 0.995, "cosine_median": pytest.approx(0.9975, abs=1e-4), "times_as_fast": 4.0}
-    assert (network.engine.batches, network.fine[0].batches) == (4, 3)  # two to warm up and to foresee, one to warm up
+    found = weigh(network, EngineChoice(), PIXELS, DIGESTS, 1_000_000)  # type: ignore[arg-type]
+    assert found.cost == {"images": 256, "cosine_least": 0.995, "cosine_median": pytest.approx(0.9975, abs=1e-4), "times_as_fast": 4.0}
+    assert (network.engine.batches, network.fine[0].batches) == (10, 9)  # two to warm up and to foresee, one to warm up
+    assert found.digests == tuple(DIGESTS)
+    assert found.fine is not None
+    np.testing.assert_array_equal(found.fine, network.fine[0].embed_all(PIXELS))
 
 
 def test_shorter_runs_are_weighed_with_fewer_images(clock: Clock) -> None:
     lengths = (1280, 6_000, 14_000, 100_000)
-    told = [weigh(Network(clock, 1.0, 5.0), EngineChoice(), PIXELS, files) for files in lengths]  # type: ignore[arg-type]
-    assert [each.get("images", 0) for each in told] == [0, 0, 32, 64]
+    found = [weigh(Network(clock, 1.0, 5.0), EngineChoice(), PIXELS, DIGESTS, files) for files in lengths]  # type: ignore[arg-type]
+    assert [each.cost.get("images", 0) for each in found] == [0, 0, 32, 256]
+    assert [len(each.digests) for each in found] == [0, 0, 32, 256]
+    assert [0 if each.fine is None else len(each.fine) for each in found] == [0, 0, 32, 256]
+
+
+def test_fewer_are_drawn_from_what_is_little() -> None:
+    assert [drawn(of_worker) for of_worker in (MIN_IMAGES, 3000, 10**6)] == [64, 150, IMAGES]
 
 
 def test_views_are_forward_passes_too(clock: Clock) -> None:
-    assert weigh(Network(clock, 1.0, 5.0, views=4), EngineChoice(), PIXELS, 6_000)["images"] == 64  # type: ignore[arg-type]
+    found = weigh(Network(clock, 1.0, 5.0, views=4), EngineChoice(), PIXELS, DIGESTS, 6_000)  # type: ignore[arg-type]
+    assert found.cost["images"] == 128
 
 
 def test_few_images_that_could_be_decoded_suffice(clock: Clock) -> None:
-    assert weigh(Network(clock, 1.0, 5.0), EngineChoice(), PIXELS[:9], 100_000)["images"] == 9  # type: ignore[arg-type]
+    found = weigh(Network(clock, 1.0, 5.0), EngineChoice(), PIXELS[:9], DIGESTS[:9], 100_000)  # type: ignore[arg-type]
+    assert (found.cost["images"], found.digests) == (9, tuple(DIGESTS[:9]))
