@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from trainer.softening import Softening
 
 Stream = Callable[[Numbers], tf.data.Dataset]
 OnEpoch = Callable[[int], None]
+Logs = dict[str, float]  # by Keras' names of metrics
 
 
 @dataclass(frozen=True)
@@ -62,31 +62,65 @@ class Training:
         self, model: keras.Model, train: Numbers, validation: Numbers, progress: Progress, best: Arrays, until: int, on_epoch: OnEpoch
     ) -> tuple[Arrays, Curves]:
         """(the best weights, curves of these epochs)."""
-        stopping = _Stopping(progress, self.patience, best, on_epoch)
-        history = self._fit(model, train, progress.epoch)(
-            epochs=until,
-            validation_data=self.softening.of_validation(self.plain(validation)) if len(validation) else None,
-            callbacks=[stopping],
-        ).history
-        best = stopping.best if len(validation) else values(model)
-        return best, {name: [float(value) for value in found] for name, found in history.items()}
+        curves: Curves = {}
+        for numbers in self._epochs(model, train, validation, range(progress.epoch, until)):
+            for name, value in numbers.items():
+                curves.setdefault(name, []).append(value)
+            better = progress.note(numbers["loss"], numbers.get("val_loss"), self.patience)
+            if better and len(validation) and progress.kept_epoch:
+                best = values(model)
+            on_epoch(progress.epoch)
+            if progress.done:
+                break
+        return best if len(validation) else values(model), curves
 
     def loss(self, model: keras.Model, numbers: Numbers) -> float:
         """What `validated` calls the validation loss."""
-        return float(model.evaluate(self.softening.of_validation(self.plain(numbers)), verbose=0, return_dict=True)["loss"])
+        data = self.softening.of_validation(self.plain(numbers))
+        return _over(model, model.test_step, data)()["loss"]
 
     def for_epochs(self, model: keras.Model, numbers: Numbers, epochs: int) -> None:
-        self._fit(model, numbers)(epochs=epochs)
+        for _ in self._epochs(model, numbers, numbers[:0], range(epochs)):
+            pass
 
-    def _fit(self, model: keras.Model, numbers: Numbers, done: int = 0) -> Callable[..., keras.callbacks.History]:
-        """After so many epochs that are done."""
-        steps = self._steps(numbers)
-        batches = self.softening.of_training(self.shuffled(numbers, done), done * steps)
-        # The dataset shuffles.
-        return partial(model.fit, batches, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0)
+    def _epochs(self, model: keras.Model, train: Numbers, validation: Numbers, epochs: range) -> Iterator[Logs]:
+        """What Keras calls the logs of each of these epochs, once it is over."""
+        steps = self._steps(train)
+        batches = self.softening.of_training(self.shuffled(train, epochs.start), epochs.start * steps)
+        asked = self.softening.of_validation(self.plain(validation)) if len(validation) else None
+        _build(model, batches)
+        trained = _over(model, model.train_step, batches, steps)
+        validated = _over(model, model.test_step, asked) if asked else dict
+        for _ in epochs:
+            yield {**trained(), **{f"val_{name}": value for name, value in validated().items()}}
 
     def _steps(self, numbers: Numbers) -> int:
         return -(-len(numbers) // self.batch_size)
+
+
+def _over(model: keras.Model, step: Callable[[Any], Any], data: tf.data.Dataset, steps: int | None = None) -> Callable[[], Logs]:
+    """One of Keras' steps, over so many further batches at each call (None: all of `data`); gives the metrics of that call.
+
+    `model.fit` takes the same steps to the same bits, and 2.6 times as long for a linear head on 2,600 images: it opens the validation data
+    anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md).
+    """
+    count = int(data.cardinality()) if steps is None else steps
+    batches = iter(data.repeat() if steps is None else data)
+    compiled = tf.function(lambda batch: step(next(batch)), autograph=False)
+
+    def go_over() -> Logs:
+        model.reset_metrics()
+        for _ in range(count):
+            compiled(batches)
+        return {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
+
+    return go_over
+
+
+def _build(model: keras.Model, batches: tf.data.Dataset) -> None:
+    """Make the variables of optimizer and metrics beforehand: a graph that makes some is traced a second time without."""
+    model.optimizer.build(model.trainable_variables)
+    model.test_step(tuple(tf.zeros((1, *part.shape[1:]), part.dtype) for part in batches.element_spec))
 
 
 def values(model: keras.Model) -> Arrays:
@@ -103,19 +137,3 @@ def assign(model: keras.Model, arrays: Arrays) -> None:
 def _changing(model: keras.Model) -> list[keras.Variable]:
     frozen = {id(variable) for layer in model._flatten_layers() if not layer.trainable for variable in layer.weights}
     return [variable for variable in model.variables if id(variable) not in frozen]
-
-
-class _Stopping(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the best weights by the validation loss and stops after `patience` epochs without better ones. Keras' EarlyStopping does so
-    too, but begins anew with each call of `fit` (keras/src/callbacks/early_stopping.py, 3.15: on_train_begin)."""
-
-    def __init__(self, progress: Progress, patience: int, best: Arrays, on_epoch: OnEpoch) -> None:
-        super().__init__()
-        self.best, self._progress, self._patience, self._on_epoch = best, progress, patience, on_epoch
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        better = self._progress.note(float(logs["loss"]), logs.get("val_loss"), self._patience)
-        if better and "val_loss" in logs and self._progress.kept_epoch:
-            self.best = values(self.model)
-        self.model.stop_training = self._progress.done
-        self._on_epoch(epoch + 1)
