@@ -220,12 +220,13 @@ class SetMachine(RuleBasedStateMachine):
         lost = self.model[self.newest].get(corpus, {})
         if not embedded(lost):
             return
-        for entry in self.made.open().manifest.corpora[corpus].items:
+        before = self.made.open().manifest.corpora[corpus]
+        for entry in before.items:
             remove(self.made.folder / entry.path)
         repair = repair_set(self.made.name, give_up=True)
         assert (repair.mended, repair.version) == ((), self.newest + 1)
         self.note(self.newest + 1, corpus, dict.fromkeys(rejected(lost)))
-        assert self.made.open().manifest.corpora[corpus].pending == len(embedded(lost))
+        assert self.made.open().manifest.corpora[corpus].pending == before.pending + len(embedded(lost))
         self.expire(1, hold=False)
         assert verify_set(self.made.name, full=True).sound
 
