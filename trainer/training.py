@@ -118,9 +118,8 @@ def _over(model: keras.Model, step: Callable[[Any], Any], data: tf.data.Dataset,
 
 
 def _build(model: keras.Model, batches: tf.data.Dataset) -> None:
-    """Make the variables of optimizer and metrics beforehand: a graph that makes some is traced a second time without."""
-    model.optimizer.build(model.trainable_variables)
-    model.test_step(tuple(tf.zeros((1, *part.shape[1:]), part.dtype) for part in batches.element_spec))
+    """Make the variables of optimizer and metrics beforehand, as `model.fit` does: a graph that makes some is traced again without."""
+    model._symbolic_build(data_batch=tuple(tf.zeros((1, *part.shape[1:]), part.dtype) for part in batches.element_spec))
 
 
 def values(model: keras.Model) -> Arrays:
