@@ -57,8 +57,8 @@ def extract(
     """Mirror a corpus of images into the feature set `ROOT/TEAM/SET` as a new version, embedding only what no version holds.
 
     Further sets (`options.also`) are made from the same reading and decoding. ask_head: called once a precision was weighed and its version
-    committed; the result goes into the report. Raises UsageError, NotFoundError, SpaceMismatchError (the
-    set is in another space), DriftError, ConflictError, RunError.
+    committed; the result goes into the report. Raises UsageError, NotFoundError, SpaceMismatchError (the set is in another space),
+    DriftError, ConflictError, RunError.
     """
     clock = Stopwatch()
     sets = sets_of(uri, options)

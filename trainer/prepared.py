@@ -24,9 +24,7 @@ from trainer.tail_fit import TailFit
 from trainer.tails import Tail
 from trainer.task import task_of
 
-STREAMED_BYTES = (
-    2 << 30
-)  # 2 GiB of labelled features: where there are more they are read from the store in each pass, by the heads that can
+STREAMED_BYTES = 2 << 30  # 2 GiB of labelled features: heads that can read more from the store in each pass
 
 
 @dataclass(frozen=True)
