@@ -101,8 +101,8 @@ class Training:
 def _over(model: keras.Model, step: Callable[[Any], Any], data: tf.data.Dataset, steps: int | None = None) -> Callable[[], Logs]:
     """One of Keras' steps, over so many further batches at each call (None: all of `data`); gives the metrics of that call.
 
-    `model.fit` takes the same steps to the same bits, and 2.6 times as long for a linear head on 2,600 images: it opens the validation data
-    anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md).
+    `model.fit` takes the same steps to the same bits, in 2.7 times the time for a linear head on a few thousand images: it opens the
+    validation data anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md).
     """
     count = int(data.cardinality()) if steps is None else steps
     batches = iter(data.repeat() if steps is None else data)
