@@ -36,7 +36,8 @@ class Move:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """files: what took the place of each file, by path. moves: of shards, by sha256. shards_of: what new item files point at, by path."""
+    """files: what took the place of each file that left, by path. moves: of shards, by sha256. shards_of: what new item files point at, by
+    path."""
 
     files: Mapping[str, tuple[FileEntry, ...]]
     moves: Mapping[str, Move]
@@ -45,19 +46,26 @@ class Rewritten:
     def gone(self, found: Found, name: str) -> tuple[Gone, ...]:
         """Of a set, as a record tells it."""
         entries = {entry.path: entry for entry in (*found.items, *found.golden, *found.unlisted, *(e for e, _ in found.rejects.values()))}
-        tables = (Gone(name, path, entry.sha256, self.files[path]) for path, entry in entries.items())
-        shards = (Gone(name, e.path, e.sha256, self.files[e.path], tuple(rows.tolist())) for e, rows in found.shards.values())
+        tables = (Gone(name, path, entry.sha256, self.files[path]) for path, entry in entries.items() if path in self.files)
+        left = ((entry, rows) for entry, rows in found.shards.values() if entry.path in self.files)
+        shards = (Gone(name, e.path, e.sha256, self.files[e.path], tuple(rows.tolist())) for e, rows in left)
         return tuple(sorted((*tables, *shards), key=lambda each: each.path))
 
 
 def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
-    """Write everything anew that has to change. The same set and tombstones give the same files."""
+    """Write everything anew that has to change. The same set and tombstones give the same files.
+
+    What a file becomes may be another one, byte by byte, which was to change, too (a shard of which nobody else needs a row, say): as the
+    new file may be there, the other one stays as it is.
+    """
     moves = {each.sha256: Move(each.now[0] if each.now else None, np.array(each.rows, np.int64)) for each in found.lost.values()}
     files: dict[str, tuple[FileEntry, ...]] = {entry.path: () for entry in found.unlisted}
     for sha256, (entry, rows) in found.shards.items():
         now = _shard_without(scan, entry, rows)
         moves[sha256] = Move(now, rows)
         files[entry.path] = (now,) if now else ()
+    for (now,) in list(filter(None, files.values())):
+        moves.pop(now.sha256, None)
     folder = scan.name.folder
     shards_of: dict[str, frozenset[str]] = {}
     for entry in found.items:
@@ -71,7 +79,8 @@ def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
         files[entry.path] = (kept,) if kept else ()
     for entry in found.golden:
         files[entry.path] = (_golden_without(entry, folder, stones),)
-    return Rewritten(files, moves, shards_of)
+    there = {each.path for now in files.values() for each in now}
+    return Rewritten({path: now for path, now in files.items() if path not in there}, moves, shards_of)
 
 
 def moved_items(table: pa.Table, moves: Mapping[str, Move]) -> pa.Table:

@@ -119,6 +119,25 @@ def test_nothing_is_done_unless_asked(make_set: Make) -> None:
 
 
 @FORMATS
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_is_left_of_a_shard_may_be_another_one_that_nothing_else_points_at(make_set: Make, shard_format: str, is_listed: bool) -> None:
+    """Found by Hypothesis: the other shard left, and with it an embedding that is no part of the takedown."""
+    made = make_set(shard_format=shard_format)
+    if is_listed:
+        made.commit("one", {"a": 2})
+    else:
+        made.write_shard([2])
+    made.commit("one", {"a": 1, "b": 2})
+    done = key(made, "a")
+    assert holding(made, 1, "a") == []
+    expect(made, {"b": 2}, "2" if is_listed else "1")
+    assert verify_set(made.name, full=True).findings == ()
+    assert collect_garbage(made.name, delete=True, grace_seconds=0).files == ()
+    assert not {gone.path for gone in done.sets[0].files} & {entry.path for entry in made.open().manifest.files}
+    assert key(made, "a").sets[0].files == ()
+
+
+@FORMATS
 def test_a_key_leaves_other_keys_of_its_image_alone(make_set: Make, shard_format: str) -> None:
     made = make_set(shard_format=shard_format)
     made.commit("one", {"a": 1, "b": 1, "c": 2})
