@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -261,5 +262,6 @@ def _remove_private_files(name: SetName) -> None:
     now = file_system_time(name.folder / "runs") if _private_files(name) else time.time()
     for path in _private_files(name):
         place = name.folder / path
-        if isinstance(place, Path) and place.exists() and now - place.stat().st_mtime > SETTLED_SECONDS:
-            remove(place)
+        with suppress(FileNotFoundError):  # its writer is not gone, but done
+            if isinstance(place, Path) and now - place.stat().st_mtime > SETTLED_SECONDS:
+                remove(place)

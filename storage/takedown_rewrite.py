@@ -119,7 +119,8 @@ def rewritten_manifest(manifest: Manifest, scan: SetScan, done: Rewritten, stone
 
     corpora = {corpus: _state(state, now, shards_of) for corpus, state in manifest.corpora.items()}
     used = {sha256 for state in corpora.values() for sha256 in state.shards}
-    shards = {each.sha256: each for entry in manifest.shards for each in now(entry) if each.sha256 in used}
+    # Also one that another takedown has replaced meanwhile, where these items point at it still: the next pass finds it by the version.
+    shards = {each.sha256: each for entry in manifest.shards for each in (entry, *now(entry)) if each.sha256 in used}
     changed = replace(
         manifest, corpora=corpora, shards=tuple(shards[sha256] for sha256 in sorted(shards)), golden=next(now(manifest.golden))
     )

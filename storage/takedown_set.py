@@ -96,15 +96,20 @@ def _pass(scan: SetScan, account: _Account) -> bool:
     return not found.anything and not losses
 
 
-def _undisturbed(name: SetName, act: Callable[[], bool]) -> bool:
-    """Act, and say whether all is done. A file that is gone because another takedown was at work is no damage: then it is not."""
+def _undisturbed(name: SetName, act: Callable[[], bool], again: bool = True) -> bool:
+    """Act, and say whether all is done. A file that is gone because another takedown was at work is no damage: then it is not.
+
+    Its last step, which removes files, changes nothing else: of such a file a second look decides.
+    """
     before = _state(name)
     try:
         return act()
     except (DamagedError, FileNotFoundError):
-        if _state(name) == before:
+        if _state(name) != before:
+            return False
+        if not again:
             raise
-        return False
+    return _undisturbed(name, act, again=False)
 
 
 def _state(name: SetName) -> tuple[object, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pytest
 import storage.files
 from scripts.made_set import MadeSet
 from scripts.s3_server import new_bucket
+from storage import takedown_set
 from storage.commit import commit, open_newest
 from storage.disk import Disk
 from storage.errors import ConflictError, NotFoundError, UsageError
@@ -234,6 +236,44 @@ def test_takedowns_at_once_all_count(make_set: Make) -> None:
     expect(made, {each: picture for each, picture in pictures.items() if picture not in (0, 1, 5)}, "1")
     collect_garbage(made.name, delete=True, grace_seconds=-1)  # what one of them wrote, and another one had written better
     assert verify_set(made.name, full=True).findings == ()
+
+
+def test_a_takedown_that_removes_shards_which_another_one_is_about_to_list(make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has written items that point at them, and puts these into the version right after the second has removed them."""
+    made = make_set()
+    pictures = {f"{i}": i for i in range(6)}
+    made.commit("one", pictures)
+    looked, recorded, removed, replaced = (threading.Event() for _ in range(4))
+    seconds: list[Future[Any]] = []
+
+    def then(step: str, act: Callable[[], object], of_first: bool, before: bool = False) -> None:
+        """Beside the first call of a step of the first or the second takedown."""
+        plain, calls = getattr(takedown_set, step), itertools.count()
+
+        def call(*args: Any) -> Any:
+            mine = (threading.current_thread() is threading.main_thread()) == of_first and next(calls) == 0
+            if mine and before:
+                act()
+            found = plain(*args)
+            if mine and not before:
+                act()
+            return found
+
+        monkeypatch.setattr(takedown_set, step, call)
+
+    with ThreadPoolExecutor(1) as pool:
+        then("write_without", lambda: (seconds.append(pool.submit(image, made, 5)), looked.wait(30)), of_first=True, before=True)
+        then("write_without", lambda: (looked.set(), recorded.wait(30)), of_first=False, before=True)
+        then("_leave_record", lambda: (recorded.set(), removed.wait(30)), of_first=True)
+        then("_remove", lambda: (removed.set(), replaced.wait(30)), of_first=False)
+        then("_replace_manifests", replaced.set, of_first=True)
+        image(made, 0)
+        seconds[0].result(30)
+    assert all(event.is_set() for event in (looked, recorded, removed, replaced))
+    for picture in (0, 5):
+        assert holding(made, picture, f"{picture}") == []
+    expect(made, {each: picture for each, picture in pictures.items() if picture not in (0, 5)}, "1")
+    assert verify_set(made.name, full=True).sound
 
 
 def test_another_machine_forgets_when_it_next_opens_the_store(
