@@ -17,6 +17,7 @@ import numpy.typing as npt
 from extractor.claims import ClaimRegister
 from extractor.crew import Turnover
 from extractor.deadline import Deadline
+from extractor.device import keep_freed_memory
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.executor import CHECK_SECONDS, WORKER_THREAD, go_on
 from extractor.job import Job, WorkerInfo
@@ -37,6 +38,7 @@ IDLE_SECONDS = 0.02  # between two looks for work, when the next unit cannot be 
 
 class LocalExecutor:
     """Workers as threads: no start-up cost and no Ray. TensorFlow, reading and hashing all run without the interpreter lock.
+    The process keeps up to 1 GiB of freed memory from then on (`extractor.device`).
 
     `deadline`: seconds a unit; None for a generous one. A thread cannot be killed, so that a hung one ends the run.
     """
@@ -61,6 +63,7 @@ class LocalExecutor:
 
     def start(self) -> list[WorkerInfo]:
         """Builds the first worker's networks. Those of the others, which are the same, follow when there is work for them."""
+        keep_freed_memory()
         self._build_up_to(1)
         return [self._workers[0].info()] * self._count
 
