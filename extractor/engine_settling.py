@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from random import Random
 
 from extractor.content import locate
 from extractor.corpus import Items
@@ -11,7 +12,7 @@ from extractor.engine_choice import EngineChoice
 from extractor.executor import Executor
 from extractor.forecast import spread
 from extractor.job import WorkerInfo
-from extractor.precision_plan import MIN_IMAGES, drawn, too_few_images
+from extractor.precision_plan import drawn
 from extractor.set_run import SetRun
 from extractor.weighed import Weighed
 
@@ -46,10 +47,11 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
 def weigh_precision(executor: Executor, own: SetRun, files: Items, of_worker: int) -> Weighed:
     """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out.
 
-    of_worker: images that one worker is to embed.
+    of_worker: images that one worker is to embed. It weighs as many as it can pay for, and so from anywhere in the listing: of class
+    folders the first ones would be the first classes.
     """
-    if of_worker < MIN_IMAGES:
-        return Weighed({"left_out": too_few_images(of_worker)})
-    locations = [locate(own.listing.base, item) for item in spread(files, drawn(of_worker))]
+    chosen = spread(files, drawn(of_worker))
+    Random(0).shuffle(chosen)
+    locations = [locate(own.listing.base, item) for item in chosen]
     weighed: Weighed = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
     return weighed

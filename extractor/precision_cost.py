@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,33 +13,38 @@ import numpy.typing as npt
 from extractor.engine import BatchEngine, Embeddings
 from extractor.engine_choice import EngineChoice
 from extractor.network import Network
-from extractor.precision_plan import SHARE, affordable, too_short
+from extractor.precision_plan import LEAST_BATCHES, SHARE, affordable, too_few_images, too_short
 from extractor.weighed import Weighed
 from storage.golden import cosines
 
+# Of at most so many of the images that were drawn for this: uint8 [S, S, 3] each, and their content digests.
+Load = Callable[[int], tuple[Sequence[npt.NDArray[np.uint8]], Sequence[bytes]]]
 
-def weigh(
-    network: Network, engine: EngineChoice, images: Sequence[npt.NDArray[np.uint8]], digests: Sequence[bytes], of_run: int
-) -> Weighed:
-    """images: uint8 [S, S, 3] each, with their content digests. of_run: images that a worker of the run is to embed, in all their views.
+
+def weigh(network: Network, engine: EngineChoice, load: Load, of_run: int) -> Weighed:
+    """of_run: images that a worker of the run is to embed, in all their views. The network has embedded before, and is warm.
 
     The cost is how many there are, least and median cosine to float32, and how much faster a batch is; or `left_out`, why in words, where
     that would take more than its share of the run. The embeddings are those of the network's set of the least number.
     """
-    pixels, size = np.stack(images), network.batch_size
-    network.engine.embed(pixels[:size])  # warms up
-    _, seconds = _timed(network.engine, pixels[:size])
+    size = network.batch_size
+    if of_run * network.kind.views.count < LEAST_BATCHES * size:
+        return Weighed({"left_out": too_few_images(of_run)})  # without the time that finding it out would take
+    _, seconds = _timed(network.engine, np.zeros((size, network.kind.size, network.kind.size, 3), np.uint8))
     run_seconds = of_run * network.kind.views.count * seconds / size
-    count = min(len(pixels), affordable(seconds, size, run_seconds))
-    if not count:
+    if not (count := affordable(seconds, size, run_seconds)):
         return Weighed({"left_out": too_short(run_seconds)})
+    images, digests = load(count)
+    if not images:
+        return Weighed({})
+    pixels = np.stack(images)
     deadline = time.perf_counter() + SHARE * run_seconds
     fine = network.make(replace(engine, quantized=None, batch_size=size), precision="float32")
     fine.embed(pixels[:size])
     both: list[tuple[list[Embeddings], list[Embeddings]]] = []
     spent = np.zeros(2)
-    for start in range(0, count, size):  # in turn, so that what else the machine does hits both alike
-        batch = pixels[start : min(count, start + size)]
+    for start in range(0, len(pixels), size):  # in turn, so that what else the machine does hits both alike
+        batch = pixels[start : start + size]
         (coarse, a), (exact, b) = _timed(network.engine, batch), _timed(fine, batch)
         both.append((coarse, exact))
         spent += (a, b)

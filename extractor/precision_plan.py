@@ -5,13 +5,13 @@ from __future__ import annotations
 SHARE = 1 / 20  # of the seconds that the forward passes of one worker take, while which the others wait
 IMAGES = 256  # at most: of so many, a head's accuracy is told within a point or two
 LEAST = 8  # of fewer, a median says little
-MIN_IMAGES = 1280  # for each worker; below, even timing two batches would be more than the share
 COMPILE_SECONDS = 6.0  # ResNet50 in float32 takes so long on two cores, MobileNetV2 two
 FLOAT32_TAKES = 5.0  # times as long, until it is measured: MobileNetV2 against int8, the most of those in docs/benchmarks.md
+LEAST_BATCHES = round(2 * (1 + FLOAT32_TAKES) / SHARE)  # of a run that can pay: one to warm up and one to weigh with, in both precisions
 
 
 def drawn(of_worker: int) -> int:
-    """Images to read and decode for it, before anything is timed. of_worker: that one worker is to embed."""
+    """Images to choose for it, before anything is timed. of_worker: that one worker is to embed."""
     return min(IMAGES, int(SHARE * of_worker))
 
 

@@ -125,9 +125,9 @@ class Worker:
         return EngineChoice("openvino", why=f"calibrated on {len(pixels)} images", quantized=packed)
 
     def weigh_precision(self, locations: Sequence[str], limits: Limits, of_run: int) -> Weighed:
-        """Of the first network, on those of these images that can be decoded: see `extractor.precision_cost`. of_run: images to embed."""
-        pixels, digests = self._plain_images(locations, limits)
-        return weigh(self._networks[0], self._engine, pixels, digests, of_run) if pixels else Weighed({})
+        """Of the first network, on the first of these images, as many as the run can pay for, that can be decoded: see
+        `extractor.precision_cost`. of_run: images to embed."""
+        return weigh(self._networks[0], self._engine, lambda count: self._plain_images(locations[:count], limits), of_run)
 
     def _plain_images(self, locations: Sequence[str], limits: Limits) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
         """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""

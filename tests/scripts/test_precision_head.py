@@ -91,7 +91,7 @@ def test_a_run_that_weighs_its_precision_asks_a_head_and_its_report_says_what_it
         path = tmp_path / "corpus" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(draw(i))
-    monkeypatch.setattr("extractor.engine_settling.MIN_IMAGES", 10)
+    monkeypatch.setattr("extractor.precision_cost.LEAST_BATCHES", 0)
     monkeypatch.setattr("extractor.engine_settling.drawn", lambda _: 60)
     monkeypatch.setattr("extractor.precision_cost.affordable", lambda *_: 60)
     monkeypatch.setattr("extractor.precision_cost.SHARE", 1e6)
