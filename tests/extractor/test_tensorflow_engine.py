@@ -122,3 +122,17 @@ def test_real_features_tell_classes_apart(shared_data: Path) -> None:
     means = np.stack([unit[train & (labels == name)].mean(axis=0) for name in classes])
     accuracy = (classes[(unit[~train] @ means.T).argmax(axis=1)] == labels[~train]).mean()
     assert accuracy > 0.6
+
+
+def test_whole_batches_are_for_convolutions_alone_in_half_of_the_bits(small_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = keras.Input((32, 32, 3))
+    plain = keras.Model(inputs, keras.layers.Conv2D(4, 3)(keras.layers.Conv2D(4, 3)(inputs)))
+    normed = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(inputs))))
+
+    def batch_size(model: keras.Model, precision: str) -> int:
+        return TensorFlowEngine(with_options(replace(small_backbone, model=model), precision=precision)).batch_size
+
+    assert [batch_size(plain, precision) for precision in ("float32", "bfloat16")] == [16, 16]  # its variables are frozen
+    monkeypatch.setattr("extractor.tensorflow_engine.MAX_FROZEN_BYTES", 0)
+    assert [batch_size(plain, precision) for precision in ("float32", "bfloat16")] == [16, 32]
+    assert [batch_size(normed, precision) for precision in ("float32", "bfloat16")] == [16, 16]
