@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 from typing import Protocol
 
 import tensorflow as tf
@@ -39,6 +40,11 @@ class LinearLoss(Protocol):
         """By t, above 0: the loss of t * z and its slope, for half of what `value` takes."""
         ...
 
+    def of_ties(self, z: Tensor) -> float:
+        """What is left where all that z tells apart is right and certain. z: 0 where an output is not told from even odds, or, of outputs
+        that compete, a class not from a row's own one, which itself has 0."""
+        ...
+
 
 def slope(by_score: Tensor, change: Tensor) -> float:
     """By t, of a loss of z + t * change at t = 0, where its gradient by z is by_score."""
@@ -65,6 +71,9 @@ class Softmax:
         ahead = _ahead(self.codes, z)
         return lambda t: _floats(_softmax_along(self.weights, ahead, t))
 
+    def of_ties(self, z: Tensor) -> float:
+        return float(_sum(self.weights * tf.math.log(tf.cast(z.shape[1] - tf.math.count_nonzero(z, 1), tf.float32))))
+
 
 @dataclass(frozen=True)
 class Sigmoids:
@@ -87,6 +96,9 @@ class Sigmoids:
 
     def along(self, z: Tensor) -> Along:
         return lambda t: _floats(_sigmoids_along(self.targets, self.weights, z, t))
+
+    def of_ties(self, z: Tensor) -> float:
+        return log(2) * float(_sum(tf.reduce_sum(tf.where(z == 0, self.weights, 0.0), 1)))
 
 
 # With signatures, so that each is traced once in a process: a fit of small features takes no longer than that. Without autograph, which

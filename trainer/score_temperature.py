@@ -21,7 +21,6 @@ MAX_SECANTS, CLOSE = 60, 1e-3  # CLOSE: of the factor
 LEAST_SPREAD = 1e-3  # of the logits of scores that point the wrong way: the order of the classes stays, and nothing is certain
 ROUNDING = 3e-6  # of an item's largest score, or of what that is in most items: what is no further apart is equal
 NOTHING = 1e-20  # of a loss
-SURE = 1000.0  # a logit that leaves nothing
 AT_MOST = 2 / 3  # of the loss that scores could take away: it is less without ties, however few the items
 
 _WIDE = tf.TensorSpec([None, None])
@@ -75,7 +74,7 @@ def _calibrated(loss: LinearLoss, scores: Tensor, level: float, flat: Tensor, ne
     known."""
     z, far, apart = _apart(scores, flat, loss.outputs_compete)
     has_ties = bool(tf.reduce_any(apart < z.shape[1] - int(loss.outputs_compete)))
-    tied = float(loss.value(tf.where(z == 0, 0.0, -SURE * tf.sign(flat)))[0]) if has_ties else 0.0
+    tied = loss.of_ties(z) if has_ties else 0.0
     told = min(_told_loss(loss, z, apart), AT_MOST * (level - tied))
     if told <= 0:
         return Calibrated(LEAST_SPREAD, level, level)

@@ -88,3 +88,15 @@ def test_along_a_line_are_the_loss_and_the_slope_of_its_points(kind: str, classe
     for t in (1e-3, 0.3, 1.0, 20.0, 1e4):
         value, by_score, _ = loss.value(t * z)
         assert along(t) == pytest.approx((float(value), slope(by_score, z)), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("kind", ["softmax", "sigmoids"])
+def test_what_ties_leave_is_the_loss_where_all_else_is_certain(kind: str, classes: int) -> None:
+    loss, z, _ = made(kind, classes, 1.0)
+    z[np.random.default_rng(2).random(z.shape) < 0.4] = 0.0
+    own = np.eye(classes, dtype=bool)[drawn(classes, 1.0, seed=classes)[1]]
+    z[own] = 0.0 if kind == "softmax" else z[own]
+    right = np.where(own & (kind == "sigmoids"), 1000.0, -1000.0)
+    certain = loss.value(tf.constant(np.where(z == 0, 0.0, right), tf.float32))[0]
+    assert loss.of_ties(tf.constant(z, tf.float32)) == pytest.approx(float(certain), rel=1e-6)
