@@ -25,6 +25,9 @@ def affordable(seconds: float, batch_size: int, run_seconds: float) -> int:
     return images if images >= LEAST else 0
 
 
+OF_FIRST_SET = "not weighed against float32, which a run does for the first of its sets alone"
+
+
 def too_few_images(images: int) -> str:
     """images: that one worker is to embed, as far as can be foreseen."""
     return f"not weighed against float32, as about {images} images to embed for each worker are too few; {_ELSEWHERE}"

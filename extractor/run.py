@@ -23,6 +23,7 @@ from extractor.job import WorkerInfo
 from extractor.likely_new import likely_new
 from extractor.options import ExtractOptions
 from extractor.own_golden import OwnGolden
+from extractor.precision_plan import OF_FIRST_SET
 from extractor.preview import preview
 from extractor.refusals import require_room, require_writable
 from extractor.relabelled import count_relabelled
@@ -295,7 +296,7 @@ class _Run:
             turnover=self.executor.turnover,
             lost=lost,
             report=str(each.folder.page),
-            precision=self.weighed.cost if number == 0 else {},
+            precision=self.weighed.cost if number == 0 or not self.weighed.cost else {"left_out": OF_FIRST_SET},
             **self._told_of(number, workers),
         )
         return summarise(each.ledger, each.standing, _of_set(workers, number), each.options, outcome)

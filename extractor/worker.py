@@ -130,14 +130,16 @@ class Worker:
         return weigh(self._networks[0], self._engine, lambda count: self._plain_images(locations[:count], limits), of_run)
 
     def _plain_images(self, locations: Sequence[str], limits: Limits) -> tuple[list[npt.NDArray[np.uint8]], list[bytes]]:
-        """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded."""
+        """View 0 as the first network takes it, [S, S, 3] each, and the content digests, of what can be decoded; copies once."""
         everyone, views = (1 << len(self._outputs)) - 1, self._networks[0].kind.views.count
         pipeline = self._pipeline(locations, lambda digests: [everyone] * len(digests), limits)
         pixels: dict[int, npt.NDArray[np.uint8]] = {}
         for positions, images in pipeline.batches():
             pixels |= dict(zip(positions, np.asarray(images[self._kinds.index(self._networks[0].kind)])[::views], strict=True))
-        digests = [pipeline.outcomes.digests[position] for position in sorted(pixels)]
-        return [pixels[position] for position in sorted(pixels)], [each for each in digests if each]
+        digests = pipeline.outcomes.digests
+        first_of = {digest: position for position in sorted(pixels, reverse=True) if (digest := digests[position])}
+        chosen = sorted((position, digest) for digest, position in first_of.items())
+        return [pixels[position] for position, _ in chosen], [digest for _, digest in chosen]
 
     def embed_images(self, images: Sequence[bytes]) -> tuple[npt.NDArray[np.generic], ...]:
         """Embed a few encoded images, such as the golden ones, in all V views. Of each set [n * V, *shape] in the stored dtype.

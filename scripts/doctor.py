@@ -11,7 +11,7 @@ from typing import Any
 from extractor.recipe import PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
 from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, print_table
-from scripts.label_options import add_label_options
+from scripts.label_options import add_label_options, require_labels
 from scripts.machine import engines, gpus, libraries, machine
 from storage.errors import PermafrostError, UsageError
 from storage.examine import examine_store
@@ -50,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--images CORPUS and --backbone NAME go together: images to embed, and the network that does it")
     if args.no_ray and args.ray:
         raise UsageError("--ray ADDRESS asks a cluster, --no-ray leaves Ray out: choose one")
+    if not args.images and (args.labels or args.precisions):
+        raise UsageError("--labels and --precisions are about images to embed: name them with --images CORPUS and --backbone NAME")
+    require_labels(args.labels)
     recipe = make_recipe(args) if args.backbone else None
     import_tensorflow()
     found: dict[str, Any] = {"machine": machine(), "libraries": libraries(), "gpus": gpus()}
@@ -140,7 +143,7 @@ def _print_precisions(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['images_per_second']:.1f}",
             f"{row['cosine_least']:.4f}",
             f"{row['cosine_median']:.4f}",
-            f"{row['accuracy']:.3f}" if "accuracy" in row else "no labels",
+            f"{row['accuracy']:.3f}" if "accuracy" in row else "not known",
             _difference_told(row),
         )
         for row in rows

@@ -13,7 +13,7 @@ from extractor.reasons import UNCOUNTED_REASONS
 from scripts.card_options import card_texts
 from scripts.console import counts_text, human_bytes, human_seconds, import_tensorflow, print_json, print_pairs, progress, warn
 from scripts.extract_options import add_options, make_options
-from scripts.precision_head import PrecisionHead
+from scripts.precision_head import PrecisionHead, no_head_beside_jax
 from storage.card import Card, set_card
 from storage.card_page import leave_page
 from storage.names import parse_set
@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     backend = options.first_engine.kind.backend if args.local else "tensorflow"
     if args.local:
         import_tensorflow(backend)
-    # A head needs Keras on TensorFlow, which one process cannot have beside Keras on JAX.
-    ask_head = PrecisionHead(on_gpu=args.local) if backend == "tensorflow" else None
+    ask_head = PrecisionHead(on_gpu=args.local) if backend == "tensorflow" else no_head_beside_jax
     # Ray's listener prints raylet errors, such as a dead worker, on stdout, which belongs to the result (ray/_private/worker.py).
     with (
         progress("reading" if options.dry_run else "embedding", "listing the corpus, then starting workers") as show,

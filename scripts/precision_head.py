@@ -48,7 +48,8 @@ class PrecisionHead:
         questions = label_rows(storage.open(uri), weighed.digests)
         asked = pc.sum(pc.equal(questions["split"], "test")).as_py() or 0
         if asked < LEAST:
-            return {"left_out": f"{asked} of the images have a label that {len(questions) - asked} images beside them have, too"}
+            told = f"{asked} of the images have a label that {len(questions) - asked} images beside them have, too"
+            return {"left_out": told if len(questions) else "the items carry no labels"}
         import_tensorflow(on_gpu=self._on_gpu)
         import trainer
 
@@ -59,10 +60,16 @@ class PrecisionHead:
         return _compared(fitted, weighed)
 
 
+def no_head_beside_jax(uri: str, weighed: Weighed) -> dict[str, Any]:
+    """An `extractor.weighed.AskHead`. A head needs Keras on TensorFlow, which one process cannot have beside Keras on JAX."""
+    return {"left_out": "Keras runs on JAX in this process, and heads on TensorFlow; without --local the workers have JAX to themselves"}
+
+
 def label_rows(of_set: FeatureSet, digests: Sequence[bytes]) -> pa.Table:
-    """Columns digest, label, split: the weighed images are for test, and their neighbours in the listing, which are likely of their
-    classes and stand beside them in the shards, to learn from. Only labels that both have."""
-    items = of_set.columns("digest", "label")
+    """Columns key, corpus, digest, label, split: the weighed images are for test, and their neighbours in the listing, which are likely of
+    their classes and stand beside them in the shards, to learn from. Each image once, by one of its items: copies that are asked move
+    together, and an interval would take them for so many images. Only labels that both have."""
+    items = of_set.columns("key", "corpus", "digest", "label")
     found = of_set.positions_of_digests(list(digests))
     found = found[found >= 0]
     is_asked = pc.is_in(items["digest"], value_set=pa.array(digests, pa.binary(32)))

@@ -39,6 +39,11 @@ def try_precisions(corpus: str, recipe: Recipe, precisions: Sequence[str], args:
 
     All with the C that validation chose on the first set: chosen on each, it moved accuracies further than the precisions did.
     """
+    from trainer.labels import read_labels
+
+    options = label_options(args)
+    if args.labels:  # what is wrong there is said before a corpus is embedded
+        read_labels(args.labels, options=options)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="permafrost-doctor-") as root:
         fine, plain = None, None
@@ -46,7 +51,8 @@ def try_precisions(corpus: str, recipe: Recipe, precisions: Sequence[str], args:
             of_set, row = _extracted(corpus, f"{root}/doctor/{precision}", replace(recipe, precision=precision, dtype=FLOAT32))
             fine = fine or of_set
             row |= _nearness(fine, of_set)
-            if head := _head(of_set, args, plain.chosen["c"] if plain else None):
+            may_be_fitted = plain is not None or not rows  # what keeps one from being fitted is told once
+            if may_be_fitted and (head := _head(of_set, args, plain.chosen["c"] if plain else None)):
                 plain = plain or head
                 row |= _accuracy(plain, head)
             rows.append(row)
@@ -76,11 +82,12 @@ def _nearness(fine: FeatureSet, other: FeatureSet) -> dict[str, Any]:
 def _head(of_set: FeatureSet, args: argparse.Namespace, c: float | None) -> FittedHead | None:
     """c: None, to choose it by validation."""
     import trainer
+    from trainer.label_options import LabelOptions
 
     try:
         return trainer.fit(str(of_set.name), args.labels, trainer.FitOptions("logistic", c=c, labels=label_options(args)))
     except UsageError as error:
-        if args.labels:
+        if args.labels or label_options(args) != LabelOptions():
             raise
         warn(f"no head is fitted: {error}")
         return None

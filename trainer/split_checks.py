@@ -25,7 +25,7 @@ def split_warnings(joined: Joined, split: Split, unvalidated: str) -> list[str]:
     """unvalidated: what follows where no item is left to validate on."""
     found = []
     for name, doing, so in (
-        (TEST, "test", "the numbers above say nothing about new images"),
+        (TEST, "test", "the numbers say nothing about new images"),
         (VALIDATION, "validate", unvalidated),
     ):
         if not len(split.positions(name)):

@@ -101,8 +101,8 @@ class Training:
 def _over(model: keras.Model, step: Callable[[Any], Any], data: tf.data.Dataset, steps: int | None = None) -> Callable[[], Logs]:
     """One of Keras' steps, over so many further batches at each call (None: all of `data`); gives the metrics of that call.
 
-    `model.fit` takes the same steps to the same bits, in 2.7 times the time for a linear head on a few thousand images: it opens the
-    validation data anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md).
+    On a CPU `model.fit` takes the same steps to the same bits, in 2.7 times the time for a linear head on a few thousand images: it opens
+    the validation data anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md). On a GPU it would compile by XLA, too.
     """
     count = int(data.cardinality()) if steps is None else steps
     batches = iter(data.repeat() if steps is None else data)

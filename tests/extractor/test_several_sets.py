@@ -282,3 +282,10 @@ def test_a_run_without_any_finished_unit_commits_nothing(make_corpus: MakeCorpus
         mark(path, RAISE)
     with breaking_decoder(), pytest.raises(RunError):
         run(corpus, tmp_path, ["other"])
+
+
+def test_further_sets_say_why_their_precision_was_not_weighed(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    asked = options(["maps"], tmp_path)
+    result = extract(make_corpus(4), f"{tmp_path}/team/last", replace(asked, recipe=replace(LAST, precision="bfloat16")))
+    assert "too few" in result.precision["left_out"]
+    assert "for the first of its sets alone" in result.also[0].precision["left_out"]

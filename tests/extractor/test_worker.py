@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 
 from extractor.folder_corpus import list_folder
 from extractor.job import Job
+from extractor.limits import DEFAULT_LIMITS
 from extractor.plan import Unit
 from extractor.stages import FORWARD, STAGES
 from extractor.turns import UNITS_AT_ONCE
@@ -43,3 +45,13 @@ def test_units_that_overlap_give_what_units_one_after_the_other_give(make_corpus
         (each.unit, each.shard, each.items, each.counters) for each in serial
     ]
     assert sum(each.seconds.get(name, 0) for each in overlapping for name, stage in STAGES.items() if stage.thread == FORWARD) <= took
+
+
+def test_copies_of_an_image_are_weighed_once(make_corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(str(path) for path in make_corpus(3).rglob("*.*"))
+    monkeypatch.setattr("extractor.precision_cost.affordable", lambda *_: 8)
+    executor = WarmExecutor((SMALL_START,), 1)
+    executor.start()
+    weighed = executor.ask_one("weigh_precision", [*files, *files[1:], files[0]], DEFAULT_LIMITS, 10**6)
+    assert weighed.digests == tuple(hashlib.sha256(Path(file).read_bytes()).digest() for file in files)
+    assert weighed.cost["images"] == len(weighed.fine) == 3

@@ -72,9 +72,19 @@ def test_ray_is_started_and_what_is_no_store_is_told(say: Said, tmp_path: Path) 
     [
         (["--images", "photos"], "go together"),
         (["--no-ray", "--ray", "localhost:1"], "choose one"),
+        (["--no-ray", "--precisions", "bfloat16"], "name them with --images CORPUS and --backbone NAME"),
         (["--images", "photos", "--no-ray", *NETWORK, "--precisions", "float8"], "no engine here computes in float8"),
     ],
 )
 def test_wrong_use_is_told(say: Said, words: list[str], message: str) -> None:
     code, _, err = say("doctor", *words)
     assert (code, message in err) == (2, True)
+
+
+def test_wrong_labels_are_told_before_a_corpus_is_embedded(say: Said, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\na,b\n")
+    code, _, err = say("doctor", "--no-ray", "--images", tmp_path / "no corpus", *NETWORK, "--labels", labels)
+    assert (code, "labels.csv must have the columns" in err) == (2, True)
+    code, _, err = say("doctor", "--no-ray", "--images", tmp_path, *NETWORK, "--labels", tmp_path / "none.csv")
+    assert (code, "no such label file" in err) == (1, True)

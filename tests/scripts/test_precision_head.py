@@ -54,7 +54,7 @@ def test_too_few_labels_are_told(tmp_path: Path, left: int) -> None:
     rows = [row if i < 3 * left else replace(row, label=None) for i, row in enumerate(_separable_rows(COUNT))]
     found = ask(rows, weighed_of(rows), tmp_path)
     assert set(found) == {"left_out"}
-    assert found["left_out"].startswith(f"{left} of the images have a label")
+    assert found["left_out"].startswith(f"{left} of the images have a label" if left else "the items carry no labels")
 
 
 def test_what_cannot_be_fitted_is_told_and_fails_no_run(tmp_path: Path) -> None:
@@ -70,6 +70,14 @@ def test_copies_of_a_weighed_image_are_not_learned_from_nor_asked_twice(tmp_path
     assert len({row["digest"] for row in found}) == len(found) == len(rows)
     assert {row["digest"] for row in found if row["split"] == "test"} == set(weighed_of(rows).digests)
     assert "other" not in {row["label"] for row in found}
+
+
+@pytest.mark.slow
+def test_an_image_with_copies_is_one_question(tmp_path: Path) -> None:
+    rows = _separable_rows(COUNT)
+    copies = [replace(row, key=f"{copy} of {row.key}", image=row.key) for row in rows for copy in range(3)]
+    found = ask([*rows, *copies], weighed_of(rows), tmp_path)
+    assert (found["rows"], found["trained_on"]) == (COUNT, 2 * COUNT)
 
 
 def test_neighbours_are_learned_from_and_no_more_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

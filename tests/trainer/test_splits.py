@@ -296,7 +296,7 @@ def test_a_class_that_nothing_is_learned_of_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("codes", "given", "said"),
     [
-        ([0, 0, 0, 0], None, "no item was left to test on: the numbers above say nothing about new images"),
+        ([0, 0, 0, 0], None, "no item was left to test on: the numbers say nothing about new images"),
         ([0, 0, 0, 0], None, "no item was left to validate on: training went on for all of --max-epochs"),
         ([0, 0, 1, 2], None, "the test split has no item of 'coat': its numbers say nothing of that"),
         ([0, 0, 1, 2], None, "the validation split has no item of 'hat': its numbers say nothing of that"),
