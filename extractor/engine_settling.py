@@ -47,11 +47,10 @@ def settle_quantized(executor: Executor, own: SetRun) -> list[WorkerInfo]:
 def weigh_precision(executor: Executor, own: SetRun, files: Items, of_worker: int) -> Weighed:
     """What fewer bits gain and cost (`extractor.precision_cost`), on images spread over those to read, or why that is left out.
 
-    of_worker: images that one worker is to embed. It weighs as many as it can pay for, and so from anywhere in the listing: of class
-    folders the first ones would be the first classes.
+    of_worker: images that one worker is to embed.
     """
     chosen = spread(files, drawn(of_worker))
-    Random(0).shuffle(chosen)
+    Random(0).shuffle(chosen)  # a worker weighs the first ones, as many as the run can pay for: else these were the first classes
     locations = [locate(own.listing.base, item) for item in chosen]
     weighed: Weighed = executor.ask_one("weigh_precision", locations, own.options.limits, of_worker)
     return weighed

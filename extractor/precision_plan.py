@@ -25,9 +25,6 @@ def affordable(seconds: float, batch_size: int, run_seconds: float) -> int:
     return images if images >= LEAST else 0
 
 
-OF_FIRST_SET = "not weighed against float32, which a run does for the first of its sets alone"
-
-
 def too_few_images(images: int) -> str:
     """images: that one worker is to embed, as far as can be foreseen."""
     return f"not weighed against float32, as about {images} images to embed for each worker are too few; {_ELSEWHERE}"
@@ -37,4 +34,5 @@ def too_short(run_seconds: float) -> str:
     return f"not weighed against float32, as about {run_seconds:.0f} s of forward passes for each worker are too few; {_ELSEWHERE}"
 
 
+OF_FIRST_SET = "not weighed against float32, which a run does for the first of its sets alone"
 _ELSEWHERE = "`permafrost doctor --images` does it for any corpus"

@@ -20,6 +20,7 @@ from storage.golden import cosines
 
 if TYPE_CHECKING:
     from trainer.fitted import FittedHead
+    from trainer.label_options import LabelOptions
 
 FLOAT32 = "float32"
 BLOCK = 4096  # embeddings compared at a time
@@ -52,7 +53,7 @@ def try_precisions(corpus: str, recipe: Recipe, precisions: Sequence[str], args:
             fine = fine or of_set
             row |= _nearness(fine, of_set)
             may_be_fitted = plain is not None or not rows  # what keeps one from being fitted is told once
-            if may_be_fitted and (head := _head(of_set, args, plain.chosen["c"] if plain else None)):
+            if may_be_fitted and (head := _head(of_set, args.labels, options, plain.chosen["c"] if plain else None)):
                 plain = plain or head
                 row |= _accuracy(plain, head)
             rows.append(row)
@@ -79,15 +80,14 @@ def _nearness(fine: FeatureSet, other: FeatureSet) -> dict[str, Any]:
     return {"cosine_least": round(float(every.min()), 5), "cosine_median": round(float(np.median(every)), 5)}
 
 
-def _head(of_set: FeatureSet, args: argparse.Namespace, c: float | None) -> FittedHead | None:
+def _head(of_set: FeatureSet, labels: str | None, options: LabelOptions, c: float | None) -> FittedHead | None:
     """c: None, to choose it by validation."""
     import trainer
-    from trainer.label_options import LabelOptions
 
     try:
-        return trainer.fit(str(of_set.name), args.labels, trainer.FitOptions("logistic", c=c, labels=label_options(args)))
+        return trainer.fit(str(of_set.name), labels, trainer.FitOptions("logistic", c=c, labels=options))
     except UsageError as error:
-        if args.labels or label_options(args) != LabelOptions():
+        if labels or options != trainer.LabelOptions():
             raise
         warn(f"no head is fitted: {error}")
         return None
