@@ -13,11 +13,14 @@ from storage.errors import UsageError
 
 @dataclass(frozen=True)
 class EngineKind:
-    """`package`: that it imports, and the extra of permafrost that brings it. `library`: whose version decides values."""
+    """`package`: that it imports, and the extra of permafrost that brings it. `on_gpu`, `on_cpu`: where `auto` tries it, in a run of
+    so many seconds of forward passes: compiling has to pay."""
 
     package: str
     precisions: tuple[str, ...]
     on_gpu: bool
+    on_cpu: bool = True
+    least_seconds: float = 120.0
     backend: str = "tensorflow"  # of Keras, one for a process
 
 
@@ -25,6 +28,7 @@ INT8 = "int8"
 ON_GPUS = ("float32", "tf32", "bfloat16", "float16")
 ENGINES = {
     "tensorflow": EngineKind("tensorflow", ON_GPUS, on_gpu=True),
+    "xla": EngineKind("tensorflow", ON_GPUS, on_gpu=True, on_cpu=False, least_seconds=600.0),
     "openvino": EngineKind("openvino", ("float32", "bfloat16", INT8), on_gpu=False),
     "jax": EngineKind("jax", ON_GPUS, on_gpu=True, backend="jax"),
 }

@@ -15,7 +15,7 @@ from extractor.network import Network
 from storage.errors import UsageError
 
 # Compiling ResNet50 and warming it up takes OpenVINO six seconds on two cores, MobileNetV2 two.
-MIN_SECONDS = 120.0  # that the forward passes of a run take with the default engine; below, a measurement does not pay
+MIN_SECONDS = min(kind.least_seconds for kind in ENGINES.values())  # of forward passes; below, no measurement pays
 SHARE, MOST_SECONDS = 0.03, 15.0  # of the run that rounds of measurement may take, beside compiling
 ROUNDS = 5  # at most; the best of each counts
 WORTH_IT = 1.03  # another batch size has to be so much faster
@@ -86,8 +86,10 @@ class EngineTrial:
         kind, precision = ENGINES[name], self._networks[0].precision
         if name == DEFAULT or kind.backend != "tensorflow" or precision not in kind.precisions:
             return ""
-        if device_of(DEFAULT) != "CPU" and not kind.on_gpu:
+        if not (kind.on_cpu if device_of(DEFAULT) == "CPU" else kind.on_gpu):
             return ""
+        if self._seconds < kind.least_seconds:
+            return f"{name} left out: it takes long to compile, {kind.least_seconds:.0f} s of forward passes would be worth that"
         if not is_installed(name):
             return f"{name} is not installed"
         try:

@@ -29,6 +29,10 @@ def make_engine(choice: EngineChoice, backbones: Sequence[Backbone], threads: in
         from extractor.jax_engine import JaxEngine
 
         return JaxEngine(first, choice.batch_size, further)
+    if choice.name == "xla":
+        from extractor.xla_engine import XlaEngine
+
+        return XlaEngine(first, choice.batch_size, further)
     from extractor.tensorflow_engine import TensorFlowEngine
 
     return TensorFlowEngine(first, choice.batch_size, further)

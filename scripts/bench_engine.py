@@ -13,7 +13,6 @@ model in OpenVINO's own queue, on images that are preprocessed already. `product
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,8 @@ from extractor.backbone_source import RANDOM
 from extractor.backbones import Backbone, build
 from extractor.device import prepare_process, usable_cores
 from extractor.engine import BatchEngine
+from extractor.engine_choice import INT8, EngineChoice, is_installed
+from extractor.make_engine import make_engine
 from extractor.recipe import MIN_INPUT_SIZE, Recipe
 from scripts.bench_options import at_least, folder_of_jpegs, mistakes_told, new_file
 from scripts.corpus_pixels import read_pixels
@@ -38,21 +39,18 @@ from storage.golden import cosines
 
 PREDICT = "model.predict"
 BATCHES = 4  # a way and round: engines work on one while the next is given to them
-PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16", "int8")}
+PRECISIONS = {"tensorflow": ("float32", "bfloat16"), "xla": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16", "int8")}
 Images = npt.NDArray[np.uint8]
 
 
 def engine_of(name: str, backbone: Backbone, images: Images) -> BatchEngine:
     """For batches of so many images; int8 is calibrated on them."""
-    batch = len(images)
-    if name == "openvino":
+    choice = EngineChoice(name, len(images))
+    if backbone.recipe.precision == INT8:
         from extractor.openvino_engine import OpenVinoEngine
 
-        int8 = backbone.recipe.precision == "int8"
-        return OpenVinoEngine(backbone, batch, quantized=OpenVinoEngine(backbone, batch).quantized(images, ()) if int8 else None)
-    from extractor.tensorflow_engine import TensorFlowEngine
-
-    return TensorFlowEngine(backbone, batch)
+        choice = replace(choice, quantized=OpenVinoEngine(backbone, len(images)).quantized(images, ()))
+    return make_engine(choice, [backbone], usable_cores())
 
 
 def bench(recipe: Recipe, engines: Sequence[str], images: Images, rounds: int) -> dict[str, Any]:
@@ -141,7 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=new_file, help="JSON file")
     args = parser.parse_args()
     recipe = Recipe(args.backbone, weights=args.weights, input_size=args.input_size)
-    there = [name for name in args.engines if importlib.util.find_spec(name)]
+    there = [name for name in args.engines if is_installed(name)]
     for name in sorted(set(args.engines) - set(there)):
         print(f"{name} is not installed: pip install permafrost[{name}]", file=sys.stderr)
     if not there:

@@ -19,8 +19,8 @@ def test_workers_start_with_the_named_engine_and_else_with_the_default(engine: s
 @pytest.mark.parametrize(
     ("engine", "recipe", "told"),
     [
-        ("onnx", RECIPE, "--engine must be one of auto, tensorflow, openvino, jax; got 'onnx'"),
-        ("openvino", Recipe("mobilenet_v2", precision="float16"), "does not compute in float16: use --engine tensorflow or jax"),
+        ("onnx", RECIPE, "--engine must be one of auto, tensorflow, xla, openvino, jax; got 'onnx'"),
+        ("openvino", Recipe("mobilenet_v2", precision="float16"), "does not compute in float16: use --engine tensorflow or xla or jax"),
         ("jax", RECIPE, "draws other numbers from a seed"),
     ],
 )

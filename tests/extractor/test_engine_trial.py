@@ -106,3 +106,13 @@ def test_the_first_call_of_each_network_is_no_part_of_what_a_run_takes() -> None
     for network in networks:
         network.engine.of_first = 0.2
     assert not EngineTrial(networks, int(MIN_SECONDS / 4 / 0.006)).is_worth_it()
+
+
+def test_xla_is_tried_on_gpus_in_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"tensorflow": (0.004, 0.0), "xla": (0.002, 0.0)}
+    assert trial(SleepingNetwork(speeds), 1e6).choose(lambda: True).name == "tensorflow"
+    monkeypatch.setattr("extractor.engine_trial.device_of", lambda name: "a GPU")
+    short, long = (trial(SleepingNetwork(speeds), seconds).choose(lambda: True) for seconds in (2 * MIN_SECONDS, 1e6))
+    assert (short.name, long.name) == ("tensorflow", "xla")
+    assert short.why.endswith("; xla left out: it takes long to compile, 600 s of forward passes would be worth that")
+    assert "with tensorflow; batches of 4 (" in long.why

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from extractor.engine_choice import is_installed
 from tests.extractor.engine_contract import CHECKS, CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", params=CLASSES)
 def outcomes(request: pytest.FixtureRequest) -> dict[str, str]:
     """What came of each check ("" where it holds), from one process an engine: building networks is what takes the time."""
-    if importlib.util.find_spec(request.param) is None:
+    if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: pip install permafrost[{request.param}]")
     environment = {
         **os.environ,

@@ -1,0 +1,27 @@
+"""TensorFlow's graph of the frozen network compiled by XLA: faster on some GPUs for some networks, which `auto` measures."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from extractor.engine import OutOfMemoryError
+from extractor.tensorflow_engine import TensorFlowEngine
+from storage.errors import UsageError
+
+
+class XlaEngine(TensorFlowEngine):
+    def compile(self, batch_size: int) -> list[tuple[int, ...]]:
+        """Raises UsageError for a network that XLA cannot compile here."""
+        shapes = super().compile(batch_size)
+        self._function = tf.function(self._function, jit_compile=True, autograph=False)
+        try:  # XLA compiles in the first call, and some installations lack what it needs for GPUs (tensorflow#57055: libdevice)
+            self._run(np.zeros((batch_size, self.input_size, self.input_size, 3), np.uint8))
+        except tf.errors.ResourceExhaustedError as error:
+            raise OutOfMemoryError(error.message) from error
+        except tf.errors.OpError as error:
+            said = re.sub(r"\[_Xla[^]]*\]", "", error.message.splitlines()[0])  # which operation; then come places in Python
+            raise UsageError(f"XLA cannot compile this network here ({said}): use --engine tensorflow") from None
+        return shapes
