@@ -10,6 +10,7 @@ from extractor.code_version import require_same_code, versions_here
 from extractor.decode_helper import DecodedFiles, ReadFiles
 from extractor.device import prepare_process
 from extractor.input_kind import InputKind
+from extractor.lean_imports import keeping_all
 from extractor.limits import Limits
 
 
@@ -26,8 +27,9 @@ class HelperProcess:
         with self._preparing:
             if not self._helper:
                 require_same_code(versions, versions_here(), self._where)
-                prepare_process(self._threads, use_gpus=False)
-                from extractor.decoding_helper import DecodingHelper
+                with keeping_all():
+                    prepare_process(self._threads, use_gpus=False)
+                    from extractor.decoding_helper import DecodingHelper
 
                 self._helper = DecodingHelper(self._threads)
 

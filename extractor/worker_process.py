@@ -12,6 +12,7 @@ from extractor.code_version import require_same_code, versions_here
 from extractor.device import prepare_process
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.job import Job, WorkerInfo
+from extractor.lean_imports import keeping_all
 from extractor.plan import Unit
 from extractor.receipt import Receipt
 from extractor.recipe import Recipe
@@ -30,8 +31,9 @@ class WorkerProcess:
         os.environ["KERAS_BACKEND"] = engine.kind.backend
         if not self._has_gpu:
             os.environ["JAX_PLATFORMS"] = "cpu"
-        prepare_process(self._threads, use_gpus=self._has_gpu and engine.kind.backend == "tensorflow")
-        from extractor.worker import Worker
+        with keeping_all():
+            prepare_process(self._threads, use_gpus=self._has_gpu and engine.kind.backend == "tensorflow")
+            from extractor.worker import Worker
 
         self._worker = Worker(recipes, self._threads, AS_USUAL if engine.measured else engine)
         info = self.use(engine)

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from extractor.lean_imports import keeping_all
 from storage.sizes import human_bytes as human_bytes
 from storage.sizes import human_seconds as human_seconds
 
@@ -189,12 +190,12 @@ def quiet_native() -> Iterator[None]:
 
 
 def import_tensorflow(backend: str = "tensorflow", on_gpu: bool = True) -> None:
-    """Import TensorFlow without its banners and without its advice on retracing, which is about the many small fits of one command.
+    """Import TensorFlow and Keras without banners and without its advice on retracing, which is about the many small fits of one command.
 
     backend: of Keras. On another one, TensorFlow only decodes, and leaves GPUs alone. on_gpu: False where they are in use by others.
     """
     os.environ["KERAS_BACKEND"] = backend  # this process is ours, whatever the user's other work needs
-    with quiet_native():
+    with quiet_native(), keeping_all():
         import pyarrow  # noqa: F401 - before TensorFlow: the other order has crashed on some builds of both
         import tensorflow as tf
 
@@ -202,3 +203,5 @@ def import_tensorflow(backend: str = "tensorflow", on_gpu: bool = True) -> None:
         if backend != "tensorflow" or not on_gpu:
             tf.config.set_visible_devices([], "GPU")
         tf.config.list_logical_devices()  # looks for GPUs, and complains where there are none
+
+        import keras  # noqa: F401 - all who call this need it

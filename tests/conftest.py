@@ -18,6 +18,7 @@ from PIL import Image
 from extractor.lean_imports import import_lean
 
 import_lean()  # as the command does, before any test imports TensorFlow
+gc.disable()  # until all tests are collected
 settings.register_profile("permafrost", deadline=None, max_examples=40)  # no deadline: a busy machine is no failure
 settings.load_profile("permafrost")
 
@@ -72,3 +73,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Modules and tests stay until the end: looking through them for garbage again and again was a twentieth of the quick tests' time."""
     gc.freeze()
+    gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from extractor.lean_imports import SPARED
+from extractor.lean_imports import SPARED, keeping_all
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -36,3 +37,16 @@ def test_what_is_installed_beside_is_left_out_unless_it_is_asked_for(backend: st
         capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "KERAS_BACKEND": backend},
     )  # fmt: skip
     assert json.loads(done.stdout.splitlines()[-1]) == [wanted, backend, "LogisticRegression"]
+
+
+def test_what_is_imported_is_looked_through_no_more() -> None:
+    """Also where an import fails."""
+    before = gc.get_freeze_count()
+    with keeping_all():
+        assert not gc.isenabled()
+        made = [[number] for number in range(1000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= before + len(made)
+    with pytest.raises(ImportError), keeping_all():
+        import no_such_module  # noqa: F401
+    assert gc.isenabled()
