@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from types import FrameType, ModuleType
 
-_OURS = frozenset({"extractor", "scripts", "storage", "trainer"})  # whose calls of pyarrow, in which Python sees no code of its own, import
+_OURS = frozenset({"extractor", "scripts", "storage", "trainer"})  # whose calls of pyarrow import
 _TENSORFLOW = frozenset({"keras", "tensorflow"})
 SPARED = {"jax": _TENSORFLOW, "pandas": _TENSORFLOW | _OURS, "scipy": _TENSORFLOW, "sklearn": _TENSORFLOW}  # to whom
 
@@ -49,8 +49,8 @@ class _LeanFinder(MetaPathFinder):
 
 
 def _importer() -> str:
-    """The package whose code has the import."""
+    """The package whose code has the import, or called pyarrow's, which has it."""
     frame: FrameType | None = sys._getframe(2)
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "importlib":
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("importlib", "pyarrow"):
         frame = frame.f_back
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] if frame else ""
