@@ -13,14 +13,14 @@ from storage.errors import UsageError
 
 @dataclass(frozen=True)
 class EngineKind:
-    """`package`: that it imports, and the extra of permafrost that brings it. `on_gpu`, `on_cpu`: where `auto` tries it, in a run of
-    so many seconds of forward passes: compiling has to pay."""
+    """`package`: that it imports, and the extra of permafrost that brings it. `on_gpu`, `on_cpu`: where `auto` tries it.
+    `least_seconds`: of forward passes, for one that takes longer to compile than others."""
 
     package: str
     precisions: tuple[str, ...]
     on_gpu: bool
     on_cpu: bool = True
-    least_seconds: float = 120.0
+    least_seconds: float = 0.0
     backend: str = "tensorflow"  # of Keras, one for a process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,12 @@ import numpy as np
 
 from extractor.engine import BatchEngine
 from extractor.engine_choice import DEFAULT, ENGINES, EngineChoice, is_installed
+from extractor.last_words import last_line
 from extractor.make_engine import device_of
 from extractor.network import Network
-from storage.errors import UsageError
 
 # Compiling ResNet50 and warming it up takes OpenVINO six seconds on two cores, MobileNetV2 two.
-MIN_SECONDS = min(kind.least_seconds for kind in ENGINES.values())  # of forward passes; below, no measurement pays
+MIN_SECONDS = 120.0  # that the forward passes of a run take with the default engine; below, a measurement does not pay
 SHARE, MOST_SECONDS = 0.03, 15.0  # of the run that rounds of measurement may take, beside compiling
 ROUNDS = 5  # at most; the best of each counts
 WORTH_IT = 1.03  # another batch size has to be so much faster
@@ -35,15 +36,19 @@ class _Candidate:
     def batch_size(self) -> int:
         return min(engine.batch_size for engine in self.engines)
 
-    def measure(self) -> None:
-        """One batch of made-up images for each network."""
+    @property
+    def label(self) -> str:
+        return f"batches of {self.choice.batch_size}" if self.choice.batch_size else self.choice.name
+
+    def measure(self) -> float:
+        """Seconds an image of one batch of made-up images for each network."""
         seconds = 0.0
         for engine in self.engines:
             images = np.random.default_rng(0).integers(0, 256, (engine.batch_size, engine.input_size, engine.input_size, 3), np.uint8)
             started = time.perf_counter()
             engine.embed(images)
             seconds += (time.perf_counter() - started) / len(images)
-        self.seconds = min(self.seconds, seconds)
+        return seconds
 
 
 class EngineTrial:
@@ -52,8 +57,8 @@ class EngineTrial:
     def __init__(self, networks: Sequence[Network], images: int) -> None:
         self._networks = networks
         self._default = _Candidate(EngineChoice(), [network.engine for network in networks])
-        for _ in range(2):  # the least counts: in a first call TensorFlow optimises the graph of each network
-            self._default.measure()
+        # The least counts: in a first call TensorFlow optimises the graph of each network.
+        self._default.seconds = min(self._default.measure() for _ in range(2))
         self._seconds = images * networks[0].kind.views.count * self._default.seconds
 
     def is_worth_it(self) -> bool:
@@ -65,18 +70,21 @@ class EngineTrial:
 
     def choose(self, accept: Callable[[], bool]) -> EngineChoice:
         """accept: whether what the networks now give is within the tolerance."""
-        deadline = time.perf_counter() + min(MOST_SECONDS, SHARE * self._seconds)
-        candidates, left_out = [self._default], []
+        allowed, candidates, left_out = min(MOST_SECONDS, SHARE * self._seconds), [self._default], list[str]()
         for name in ENGINES:
             candidate = self._candidate(name, accept)
             if isinstance(candidate, _Candidate):
                 candidates.append(candidate)
             elif candidate:
                 left_out.append(candidate)
-        self._measure(candidates, deadline)
+        spent = _measure(candidates, allowed, left_out)
         best = min(candidates, key=lambda each: each.seconds)
-        sizes = self._sizes(best)
-        self._measure([best, *sizes], deadline)
+        self._take(best)
+        for each in candidates:
+            if each is not best:
+                each.engines = ()  # gives its memory back before larger batches are tried
+        sizes = self._sizes(best, left_out)
+        _measure([best, *sizes], allowed - spent, left_out)
         taken = min([best, *[each for each in sizes if each.rate > WORTH_IT * best.rate]], key=lambda each: each.seconds)
         self._take(taken)
         return replace(taken.choice, measured=True, why=_told(taken, best, candidates, sizes, left_out))
@@ -92,35 +100,63 @@ class EngineTrial:
             return f"{name} left out: it takes long to compile, {kind.least_seconds:.0f} s of forward passes would be worth that"
         if not is_installed(name):
             return f"{name} is not installed"
-        try:
-            candidate = _Candidate(EngineChoice(name), [network.make(EngineChoice(name)) for network in self._networks])
-        except UsageError as error:
-            return f"{name} left out: {error}"
+        candidate = self._made(EngineChoice(name))
+        if isinstance(candidate, str):
+            return candidate
         self._take(candidate)
-        return candidate if accept() else f"{name} strays too far from the golden images"
+        try:
+            return candidate if accept() else f"{name} strays too far from the golden images"
+        except Exception as error:  # noqa: BLE001 - as in `_made`
+            return _failed(candidate.label, error)
 
-    def _sizes(self, best: _Candidate) -> list[_Candidate]:
+    def _sizes(self, best: _Candidate, left_out: list[str]) -> list[_Candidate]:
         """The same engine with other batches. A network beside others keeps its own."""
         if len(self._networks) > 1:
             return []
         sizes = {best.batch_size // 2} if device_of(best.choice.name) == "CPU" else {best.batch_size // 2, 2 * best.batch_size}
-        choices = [replace(best.choice, batch_size=size) for size in sorted(sizes - {0})]
-        return [_Candidate(choice, [network.make(choice) for network in self._networks]) for choice in choices]
+        made = [self._made(replace(best.choice, batch_size=size)) for size in sorted(sizes - {0})]
+        left_out += [each for each in made if isinstance(each, str)]
+        return [each for each in made if isinstance(each, _Candidate)]
 
-    @staticmethod
-    def _measure(candidates: Sequence[_Candidate], deadline: float) -> None:
-        """In turn, so that what else the machine does hits all alike. The first round warms up."""
-        for number in range(ROUNDS + 1):
-            if number > 1 and time.perf_counter() > deadline:
-                break
-            for each in candidates:
-                kept = each.seconds
-                each.measure()
-                each.seconds = each.seconds if number else kept
+    def _made(self, choice: EngineChoice) -> _Candidate | str:
+        """Compiled; or why not in words."""
+        try:
+            return _Candidate(choice, [network.make(choice) for network in self._networks])
+        except Exception as error:  # noqa: BLE001 - what is only tried ends no run, however it fails
+            return _failed(_Candidate(choice, ()).label, error)
 
     def _take(self, candidate: _Candidate) -> None:
         for network, engine in zip(self._networks, candidate.engines, strict=True):
             network.take(candidate.choice, engine)
+
+
+def _measure(candidates: list[_Candidate], allowed: float, left_out: list[str]) -> float:
+    """In turn, so that what else the machine does hits all alike; the first round warms up. Returns the seconds it took.
+
+    Whoever fails is taken from `candidates`, but for the first, which the run has in any case.
+    """
+    started = time.perf_counter()
+    for each in candidates:
+        each.seconds = float("inf")
+    for number in range(ROUNDS + 1):
+        if number > 1 and time.perf_counter() - started > allowed:
+            break
+        for each in candidates[:]:
+            try:
+                seconds = each.measure()
+            except Exception as error:  # as in `EngineTrial._made`
+                if each is candidates[0]:
+                    raise
+                candidates.remove(each)
+                left_out.append(_failed(each.label, error))
+            else:
+                each.seconds = min(each.seconds, seconds) if number else each.seconds
+    return time.perf_counter() - started
+
+
+def _failed(label: str, error: Exception) -> str:
+    """Without the way out, which is for whoever asked for that engine."""
+    return f"{label} left out: {re.split(r':? [(]?use --', last_line(error))[0]}"
 
 
 def _told(

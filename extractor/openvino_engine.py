@@ -148,7 +148,7 @@ def _converted(traced: Any) -> Any:
         summary = str(error).partition("Summary:\n")[2]
         reasons = [line.removeprefix("-- ") for line in summary.splitlines() if line.startswith("-- ")] or [last_line(error)]
         raise UsageError(
-            f"OpenVINO cannot convert this network ({'; '.join(reasons)}): use --engine tensorflow, and another --precision than int8"
+            f"OpenVINO cannot convert this network ({'; '.join(reasons)}): use --engine tensorflow (which does not compute in int8)"
         ) from None
 
 

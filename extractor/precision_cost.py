@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extractor.engine import BatchEngine, Embeddings
+from extractor.engine import BatchEngine, Embeddings, OutOfMemoryError
 from extractor.engine_choice import EngineChoice
 from extractor.network import Network
 from extractor.precision_plan import LEAST_BATCHES, SHARE, affordable, too_few_images, too_short
@@ -39,8 +39,11 @@ def weigh(network: Network, engine: EngineChoice, load: Load, of_run: int) -> We
         return Weighed({})
     pixels = np.stack(images)
     deadline = time.perf_counter() + SHARE * run_seconds
-    fine = network.make(replace(engine, quantized=None, batch_size=size), precision="float32")
-    fine.embed(pixels[:size])
+    try:
+        fine = network.make(replace(engine, quantized=None, batch_size=size), precision="float32")
+        fine.embed(pixels[:size])
+    except OutOfMemoryError:
+        return Weighed({"left_out": "not enough memory for the network in float32 beside its own precision"})
     both: list[tuple[list[Embeddings], list[Embeddings]]] = []
     spent = np.zeros(2)
     for start in range(0, len(pixels), size):  # in turn, so that what else the machine does hits both alike

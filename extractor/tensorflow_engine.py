@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,8 @@ from extractor.compute_precision import in_precision
 from extractor.depthwise import with_depthwise
 from extractor.engine import IN_FLIGHT, BatchEngine, OutOfMemoryError, embed_in_graph, joint_network
 from extractor.folding import folded
+from extractor.last_words import last_line
+from storage.errors import UsageError
 
 MAX_FROZEN_BYTES = 32 << 20  # 32 MiB
 _MOVES_MEMORY = (
@@ -53,8 +56,12 @@ class TensorFlowEngine(BatchEngine):
 
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
         signature = tf.TensorSpec((batch_size, self.input_size, self.input_size, 3), tf.uint8)
-        traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
-        self._function = convert_variables_to_constants_v2(traced) if self._freezes else traced
+        try:
+            traced = tf.function(self._forward, input_signature=[signature], autograph=False).get_concrete_function()
+        except (TypeError, ValueError) as error:
+            raise self._in_words(error, _reason_of_keras(error)) from None
+        # Loops stay functions: XLA compiles no lowered ones, and TensorFlow lowers them itself when it runs.
+        self._function = convert_variables_to_constants_v2(traced, lower_control_flow=False) if self._freezes else traced
         return [tuple(output.shape[1:]) for output in traced.outputs]
 
     def start(self, images: tf.Tensor) -> Any:
@@ -71,12 +78,29 @@ class TensorFlowEngine(BatchEngine):
             return [features.numpy() for features in pending.result()]
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(error.message) from error
+        except tf.errors.InvalidArgumentError as error:
+            if "No OpKernel" not in error.message:
+                raise
+            raise self._in_words(error, error.message.splitlines()[0]) from None
+
+    def _in_words(self, error: Exception, reason: str) -> Exception:
+        """The error, or what to do where the network's precision may be at fault: many an operation is there in float32 alone."""
+        name, precision = self.backbones[0].recipe.name, self.backbones[0].recipe.precision
+        if precision in ("float32", "tf32"):
+            return error
+        return UsageError(f"TensorFlow cannot compute {name} in {precision} ({reason}): use --precision float32")
 
     def pad(self, images: tf.Tensor, rows: int) -> tf.Tensor:
         return tf.pad(images, [[0, rows], [0, 0], [0, 0], [0, 0]])
 
     def _forward(self, images: tf.Tensor) -> list[tf.Tensor]:
         return embed_in_graph(images, self.backbones, lambda x: self._model(x, training=False))
+
+
+def _reason_of_keras(error: Exception) -> str:
+    """The reason, which Keras prints bold amid where it came up and with what."""
+    bold = re.search("\x1b\\[1m(.*?)\x1b\\[0m", str(error), re.DOTALL)
+    return bold[1] if bold else last_line(error)
 
 
 def _gains_by_whole_batches(model: keras.Model) -> bool:

@@ -24,7 +24,7 @@ from extractor.content import locate
 from extractor.decode_helper import Helper
 from extractor.decode_stream import DecodeStream
 from extractor.device import usable_cores
-from extractor.engine import IN_FLIGHT
+from extractor.engine import IN_FLIGHT, OutOfMemoryError
 from extractor.engine_choice import AS_USUAL, EngineChoice
 from extractor.engine_trial import EngineTrial
 from extractor.golden_images import draw_golden_images
@@ -103,7 +103,7 @@ class Worker:
             return
         try:
             made = [network.make(engine) for network in self._networks]
-        except UsageError as error:
+        except (UsageError, OutOfMemoryError) as error:
             if not engine.measured:
                 raise
             self._cautions = (f"{platform.node()} goes on with {self._engine.name}: {error}",)

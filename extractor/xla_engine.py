@@ -22,6 +22,13 @@ class XlaEngine(TensorFlowEngine):
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(error.message) from error
         except tf.errors.OpError as error:
-            said = re.sub(r"\[_Xla[^]]*\]", "", error.message.splitlines()[0])  # which operation; then come places in Python
-            raise UsageError(f"XLA cannot compile this network here ({said}): use --engine tensorflow") from None
+            name = self.backbones[0].recipe.name
+            raise UsageError(f"XLA cannot compile {name} here ({_reason(error)}): use --engine tensorflow") from None
         return shapes
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The operations that XLA lacks, which TensorFlow names amid graphs and nodes; else the first line, what is in Python comes later."""
+    lacking = re.findall(r"(\w+) \(No registered", error.message)
+    first_line = (error.message.strip() or type(error).__name__).splitlines()[0]
+    return f"no operation {', '.join(dict.fromkeys(lacking))}" if lacking else first_line

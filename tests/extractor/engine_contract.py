@@ -252,6 +252,22 @@ def what_jax_does_not_have_on_a_cpu_is_refused_in_words(bench: Bench) -> None:
 
 
 @check
+def a_network_with_a_loop(bench: Bench) -> None:
+    """OpenVINO has no rule for it, and says so; Keras on JAX asks for TensorFlow, which is hidden here."""
+    import keras
+
+    if bench.name not in ("tensorflow", "xla"):
+        return
+
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    rows = keras.layers.Reshape((SIZE, 3 * SIZE))(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.GRU(DEPTH)(rows))
+    embedded = bench.make(replace(bench.under(preprocessing="none", pooling="none"), model=model), BATCH)(images(BATCH + 1))
+    assert cosines(embedded, bench.plain(images(BATCH + 1), model, "none", "none")).min() >= 0.99999
+
+
+@check
 def memory_that_is_short_halves_the_batch_for_good(bench: Bench) -> None:
     engine = bench.make(bench.greedy(over=2), 8)
     assert np.allclose(engine(images(7)), images(7).mean(axis=(1, 2)), atol=1e-2)

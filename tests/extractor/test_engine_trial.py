@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from extractor.engine import OutOfMemoryError
 from extractor.engine_choice import EngineChoice
-from extractor.engine_trial import MIN_SECONDS, EngineTrial
+from extractor.engine_trial import MIN_SECONDS, ROUNDS, EngineTrial
 from extractor.input_kind import InputKind
-from storage.errors import UsageError
+from storage.errors import UnstorableError, UsageError
 
 PLANNED = 4
 
@@ -26,8 +27,13 @@ class Sleeper:
     of_batch: float = 0.0
     input_size: int = 8
     of_first: float = 0.0
+    breaks: str = ""  # what an error says that each batch ends in
+    batches: int = 0  # so far
 
     def embed(self, images: Any) -> Any:
+        if self.breaks:
+            raise RuntimeError(self.breaks)
+        self.batches += 1
         time.sleep(self.of_batch + len(images) * self.of_image + self.of_first)
         self.of_first = 0.0
         return [np.zeros((len(images), 1))]
@@ -116,3 +122,60 @@ def test_xla_is_tried_on_gpus_in_long_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert (short.name, long.name) == ("tensorflow", "xla")
     assert short.why.endswith("; xla left out: it takes long to compile, 600 s of forward passes would be worth that")
     assert "with tensorflow; batches of 4 (" in long.why
+
+
+@pytest.mark.parametrize("when", ["made", "accepted", "measured"])
+def test_what_fails_in_a_trial_is_left_out_however_it_fails(when: str) -> None:
+    class Breaking(SleepingNetwork):
+        def make(self, choice: EngineChoice) -> Sleeper:
+            made = super().make(choice)
+            if choice.name == "openvino" and when == "made":
+                raise RuntimeError("the driver is gone")
+            made.breaks = "the driver is gone" if choice.name == "openvino" and when == "measured" else ""
+            return made
+
+    def accept() -> bool:
+        if when == "accepted":
+            raise UnstorableError("no number (use --dtype float32)", 0)
+        return True
+
+    network = Breaking({"tensorflow": (0.004, 0.0), "openvino": (0.001, 0.0)})
+    chosen = trial(network).choose(accept)
+    reason = "no number" if when == "accepted" else "the driver is gone"
+    assert (chosen.name, network.engine.of_image) == ("tensorflow", 0.004)
+    assert chosen.why.endswith(f"; openvino left out: {reason}")
+
+
+def test_a_batch_that_needs_too_much_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(SleepingNetwork):
+        def make(self, choice: EngineChoice) -> Sleeper:
+            if choice.batch_size == 2 * PLANNED:
+                raise OutOfMemoryError("8 GiB are too many")
+            return super().make(choice)
+
+    monkeypatch.setattr("extractor.engine_trial.device_of", lambda name: "a GPU")
+    chosen = trial(Full({"tensorflow": (0.004, 0.0)})).choose(lambda: True)
+    assert chosen.name == "tensorflow"
+    assert "; batches of 8 left out: 8 GiB are too many" in chosen.why
+
+
+def test_what_the_run_has_in_any_case_may_fail() -> None:
+    network = SleepingNetwork({"tensorflow": (0.004, 0.0)})
+    found = trial(network)
+    network.engine.breaks = "the disk is gone"
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        found.choose(lambda: True)
+
+
+def test_compiling_takes_nothing_from_the_time_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowToMake(SleepingNetwork):
+        def make(self, choice: EngineChoice) -> Sleeper:
+            time.sleep(0.4 * (choice != EngineChoice()))
+            made = super().make(choice)
+            engines.append(made)
+            return made
+
+    engines: list[Sleeper] = []
+    monkeypatch.setattr("extractor.engine_trial.MOST_SECONDS", 0.4)
+    trial(SlowToMake({"tensorflow": (0.002, 0.0), "openvino": (0.001, 0.0)}), 1e6).choose(lambda: True)
+    assert [each.batches for each in engines[1:]] == [2 * (1 + ROUNDS), 1 + ROUNDS]  # openvino in both turns, and half its batches

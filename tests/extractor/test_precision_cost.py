@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from extractor.engine import OutOfMemoryError
 from extractor.engine_choice import EngineChoice
 from extractor.engine_settling import weigh_precision
 from extractor.precision_cost import weigh
@@ -145,3 +146,12 @@ def test_the_first_of_the_chosen_images_are_from_anywhere_in_the_listing() -> No
     some = sorted(map(int, asked[:32]))
     assert some[0] < 4_000
     assert some[-1] > 16_000
+
+
+def test_a_machine_without_memory_for_both_precisions_says_so(clock: Clock) -> None:
+    class Full(Network):
+        def make(self, choice: EngineChoice, precision: str) -> Engine:
+            raise OutOfMemoryError("8 GiB are too many")
+
+    told = weigh(Full(clock, 0.1, 4.0), EngineChoice(), load, 1_000_000).cost  # type: ignore[arg-type]
+    assert told == {"left_out": "not enough memory for the network in float32 beside its own precision"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from extractor.network import Network
 from extractor.recipe import Recipe
 from extractor.tensorflow_engine import TensorFlowEngine
 from extractor.worker import Worker
+from storage.errors import UsageError
 from storage.golden import cosines
 from tests.extractor.plain import decode
 
@@ -136,3 +138,25 @@ def test_whole_batches_are_for_convolutions_alone_in_half_of_the_bits(small_back
     monkeypatch.setattr("extractor.tensorflow_engine.MAX_FROZEN_BYTES", 0)
     assert [batch_size(plain, precision) for precision in ("float32", "bfloat16")] == [16, 32]
     assert [batch_size(normed, precision) for precision in ("float32", "bfloat16")] == [16, 16]
+
+
+def spectrum(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Which TensorFlow has in float32 and in no lower precision: it says so when it is traced."""
+    return keras.ops.abs(keras.ops.fft2((x, x))[0])
+
+
+def singular_values(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Which it takes in float16 as well, but has no kernel for."""
+    return keras.ops.svd(x, compute_uv=False)
+
+
+@pytest.mark.parametrize(("operation", "precision"), [(spectrum, "bfloat16"), (spectrum, "float16"), (singular_values, "float16")])
+def test_what_is_there_in_float32_alone_is_refused_in_words(
+    operation: Callable[[keras.KerasTensor], keras.KerasTensor], precision: str, small_backbone: Backbone
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, operation(keras.layers.Conv2D(4, 8, strides=8)(inputs)))
+    made = with_options(replace(small_backbone, model=model), pooling="none", preprocessing="none")
+    assert len(TensorFlowEngine(made, 2)(images(2))) == 2
+    with pytest.raises(UsageError, match=rf"^TensorFlow cannot compute .+ in {precision} \([^\n]+\): use --precision float32$"):
+        TensorFlowEngine(with_options(made, precision=precision), 2)(images(2))

@@ -27,9 +27,8 @@ class OutsideTheGraph(keras.layers.Layer):
 def test_a_network_that_xla_cannot_compile_is_refused_in_words(small_backbone: Backbone) -> None:
     inputs = keras.Input((32, 32, 3))
     backbone = replace(small_backbone, model=keras.Model(inputs, OutsideTheGraph()(inputs)))
-    with pytest.raises(UsageError, match=r"^XLA cannot compile this network here \(.+\): use --engine tensorflow$") as told:
+    with pytest.raises(UsageError, match=r"^XLA cannot compile .+ here \(no operation PyFunc\): use --engine tensorflow$"):
         XlaEngine(backbone, 2)
-    assert "PyFunc" in str(told.value)
 
 
 def test_a_trial_on_a_gpu_measures_it(small_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
