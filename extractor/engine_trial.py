@@ -83,8 +83,9 @@ class EngineTrial:
         for each in candidates:
             if each is not best:
                 each.engines = ()  # gives its memory back before larger batches are tried
-        sizes = self._sizes(best, left_out)
-        _measure([best, *sizes], allowed - spent, left_out)
+        turn = [best, *self._sizes(best, left_out)]
+        _measure(turn, allowed - spent, left_out)
+        sizes = turn[1:]
         taken = min([best, *[each for each in sizes if each.rate > WORTH_IT * best.rate]], key=lambda each: each.seconds)
         self._take(taken)
         return replace(taken.choice, measured=True, why=_told(taken, best, candidates, sizes, left_out))
@@ -150,7 +151,8 @@ def _measure(candidates: list[_Candidate], allowed: float, left_out: list[str]) 
                 candidates.remove(each)
                 left_out.append(_failed(each.label, error))
             else:
-                each.seconds = min(each.seconds, seconds) if number else each.seconds
+                if number:
+                    each.seconds = min(each.seconds, seconds)
     return time.perf_counter() - started
 
 

@@ -146,17 +146,21 @@ def test_what_fails_in_a_trial_is_left_out_however_it_fails(when: str) -> None:
     assert chosen.why.endswith(f"; openvino left out: {reason}")
 
 
-def test_a_batch_that_needs_too_much_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["made", "measured"])
+def test_a_batch_that_needs_too_much_memory_is_left_out(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(SleepingNetwork):
         def make(self, choice: EngineChoice) -> Sleeper:
-            if choice.batch_size == 2 * PLANNED:
+            if choice.batch_size == 2 * PLANNED and when == "made":
                 raise OutOfMemoryError("8 GiB are too many")
-            return super().make(choice)
+            made = super().make(choice)
+            made.breaks = "8 GiB are too many" if choice.batch_size == 2 * PLANNED else ""
+            return made
 
     monkeypatch.setattr("extractor.engine_trial.device_of", lambda name: "a GPU")
     chosen = trial(Full({"tensorflow": (0.004, 0.0)})).choose(lambda: True)
     assert chosen.name == "tensorflow"
     assert "; batches of 8 left out: 8 GiB are too many" in chosen.why
+    assert "8: 0 images/s" not in chosen.why
 
 
 def test_what_the_run_has_in_any_case_may_fail() -> None:
