@@ -198,6 +198,7 @@ def test_an_item_that_is_gone_or_not_trained_on_leaves_no_trace_however_large_it
         np.testing.assert_allclose(fits[1], fits[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_digits_that_were_lost_bit_by_bit_over_many_versions_are_missed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs of outliers of opposite signs, of which the largest leave first: no version loses much of what the one before had."""
     items, random = np.arange(1200), np.random.default_rng(0)
