@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_STEPS, STILL = 200, 1e-7  # the paper's authors stop after 11; what moves less than STILL stands still
+RATIOS = 10.0 ** np.arange(-6, 6.1, 0.25)  # of alpha / beta to the mean sigma, to begin with the best of
 LEAST_SIGMA = 1e-10  # of the largest: below there is nothing but rounding
 EXTREME = 1e12  # most that alpha / beta departs from the mean sigma, either way: where labels are fitted exactly, it has no limit
 
@@ -43,11 +44,15 @@ def logme(features: npt.NDArray[np.generic], y: npt.NDArray[np.integer[Any]], cl
 
 
 def maximum_evidence(sigma: Vector, z: Vector, square: float, rows: int) -> Evidence:
-    """By the paper's fixed point. sigma: eigenvalues of F F' above zero [r]; z: the target along their axes [r]; square: |y|^2."""
+    """By the paper's fixed point, begun near the greatest maximum: with as many features as items there may be several.
+
+    sigma: eigenvalues of F F' above zero [r]; z: the target along their axes [r]; square: |y|^2.
+    """
     rest = max(0.0, square - float(z @ z))  # of y, outside of what features can reach
-    alpha = beta = 1.0
     if not len(sigma):  # features of zero
-        return Evidence(log_evidence(sigma, z, rest, rows, alpha, rows / square), alpha, rows / square)
+        return Evidence(log_evidence(sigma, z, rest, rows, 1.0, rows / square), 1.0, rows / square)
+    near = [(ratio * beta, beta) for ratio in sigma.mean() * RATIOS for beta in [rows / _spread(sigma, z, rest, ratio)]]
+    alpha, beta = max(near, key=lambda each: log_evidence(sigma, z, rest, rows, *each))
     for _ in range(MAX_STEPS):
         gamma, length, missed = _at(sigma, z, rest, alpha, beta)
         old = alpha / beta
