@@ -47,7 +47,9 @@ def test_a_cut_is_measured_in_seconds_of_one_image(recipe: Recipe, images: list[
     for name, rate in rates.items():
         assert rate.cut is cuts[name]
         assert 0 < rate.extract < 10
-        assert 0 < rate.forward < rate.train < 10 / BATCH_SIZE
+        assert 0 < rate.forward < 10 / BATCH_SIZE
+        assert 0 < rate.train < 10 / BATCH_SIZE
+    assert rates["first"].forward < rates["first"].train  # behind the other nothing is left, and a busy machine tells the two apart no more
     assert rates["first"].train > 3 * rates["norm"].train, "wide is behind the one cut and before the other"
     work = HybridWork.of(1000, 0.2, 0.15, 5)
     [cost] = [
