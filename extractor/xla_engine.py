@@ -7,20 +7,17 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from extractor.engine import OutOfMemoryError
 from extractor.tensorflow_engine import TensorFlowEngine
 from storage.errors import UsageError
 
 
 class XlaEngine(TensorFlowEngine):
     def compile(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Raises UsageError for a network that XLA cannot compile here."""
+        """Raises UsageError for a network that XLA cannot compile here, and OutOfMemoryError."""
         shapes = super().compile(batch_size)
         self._function = tf.function(self._function, jit_compile=True, autograph=False)
         try:  # XLA compiles in the first call, and some installations lack what it needs for GPUs (tensorflow#57055: libdevice)
-            self._run(np.zeros((batch_size, self.input_size, self.input_size, 3), np.uint8))
-        except tf.errors.ResourceExhaustedError as error:
-            raise OutOfMemoryError(error.message) from error
+            self.finish(self.start(np.zeros((batch_size, self.input_size, self.input_size, 3), np.uint8)))
         except tf.errors.OpError as error:
             name = self.backbones[0].recipe.name
             raise UsageError(f"XLA cannot compile {name} here ({_reason(error)}): use --engine tensorflow") from None
