@@ -36,10 +36,6 @@ class _Candidate:
     def batch_size(self) -> int:
         return min(engine.batch_size for engine in self.engines)
 
-    @property
-    def label(self) -> str:
-        return f"batches of {self.choice.batch_size}" if self.choice.batch_size else self.choice.name
-
     def measure(self) -> float:
         """Seconds an image of one batch of made-up images for each network."""
         seconds = 0.0
@@ -108,7 +104,7 @@ class EngineTrial:
         try:
             return candidate if accept() else f"{name} strays too far from the golden images"
         except Exception as error:  # noqa: BLE001 - as in `_made`
-            return _failed(candidate.label, error)
+            return _failed(candidate.choice, error)
 
     def _sizes(self, best: _Candidate, left_out: list[str]) -> list[_Candidate]:
         """The same engine with other batches. A network beside others keeps its own."""
@@ -124,7 +120,7 @@ class EngineTrial:
         try:
             return _Candidate(choice, [network.make(choice) for network in self._networks])
         except Exception as error:  # noqa: BLE001 - what is only tried ends no run, however it fails
-            return _failed(_Candidate(choice, ()).label, error)
+            return _failed(choice, error)
 
     def _take(self, candidate: _Candidate) -> None:
         for network, engine in zip(self._networks, candidate.engines, strict=True):
@@ -149,16 +145,17 @@ def _measure(candidates: list[_Candidate], allowed: float, left_out: list[str]) 
                 if each is candidates[0]:
                     raise
                 candidates.remove(each)
-                left_out.append(_failed(each.label, error))
+                left_out.append(_failed(each.choice, error))
             else:
                 if number:
                     each.seconds = min(each.seconds, seconds)
     return time.perf_counter() - started
 
 
-def _failed(label: str, error: Exception) -> str:
+def _failed(choice: EngineChoice, error: Exception) -> str:
     """Without the way out, which is for whoever asked for that engine."""
-    return f"{label} left out: {re.split(r':? [(]?use --', last_line(error))[0]}"
+    what = f"batches of {choice.batch_size}" if choice.batch_size else choice.name
+    return f"{what} left out: {re.split(r':? [(]?use --', last_line(error))[0]}"
 
 
 def _told(
