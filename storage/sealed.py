@@ -19,7 +19,8 @@ CHECKSUM = "checksum"
 
 def seal(value: Mapping[str, Any]) -> bytes:
     """The bytes of the file. value: without a field `checksum`."""
-    return to_json({**value, CHECKSUM: _checksum(value)})
+    unknown = to_json({**value, CHECKSUM: ""})
+    return unknown.replace(_line(""), _line(_checksum(unknown, "")), 1)
 
 
 def read_sealed(place: Place, what: str) -> dict[str, Any]:
@@ -34,10 +35,10 @@ def read_sealed(place: Place, what: str) -> dict[str, Any]:
 def unseal(data: bytes, place: object, what: str) -> dict[str, Any]:
     """What was sealed in these bytes. Raises DamagedError."""
     value = parse_json(data, place, what)
-    content = {name: item for name, item in value.items() if name != CHECKSUM}
-    if value.get(CHECKSUM) != _checksum(content) or to_json(value) != data:
+    checksum = value.pop(CHECKSUM, None)
+    if not isinstance(checksum, str) or _checksum(data, checksum) != checksum:
         raise DamagedError(f"the {what} at {place} is damaged, or was changed by hand: its checksum is not that of its content")
-    return content
+    return value
 
 
 def is_damaged(place: Place) -> bool:
@@ -55,5 +56,16 @@ def is_damaged(place: Place) -> bool:
     return False
 
 
-def _checksum(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(to_json(value)).hexdigest()
+def _checksum(sealed: bytes, said: str) -> str:
+    """Of these bytes without the line of the checksum, which is said there, and the comma that it needed.
+
+    Not of what JSON makes of their value: a manifest of 20,000 shards took 203 ms to read, 185 of them to write it again, as json.dumps
+    with an indent has no C code in Python 3.11.
+    """
+    before, _, after = sealed.partition(_line(said))
+    return hashlib.sha256(before + after[1:] if after.startswith(b",") else before.removesuffix(b",") + after).hexdigest()
+
+
+def _line(checksum: str) -> bytes:
+    """Only names of the outermost object are two spaces from the margin."""
+    return f'\n  "{CHECKSUM}": "{checksum}"'.encode()
