@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +34,7 @@ _REFUSED = frozenset({errno.EACCES, errno.EPERM})
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
+@cache  # 9 ms: a program that runs many commands, as the tests do, need not pay for each
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="permafrost",

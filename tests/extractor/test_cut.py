@@ -116,6 +116,7 @@ def test_a_vector_needs_no_pooling() -> None:
         backbones.build(Recipe("mobilenet_v2", weights="random:0", input_size=32, layer="global_average_pooling2d", pooling="max"))
 
 
+@pytest.mark.slow
 def test_a_wrong_layer_of_a_backbone_names_those_of_the_top_too() -> None:
     with pytest.raises(UsageError, match=r"near ones are .*predictions"):
         backbones.build(Recipe("mobilenet_v2", weights="random:0", input_size=32, layer="prediction"))

@@ -120,6 +120,7 @@ REJECTS = st.sampled_from([None, ("corrupt", ""), ("unreadable", ""), ("changed"
 KNOWN = st.dictionaries(KEYS, st.builds(Known, STAMPS, st.just(DIGEST), REJECTS))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, STAMPS), KNOWN)
 def test_every_item_is_either_read_or_unchanged_in_order(listed: dict[str, str], known: dict[str, Known]) -> None:
     items = [Item(key, stamp) for key, stamp in sorted(listed.items())]

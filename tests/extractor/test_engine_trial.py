@@ -108,6 +108,7 @@ def test_a_short_run_is_not_measured() -> None:
     assert trial(network).is_worth_it()
 
 
+@pytest.mark.slow
 def test_the_first_call_of_each_network_is_no_part_of_what_a_run_takes() -> None:
     networks: Any = [SleepingNetwork({"tensorflow": (0.002, 0.0)}) for _ in range(3)]
     for network in networks:
@@ -115,6 +116,7 @@ def test_the_first_call_of_each_network_is_no_part_of_what_a_run_takes() -> None
     assert not EngineTrial(networks, int(MIN_SECONDS / 4 / 0.006)).is_worth_it()
 
 
+@pytest.mark.slow
 def test_xla_is_tried_on_gpus_in_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"tensorflow": (0.002, 0.0), "xla": (0.001, 0.0)}
     assert trial(SleepingNetwork(speeds), 1e6).choose(lambda: True).name == "tensorflow"

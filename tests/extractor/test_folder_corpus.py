@@ -264,6 +264,7 @@ list_folder(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_an_unreadable_folder_stops_the_listing(public_folder: Path) -> None:
     (public_folder / "a.jpg").write_bytes(b"a")
     (public_folder / "locked").mkdir()

@@ -186,6 +186,7 @@ def require_same(images: Images, outcomes: Outcomes, alone: tuple[Images, Outcom
     assert outcomes.claimed.keys() == images.keys() | {p for p in outcomes.rejects if outcomes.digests[p]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["well", "lost-at-read", "lost-at-decode", "hangs-at-read", "hangs-at-decode"])
 def test_a_unit_is_the_same_with_helpers(
     how: str,
@@ -274,6 +275,7 @@ def test_leaving_early_leaves_nothing_behind(
     pool.close()
 
 
+@pytest.mark.slow
 def test_helpers_stop_where_the_engine_does_not_keep_up(files: list[str], stream: DecodeStream, helper: DecodingHelper) -> None:
     chunk = 4 * sum(kind.views.count * kind.size * kind.size * 3 for kind in KINDS)
     pool = HelperPool([helper, helper], in_flight_bytes=3 * chunk)

@@ -497,6 +497,7 @@ def small_files() -> dict[str, bytes]:
 SMALL_FILES = small_files()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(sorted(SMALL_FILES)), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6), st.integers(0, 10**6)

@@ -12,6 +12,7 @@ SIZE = 32
 side = st.one_of(st.integers(1, 300), st.sampled_from([1, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("antialias", [True, False])
 @settings(max_examples=60, deadline=None)
 @given(height=side, width=side, seed=st.integers(0, 2**32 - 1), extremes=st.booleans())

@@ -219,6 +219,7 @@ def settle_all(outcomes: list[str], order: list[int]) -> Standing:
     return book.settle()
 
 
+@pytest.mark.slow
 @given(st.lists(OUTCOMES, max_size=12), st.permutations(range(6)), st.permutations(range(6)))
 def test_nothing_vanishes_and_the_order_of_receipts_does_not_matter(outcomes: list[str], order: list[int], other: list[int]) -> None:
     standing = settle_all(outcomes, order)

@@ -47,6 +47,7 @@ def parts_of(data: st.DataObject, keys: Sequence[str]) -> list[list[int]]:
     return [order[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(keys)], strict=True)]
 
 
+@pytest.mark.slow
 @given(KEYS, st.data(), st.booleans())
 def test_of_equal_keys_the_lowest_place_stays_and_the_others_are_rejects(keys: list[str], data: st.DataObject, as_tables: bool) -> None:
     builder = ListingBuilder()

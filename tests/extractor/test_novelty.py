@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ GOOD = st.builds(Known, st.just("now"), st.sampled_from([A, B, C]))
 BAD = st.builds(Known, st.just("now"), st.sampled_from([A, B, C, None]), st.just(("corrupt", "")))
 
 
+@pytest.mark.slow
 @given(
     st.sets(st.sampled_from("abcdef")),
     st.dictionaries(st.sampled_from("abcdef"), KNOWN),

@@ -67,6 +67,7 @@ def test_an_embedding_larger_than_a_shard_gets_a_unit_of_its_own() -> None:
     assert [len(unit.items) for unit in make_units(items(3), 2 * SHARD_BYTES)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sets(st.integers(0, 60), max_size=40), min_size=2, max_size=4), st.integers(1, 7))
 def test_units_of_several_sets_say_who_reads_what(wanted: list[set[int]], size: int) -> None:
     parts = [items_of([Item(f"{i:03d}.jpg", "1-1") for i in sorted(numbers)]) for numbers in wanted]

@@ -72,6 +72,7 @@ def test_a_slow_claim_shows_as_the_reader_waiting_for_it(paths: list[Path]) -> N
     assert seconds["wait_claim"] > seconds["wait_read"] + seconds["hash"]
 
 
+@pytest.mark.slow
 def test_a_slow_consumer_shows_as_idle_decoders_and_a_reader_that_waits_for_them(paths: list[Path]) -> None:
     seconds, wall = seconds_of(paths, slow_consumer=0.03)
     assert seconds["decode_idle"] > seconds["decode"]

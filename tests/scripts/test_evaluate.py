@@ -87,6 +87,7 @@ def test_a_head_is_trained_reported_asked_and_ranked(say: Said, tmp_path: Path) 
     assert out.count("me/photos@1") == 2
 
 
+@pytest.mark.slow
 def test_what_the_labels_forbid_is_refused_without_a_line_of_progress(say: Said, tmp_path: Path) -> None:
     make_photos(tmp_path / "photos")
     import_set(say, tmp_path / "photos")

@@ -85,6 +85,7 @@ def test_all_ways_of_reading_agree(make_set: MakeSet, shard_format: str, shape: 
     assert np.array(table["embedding"].to_pylist(), dtype).reshape(9, *shape).tobytes() == values.tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=12)  # each is a set on disk
 @given(
     pictures=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), st.integers(0, 9), max_size=12),
@@ -159,6 +160,7 @@ def test_batches_come_in_storage_order(made: MadeSet) -> None:
     assert all(b >= a for (s, a), (t, b) in pairwise(places) if s == t)
 
 
+@pytest.mark.slow
 def test_a_batch_by_default_is_about_16_mib(make_set: MakeSet) -> None:
     made = make_set((1 << 21,))  # 4 MiB each in float16
     made.commit("one", {f"k{i}": i for i in range(5)}, per_shard=5)

@@ -63,6 +63,7 @@ def test_a_reader_sees_the_old_content_or_the_new_never_a_mixture(tmp_path: Path
     assert path.read_bytes() == contents[-1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_content_and_nothing_private(tmp_path: Path, start: Callable[..., Process]) -> None:
     (tmp_path / "f").write_text("old")
     process = start("limited", tmp_path / "f")

@@ -47,6 +47,7 @@ def sort_key(item: dict[str, Any]) -> tuple[bytes, bytes]:
     return item["corpus"].encode(), item["key"].encode()
 
 
+@pytest.mark.slow
 @given(rows=st.lists(ROWS, max_size=12, unique_by=lambda item: (item["corpus"], item["key"])))
 def test_items_come_back_sorted_by_corpus_and_key(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

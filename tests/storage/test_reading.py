@@ -229,6 +229,7 @@ def test_no_more_is_read_ahead_than_there_are_threads() -> None:
         next(_in_order([1], str, 0))
 
 
+@pytest.mark.slow
 def test_one_set_serves_several_threads(made: MadeSet) -> None:
     feature_set = made.open()
     with ThreadPoolExecutor(4) as pool:

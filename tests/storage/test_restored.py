@@ -44,6 +44,7 @@ def restore(made: MadeSet, tmp_path: Path, by: str) -> None:
     shutil.copytree(backup, Path(str(made.folder)), dirs_exist_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", BY)
 def test_a_backup_brings_nothing_back(made: MadeSet, tmp_path: Path, by: str) -> None:
     restore(made, tmp_path, by)
@@ -66,6 +67,7 @@ def test_a_backup_brings_nothing_back(made: MadeSet, tmp_path: Path, by: str) ->
         assert traces(made.name.root, [made.embedding(8).tobytes()], ["a/8"]) == []
 
 
+@pytest.mark.slow
 def test_files_of_a_backup_that_no_version_lists_are_taken_out_too(made: MadeSet, tmp_path: Path) -> None:
     restore(made, tmp_path, "image")
     repair_set(made.name)

@@ -106,6 +106,7 @@ def test_a_run_without_anything_still_has_the_time_of_its_id() -> None:
     assert status_of(RunFacts("some-run")).started is None
 
 
+@pytest.mark.slow
 def test_this_process_lives_and_one_that_has_ended_does_not() -> None:
     assert is_alive(this_process()) is not False
     code = "from storage.process import this_process; from dataclasses import astuple; print(*astuple(this_process()), sep='\\n')"

@@ -186,6 +186,7 @@ def test_a_cache_that_cannot_be_made_is_no_damage_of_the_set(folder: Place, monk
     assert not isinstance(told.value, DamagedError)
 
 
+@pytest.mark.slow
 def test_many_threads_read_through_a_cache_that_holds_two(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERMAFROST_CACHE_BYTES", "2000")
     contents = [bytes([i]) * 1000 for i in range(12)]

@@ -102,6 +102,7 @@ def test_any_rows_come_back_bit_for_bit_at_any_slice(
         reader.close()
 
 
+@pytest.mark.slow
 @given(shard=shards())
 def test_the_chunks_of_appending_do_not_change_what_is_read(
     kind: ShardFormat, shard: tuple[npt.NDArray[np.generic], tuple[int, ...], list[int]]

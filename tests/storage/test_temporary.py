@@ -27,6 +27,7 @@ except PermafrostError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["rows", "digests"])
 def test_a_full_folder_is_told_and_the_process_lives(what: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FILL, what, tmp_path], capture_output=True, text=True, timeout=60)

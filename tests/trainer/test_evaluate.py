@@ -17,6 +17,7 @@ def random_case(seed: int, n: int, count: int, dtype: type = np.float64) -> tupl
     return random.integers(0, count, n), probabilities, [f"class {i}" for i in range(count)]
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(2, 7))
 def test_it_agrees_with_scikit_learn(seed: int, n: int, count: int) -> None:

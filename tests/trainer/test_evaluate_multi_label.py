@@ -20,6 +20,7 @@ def random_case(seed: int, n: int, levels: int) -> tuple[np.ndarray, np.ndarray]
     return random.integers(0, 2, (n, 4)).astype(np.uint8), (random.integers(1, levels, (n, 4)) / levels).astype(np.float32)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 50), st.sampled_from([3, 7, 1000]))
 def test_it_agrees_with_scikit_learn(seed: int, n: int, levels: int) -> None:

@@ -181,6 +181,7 @@ def imported(tmp_path: Path, values: np.ndarray, items: np.ndarray) -> str:
     return uri
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3e4, 1e8, 1e12])
 def test_an_item_that_is_gone_or_not_trained_on_leaves_no_trace_however_large_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: float

@@ -13,6 +13,7 @@ from trainer.plain_csv import read_plain_csv
 LINES = st.lists(st.text('ab,é \t|\ufeff\u2028\x0b\x1c"\0', max_size=6), max_size=6)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["key,label", "key ,label", "key, label", "\ufeffkey,label", "key", "key,key", "a,,b", ""]), LINES, st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_what_is_read_quickly_is_what_the_careful_reader_reads(tmp_path: Path, header: str, lines: list[str], data: st.DataObject) -> None:

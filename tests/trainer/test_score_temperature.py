@@ -128,6 +128,7 @@ def test_a_column_of_zeros_keeps_its_loss() -> None:
     assert loss - 30 * np.log(2) == pytest.approx(2 * told_loss(30), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [1e-4, 1e-2, 1.0])
 def test_one_item_that_is_wrong_by_little_is_no_reason_to_be_surer_than_so_many_can_tell(ahead: float) -> None:
     y, scores = drawn(3000, 2)
