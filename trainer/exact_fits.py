@@ -153,9 +153,10 @@ def _calibrated(data: FitData, numbers: Numbers, found: Moments, heads: Sequence
         for own, each in zip(values, temperatures(loss, values), strict=True):
             losses.append(each.counted / len(numbers))
             if losses[-1] == min(losses):
-                best = len(losses) - 1, each.factor, Validated(order, own * np.float32(each.factor))
+                best = len(losses) - 1, each.factor, order, own
     assert best, "no heads"
-    return _Best(*best, losses)
+    number, factor, order, own = best
+    return _Best(number, factor, Validated(order, own * np.float32(factor)), losses)
 
 
 @dataclass

@@ -42,11 +42,13 @@ def scores(rows: Rows, numbers: Numbers, pooling: str, found: Moments, heads: Se
     mean = tf.constant(found.mean, tf.float32)
     kernel = tf.constant(np.hstack([head.kernel for head in heads]) / spread(found)[:, None], tf.float32)
     bias = tf.constant(np.hstack([head.bias for head in heads]), tf.float32)
-    order, parts = [], []
+    order, values, done = np.empty(len(numbers), np.int64), np.empty((len(heads), len(numbers), len(heads[0].bias)), np.float32), 0
     for part, block in vectors(rows, numbers, pooling):
-        order.append(part)
-        parts.append((tf.matmul(block - mean, kernel) + bias).numpy())
-    return np.concatenate(order), np.split(np.concatenate(parts), len(heads), axis=1)
+        order[done : done + len(part)] = part
+        of_block = (tf.matmul(block - mean, kernel) + bias).numpy().reshape(len(part), len(heads), -1)
+        values[:, done : done + len(part)] = of_block.transpose(1, 0, 2)
+        done += len(part)
+    return order, list(values)
 
 
 def linear_model(

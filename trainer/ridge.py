@@ -140,8 +140,11 @@ class Ridge:
 
 def ridge_targets(y: npt.NDArray[np.generic], classes: int) -> npt.NDArray[np.float32]:
     """+1 and -1 [n, C], of class numbers [n] or of 0 and 1 [n, C]."""
-    has = np.eye(classes, dtype=np.float32)[y.astype(np.int64)] if y.ndim == 1 else y.astype(np.float32)
-    return np.asarray(2 * has - 1)
+    if y.ndim > 1:
+        return np.asarray(2 * y.astype(np.float32) - 1)
+    targets = np.full((len(y), classes), -1, np.float32)  # not rows of a unit matrix: 0.02 s for 0.19 of a million of 10 classes
+    targets[np.arange(len(y)), y.astype(np.int64)] = 1
+    return targets
 
 
 def sums(
@@ -178,17 +181,18 @@ def sums(
 def target_sums(
     rows: Rows, parts: Sequence[Numbers], targets: npt.NDArray[np.float32], features: Sequence[FeatureSums], pooling: str = ""
 ) -> list[TargetSums]:
-    """Of several parts of the items in one pass, where the sums of their features are known (and so are numbers); targets [L, C] by item,
-    one view an item.
+    """Of several parts of the items in one pass, where the sums of their features are known (and so are numbers); targets [L, C] of +1 and
+    -1 by item, one view an item.
 
     The pivot is taken out of the products and not of the features: X^T (y - mean y) is the same without, but for what is left of the sum of
     rounded y. A pass over a million rows of 2,048 takes 4.8 s of CPU, and took 7.5 with the pivot and a pass for each part.
     """
     outputs = targets.shape[1]
-    means = [targets[part].mean(axis=0, dtype=np.float64) for part in parts]
     is_in = np.zeros((len(parts), len(targets)), bool)
     for of, part in zip(is_in, parts, strict=True):
         of[part] = True
+    totals = (is_in.astype(np.float32) @ targets).astype(np.float64)  # exact: below 2^24, whole numbers are in float32
+    means = [total / len(part) for total, part in zip(totals, parts, strict=True)]
     everyone = np.flatnonzero(is_in.any(axis=0))
     products, left = np.zeros((len(parts) * outputs, len(features[0].pivot))), np.zeros(len(parts) * outputs)
     for some, block in vectors(rows, everyone, pooling):
