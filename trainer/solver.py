@@ -56,7 +56,7 @@ class Solver:
     def _training(self) -> Training:
         options = self.options
         softening = softening_of(options, len(self.data.classes))
-        return Training(self._shuffled, self.stream, self._batch_size, options.max_epochs, options.patience, softening)
+        return Training(self._shuffled, self.stream, self._batch_size, options.max_epochs, options.patience, softening, self.task.metrics)
 
     @property
     def _batch_size(self) -> int:
@@ -73,7 +73,7 @@ class Solver:
         weights = self.task.weights(self.options.class_weights, self.data.y[positions], self.data.classes)
         assert self.options.learning_rate, "these options are not yet those for_features"
         rates = adam(model, self.options.learning_rate, self.options.weight_decay)
-        model.compile(rates, self.task.loss(weights), metrics=self.task.metrics)
+        model.compile(rates, self.task.loss(weights))
         return model
 
 

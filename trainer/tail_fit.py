@@ -121,7 +121,7 @@ class TailFit:
         slow, slow_rate = tail.trainable_variables, options.tail_learning_rate or 0.0
         rates = adam(model, options.learning_rate, options.weight_decay, slow, slow_rate)
         weights = self.data.class_weights(numbers)
-        model.compile(rates, self.data.task.loss(weights), metrics=self.data.task.metrics)
+        model.compile(rates, self.data.task.loss(weights))
         return model
 
     def kept(self, model: keras.Model) -> keras.Model:
@@ -139,6 +139,7 @@ class TailFit:
             options.max_epochs,
             options.patience,
             softening,
+            self.data.task.metrics,
         )
 
     @cached_property

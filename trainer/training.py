@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.arrays import Numbers
+from trainer.arrays import Numbers, Tensor
 from trainer.fitting import Curves
 from trainer.head_progress import HeadState, Progress
 from trainer.head_stack import Arrays
@@ -18,12 +17,19 @@ from trainer.softening import Softening
 
 Stream = Callable[[Numbers], tf.data.Dataset]
 OnEpoch = Callable[[int], None]
+Step = Callable[[Tensor, Tensor], Tensor]  # of a batch (x, y): see `_told`
 Logs = dict[str, float]  # by Keras' names of metrics
 
 
 @dataclass(frozen=True)
 class Training:
-    """shuffled: batches (x, y) of items without end, in a new order each epoch, from an epoch on; plain: of them once, in order."""
+    """shuffled: batches (x, y) of items without end, in a new order each epoch, from an epoch on; plain: of them once, in order. metrics:
+    what curves show beside the loss, by names of METRICS.
+
+    Models are from features to logits, compiled with an optimizer and a loss, as `PlainlyValidated`. The steps are those of `model.fit` on
+    a CPU, to the same bits, without Keras' metrics, which were a third of what a step takes to trace, and its AutoGraph: a linear head on
+    a few thousand images took 2.7 times as long (docs/benchmarks.md). On a GPU Keras would compile by XLA, too.
+    """
 
     shuffled: Callable[[Numbers, int], tf.data.Dataset]
     plain: Stream
@@ -31,6 +37,7 @@ class Training:
     max_epochs: int
     patience: int
     softening: Softening
+    metrics: Sequence[str] = ()
 
     def validated(
         self, model: keras.Model, train: Numbers, validation: Numbers, start_loss: float | None = None
@@ -77,7 +84,7 @@ class Training:
     def loss(self, model: keras.Model, numbers: Numbers) -> float:
         """What `validated` calls the validation loss."""
         data = self.softening.of_validation(self.plain(numbers))
-        return _over(model, model.test_step, data)()["loss"]
+        return self._over(self._judging(model), data)()["loss"]
 
     def for_epochs(self, model: keras.Model, numbers: Numbers, epochs: int) -> None:
         for _ in self._epochs(model, numbers, numbers[:0], range(epochs)):
@@ -88,38 +95,58 @@ class Training:
         steps = self._steps(train)
         batches = self.softening.of_training(self.shuffled(train, epochs.start), epochs.start * steps)
         asked = self.softening.of_validation(self.plain(validation)) if len(validation) else None
-        _build(model, batches)
-        trained = _over(model, model.train_step, batches, steps)
-        validated = _over(model, model.test_step, asked) if asked else dict
+        model.optimizer.build(model.trainable_variables)  # a graph that makes variables is traced again without
+        trained = self._over(self._training(model), batches, steps)
+        validated = self._over(self._judging(model), asked) if asked else dict
         for _ in epochs:
             yield {**trained(), **{f"val_{name}": value for name, value in validated().items()}}
 
     def _steps(self, numbers: Numbers) -> int:
         return -(-len(numbers) // self.batch_size)
 
+    def _training(self, model: keras.Model) -> Step:
+        def step(x: Tensor, y: Tensor) -> Tensor:
+            with tf.GradientTape() as tape:
+                logits = model(x, training=True)
+                loss = model.compute_loss(x, y, logits, training=True)
+            variables = model.trainable_variables
+            model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return self._told(loss, y, logits)
 
-def _over(model: keras.Model, step: Callable[[Any], Any], data: tf.data.Dataset, steps: int | None = None) -> Callable[[], Logs]:
-    """One of Keras' steps, over so many further batches at each call (None: all of `data`); gives the metrics of that call.
+        return step
 
-    On a CPU `model.fit` takes the same steps to the same bits, in 2.7 times the time for a linear head on a few thousand images: it opens
-    the validation data anew in each epoch, and converts its loops by AutoGraph (docs/benchmarks.md). On a GPU it would compile by XLA, too.
-    """
-    count = int(data.cardinality()) if steps is None else steps
-    batches = iter(data.repeat() if steps is None else data)
-    compiled = tf.function(lambda batch: step(next(batch)), autograph=False)
+    def _judging(self, model: keras.Model) -> Step:
+        def step(x: Tensor, y: Tensor) -> Tensor:
+            logits = model(x, training=False)
+            return self._told(model.compute_loss(x, y, logits, training=False), y, logits)
 
-    def go_over() -> Logs:
-        model.reset_metrics()
-        for _ in range(count):
-            compiled(batches)
-        return {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
+        return step
 
-    return go_over
+    def _told(self, loss: Tensor, y: Tensor, logits: Tensor) -> Tensor:
+        """Of a batch, float64: its items, and the sums over them of the loss and of each metric."""
+        items = tf.cast(tf.shape(logits)[0], tf.float64)
+        sums = [tf.reduce_sum(tf.cast(METRICS[name](y, logits), tf.float64)) for name in self.metrics]
+        return tf.stack([items, items * tf.cast(loss, tf.float64), *sums])
+
+    def _over(self, step: Step, data: tf.data.Dataset, steps: int | None = None) -> Callable[[], Logs]:
+        """A step over so many further batches at each call (None: all of `data`); gives the means over their items."""
+        count = int(data.cardinality()) if steps is None else steps
+        batches = iter(data.repeat() if steps is None else data)
+        compiled = tf.function(lambda batches: step(*next(batches)), autograph=False)
+
+        def go_over() -> Logs:
+            items, *sums = np.sum([compiled(batches).numpy() for _ in range(count)], axis=0)
+            return {name: float(total / items) for name, total in sorted(zip(("loss", *self.metrics), sums, strict=True))}
+
+        return go_over
 
 
-def _build(model: keras.Model, batches: tf.data.Dataset) -> None:
-    """Make the variables of optimizer and metrics beforehand, as `model.fit` does: a graph that makes some is traced again without."""
-    model._symbolic_build(data_batch=tuple(tf.zeros((1, *part.shape[1:]), part.dtype) for part in batches.element_spec))
+def _right(y: Tensor, logits: Tensor) -> Tensor:
+    """Whether the most probable class of each item is its own; of shares of all classes, that of the largest."""
+    return tf.equal(tf.argmax(logits, 1), tf.argmax(y, 1) if y.shape.rank > 1 else tf.cast(y, tf.int64))
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"accuracy": _right}
 
 
 def values(model: keras.Model) -> Arrays:
