@@ -228,10 +228,15 @@ def _engine(engine: Mapping[str, Any]) -> str:
     return f"{engine['name']}, {engine['why'] or 'batches of ' + str(engine['batch_size'])}"
 
 
+_OWN = {"input_size": "the network's own", "preprocessing": "the network's own", "layer": "the network's end"}  # where none is asked for
+_SAID = ((None, "default"), (True, "yes"), (False, "no"))
+
+
 def _settings(report: Mapping[str, Any]) -> Markup:
     settings, corpus = report["settings"], report["corpus"]
     rows = [_pair(*pair) for pair in (("corpus", corpus["id"]), ("source", corpus["source"]), ("set", report["set"]))]
-    rows += [_pair("backbone" if name == "name" else name.replace("_", " "), value) for name, value in settings["recipe"].items()]
+    asked = {name: value or _OWN.get(name, value) for name, value in settings["recipe"].items()}
+    rows += [_pair("backbone" if name == "name" else name.replace("_", " "), value) for name, value in asked.items()]
     rows += [_pair(name.replace("_", " "), value) for name, value in settings.items() if name != "recipe"]
     rows.append(_pair("feature space", report["space_id"]))
     return tag("section", tag("h2", "Settings"), tag("table", tag("tbody", *rows)))
@@ -242,7 +247,7 @@ def _footer(report: Mapping[str, Any]) -> Markup:
 
 
 def _pair(name: str, value: object) -> Markup:
-    told = "default" if value is None else "yes" if value is True else "no" if value is False else str(value)
+    told = next((words for said, words in _SAID if value is said), "none" if value in ({}, []) else str(value))
     return tag("tr", tag("th", name), tag("td", told))
 
 

@@ -51,6 +51,14 @@ def test_the_page_shows_the_account_the_rejects_and_what_binds() -> None:
         assert said in text
 
 
+def test_what_was_not_asked_for_is_told_in_words() -> None:
+    report = make_example()
+    report["settings"]["recipe"] |= {"input_size": 0, "preprocessing": "", "layer": "", "args": {}, "views": []}
+    text = Page(render(report)).text
+    for said in ("input sizethe network's own", "preprocessingthe network's own", "layerthe network's end", "argsnone", "viewsnone"):
+        assert said in text
+
+
 def test_all_that_came_before_the_work_is_counted_and_the_larger_parts_are_named() -> None:
     report = make_example()
     report["seconds"]["driver"] |= {"calibrate": 20.0, "engine": 3.0, "weigh": 6.0, "prepare": 0.1}
