@@ -10,7 +10,7 @@ from typing import Any
 
 from extractor.recipe import PRECISIONS
 from scripts.backbone_options import add_backbone_options, make_recipe
-from scripts.console import human_bytes, import_tensorflow, print_json, print_pairs, print_table
+from scripts.console import counted, counts_text, human_bytes, import_tensorflow, print_json, print_pairs, print_table
 from scripts.label_options import add_label_options, require_labels
 from scripts.machine import engines, gpus, libraries, machine
 from storage.errors import PermafrostError, UsageError
@@ -149,6 +149,8 @@ def _print_precisions(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     print_table(["precision", "engine", "images/s", "least cosine", "median", "accuracy of a head", "minus float32's (95%)"], table)
+    of_images = counted(rows[0]["images"], "image")
+    print(f"{of_images}; not embedded: {counts_text(rows[0]['rejected'])}" if rows[0]["rejected"] else of_images)
     if "c" in rows[0]:
         print(f"all heads with C {rows[0]['c']:g}, which validation chose on {rows[0]['precision']}")
 

@@ -66,7 +66,7 @@ def _extracted(corpus: str, name: str, recipe: Recipe) -> tuple[FeatureSet, dict
     if not result.rows:
         raise UsageError(f"no image of {corpus} could be embedded")
     forward = result.stage_seconds.get("infer", 0.0)
-    row = {"precision": recipe.precision, "engine": result.engine["name"], "images": result.rows}
+    row = {"precision": recipe.precision, "engine": result.engine["name"], "images": result.rows, "rejected": result.reasons}
     return storage.open(name), row | {"images_per_second": round(result.embedded / forward, 1) if forward else 0.0}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from extractor.recipe import Recipe
+from scripts import doctor
 from scripts.label_options import add_label_options
 from scripts.precision_trial import try_precisions
 from storage.store import init_store
@@ -20,8 +21,11 @@ NETWORK = ["--backbone", "mobilenet_v2", "--weights", "random:1", "--input-size"
 
 
 @pytest.mark.slow
-def test_it_says_what_there_is_and_what_fewer_bits_cost(say: Said, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_it_says_what_there_is_and_what_fewer_bits_cost(
+    say: Said, make_corpus: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = make_corpus(40)
+    (corpus / "bee" / "torn.jpg").write_bytes(b"no image")
     init_store(tmp_path / "features")
     before = sorted(tmp_path.rglob("*"))
     code, out, _ = say("doctor", tmp_path / "features", "--no-ray", "--images", corpus, *NETWORK, "--precisions", "bfloat16", "--json")
@@ -41,6 +45,8 @@ def test_it_says_what_there_is_and_what_fewer_bits_cost(say: Said, make_corpus: 
     assert coarse["difference"] == pytest.approx(coarse["accuracy"] - fine["accuracy"], abs=1e-3)
     assert sorted(tmp_path.rglob("*")) == before
     assert coarse["c"] == fine["c"]
+    doctor._print_precisions(found["precisions"])
+    assert "40 images; not embedded: 1 not-an-image\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow
