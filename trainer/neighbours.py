@@ -109,7 +109,8 @@ BATCH = 1024  # rows at a time, as heads predict
 
 @dataclass(frozen=True)
 class NeighboursFit:
-    """k None: the one of most right validation items (of least Brier score where an item has any number of classes).
+    """k None: the one of most right validation items, of equal ones that of the least Brier score (which alone counts where an item has any
+    number of classes).
 
     Features as they are, not standardised."""
 
@@ -125,18 +126,23 @@ class NeighboursFit:
         layer = self._layer(train, max(ks))
         nearest = [layer.nearest(x, max(ks)).numpy() for x in self._vectors(validation)]
         has = layer.has.numpy()[np.concatenate(nearest)]
-        wrong = [self._wrong(has[:, :k].mean(axis=1), validation) for k in ks]
-        k = ks[int(np.argmin(wrong))]
+        shares = [has[:, :k].mean(axis=1) for k in ks]
+        wrong = [self._wrong(each, validation) for each in shares]
+        _, _, k = min(zip(wrong, (self._brier(each, validation) for each in shares), ks, strict=True))
         return FirstFit(self._model(train, k), {"k": k}, path={"k": [float(each) for each in ks], "val_error": wrong})
 
     def refit(self, numbers: Numbers, first: FirstFit) -> keras.Model:
         return self._model(numbers, int(first.chosen["k"]))
 
     def _wrong(self, shares: npt.NDArray[np.float64], numbers: Numbers) -> float:
-        y = self.data.y[numbers]
         if self.data.task.multi_label:
-            return float(((shares - y.astype(np.float64)) ** 2).mean())
-        return float((shares.argmax(axis=1) != y).mean())
+            return self._brier(shares, numbers)
+        return float((shares.argmax(axis=1) != self.data.y[numbers]).mean())
+
+    def _brier(self, shares: npt.NDArray[np.float64], numbers: Numbers) -> float:
+        y = self.data.y[numbers]
+        has = y.astype(np.float64) if self.data.task.multi_label else np.eye(len(self.data.classes))[y.astype(np.int64)]
+        return float(((shares - has) ** 2).mean())
 
     def _vectors(self, numbers: Numbers) -> list[Tensor]:
         parts = self.data.rows.blocks(numbers)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import hashlib
 
+import keras
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.digests import Words, words_of
+from tests.trainer.test_exact_fits import fit_data
 from trainer.evaluate import evaluate
-from trainer.measured import calibrated, digest_of_tested
+from trainer.measured import calibrated, digest_of_tested, measure
 
 CLASSES = ["coat", "hat", "shoe"]
 
@@ -50,3 +53,16 @@ def test_the_temperature_of_validation_is_that_of_all() -> None:
     assert len({evaluation.temperature for evaluation in found.values()}) == 1
     assert found["test"].temperature == metrics["validation"].fitted_temperature()
     assert calibrated({"test": metrics["test"]})["test"].temperature is None
+
+
+@pytest.mark.slow
+def test_heads_measured_one_after_the_other_are_no_matter_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(30, 4)).astype(np.float16), random.integers(0, 3, 30)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(inputs))
+    expected = np.asarray(model.predict_on_batch(x.astype(np.float32)))
+    for _ in range(8):
+        found = measure(model, fit_data(x, y, head="ridge"), np.arange(30))
+        np.testing.assert_allclose(found.evaluation.outcomes.probabilities, expected, rtol=1e-6)  # type: ignore[arg-type, union-attr]
+    assert "retracing" not in caplog.text

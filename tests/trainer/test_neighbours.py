@@ -97,6 +97,14 @@ def test_validation_chooses_k_and_the_features_stay_in_their_dtype() -> None:
     assert layer.bank.numpy().dtype == np.float16
 
 
+def test_where_all_k_err_alike_the_most_sensible_shares_decide() -> None:
+    """Of features that are all equal one neighbour is as often wrong as twenty, and is certain each time."""
+    y = np.arange(100) // 2 % 2
+    first = NeighboursFit(fit_data(np.zeros((100, 3), np.float32), y, head="knn")).with_validation(*parts(100))
+    assert len(set(first.path["val_error"])) == 1
+    assert first.chosen["k"] >= 10
+
+
 def test_more_neighbours_than_items_are_refused() -> None:
     x, y = made(20, 2)
     with pytest.raises(UsageError, match="k must be at most the number of training items, 15; got 50"):
