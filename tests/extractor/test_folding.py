@@ -19,6 +19,8 @@ from storage.golden import cosines
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71, "NASNetMobile": 32, "NASNetLarge": 32}
 # One of each family, small; the whole table with `--full`.
 QUICK = {"mobilenet", "resnet50_v2"}
+# The rest of these, with statistics that were not learned, is chaos: pixels that differ by a ten-millionth give cosines down to 0.52.
+LAST = {f"efficientnet_v2_{size}": "block4b_add" for size in ("b3", "s", "m", "l")}
 LEFT = {"resnet50_v2": 17, "mobilenet": 0}  # BatchNormalizations that stand before a convolution, as in all networks with preactivation
 
 
@@ -47,7 +49,8 @@ def difference(model: keras.Model, other: keras.Model, size: int) -> float:
 def test_a_folded_network_gives_the_same_features(name: str) -> None:
     fresh_session()
     size = SIZES.get(BACKBONES[name].builder, 32)
-    model = with_statistics(build_network(Recipe(name, weights="random:0", input_size=size)))
+    network = build_network(Recipe(name, weights="random:0", input_size=size))
+    model = with_statistics(keras.Model(network.input, network.get_layer(LAST[name]).output) if name in LAST else network)
     before, after = norms(model), folded(model)
     assert difference(model, after, size) >= 0.99999
     assert norms(model) == before

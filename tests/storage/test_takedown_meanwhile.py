@@ -86,7 +86,8 @@ def read_somehow(made: MadeSet, version: str, *states: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     ("by_key", "start", "step"),
-    [(False, 1, 9), (True, 5, 9), *(pytest.param(each, 0, 1, marks=pytest.mark.full) for each in (False, True))],
+    # 12: after the manifests, before the files that left.
+    [(False, 1, 9), (True, 5, 9), (True, 12, 100), *(pytest.param(each, 0, 1, marks=pytest.mark.full) for each in (False, True))],
 )
 def test_cut_off_anywhere_it_goes_on(make_set: Make, monkeypatch: pytest.MonkeyPatch, by_key: bool, start: int, step: int) -> None:
     request = (lambda made: Request(keys=("a", "c"))) if by_key else (lambda made: Request(images=(made.digest(1).hex(),)))

@@ -105,6 +105,7 @@ def test_a_sweep_that_was_stopped_goes_on(noisy_set: str, swept: SweepResult, tm
 def test_a_sweep_that_was_killed_goes_on(noisy_set: str, swept: SweepResult, tmp_path: Path) -> None:
     code = f"""
 import trainer.sweep, trainer
+from trainer.label_options import LabelOptions
 from trainer.options import FitOptions
 from trainer.sweep_options import Range, SweepOptions
 trainer.sweep({noisy_set!r}, None, {HALVING!r}, {str(tmp_path / "state")!r})
