@@ -68,7 +68,11 @@ def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
         moves.pop(now.sha256, None)
     folder = scan.name.folder
     shards_of: dict[str, frozenset[str]] = {}
+    listed = {entry.path for manifest in found.manifests.values() for entry in manifest.files}
     for entry in found.items:
+        if entry.path not in listed and (now_there := _successors(entry.path, folder, stones)) is not None:
+            files[entry.path] = now_there
+            continue
         table = read_items([entry], folder)
         table = moved_items(table.filter(pa.array(~stones.taken(table))), moves)
         files[entry.path] = write_items([table], folder) if table.num_rows else ()
@@ -81,6 +85,13 @@ def write_without(scan: SetScan, found: Found, stones: Tombstones) -> Rewritten:
         files[entry.path] = (_golden_without(entry, folder, stones),)
     there = {each.path for now in files.values() for each in now}
     return Rewritten({path: now for path, now in files.items() if path not in there}, moves, shards_of)
+
+
+def _successors(path: str, folder: Place, stones: Tombstones) -> tuple[FileEntry, ...] | None:
+    """What took the place of a file, where all of it is there: a takedown was cut off before it removed that file. Written anew it would be
+    another file, which nobody lists: its shards have moved already."""
+    gone = stones.gone.get(path)
+    return gone.now if gone and all(size_of(folder / each.path) is not None for each in gone.now) else None
 
 
 def moved_items(table: pa.Table, moves: Mapping[str, Move]) -> pa.Table:

@@ -81,9 +81,7 @@ class SetScan:
         shards, unlisted = self._shards(manifests.values(), facts, receipts, dropped, rows)
         listed = {entry.path for manifest in manifests.values() for entry in manifest.files}
         late = list(self._unlisted_tables(listed, stones))
-        late_items = [
-            entry for entry, count in late if entry.path.startswith("items/") and count and not self._has_successor(entry.path, stones)
-        ]
+        late_items = [entry for entry, count in late if entry.path.startswith("items/") and count]
         pointed = {sha256 for each in facts.values() for sha256 in each.shards} | {each.shard.sha256 for each in receipts if each.shard}
         lost = self._lost_shards(pointed.union(*(self._column(entry, "shard").unique().to_pylist() for entry in late_items)), stones)
         moved = {*shards, *lost}
@@ -155,10 +153,6 @@ class SetScan:
     def _replaced(self, path: str, stones: Tombstones) -> bool:
         """Whether an earlier takedown removed the file, and a writer who was late listed it all the same."""
         return path in stones.gone and size_of(self.name.folder / path) is None
-
-    def _has_successor(self, path: str, stones: Tombstones) -> bool:
-        """Whether what took the place of a file is there: a takedown was cut off before it removed that file, and nobody needs another."""
-        return path in stones.gone and all(size_of(self.name.folder / now.path) is not None for now in stones.gone[path].now)
 
     def _read_items(self, entry: FileEntry, stones: Tombstones) -> None:
         if self._stones != (stones.images, stones.keys):

@@ -115,6 +115,23 @@ def test_cut_off_anywhere_it_goes_on(make_set: Make, monkeypatch: pytest.MonkeyP
     assert after > 12
 
 
+def test_what_was_cut_off_before_its_last_step_is_told_until_it_is_done(make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = filled(make_set())
+    request, left = (
+        Request(keys=("a", "c")),
+        {entry.path for version in ("1", "2") for entry in made.open(version).manifest.corpora["one"].items},
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(takedown_set, "_remove", lambda name, stones: (_ for _ in ()).throw(_Stopped))
+        with pytest.raises(_Stopped):
+            take_down(made.name.root, made.name, request, do_it=True)
+    for do_it in (False, True):
+        (told,) = take_down(made.name.root, made.name, request, do_it=do_it).sets
+        assert left <= {gone.path for gone in told.files}
+    assert not any((made.folder / path).exists() for path in left)
+    assert verify_set(made.name, full=True).findings == ()
+
+
 def test_readers_see_before_or_after(make_set: Make) -> None:
     made = make_set(shape=(64,))
     pictures = {f"{i:03d}": i for i in range(60)}
