@@ -37,7 +37,7 @@ class Training:
     max_epochs: int
     patience: int
     softening: Softening
-    metrics: Sequence[str] = ()
+    metrics: Sequence[str]
 
     def validated(
         self, model: keras.Model, train: Numbers, validation: Numbers, start_loss: float | None = None
